@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// One call of one operation: who asks, where, and how it is answered. Operations see this and their
+// decoded input; protocols, signatures and HTTP are behind it.
+#pragma once
+#include "aws/shape.h"
+#include "os/loop.h"
+
+struct call {
+    void *state;         // what the service's open function returned
+    struct arena *arena; // the call's: input, output and scratch; dies with the reply
+    struct loop *loop;   // where the reply is made
+    const struct api_op *op;
+    Str account;   // "000000000000"
+    Str region;    // "us-east-1"
+    Str principal; // the caller's ARN
+    Str request_id;
+    int64_t now_ns; // wall clock at arrival
+    void *user;     // the operation's own, while it waits
+};
+
+// Records the AWS error that the caller gets. Returns the Err to return: ERR_FAULT. The first one
+// wins.
+Err call_fail(struct call *c, const struct api_error *error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+// An error that is in no service's model but every service has: ValidationException (400),
+// AccessDeniedException (400), InternalFailure (500), ThrottlingException (400).
+extern const struct api_error aws_ValidationException, aws_AccessDeniedException,
+    aws_InternalFailure, aws_ThrottlingException, aws_SerializationException;
+
+// `return call_wait(c);` - the answer comes later, by call_done, from any thread, exactly once,
+// even before this returns. Input, output and arena stay valid until then. No thread is held.
+Err call_wait(struct call *c);
+void call_done(struct call *c, Err e); // OK: the output is complete. ERR_FAULT: after call_fail.
+
+// Any Err but ERR_FAULT that an operation returns is our fault: it is logged with its cause and
+// answered with InternalFailure and status 500.

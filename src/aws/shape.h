@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// Shapes as data: what tools/apigen.py makes of a service's .api file, and what the binder walks to
+// fill a C struct from a request and to write a reply from one, whatever the protocol.
+//
+//     .api type     C member (absent means)                          notes
+//     string        Str x (x.p == NULL)                              length in code points
+//     blob          Str x (x.p == NULL)                              length in bytes
+//     enum          Str x (x.p == NULL) and X_VALUE constants        checked against the list
+//     bool          bool x; bool has_x
+//     int, long     int32_t / int64_t x; bool has_x
+//     float,double  double x; bool has_x
+//     time          int64_t x (nanoseconds since 1970); bool has_x
+//     list          struct { T *at; size_t n; bool set; } x          set: present, maybe empty
+//     map           struct { Entry *at; size_t n; bool set; } x      Entry { Str key; T value; }
+//     struct        const struct service_Name *x (NULL)
+//
+// Required members (`!`) and members with a default have no has_ flag: input is complete when the
+// operation sees it, and output writes them always. Member names are the wire names in snake_case.
+#pragma once
+#include "base/buf.h"
+
+typedef enum ShapeKind {
+    SHAPE_STRING,
+    SHAPE_BLOB,
+    SHAPE_ENUM,
+    SHAPE_BOOL,
+    SHAPE_INT,
+    SHAPE_LONG,
+    SHAPE_DOUBLE,
+    SHAPE_TIME,
+    SHAPE_LIST,
+    SHAPE_MAP,
+    SHAPE_STRUCT,
+} ShapeKind;
+
+struct shape {
+    Str name;
+    ShapeKind kind;
+    bool has_min, has_max;
+    int64_t min, max;            // length, or value of numbers
+    Str pattern;                 // as the model spells it, for error texts; absent: none
+    const void *pattern_program; // the binder's compiled form, see aws/pattern.h; NULL: none
+    const Str *values;           // of an enum, in the order AWS prints them
+    size_t value_count;
+    const struct shape *key;    // of a map
+    const struct shape *member; // of a list, or a map's values
+    size_t element_bytes;       // of a list's or map's C element
+    size_t value_offset;        // of the value in a map's entry
+    const struct member *members;
+    size_t member_count;
+    size_t struct_bytes;
+};
+
+struct member {
+    Str name; // on the wire
+    const struct shape *shape;
+    size_t offset;
+    size_t has_offset; // of the has_ flag; SIZE_MAX: none
+    bool required;
+    bool has_default;
+    int64_t default_number; // of numbers and booleans
+    Str default_text;       // of strings and enums
+    unsigned check_order;   // validation errors are listed in this order
+};
+
+struct api_error {
+    Str name;
+    unsigned status;
+};
+
+struct call;
+struct api_op {
+    Str name;
+    const struct shape *input;  // never NULL; may have no members
+    const struct shape *output; // NULL: the reply has an empty body
+    size_t body_bytes_max;
+    bool blocking; // runs on the worker pool
+    Err (*run)(struct call *c, const void *in, void *out);
+    const struct api_error *const *errors;
+    size_t error_count;
+};
+
+typedef enum ApiProtocol { API_JSON_1_0, API_JSON_1_1 } ApiProtocol; // CBOR comes by content type
+
+struct api_service {
+    Str name;    // "kinesis"
+    Str target;  // "Kinesis_20131202"
+    Str signing; // name in the credential scope
+    ApiProtocol protocol;
+    const struct api_op *ops; // sorted by name
+    size_t op_count;
+};

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/buf.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BUF_BYTES_FIRST = 256 };
+
+void buf_init(struct buf *b, size_t max_bytes)
+{
+    *b = (struct buf){ .max = max_bytes };
+}
+
+void buf_done(struct buf *b)
+{
+    free(b->p);
+    *b = (struct buf){ .max = b->max };
+}
+
+void buf_clear(struct buf *b)
+{
+    b->n = 0;
+    b->overflown = false;
+}
+
+bool buf_reserve(struct buf *b, size_t more)
+{
+    if (!b->overflown && b->cap - b->n >= more)
+        return true;
+    size_t max = b->max != 0 ? b->max : BUF_BYTES_MAX;
+    if (b->overflown || more > max || b->n > max - more) {
+        b->overflown = true;
+        return false;
+    }
+    size_t doubled = MAX(b->cap * 2, (size_t)BUF_BYTES_FIRST);
+    b->cap = MIN(MAX(doubled, b->n + more), max);
+    b->p = xrealloc(b->p, b->cap);
+    return true;
+}
+
+void buf_add(struct buf *b, Str s)
+{
+    if (s.n == 0 || !buf_reserve(b, s.n))
+        return;
+    memcpy(b->p + b->n, s.p, s.n);
+    b->n += s.n;
+}
+
+void buf_add_byte(struct buf *b, char c)
+{
+    if (buf_reserve(b, 1))
+        b->p[b->n++] = c;
+}
+
+void buf_addf(struct buf *b, const char *format, ...)
+{
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    int n = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    CHECK(n >= 0);
+    if (buf_reserve(b, (size_t)n + 1)) { // vsnprintf writes a terminator, which is not counted
+        int written = vsnprintf(b->p + b->n, (size_t)n + 1, format, again);
+        CHECK(written == n);
+        b->n += (size_t)n;
+    }
+    va_end(again);
+}
+
+void buf_drop(struct buf *b, size_t n)
+{
+    CHECK(n <= b->n);
+    if (n == 0)
+        return;
+    memmove(b->p, b->p + n, b->n - n);
+    b->n -= n;
+}
+
+Err buf_err(const struct buf *b)
+{
+    return b->overflown ? fail(ERR_LIMIT, "the text is longer than its buffer may grow") : OK;
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bytes under construction. One growth policy (doubling) and one maximum: what would exceed it is
+// dropped and remembered, so that writers need one check at the end (buf_err).
+#pragma once
+#include "base/str.h"
+
+struct buf {
+    char *p;
+    size_t n;
+    size_t cap;
+    size_t max;     // bytes; 0 means BUF_BYTES_MAX
+    bool overflown; // something did not fit: the content is incomplete
+};
+
+enum { BUF_BYTES_MAX = 1 << 30 };
+
+void buf_init(struct buf *b, size_t max_bytes);
+void buf_done(struct buf *b); // frees; the buffer may be used again afterwards
+static inline void buf_auto_done(struct buf *b)
+{
+    buf_done(b);
+}
+// AUTO_BUF(b); declares an empty buffer that is freed on every way out.
+#define AUTO_BUF(name) __attribute__((cleanup(buf_auto_done))) struct buf name = { 0 }
+
+void buf_clear(struct buf *b);                // keeps the memory
+bool buf_reserve(struct buf *b, size_t more); // room for `more` bytes at p + n; false: overflown
+void buf_add(struct buf *b, Str s);
+void buf_add_byte(struct buf *b, char c);
+void buf_addf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void buf_drop(struct buf *b, size_t n);        // removes the first n bytes
+Err buf_err(const struct buf *b);              // ERR_LIMIT if something did not fit
+static inline Str buf_str(const struct buf *b) // valid until the next change
+{
+    return (Str){ .p = b->p != NULL ? b->p : "", .n = b->n };
+}

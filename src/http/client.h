@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// A blocking HTTP/1.1 client for the command line and for tests: one connection, kept alive.
+#pragma once
+#include "http/server.h"
+
+struct http_client;
+
+// url: http://host:port or https://host:port (a path is ignored). With https and verify == false
+// any certificate is accepted; otherwise ca_file (or the system's CAs) must vouch for it.
+typedef struct HttpClientConfig {
+    Str url;
+    bool verify;
+    Str ca_file;        // absent: the system's
+    int64_t timeout_ns; // for connecting and between two reads
+} HttpClientConfig;
+
+typedef struct HttpReply {
+    unsigned status;
+    HttpHeader *headers; // names in lower case
+    size_t header_count;
+    Str body;
+} HttpReply;
+
+Err http_client_open(const HttpClientConfig *config, struct http_client **ret);
+void http_client_close(struct http_client *c); // NULL is fine
+AUTO_CLOSE(http_client)
+
+// Sends one request and reads its whole reply into `a`. A connection that the server closed while
+// idle is opened again once; a request that may have been received is never sent twice.
+// ERR_NOT_FOUND: nobody listens there. ERR_TIMEOUT. ERR_CLOSED: broken off. ERR_LIMIT: reply over
+// 64 MiB.
+Err http_client_call(struct http_client *c, struct arena *a, Str method, Str target,
+                     const HttpHeader *headers, size_t n, Str body, HttpReply *ret);
+Str http_client_host(const struct http_client *c); // "127.0.0.1:4566", for the Host header

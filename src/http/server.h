@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// The HTTP server: HTTP/1.1 and HTTP/2, plain and TLS, all on one port, told apart by the first
+// bytes. A request is handed up whole, as an exchange; its reply may come from any thread, later.
+//
+// Reactors: a connection lives on one loop. The handler runs on that loop's thread and must not
+// block. An exchange stays valid until the reply is ended, even when the client has gone; what is
+// then written goes nowhere.
+#pragma once
+#include "base/buf.h"
+#include "os/loop.h"
+
+struct http_server;
+struct tls_context; // os/tls.h
+
+typedef struct HttpHeader {
+    Str name; // lower case in requests
+    Str value;
+} HttpHeader;
+
+// Where each limit comes from is said in http/README.md.
+typedef struct HttpLimits {
+    size_t header_bytes_max;     // request line and headers together, 64 KiB
+    size_t header_count_max;     // 100
+    size_t body_bytes_max;       // unless the handler says otherwise, 16 MiB
+    size_t connections_max;      // over all loops, 10,000
+    size_t undecided_max;        // connections that have not shown their protocol yet, 1,000
+    size_t streams_max;          // concurrent HTTP/2 streams per connection, 256
+    size_t body_pool_bytes_max;  // bodies in memory over all connections; reading stops above it
+    int64_t first_bytes_ns;      // to show the protocol and finish a TLS handshake, 10 s
+    int64_t header_ns;           // from the first byte of a request to the end of its headers, 20 s
+    int64_t body_ns;             // between two reads of a body, 30 s
+    size_t body_bytes_per_s_min; // averaged after the first 10 s; slower clients get 408, 1 KiB/s
+    int64_t idle_ns;             // keep-alive without a request, 120 s
+    int64_t write_ns;            // without progress while a reply is pending, 60 s
+    int64_t drain_ns;            // graceful shutdown, 10 s
+} HttpLimits;
+HttpLimits http_limits_default(void);
+
+// One request and its reply. Everything it points to lives until the reply is ended.
+struct http_exchange {
+    Str method; // "POST"
+    Str path;   // still percent-encoded, without the query; "/" for an empty one
+    Str query;  // after '?', still percent-encoded; absent if there was none
+    HttpHeader *headers;
+    size_t header_count;
+    Str body;
+    bool tls;
+    unsigned http_version; // 11 or 20
+    Str peer;              // "127.0.0.1:50123"
+    int64_t received_ns;   // monotonic, when its last byte arrived
+    struct arena *arena;   // the request's; only the thread that works on the exchange uses it
+    struct loop *loop;     // where it lives
+    void *user;            // the handler's own
+};
+
+struct http_handler {
+    void *self;
+    // The headers are complete: how large may the body be? NULL: limits.body_bytes_max.
+    size_t (*body_max)(void *self, const struct http_exchange *x);
+    // The request is complete. It must be replied to exactly once, now or later.
+    void (*request)(void *self, struct http_exchange *x);
+    // A request that broke a limit or the protocol of HTTP: the reply to send. May be NULL (then a
+    // plain-text one is made). `status` is 400, 408, 413, 414, 431 or 503.
+    void (*broken)(void *self, struct http_exchange *x, unsigned status);
+};
+
+// The value of a header, by its lower-case name; absent if there is none. Of several, the first.
+Str http_header(const struct http_exchange *x, Str name);
+
+// A whole reply. Headers and body are copied before it returns. Content-Length, Date and
+// Connection are the server's. From any thread; ends the exchange.
+void http_reply(struct http_exchange *x, unsigned status, const HttpHeader *headers, size_t n,
+                Str body);
+// The same; the body's memory is taken over (and freed) by the server, `body` is left empty.
+void http_reply_take(struct http_exchange *x, unsigned status, const HttpHeader *headers, size_t n,
+                     struct buf *take_body);
+
+// A streamed reply: chunked on HTTP/1.1, DATA frames on HTTP/2. Pieces are copied. From one thread
+// at a time. http_stream_gone says that the client has left; http_stream_pending, how many bytes
+// are not yet with the kernel, so that a producer can hold back.
+void http_stream_start(struct http_exchange *x, unsigned status, const HttpHeader *headers,
+                       size_t n);
+void http_stream_write(struct http_exchange *x, Str piece);
+void http_stream_end(struct http_exchange *x); // ends the exchange
+bool http_stream_gone(const struct http_exchange *x);
+size_t http_stream_pending(const struct http_exchange *x);
+
+typedef struct HttpConfig {
+    HttpLimits limits;
+    struct tls_context *tls; // NULL: a TLS client is refused
+    struct loop **loops;     // a new connection goes to the least busy one
+    size_t loop_count;
+    struct http_handler handler;
+} HttpConfig;
+
+Err http_server_open(const HttpConfig *config, struct http_server **ret);
+// "127.0.0.1:4566", "[::1]:0", ":4566" (all addresses). Call again for more. The port that was
+// bound is returned. ERR_BUSY if the address is in use.
+Err http_server_listen(struct http_server *s, Str address, uint16_t *ret_port);
+// Stops accepting, lets running requests end within limits.drain_ns, then closes every connection.
+// Blocks; the loops must be running. Not from a loop's thread.
+void http_server_drain(struct http_server *s);
+void http_server_close(struct http_server *s); // after drain and after the loops have stopped
+AUTO_CLOSE(http_server)

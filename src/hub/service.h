@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a service is to the server, and what the server is to a service. The list of services is
+// made from src/svc/meson.build: each room there exports `const struct service <name>_service`.
+#pragma once
+#include "base/str.h"
+
+struct api_service;
+struct hub;
+struct io;
+struct kv;
+struct log;
+struct loop;
+struct pool;
+
+// What a service may use. Lives as long as the service.
+struct service_env {
+    struct io *io;
+    struct kv *kv;
+    struct log *log;
+    struct pool *pool;   // for work that blocks
+    struct loop **loops; // for timers; services may arm theirs on loops[0], from its own thread
+    size_t loop_count;
+    bool dev;      // the profile dev
+    double limits; // shard limits: 1 as AWS has them, 2 twice as much, 0 off
+};
+
+struct service {
+    const struct api_service *api;
+    // Recovers its state from kv and declares its shards to the log; the log is made ready after
+    // all services are open.
+    Err (*open)(const struct service_env *env, void **ret_state);
+    void (*close)(void *state); // no call is running any more; NULL is fine
+};

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// Everything that is not computation: files, time and randomness, behind one table of functions.
+// The real one is io_real(); tests and the simulator pass their own (io_fault.h), so that a full
+// disk, a torn write, a lost flush or a clock that steps can be had at will.
+//
+// Paths are absolute or relative to the working directory. No function retries a failed sync.
+#pragma once
+#include "base/str.h"
+
+struct io_file; // an open file; which table opened it is known inside
+struct io_queue;
+
+enum {
+    IO_READ = 0,        // open for reading only
+    IO_WRITE = 1 << 0,  // for reading and writing
+    IO_CREATE = 1 << 1, // make it if absent (0600)
+    IO_EXCL = 1 << 2,   // with IO_CREATE: ERR_EXISTS if present
+    IO_TRUNC = 1 << 3,  // cut to zero bytes
+    IO_DIRECT = 1 << 4, // O_DIRECT: ERR_INVALID where the filesystem has none
+};
+enum { IO_ALIGN_BYTES = 4096 }; // of memory, offsets and lengths of direct I/O
+
+typedef struct IoPart {
+    void *p; // not changed by writes
+    size_t n;
+} IoPart;
+
+// One asynchronous durable write (see io_queue below).
+struct io_write {
+    struct io_file *file;
+    IoPart part;
+    uint64_t at;
+    Err result;  // set when io_queue_wait has returned it
+    void *owner; // the caller's own
+};
+
+typedef struct IoName {
+    Str name;
+    bool is_dir;
+    uint64_t bytes;
+} IoName;
+
+struct io {
+    void *self;
+    Err (*open)(struct io *io, Str path, unsigned flags, struct io_file **ret);
+    void (*close)(struct io_file *f); // NULL is fine
+    // All of the bytes or an error. `durable`: on the device when it returns (RWF_DSYNC).
+    Err (*write)(struct io_file *f, const void *p, size_t n, uint64_t at, bool durable);
+    // As many bytes as there are, up to n; fewer only at the end of the file.
+    Err (*read)(struct io_file *f, void *p, size_t n, uint64_t at, size_t *ret_n);
+    Err (*sync)(struct io_file *f); // data and what is needed to read it back (fdatasync)
+    Err (*size)(struct io_file *f, uint64_t *ret_bytes);
+    Err (*truncate)(struct io_file *f, uint64_t bytes);
+    Err (*allocate)(struct io_file *f, uint64_t bytes); // space for that many: ERR_FULL otherwise
+    Err (*lock)(struct io_file *f); // exclusive, until closed: ERR_BUSY if held by another process
+    Err (*rename)(struct io *io, Str from, Str to);
+    Err (*unlink)(struct io *io, Str path);
+    Err (*mkdir)(struct io *io, Str path); // 0700; OK if it exists as a directory
+    Err (*sync_dir)(struct io *io, Str path);
+    Err (*list)(struct io *io, struct arena *a, Str path, IoName **ret, size_t *ret_n); // by name
+    Err (*space)(struct io *io, Str path, uint64_t *ret_free_bytes, uint64_t *ret_total_bytes);
+    int64_t (*wall_ns)(struct io *io); // since 1970; may step
+    int64_t (*mono_ns)(struct io *io); // never goes back
+    void (*random)(struct io *io, void *p,
+                   size_t n); // cryptographic; ends the program if it cannot
+    void (*sleep_ns)(struct io *io, int64_t ns);
+
+    // A queue of durable writes: io_uring where the kernel allows it, else threads that call
+    // pwritev2(RWF_DSYNC). Completions come in any order. `depth` writes at most are under way.
+    Err (*queue_open)(struct io *io, unsigned depth, struct io_queue **ret);
+    void (*queue_close)(struct io_queue *q); // waits for writes under way; NULL is fine
+    Err (*queue_submit)(struct io_queue *q, struct io_write *w);
+    Err (*queue_wait)(struct io_queue *q, struct io_write **ret); // blocks until one has ended
+    const char *(*queue_kind)(const struct io_queue *q);          // "io_uring" or "pwritev2"
+};
+
+struct io *io_real(void); // the operating system; one for the process, always the same
+
+// Whether io_real() may use io_uring (default true); called at start, before any queue.
+void io_allow_uring(bool allow);
+
+// A whole small file, at most max_bytes (ERR_LIMIT).
+Err io_read_file(struct io *io, struct arena *a, Str path, size_t max_bytes, Str *ret);
+
+// Replaces a file as one step: written aside, synced, renamed, directory synced.
+Err io_write_file(struct io *io, struct arena *tmp, Str path, Str content);

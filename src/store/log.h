@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// The log: every record of every shard, durable before it is acknowledged, in order.
+//
+// One journal for all shards, written in blocks by group commit: while one write is on its way,
+// what arrives gathers for the next. A position is 63 bits, block number << 18 | ordinal in the
+// block: it is at least 1 << 18, is never given twice, and within a shard grows in the order of
+// storage. The log knows shards only by incarnation ids: 64 bits that are never used again. The
+// format of the files is told in journal_priv.h, the way of a block in README.md.
+//
+// Thread safe. log_append never blocks; what blocks says so.
+#pragma once
+#include "os/io.h"
+
+struct log;
+
+enum {
+    LOG_ORDINAL_BITS = 18,
+    LOG_KEY_BYTES_MAX = 1024,        // 256 code points of four bytes
+    LOG_HASH_KEY_BYTES_MAX = 39,     // decimal digits of 2^128 - 1
+    LOG_DATA_BYTES_MAX = 10 << 20,   // the largest record AWS takes
+    LOG_APPEND_BYTES_MAX = 24 << 20, // of one append together
+    LOG_APPEND_RECORDS_MAX = 500,    // PutRecords
+};
+
+typedef struct LogConfig {
+    struct io *io;
+    Str dir;                 // made if absent
+    uint64_t file_bytes;     // of one journal file; 0: 64 MiB. Existing files keep their size.
+    uint64_t reserve_bytes;  // given back to the filesystem when it is full; 0: 64 MiB
+    size_t tail_cache_bytes; // of recent blocks kept in memory for readers; 0: 256 MiB
+    size_t queue_bytes_max;  // waiting to be written, over which log_append refuses; 0: 64 MiB
+    unsigned depth;          // block writes under way at once; 0: 2, or 4 while blocks are small
+    // The journal failed twice in a row: nothing can be acknowledged any more. NULL: abort().
+    void (*fatal)(void *self, Err e);
+    void *fatal_self;
+} LogConfig;
+
+typedef struct LogRecord {
+    uint64_t shard; // incarnation id
+    Str key;        // partition key
+    Str hash_key;   // the explicit hash key, or empty
+    Str data;
+} LogRecord;
+
+typedef struct LogPlace {
+    uint64_t position;  // 0: not stored, the shard has ended or was never added
+    int64_t arrival_ms; // of the block: since 1970, never goes back
+} LogPlace;
+
+// One append, owned by the caller until `done` has been called. Its records become visible and
+// durable together; those of one shard keep their order.
+struct log_append {
+    const LogRecord *records;
+    size_t n;         // 1..LOG_APPEND_RECORDS_MAX
+    LogPlace *places; // n of them, filled before done is called
+    // On the log's own thread, in the order of blocks: hand over quickly. ERR_FULL: no space.
+    // ERR_IO: the device failed. Either way nothing of it is or will become visible.
+    void (*done)(struct log_append *a, Err e);
+    void *user;
+    struct log_append *next; // the log's, like all that follows
+    uint64_t last_block;
+    size_t bytes;
+};
+
+typedef struct LogEntry {
+    uint64_t position;
+    int64_t arrival_ms;
+    Str key, hash_key, data;
+} LogEntry;
+
+typedef struct LogBatch {
+    LogEntry *at;
+    size_t n;
+    uint64_t next; // where to read on; greater than every position returned, never less than `from`
+    bool more;     // visible records of the shard follow at or after `next`
+} LogBatch;
+
+typedef struct LogSpan {
+    uint64_t first; // of the oldest record that may be read, or `next` if there is none
+    uint64_t next;  // everything acknowledged so far lies below it, everything later at or above
+    int64_t last_arrival_ms; // of the newest record; 0 if none
+    bool ended;
+    uint64_t end; // the barrier's position, if ended
+} LogSpan;
+
+typedef struct LogStats {
+    uint64_t disk_bytes;                    // of journal files, spares included
+    uint64_t live_bytes;                    // in blocks that hold readable records
+    uint64_t blocks, records, record_bytes; // written since start
+    uint64_t cache_bytes;
+    uint64_t recovered_blocks, recovered_records, torn_bytes; // at start
+    int64_t recovery_ns;
+    bool full;              // writes are being refused for want of space
+    bool direct;            // files are written with O_DIRECT
+    const char *queue_kind; // "io_uring" or "pwritev2"
+} LogStats;
+
+// Opens or makes the journal and replays it. A torn tail is cut off and logged; a damaged block
+// with good ones of the same epoch behind it is ERR_CORRUPT, with the file and the offset logged,
+// and nothing is changed. Blocks until recovered.
+Err log_open(const LogConfig *config, struct log **ret);
+void log_close(struct log *l); // writes what is queued, then ends; NULL is fine
+AUTO_CLOSE(log)
+
+// Declares a shard: its row is already committed in kv. Needed once after every log_open, before
+// reading or appending. Retention may be changed by calling it again.
+Err log_shard_add(struct log *l, uint64_t shard, int64_t retention_ns);
+
+// After all shards have been declared: readable data of an undeclared, undropped shard is
+// ERR_CORRUPT (journal without kv row), named in the log.
+Err log_ready(struct log *l);
+
+// Ends shards in one instant, by a barrier in the journal: later appends to them get position 0.
+// Durable when it returns; the barrier's positions come back in ret_ends. Blocks.
+Err log_shards_end(struct log *l, const uint64_t *shards, size_t n, LogPlace *ret_ends);
+
+// Forgets shards and all their records, durably, before kv forgets them. Unknown ids are fine.
+// Blocks.
+Err log_shards_drop(struct log *l, const uint64_t *shards, size_t n);
+
+// Queues records. ERR_LIMIT: the queue is full; ERR_FULL: the disk is; ERR_INVALID: over a maximum
+// above. On an error `done` is not called.
+Err log_append(struct log *l, struct log_append *a);
+
+// Records at or after `from`, oldest first: up to max_records, and no more than max_bytes of keys
+// and data (but at least one record). Positions below the trim horizon start at it. May block on
+// the disk, unless `cached_only`: then ERR_BUSY if the disk would be needed.
+typedef struct LogRead {
+    uint64_t shard, from;
+    size_t max_records, max_bytes;
+    bool cached_only;
+} LogRead;
+Err log_read(struct log *l, struct arena *a, const LogRead *read, LogBatch *ret);
+
+// The first position whose arrival is at or after the time, or span.next if there is none.
+Err log_find_time(struct log *l, uint64_t shard, int64_t arrival_ms, uint64_t *ret_position);
+
+// ERR_NOT_FOUND: not declared.
+Err log_span(struct log *l, uint64_t shard, LogSpan *ret);
+
+void log_stats(struct log *l, LogStats *ret);
+
+// Expires what is past its retention and recycles files; runs by itself every second, tests call
+// it.
+void log_expire(struct log *l);
