@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// Base64 (RFC 4648, standard alphabet, padded). AVX-512 VBMI, AVX2 or NEON when the processor has
+// it, chosen at run time; the scalar form is the oracle in the tests.
+#pragma once
+#include "base/buf.h"
+
+// Bytes that decoding n characters may write at most.
+static inline size_t base64_decoded_max(size_t n)
+{
+    return n / 4 * 3 + 3;
+}
+static inline size_t base64_encoded_bytes(size_t n)
+{
+    return (n + 2) / 3 * 4;
+}
+
+void base64_encode(char *out, const void *in, size_t n); // writes base64_encoded_bytes(n)
+
+typedef enum Base64Fault {
+    BASE64_GOOD,
+    BASE64_LENGTH,    // not a multiple of four
+    BASE64_CHARACTER, // outside the alphabet, or '=' before the end
+    BASE64_LAST,      // unused bits of the last character are not zero
+} Base64Fault;
+typedef struct Base64Result {
+    size_t n; // bytes written
+    Base64Fault fault;
+    size_t fault_at; // of BASE64_CHARACTER and BASE64_LAST: the place of the character
+} Base64Result;
+// `out` holds base64_decoded_max(n) and may be `in` itself.
+Base64Result base64_decode(void *out, const char *in, size_t n);
+
+void buf_add_base64(struct buf *b, Str bytes);
+const char *base64_kind(void); // "avx512", "avx2", "neon" or "scalar"

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+// CBOR (RFC 8949) as AWS speaks it: blobs are byte strings, timestamps tag 1 with milliseconds (an
+// integer; a float is read as milliseconds too), maps with text keys. Reads definite and indefinite
+// items and chunked strings, half, single and double floats, skips unknown tags; writes indefinite
+// maps and lists.
+#pragma once
+#include "codec/event.h"
+
+void cbor_reader_init(struct event_reader *r, struct arena *a, Str input);
+void cbor_writer_init(struct event_writer *w, struct buf *out);
