@@ -1,0 +1,171 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the suites and counts. Every suite is a program that speaks TAP: one line per test.
+
+    tests/run.py                       every suite, in the order below
+    tests/run.py wire crash            these
+    tests/run.py --list                their names
+    tests/run.py --build-thread-tests BUILD   builds what the suite "thread" runs, nothing else
+
+Prints one line per test as it ends and `N passed, N failed` last. The whole output of a suite that
+failed is shown after its line and kept in build/test-logs. Skipped tests are shown and counted as
+neither.
+"""
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+LOGS = os.path.join(ROOT, "build", "test-logs")
+THREADED_ROOMS = ("os", "http", "store", "aws", "server", "kinesis")
+TAP_LINE = re.compile(r"^(not ok|ok)\b\s*\d*\s*(?:-\s*)?(.*?)(?:\s*#\s*(SKIP|skip)\b\s*(.*))?$")
+TAIL_LINES = 60
+
+
+class Suite:
+    """A program with its name, what it needs in its environment, and how long it may take."""
+
+    def __init__(self, name, command, seconds_max, environment=None, folder=None):
+        self.name, self.command, self.seconds_max = name, command, seconds_max
+        self.environment, self.folder = environment or {}, folder or ROOT
+
+
+class Total:
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+
+    def count(self, suite, verdict, name, reason=None):
+        if reason is not None:
+            self.skipped += 1
+            print(f"skipped - {suite}: {name} ({reason})", flush=True)
+        elif verdict == "ok":
+            self.passed += 1
+            print(f"ok - {suite}: {name}", flush=True)
+        else:
+            self.failed += 1
+            print(f"not ok - {suite}: {name}", flush=True)
+
+
+def meson_tests(build):
+    """What Meson would run in a build directory: [(name, command, environment, folder, timeout)]."""
+    listing = subprocess.run(["meson", "introspect", "--tests", build], cwd=ROOT, check=True,
+                             capture_output=True, text=True).stdout
+    return [(t["name"], t["cmd"], t["env"], t["workdir"], t["timeout"]) for t in json.loads(listing)]
+
+
+def is_threaded(name):
+    return name.split("_")[0] in THREADED_ROOMS and not name.endswith("_corpus")
+
+
+def build_thread_tests(build):
+    programs = [os.path.relpath(command[0], os.path.join(ROOT, build))
+                for name, command, *_ in meson_tests(build) if is_threaded(name)]
+    if not programs:
+        return 0
+    return subprocess.run(["ninja", "-C", build, *programs], cwd=ROOT).returncode
+
+
+def unit_suites(build, prefix, wanted, options):
+    suites = []
+    for name, command, environment, folder, timeout in meson_tests(build):
+        if wanted(name):
+            suites.append(Suite(f"{prefix} {name}", command, timeout, {**environment, **options}, folder))
+    return suites
+
+
+def is_unit(name):
+    return not name.endswith("_corpus")
+
+
+def server_suite(name, script, seconds_max, *arguments):
+    program = os.path.join(ROOT, "build-asan", "headrace")
+    return [Suite(name, [sys.executable, os.path.join(ROOT, "tests", script), "--program", program,
+                         *arguments], seconds_max, SANITIZER_OPTIONS)]
+
+
+SANITIZER_OPTIONS = {
+    "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=1:detect_stack_use_after_return=1",
+    "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1:abort_on_error=1",
+    "TSAN_OPTIONS": "halt_on_error=1:abort_on_error=1:second_deadlock_stack=1",
+}
+
+SUITES = {
+    "tools": lambda: [Suite("tools", [sys.executable, os.path.join(ROOT, "tests/tools_test.py")], 120)],
+    "unit": lambda: unit_suites("build-asan", "unit", is_unit, SANITIZER_OPTIONS),
+    "corpus": lambda: unit_suites("build-asan", "unit", lambda n: not is_unit(n), SANITIZER_OPTIONS),
+    "thread": lambda: unit_suites("build-tsan", "thread", is_threaded, SANITIZER_OPTIONS),
+}
+
+
+def run_suite(suite, total):
+    """Streams a suite's TAP. True if all of it passed and it ended as it should."""
+    os.makedirs(LOGS, exist_ok=True)
+    log = os.path.join(LOGS, suite.name.replace(" ", "-") + ".log")
+    before, lines, plan = (total.passed, total.failed, total.skipped), [], None
+    process = subprocess.Popen(["timeout", "--kill-after=10", str(suite.seconds_max), *suite.command],
+                               cwd=suite.folder, env={**os.environ, **suite.environment},
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True, errors="replace")
+    with open(log, "w", encoding="utf-8") as file:
+        for line in process.stdout:
+            file.write(line)
+            lines.append(line)
+            match = TAP_LINE.match(line.rstrip("\n"))
+            if match:
+                reason = (match[4] or "no reason given") if match[3] else None
+                total.count(suite.name, match[1], match[2], reason)
+            elif line.startswith("1.."):
+                plan = int(line[3:].split()[0])
+    status = process.wait()
+    failed = total.failed - before[1]
+    ran = total.passed - before[0] + failed + total.skipped - before[2]
+    if status == 124:
+        total.count(suite.name, "not ok", f"ends within {suite.seconds_max} seconds")
+    elif status != 0 and failed == 0:
+        total.count(suite.name, "not ok", f"ends well (it ended with status {status})")
+    elif plan is None or plan != ran:
+        total.count(suite.name, "not ok", f"runs what it planned ({ran} of {plan} tests)")
+    if total.failed > before[1]:
+        print(f"---- the end of {os.path.relpath(log, ROOT)}:")
+        print("".join(f"    {line}" for line in lines[-TAIL_LINES:]), end="")
+        print("----", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("suites", nargs="*")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--build-thread-tests", metavar="BUILD")
+    options = parser.parse_args()
+    if options.build_thread_tests:
+        return build_thread_tests(options.build_thread_tests)
+    if options.list:
+        print("\n".join(SUITES))
+        return 0
+    unknown = [s for s in options.suites if s not in SUITES]
+    if unknown:
+        print(f"There is no suite {' '.join(unknown)}; there are {' '.join(SUITES)}", file=sys.stderr)
+        return 2
+
+    total, seconds = Total(), {}
+    for name in options.suites or SUITES:
+        start = time.monotonic()
+        for suite in SUITES[name]():
+            run_suite(suite, total)
+        seconds[name] = time.monotonic() - start
+    print("seconds: " + ", ".join(f"{name} {took:.0f}" for name, took in seconds.items()))
+    if total.skipped:
+        print(f"{total.skipped} skipped: see the lines that begin with 'skipped'")
+    if not options.suites:
+        with open(os.path.join(ROOT, "build", "total-test"), "w", encoding="utf-8") as file:
+            file.write(f"{total.passed} {total.failed}\n")
+    print(f"{total.passed} passed, {total.failed} failed")
+    return 1 if total.failed or not total.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
