@@ -66,7 +66,9 @@ struct io {
     void (*sleep_ns)(struct io *io, int64_t ns);
 
     // A queue of durable writes: io_uring where the kernel allows it, else threads that call
-    // pwritev2(RWF_DSYNC). Completions come in any order. `depth` writes at most are under way.
+    // pwritev2(RWF_DSYNC). Completions come in any order. `depth` writes at most are under way;
+    // one more is ERR_LIMIT. Threads may submit while another waits. After an error of submit the
+    // queue keeps nothing of the write. An empty queue makes wait block until one is submitted.
     Err (*queue_open)(struct io *io, unsigned depth, struct io_queue **ret);
     void (*queue_close)(struct io_queue *q); // waits for writes under way; NULL is fine
     Err (*queue_submit)(struct io_queue *q, struct io_write *w);
