@@ -15,7 +15,8 @@
 //     struct        const struct service_Name *x (NULL)
 //
 // Required members (`!`) and members with a default have no has_ flag: input is complete when the
-// operation sees it, and output writes them always. Member names are the wire names in snake_case.
+// operation sees it, and output writes them always; their numbers have a given_ flag that is the
+// binder's own, to tell "absent" from zero. Member names are the wire names in snake_case.
 #pragma once
 #include "base/buf.h"
 
@@ -33,14 +34,20 @@ typedef enum ShapeKind {
     SHAPE_STRUCT,
 } ShapeKind;
 
+// Where a pattern's compiled form is kept: filled by api_prepare() before the first call.
+struct pattern;
+struct pattern_slot {
+    struct pattern *program;
+};
+
 struct shape {
     Str name;
     ShapeKind kind;
     bool has_min, has_max;
-    int64_t min, max;            // length, or value of numbers
-    Str pattern;                 // as the model spells it, for error texts; absent: none
-    const void *pattern_program; // the binder's compiled form, see aws/pattern.h; NULL: none
-    const Str *values;           // of an enum, in the order AWS prints them
+    int64_t min, max;                  // length, or value of numbers
+    Str pattern;                       // as the model spells it, for error texts; absent: none
+    struct pattern_slot *pattern_slot; // NULL without a pattern
+    const Str *values;                 // of an enum, in the order AWS prints them
     size_t value_count;
     const struct shape *key;    // of a map
     const struct shape *member; // of a list, or a map's values
@@ -55,7 +62,7 @@ struct member {
     Str name; // on the wire
     const struct shape *shape;
     size_t offset;
-    size_t has_offset; // of the has_ flag; SIZE_MAX: none
+    size_t has_offset; // of the has_ or given_ flag; SIZE_MAX: none
     bool required;
     bool has_default;
     int64_t default_number; // of numbers and booleans

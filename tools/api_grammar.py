@@ -1,0 +1,441 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads `.api` files: a service's wire contract as lines. The grammar: docs/api-format.md.
+
+parse(text) gives an Api or raises ApiError with the line. Nothing else is raised, whatever the
+text; tests/tools/apigen_test.py holds it to that.
+"""
+import re
+from dataclasses import dataclass, field
+
+SCALARS = ("string", "blob", "bool", "int", "long", "double", "time")
+NUMBERS = ("int", "long", "double")
+PROTOCOLS = {"json-1.0": "API_JSON_1_0", "json-1.1": "API_JSON_1_1"}
+SERVICE_KEYS = ("protocol", "target", "sign", "version")
+KEYWORDS = ("service", "string", "blob", "bool", "int", "long", "double", "time", "enum", "list",
+            "map", "struct", "op", "error")
+# Words that stand for a pattern.
+FORMATS = {"arn": r"arn:[a-z0-9-]+:[a-z0-9-]+:[a-z0-9-]*:[0-9]*:\S+"}
+SIZES = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+BODY_BYTES_DEFAULT = 7 << 20  # what AWS's front admitted before requests of 10 MiB
+NUMBER_MAX = (1 << 63) - 1
+
+IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
+SERVICE_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
+TOKEN = re.compile(r'"[^"]*"|[{}!,=]|[^\s{}!,="]+|"')
+C_WORDS = set("""auto break case char const continue default do double else enum extern float for
+goto if inline int long register restrict return short signed sizeof static struct switch typedef
+union unsigned void volatile while bool true false typeof asm""".split())
+
+
+class ApiError(Exception):
+    def __init__(self, line, text):
+        super().__init__(f"{line}: {text}")
+        self.line = line
+        self.text = text
+
+
+@dataclass
+class Shape:
+    kind: str
+    name: str
+    line: int
+    min: int | None = None
+    max: int | None = None
+    pattern: str | None = None
+    values: list = field(default_factory=list)
+    key: str | None = None
+    member: str | None = None
+    members: list = field(default_factory=list)
+
+
+@dataclass
+class Member:
+    name: str
+    type: str  # the name of a shape; of an inline scalar, the name made for it
+    line: int
+    required: bool = False
+    default: object = None
+
+
+@dataclass
+class Op:
+    name: str
+    line: int
+    input: Shape = None
+    output: Shape | None = None
+    blocking: bool = False
+    body_bytes_max: int = BODY_BYTES_DEFAULT
+    throws: list = field(default_factory=list)
+
+
+@dataclass
+class Error:
+    name: str
+    status: int
+    line: int
+
+
+@dataclass
+class Api:
+    name: str
+    attributes: dict
+    shapes: dict
+    inline: dict
+    ops: dict
+    errors: dict
+
+    def shape(self, name):
+        return self.shapes.get(name) or self.inline[name]
+
+
+def snake(name):
+    """StreamARN -> stream_arn, MaxRecordSizeInKiB -> max_record_size_in_kib."""
+    name = re.sub(r"([KMGT])iB", lambda m: m[1].upper() + "ib", name)
+    name = re.sub(r"([A-Z]{2,})s(?=[A-Z]|$)", lambda m: m[1].capitalize() + "s", name)
+    name = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
+    name = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name)
+    name = re.sub(r"[^A-Za-z0-9]+", "_", name).lower()
+    return name + "_" if name in C_WORDS else name
+
+
+class Tokens:
+    """One statement's words, with the line that each stands on."""
+
+    def __init__(self, words, line):
+        self.words, self.at, self.first_line = words, 0, line
+
+    def line(self):
+        if not self.words:
+            return self.first_line
+        return self.words[min(self.at, len(self.words) - 1)][1]
+
+    def fail(self, text):
+        raise ApiError(self.line(), text)
+
+    def peek(self, ahead=0):
+        at = self.at + ahead
+        return self.words[at][0] if at < len(self.words) else None
+
+    def take(self, what):
+        word = self.peek()
+        if word is None:
+            self.fail(f"expected {what}, but the statement ends")
+        self.at += 1
+        return word
+
+    def accept(self, word):
+        if self.peek() != word:
+            return False
+        self.at += 1
+        return True
+
+    def expect(self, word):
+        if not self.accept(word):
+            self.fail(f"expected '{word}', found {show(self.peek())}")
+
+    def name(self, what):
+        if self.peek() is not None and not IDENTIFIER.match(self.peek()):
+            self.fail(f"expected {what}, found {show(self.peek())}")
+        return self.take(what)
+
+    def end(self):
+        if self.peek() is not None:
+            self.fail(f"unexpected {show(self.peek())}")
+
+
+def show(word):
+    return "the end of the statement" if word is None else f"'{word}'"
+
+
+def statements(text):
+    """Yields (tokens, pattern). A statement begins in the first column; indented lines and lines
+    that begin with `}` go on with it."""
+    words, first, pattern = [], 0, None
+    for number, raw in enumerate(text.split("\n"), 1):
+        line = raw.rstrip()
+        bare = line.lstrip()
+        if not bare or bare.startswith("#"):
+            continue
+        if not line[0].isspace() and line[0] != "}":
+            if words:
+                yield Tokens(words, first), pattern
+            words, first, pattern = [], number, None
+        elif not words:
+            raise ApiError(number, "an indented line with no statement before it")
+        if words == [] and re.match(r"string\s", line):
+            # A pattern is the last thing on its line, so that it needs no escaping.
+            m = re.match(r"([^/#]*)\s/(.*)/\Z", line)
+            if m:
+                line, pattern = m[1], m[2]
+        line = re.sub(r"(^|\s)#.*", "", line)
+        words += [(w, number) for w in TOKEN.findall(line)]
+    if words:
+        yield Tokens(words, first), pattern
+
+
+def take_number(t, word, what):
+    if not re.match(r"-?[0-9]{1,19}\Z", word) or abs(int(word)) > NUMBER_MAX:
+        t.fail(f"{what} must be a whole number of 64 bits, found {show(word)}")
+    return int(word)
+
+
+def take_range(t, kind):
+    """`1..128`, `1..`, `..10` or nothing."""
+    word = t.peek()
+    if word is None or ".." not in word or word.startswith('"'):
+        return None, None
+    if kind in ("bool", "time", "enum"):
+        t.fail(f"a {kind} has no range")
+    low, _, high = word.partition("..")
+    low = take_number(t, low, "the range's lower end") if low else None
+    high = take_number(t, high, "the range's upper end") if high else None
+    if low is None and high is None:
+        t.fail("a range needs an end")
+    if low is not None and high is not None and low > high:
+        t.fail(f"the range {word} is empty")
+    if kind not in NUMBERS and (low or 0) < 0:
+        t.fail("a length is not negative")
+    t.at += 1
+    return low, high
+
+
+def take_default(t, kind):
+    word = t.take("a default")
+    if kind in ("int", "long"):
+        return take_number(t, word, "the default")
+    if kind == "bool":
+        if word not in ("true", "false"):
+            t.fail(f"the default of a bool is true or false, found {show(word)}")
+        return word == "true"
+    if kind in ("string", "enum"):
+        return word.strip('"')
+    t.fail(f"a {kind} cannot have a default")
+
+
+class Parser:
+    def __init__(self):
+        self.api = Api(None, {}, {}, {}, {}, {})
+
+    def run(self, text):
+        for t, pattern in statements(text):
+            keyword = t.take("a statement")
+            if keyword not in KEYWORDS:
+                t.at = 0
+                t.fail(f"unknown statement {show(keyword)}; it is one of {' '.join(KEYWORDS)}")
+            if keyword != "service" and self.api.name is None:
+                t.fail("the first statement must be `service`")
+            if keyword in SCALARS:
+                self.scalar(t, keyword, pattern)
+            else:
+                getattr(self, "take_" + keyword)(t)
+            t.end()
+        if self.api.name is None:
+            raise ApiError(1, "no `service` statement")
+        check(self.api)
+        return self.api
+
+    def take_service(self, t):
+        api = self.api
+        if api.name is not None:
+            t.fail("a second `service` statement")
+        api.name = t.take("the service's name")
+        if not SERVICE_NAME.match(api.name):
+            t.fail("a service's name is lower-case letters, digits and underscores")
+        while t.peek() is not None:
+            key = t.take("an attribute")
+            t.expect("=")
+            if key not in SERVICE_KEYS or key in api.attributes:
+                t.fail(f"unknown or repeated attribute {show(key)}; known: "
+                       + " ".join(SERVICE_KEYS))
+            api.attributes[key] = t.take("a value")
+        for key in SERVICE_KEYS[:3]:
+            if key not in api.attributes:
+                t.fail(f"the service needs {key}=")
+        if api.attributes["protocol"] not in PROTOCOLS:
+            t.fail("unknown protocol; known: " + " ".join(PROTOCOLS))
+
+    def add(self, t, shape):
+        if shape.name in self.api.shapes:
+            t.fail(f"{shape.name} was defined on line {self.api.shapes[shape.name].line}")
+        if shape.name in SCALARS:
+            t.fail(f"{shape.name} is the name of a scalar")
+        self.api.shapes[shape.name] = shape
+        return shape
+
+    def begin(self, t, kind):
+        line = t.line()
+        return self.add(t, Shape(kind, t.name("a name"), line))
+
+    def scalar(self, t, kind, pattern):
+        shape = self.begin(t, kind)
+        shape.min, shape.max = take_range(t, kind)
+        shape.pattern = pattern
+        if kind == "string" and t.peek() in FORMATS and pattern is None:
+            shape.pattern = FORMATS[t.take("a format")]
+        if shape.pattern is not None:
+            check_pattern(t, shape.pattern)
+
+    def take_enum(self, t):
+        shape = self.begin(t, "enum")
+        while t.peek() is not None:
+            value = t.take("a value").strip('"')
+            if not re.match(r"[!-~]+\Z", value) or value in shape.values:
+                t.fail(f"bad or repeated value {show(value)}")
+            shape.values.append(value)
+        if not shape.values:
+            t.fail("an enum needs values")
+
+    def take_list(self, t):
+        shape = self.begin(t, "list")
+        shape.member = t.name("the type of its elements")
+        shape.min, shape.max = take_range(t, "list")
+
+    def take_map(self, t):
+        shape = self.begin(t, "map")
+        shape.key = t.name("the type of its keys")
+        shape.member = t.name("the type of its values")
+        shape.min, shape.max = take_range(t, "map")
+
+    def take_struct(self, t):
+        shape = self.begin(t, "struct")
+        if t.peek() == "{":
+            self.braced(t, shape)
+        else:
+            self.members(t, shape, None)
+
+    def braced(self, t, shape):
+        t.expect("{")
+        self.members(t, shape, "}")
+        t.expect("}")
+
+    def members(self, t, shape, stop):
+        names = {}
+        while t.peek() != stop:
+            member = self.member(t, shape)
+            other = names.setdefault(snake(member.name), member.name)
+            if other is not member.name:
+                t.fail(f"member {member.name} repeats or collides with {other}")
+            shape.members.append(member)
+            if not t.accept(","):
+                break
+
+    def member(self, t, shape):
+        line = t.line()
+        m = Member(t.name("a member's name"), None, line)
+        m.required = t.accept("!")
+        m.type = t.name("a type")
+        kind = m.type
+        if kind in SCALARS:
+            m.type = f"{shape.name}_{m.name}"
+            low, high = take_range(t, kind)
+            self.api.inline[m.type] = Shape(kind, m.type, line, low, high)
+        if t.accept("="):
+            if m.required:
+                t.fail("a required member has no default")
+            m.default = t.take("a default")
+            m.default_at = (t, t.at - 1)
+        return m
+
+    def take_op(self, t):
+        op = Op(None, t.line())
+        op.name = t.name("the operation's name")
+        if op.name in self.api.ops:
+            t.fail(f"operation {op.name} was defined on line {self.api.ops[op.name].line}")
+        self.api.ops[op.name] = op
+        while t.peek() not in ("in", None):
+            word = t.take("an attribute")
+            if word == "blocking":
+                op.blocking = True
+            elif word == "body":
+                t.expect("=")
+                op.body_bytes_max = take_size(t)
+            else:
+                t.fail(f"unknown attribute {show(word)}; known: blocking body=")
+        t.expect("in")
+        op.input = Shape("struct", op.name + "_in", op.line)
+        self.braced(t, op.input)
+        if t.accept("out"):
+            op.output = Shape("struct", op.name + "_out", op.line)
+            self.braced(t, op.output)
+        if t.accept("throws"):
+            while t.peek() is not None:
+                op.throws.append(t.name("an error's name"))
+            if not op.throws:
+                t.fail("`throws` needs errors")
+
+    def take_error(self, t):
+        line = t.line()
+        name = t.name("the error's name")
+        status = take_number(t, t.take("the HTTP status"), "the HTTP status")
+        if not 400 <= status <= 599:
+            t.fail("an error's HTTP status is 400 to 599")
+        if name in self.api.errors:
+            t.fail(f"error {name} was defined on line {self.api.errors[name].line}")
+        self.api.errors[name] = Error(name, status, line)
+
+
+def take_size(t):
+    word = t.take("a size")
+    m = re.match(r"([0-9]{1,9})(KiB|MiB|GiB)?\Z", word)
+    if not m:
+        t.fail(f"a size is a number with KiB, MiB or GiB, found {show(word)}")
+    size = int(m[1]) * SIZES.get(m[2], 1)
+    if not 0 < size <= 1 << 40:
+        t.fail("the size is out of range")
+    return size
+
+
+def check_pattern(t, pattern):
+    """Refuses what aws/pattern.c would refuse at start. Python's syntax is close enough here."""
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as e:
+        t.fail(f"the pattern does not compile: {e}")
+    if re.search(r"\\[bB0-9AZz]|\(\?(?!:)|[*+?}][+?]", pattern):
+        t.fail("the pattern uses look-around, back references, anchored escapes or lazy repeats")
+
+
+def check(api):
+    """Names that must exist, and what only the whole file shows."""
+    for shape in api.shapes.values():
+        for name in (shape.key, shape.member):
+            if name is not None and name not in api.shapes:
+                raise ApiError(shape.line, f"{shape.name}: type {name} is not defined")
+        if shape.kind == "map" and api.shapes[shape.key].kind not in ("string", "enum"):
+            raise ApiError(shape.line, f"{shape.name}: a map's keys are strings")
+        check_members(api, shape)
+    for op in api.ops.values():
+        check_members(api, op.input)
+        if op.output is not None:
+            check_members(api, op.output)
+        for part in (op.input, op.output):
+            if part is not None and part.name in api.shapes:
+                raise ApiError(api.shapes[part.name].line,
+                               f"{part.name} is taken by operation {op.name}")
+        for name in op.throws:
+            if name not in api.errors:
+                raise ApiError(op.line, f"{op.name}: error {name} is not defined")
+
+
+def check_members(api, shape):
+    for m in shape.members:
+        if m.type not in api.shapes and m.type not in api.inline:
+            raise ApiError(m.line, f"{shape.name}.{m.name}: type {m.type} is not defined")
+        if m.default is not None:
+            t, t.at = m.default_at[0], m.default_at[1]
+            m.default = take_default(t, api.shape(m.type).kind)
+            check_default(api.shape(m.type), m)
+
+
+def check_default(shape, m):
+    if shape.kind == "enum" and m.default not in shape.values:
+        raise ApiError(m.line, f"{m.name}: {m.default} is not a value of {shape.name}")
+    size = len(m.default) if isinstance(m.default, str) else m.default
+    low = size if shape.min is None else shape.min
+    high = size if shape.max is None else shape.max
+    if shape.kind not in ("bool", "enum") and not low <= size <= high:
+        raise ApiError(m.line, f"{m.name}: the default is outside the range")
+
+
+def parse(text):
+    return Parser().run(text)

@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Drafts an `.api` file from a public AWS service model (service-2.json of the botocore package).
+
+    api_import.py kinesis                          the newest model of the installed botocore
+    api_import.py path/to/service-2.json[.gz]      any model
+    api_import.py kinesis --ops PutRecord,GetRecords
+
+Facts only: names, types, limits, errors. Nothing of the model's prose is taken. The draft is then
+edited by people: the order of members (it is the order of validation errors), defaults, `blocking`.
+"""
+import argparse
+import glob
+import gzip
+import json
+import os
+import re
+import sys
+
+KINDS = {"string": "string", "blob": "blob", "boolean": "bool", "integer": "int", "long": "long",
+         "float": "double", "double": "double", "timestamp": "time", "list": "list", "map": "map",
+         "structure": "struct"}
+PROTOCOLS = {"json": "json-"}
+LINE_MAX = 100
+
+
+def find_model(name):
+    if os.path.exists(name):
+        return name
+    import botocore  # only needed for a service's name
+
+    root = os.path.join(os.path.dirname(botocore.__file__), "data", name)
+    found = sorted(glob.glob(os.path.join(root, "*", "service-2.json*")))
+    if not found:
+        raise SystemExit(f"api_import: no model named {name} in {os.path.dirname(root)}")
+    return found[-1]
+
+
+def load(path):
+    opener = gzip.open if path.endswith(".gz") else open
+    with opener(path, "rb") as f:
+        return json.loads(f.read())
+
+
+def word_range(shape):
+    if "min" not in shape and "max" not in shape:
+        return ""
+    return f" {shape.get('min', '')}..{shape.get('max', '')}"
+
+
+def member_texts(shape):
+    required = set(shape.get("required", ()))
+    for name, member in shape.get("members", {}).items():
+        yield f"{name}{'!' if name in required else ''} {member['shape']}"
+
+
+def fill(line, words):
+    """Words after `line`, continued on indented lines."""
+    lines = []
+    for word in words:
+        if len(line) + 1 + len(word) > LINE_MAX:
+            lines.append(line)
+            line = "   "
+        line += " " + word
+    return "\n".join(lines + [line])
+
+
+def wrap(head, texts, tail):
+    """`head { a, b }` on one line if it fits, else members on lines between the braces."""
+    one = f"{head} {{ {', '.join(texts)} }}{tail}" if texts else f"{head} {{}}{tail}"
+    if len(one) <= LINE_MAX:
+        return one
+    lines, line = [f"{head} {{"], "   "
+    for at, text in enumerate(texts):
+        text += "," if at + 1 < len(texts) else ""
+        if len(line) + 1 + len(text) > LINE_MAX:
+            lines.append(line)
+            line = "   "
+        line += " " + text
+    return "\n".join(lines + [line, "}" + tail])
+
+
+class Draft:
+    def __init__(self, model, ops):
+        self.model, self.shapes = model, model["shapes"]
+        everything = model["operations"]
+        self.ops = {n: o for n, o in everything.items() if ops is None or n in ops}
+        self.top = {o[side]["shape"] for o in everything.values() for side in ("input", "output")
+                    if side in o}
+        self.errors = {e["shape"] for o in everything.values() for e in o.get("errors", ())}
+
+    def service(self, name):
+        m = self.model["metadata"]
+        protocol = PROTOCOLS.get(m["protocol"], m["protocol"]) + m.get("jsonVersion", "")
+        return (f"service {name}  protocol={protocol}  target={m.get('targetPrefix', '-')}  "
+                f"sign={m.get('signingName', m['endpointPrefix'])}  version={m['apiVersion']}")
+
+    def shape(self, name):
+        s = self.shapes[name]
+        kind = KINDS[s["type"]]
+        if kind == "struct":
+            return wrap(f"struct {name}", list(member_texts(s)), "")
+        if "enum" in s:
+            return fill(f"enum {name}", s["enum"])
+        if kind == "list":
+            return f"list {name} {s['member']['shape']}{word_range(s)}"
+        if kind == "map":
+            return f"map {name} {s['key']['shape']} {s['value']['shape']}{word_range(s)}"
+        pattern = f" /{s['pattern']}/" if "pattern" in s else ""
+        return f"{kind} {name}{word_range(s) if kind not in ('bool', 'time') else ''}{pattern}"
+
+    def op(self, name):
+        o = self.ops[name]
+        inputs = list(member_texts(self.shapes[o["input"]["shape"]])) if "input" in o else []
+        text = wrap(f"op {name} in", inputs, "")
+        if "output" in o:
+            text += (" " if text.endswith("\n}") else "\n    ") + wrap("out", list(member_texts(self.shapes[o["output"]["shape"]])), "")
+        errors = [e["shape"] for e in o.get("errors", ())]
+        return text + "\n" + fill("    throws", errors) if errors else text
+
+    def error(self, name):
+        s = self.shapes[name]
+        status = s.get("error", {}).get("httpStatusCode", 500 if s.get("fault") else 400)
+        return f"error {name} {status}"
+
+    def plain(self, kinds):
+        names = sorted(n for n, s in self.shapes.items()
+                       if KINDS[s["type"]] in kinds and n not in self.top
+                       and not s.get("exception") and not s.get("eventstream"))
+        return [self.shape(n) for n in names]
+
+    def text(self, name):
+        parts = [[self.service(name)],
+                 self.plain(("string", "blob", "bool", "int", "long", "double", "time")),
+                 self.plain(("list", "map")), self.plain(("struct",)),
+                 [self.error(n) for n in sorted(self.errors)], [self.op(n) for n in sorted(self.ops)]]
+        return "\n\n".join("\n".join(p) for p in parts if p) + "\n"
+
+
+def main(arguments):
+    options = argparse.ArgumentParser(description="an .api draft from a botocore model")
+    options.add_argument("model", help="a service's name, or a service-2.json[.gz]")
+    options.add_argument("--ops", help="only these operations, separated by commas")
+    options.add_argument("--name", help="the service's name; default: from the model")
+    o = options.parse_args(arguments)
+    model = load(find_model(o.model))
+    ops = set(o.ops.split(",")) if o.ops else None
+    missing = (ops or set()) - set(model["operations"])
+    if missing:
+        raise SystemExit(f"api_import: not in the model: {' '.join(sorted(missing))}")
+    name = o.name or re.sub(r"[^a-z0-9]", "", model["metadata"]["endpointPrefix"].lower())
+    sys.stdout.write(Draft(model, ops).text(name))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
