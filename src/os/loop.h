@@ -22,7 +22,8 @@ struct timer {
     size_t heap_at; // the loop's: place in the heap plus one, 0 when idle
 };
 
-// Embedded in the owner of a descriptor.
+// Embedded in the owner of a descriptor. An error or a hang-up is reported as both events, whatever
+// was asked for; reading or writing then says what it is.
 struct watch {
     void (*ready)(struct watch *w, unsigned events); // LOOP_READ | LOOP_WRITE
     int fd;
