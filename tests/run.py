@@ -97,6 +97,7 @@ SUITES = {
     "tools": lambda: [Suite("tools", [sys.executable, os.path.join(ROOT, "tests/tools_test.py")], 120)],
     "unit": lambda: unit_suites("build-asan", "unit", is_unit, SANITIZER_OPTIONS),
     "corpus": lambda: unit_suites("build-asan", "unit", lambda n: not is_unit(n), SANITIZER_OPTIONS),
+    "wire": lambda: server_suite("wire", "wire.py", 600),
     "thread": lambda: unit_suites("build-tsan", "thread", is_threaded, SANITIZER_OPTIONS),
 }
 

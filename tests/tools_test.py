@@ -10,7 +10,10 @@ sys.path.insert(0, os.path.join(ROOT, "tools"))
 sys.path.insert(0, os.path.join(ROOT, "tests"))
 import check  # noqa: E402
 import layers  # noqa: E402
+import cbor  # noqa: E402
+import sigv4  # noqa: E402
 import tap  # noqa: E402
+import wire  # noqa: E402
 
 LAYERS = "base\nos codec\nstore\nsvc/* bridge/*\nserver\n"
 
@@ -86,6 +89,90 @@ def functions_are_measured_between_their_braces():
     body = "\n".join(["    x();"] * 5)
     text = f"static int table[] = {{\n    1,\n}};\n\nstatic void f(int a,\n              int b)\n{{\n{body}\n}}\n"
     assert list(check.functions_of(text)) == [(5, 7, "f")]
+
+
+def answer_matches(expected, got, **variables):
+    match = wire.pattern_of(expected, variables).fullmatch(got)
+    return None if match is None else match.groupdict()
+
+
+@tap.test
+def an_expected_answer_is_compared_byte_for_byte():
+    assert answer_matches('{"A":1}', '{"A":1}') == {}
+    assert answer_matches('{"A":1}', '{"A": 1}') is None
+    assert answer_matches('{"A":"."}', '{"A":"x"}') is None
+
+
+@tap.test
+def a_variable_captures_once_and_is_compared_afterwards():
+    assert answer_matches('{"A":"x$v","B":$n}', '{"A":"xyz","B":-1.5}') == {"v": "yz", "n": "-1.5"}
+    assert answer_matches('["$v","$v"]', '["a","a"]') == {"v": "a"}
+    assert answer_matches('["$v","$v"]', '["a","b"]') is None
+    assert answer_matches('["$v"]', '["b"]', v="a") is None
+
+
+@tap.test
+def wildcards_match_one_value_or_the_rest_of_an_object():
+    assert answer_matches('{"A":$*,"B":1}', '{"A":{"x":[1,"}"]},"B":1}') == {}
+    assert answer_matches('{"A":"$*"}', '{"A":"q","B":2}') is None
+    assert answer_matches('{"A":1,$...}', '{"A":1,"B":{"C":[2]}}') == {}
+    assert answer_matches('{"A":1,$...}', '{"A":1}') == {}
+    assert answer_matches('{"A":1,$...}', '{"A":2}') is None
+    assert answer_matches('[' + '$*,' * 20 + '1]', '[' + '1234567890,' * 20 + '2]') is None
+
+
+@tap.test
+def a_dialogue_is_read_with_its_directives_and_continuations():
+    text = """
+# comment
+@cbor
+== first
+! region=eu-west-1
+! header X: y
+> Put {"A":
+      "$(b*3)"}
+< 200 {}
+: Date: $*
+== second
+@json
+>~ Get {}
+< 400
+"""
+    first, second = wire.Parser("t.wire").parse(text)
+    assert (first.title, first.region, first.cbor_too, second.cbor_too) == ("first", "eu-west-1", True, False)
+    put, get = first.exchanges[0], second.exchanges[0]
+    assert wire.substitute(put.body, {}) == '{"A":"bbb"}' and put.directives == ["header X: y"]
+    assert put.headers == [("Date", "$*")] and (get.repeat, get.status, get.answer) == (True, 400, "")
+
+
+@tap.test
+def a_request_without_an_answer_is_an_error_of_the_file():
+    try:
+        wire.Parser("t.wire").parse("> A {}\n> B {}\n< 200\n")
+    except wire.WireError as error:
+        assert "t.wire:2" in str(error)
+    else:
+        raise AssertionError("it was accepted")
+
+
+@tap.test
+def cbor_comes_back_as_it_was_and_indefinite_lengths_are_read():
+    value = {"a": [1, -5, 1.5, b"x", None, True, 1 << 40, "\u00e9"], "b": {}}
+    assert cbor.decode(cbor.encode(value)) == value
+    assert cbor.decode(bytes.fromhex("bf61619f01ffff")) == {"a": [1]}
+    assert isinstance(cbor.decode(cbor.encode(cbor.Timestamp(5))), cbor.Timestamp)
+
+
+@tap.test
+def the_signer_gives_the_signature_of_the_published_example():
+    """The example of AWS's signing documentation: GET ListUsers of 2015-08-30."""
+    headers = {"host": "iam.amazonaws.com",
+               "content-type": "application/x-www-form-urlencoded; charset=utf-8"}
+    signed = sigv4.sign("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "us-east-1", "iam",
+                        "GET", "/", headers, b"", query="Action=ListUsers&Version=2010-05-08",
+                        now=1440938160)
+    assert signed["Authorization"].endswith(
+        "Signature=5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7")
 
 
 if __name__ == "__main__":

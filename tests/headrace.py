@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server under test, and the smallest client that can talk to it.
+
+    with Server(program) as server:
+        client = server.client(region="us-east-1")
+        client.call("CreateStream", {"StreamName": "s", "ShardCount": 1})
+"""
+import base64
+import ctypes
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+
+import sigv4
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+DATA = os.path.join(ROOT, "build", "test-data")  # a real disk, so that direct I/O is tested
+KEY_ID, SECRET = "AKIAHEADRACETESTS001", "tests/SECRET+key+of+forty+characters+1234"
+ACCOUNT = "000000000000"
+READY_SECONDS_MAX = 60   # under a sanitizer, on a busy machine, with a journal to recover
+STOP_SECONDS_MAX = 30
+CALL_SECONDS_MAX = 30
+LOG_LINES_MAX = 2000
+JSON_TYPE, CBOR_TYPE = "application/x-amz-json-1.1", "application/x-amz-cbor-1.1"
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def new_data_dir():
+    os.makedirs(DATA, exist_ok=True)
+    return tempfile.mkdtemp(dir=DATA)
+
+
+def _die_with_parent():
+    """The server ends when the test does, however the test ends."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+class Server:
+    """One server process on a port of its own. It always ends: with `with`, or with its parent."""
+
+    def __init__(self, program, *arguments, data_dir=None, profile=None, limits="off", port=None,
+                 environment=None):
+        self.program, self.arguments = os.path.abspath(program), list(arguments)
+        self.owns_dir = data_dir is None
+        self.data_dir = data_dir or new_data_dir()
+        self.profile, self.limits = profile, limits
+        self.port = port or free_port()
+        self.environment = {**os.environ, "HEADRACE_ACCESS_KEY_ID": KEY_ID,
+                            "HEADRACE_SECRET_ACCESS_KEY": SECRET, **(environment or {})}
+        self.process, self.log, self._reader = None, [], None
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.tls_url = f"https://127.0.0.1:{self.port}"
+        self.certificate = os.path.join(self.data_dir, "tls", "cert.pem")
+
+    def command(self):
+        command = [self.program, "serve", "--data-dir", self.data_dir, "--listen",
+                   f"127.0.0.1:{self.port}", "--limits", str(self.limits)]
+        if self.profile:
+            command += ["--profile", self.profile]
+        return command + self.arguments
+
+    def start(self, seconds_max=READY_SECONDS_MAX):
+        self.spawn()
+        self.wait_ready(seconds_max)
+        return self
+
+    def spawn(self):
+        self.ready = threading.Event()
+        self.process = subprocess.Popen(self.command(), env=self.environment, preexec_fn=_die_with_parent,
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT, text=True, errors="replace")
+        self._reader = threading.Thread(target=self._read_log, args=(self.process,), daemon=True)
+        self._reader.start()
+
+    def wait_ready(self, seconds_max=READY_SECONDS_MAX):
+        if not self.ready.wait(seconds_max) or "Ready." not in self.log:
+            self.kill()
+            raise AssertionError(f"the server did not become ready; it said:\n{self.tail()}")
+
+    def _read_log(self, process):
+        for line in process.stdout:
+            self.log.append(line.rstrip("\n"))
+            del self.log[:-LOG_LINES_MAX]
+            if line == "Ready.\n":
+                self.ready.set()
+        self.ready.set()  # it ended: nobody waits for it in vain
+
+    def tail(self, lines=40):
+        return "\n".join(f"    {line}" for line in self.log[-lines:])
+
+    def stop(self):
+        """SIGTERM: it must end by itself, with status 0."""
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"SIGTERM did not end the server; it said:\n{self.tail()}") from None
+        self._reader.join(5)
+        self.process = None
+        assert status == 0, f"the server ended with status {status}; it said:\n{self.tail()}"
+
+    def kill(self):
+        """SIGKILL, as a power cut to the process."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self._reader.join(5)
+            self.process = None
+
+    def is_running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def remove(self):
+        self.kill()
+        if self.owns_dir:
+            shutil.rmtree(self.data_dir, ignore_errors=True)
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, kind, error, trace):
+        try:
+            if kind is None:
+                self.stop()
+            else:
+                if not self.is_running():
+                    print(f"# the server is not running; it said:\n{self.tail()}", flush=True)
+                self.kill()
+        finally:
+            self.remove()
+
+    def client(self, **options):
+        return Client(self.port, **options)
+
+
+class AwsError(Exception):
+    """An error reply: its type, message and status."""
+
+    def __init__(self, status, kind, message):
+        super().__init__(f"{status} {kind}: {message}")
+        self.status, self.kind, self.message = status, kind, message
+
+
+class Client:
+    """Signed JSON calls over one HTTP/1.1 connection. Not for several threads at once."""
+
+    def __init__(self, port, region="us-east-1", key_id=KEY_ID, secret=SECRET, tls=None,
+                 target="Kinesis_20131202", service="kinesis", timeout=CALL_SECONDS_MAX):
+        self.port, self.region, self.key_id, self.secret = port, region, key_id, secret
+        self.target, self.service, self.timeout = target, service, timeout
+        self.tls = ssl.create_default_context(cafile=tls) if tls else None
+        self.connection = None
+
+    def close(self):
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+    def connect(self):
+        if self.connection is None:
+            if self.tls:
+                self.connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=self.timeout,
+                                                              context=self.tls)
+            else:
+                self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.timeout)
+            self.connection.connect()
+            self.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return self.connection
+
+    def headers(self, operation, body, content_type=JSON_TYPE, **signing):
+        headers = {"Host": f"127.0.0.1:{self.port}", "Content-Type": content_type,
+                   "X-Amz-Target": f"{self.target}.{operation}"}
+        return sigv4.sign(self.key_id, self.secret, self.region, self.service, "POST", "/", headers, body,
+                          **signing)
+
+    def send(self, method, path, headers, body):
+        """One exchange: (status, headers, body). The connection is dropped if it broke."""
+        try:
+            connection = self.connect()
+            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            if not any(name.lower() == "content-length" for name in headers):
+                connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders(body)
+            reply = connection.getresponse()
+            content = reply.read()
+            if reply.will_close:
+                self.close()
+            return reply.status, reply.headers, content
+        except Exception:
+            self.close()
+            raise
+
+    def raw(self, operation, body, content_type=JSON_TYPE, **signing):
+        return self.send("POST", "/", self.headers(operation, body, content_type, **signing), body)
+
+    def call(self, operation, **members):
+        status, _, content = self.raw(operation, json.dumps(members).encode())
+        if status != 200:
+            try:
+                error = json.loads(content)
+            except ValueError:
+                raise AwsError(status, None, content.decode(errors="replace")) from None
+            raise AwsError(status, error.get("__type"), error.get("message", error.get("Message")))
+        return json.loads(content) if content else {}
+
+    # ---- What most tests need of Kinesis.
+
+    def create_stream(self, name, shards=1, seconds_max=30):
+        self.call("CreateStream", StreamName=name, ShardCount=shards)
+        self.wait_active(name, seconds_max)
+
+    def wait_active(self, name, seconds_max=30):
+        end = time.monotonic() + seconds_max
+        while True:
+            summary = self.call("DescribeStreamSummary", StreamName=name)["StreamDescriptionSummary"]
+            if summary["StreamStatus"] == "ACTIVE":
+                return summary
+            assert time.monotonic() < end, f"the stream is still {summary['StreamStatus']}"
+            time.sleep(0.05)
+
+    def put(self, name, data, key, **more):
+        return self.call("PutRecord", StreamName=name, Data=base64.b64encode(data).decode(),
+                         PartitionKey=key, **more)
+
+    def shards(self, name):
+        return [s["ShardId"] for s in self.call("ListShards", StreamName=name)["Shards"]]
+
+    def iterator(self, name, shard, kind="TRIM_HORIZON", **more):
+        return self.call("GetShardIterator", StreamName=name, ShardId=shard, ShardIteratorType=kind,
+                         **more)["ShardIterator"]
+
+    def read_shard(self, name, shard, kind="TRIM_HORIZON", limit=10000, **more):
+        """Every record from there to the tip: [(sequence number, data, partition key)]."""
+        iterator, records = self.iterator(name, shard, kind, **more), []
+        while iterator is not None:
+            page = self.call("GetRecords", ShardIterator=iterator, Limit=limit)
+            records += [(r["SequenceNumber"], base64.b64decode(r["Data"]), r["PartitionKey"])
+                        for r in page["Records"]]
+            if not page["Records"] and page.get("MillisBehindLatest", 0) == 0:
+                break
+            iterator = page.get("NextShardIterator")
+        return records

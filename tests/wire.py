@@ -1,0 +1,383 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Plays .wire dialogues against a server and compares byte for byte. The format: docs/wire-format.md.
+
+    tests/wire.py --program build/headrace [--only WORDS] [FILE.wire ...]
+"""
+import argparse
+import base64
+import glob
+import json
+import os
+import re
+import shlex
+import sys
+import time
+
+import cbor
+import headrace
+import sigv4
+import tap
+
+RETRY_SECONDS_MAX = 15
+RETRY_PAUSE_SECONDS = 0.1
+BLOBS = {"Data"}
+VARIABLE = re.compile(r"\$(\$|\.\.\.|\*|\((?P<text>[^()]*)\*(?P<count>\d+)\)|(?P<name>[a-z][a-z0-9_]*))")
+# Atomic groups: a number is never tried in pieces, so that a mismatch is found in linear time.
+SCALAR = r'(?>"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*|true|false|null)'
+FLAT = rf'(?:{SCALAR}|[\[\]{{}},:\s])*?'
+ANY_VALUE = rf"(?:{SCALAR}|\[{FLAT}\]|\{{{FLAT}\}})"
+
+
+class WireError(Exception):
+    """The file is wrong, not the server."""
+
+
+class Exchange:
+    def __init__(self, number, operation, body, repeat):
+        self.number, self.operation, self.body, self.repeat = number, operation, body, repeat
+        self.status = self.answer = None
+        self.headers, self.directives, self.before = [], [], []
+
+
+class Dialogue:
+    def __init__(self, file, title, cbor_too):
+        self.file, self.title, self.cbor_too = file, title, cbor_too
+        self.exchanges, self.server, self.region, self.key = [], None, None, None
+
+
+# ---- Reading a file.
+
+
+def logical_lines(text):
+    """(line number, line) with continuation lines joined."""
+    joined = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line[:1] in (" ", "\t") and line.strip():
+            if not joined:
+                raise WireError(f"line {number} continues nothing")
+            joined[-1][1] += line.lstrip()
+        elif line.strip() and not line.startswith("#"):
+            joined.append([number, line])
+    return joined
+
+
+class Parser:
+    def __init__(self, path):
+        self.path, self.dialogues, self.file_cbor = path, [], False
+        self.current, self.pending, self.before = None, [], []
+
+    def fail(self, number, why):
+        raise WireError(f"{self.path}:{number}: {why}")
+
+    def dialogue(self):
+        if self.current is None:
+            title = os.path.splitext(os.path.basename(self.path))[0]
+            self.begin(title)
+        return self.current
+
+    def begin(self, title):
+        self.current = Dialogue(self.path, title, self.file_cbor)
+        self.dialogues.append(self.current)
+
+    def directive(self, number, text):
+        name, _, value = text.partition("=")
+        if name in ("server", "region", "key"):
+            setattr(self.dialogue(), name, value.strip())
+        elif text in ("restart", "kill"):
+            self.before.append(text)
+        elif re.match(r"(header|method|path|type) \S|unsigned$", text):
+            self.pending.append(text)
+        else:
+            self.fail(number, f"no directive '{text}'")
+
+    def request(self, number, line):
+        if self.dialogue().exchanges and self.current.exchanges[-1].status is None:
+            self.fail(number, "the request before has no answer")
+        repeat = line.startswith(">~")
+        operation, _, body = line[2 if repeat else 1:].strip().partition(" ")
+        exchange = Exchange(number, operation, body.strip(), repeat)
+        exchange.directives, self.pending = self.pending, []
+        exchange.before, self.before = self.before, []
+        self.current.exchanges.append(exchange)
+
+    def answer(self, number, line):
+        if self.current is None or not self.current.exchanges:
+            self.fail(number, "an answer without a request")
+        exchange = self.current.exchanges[-1]
+        if exchange.status is not None:
+            self.fail(number, "a second answer")
+        status, _, body = line[1:].strip().partition(" ")
+        if not status.isdigit():
+            self.fail(number, "an answer begins with its status")
+        exchange.status, exchange.answer = int(status), body.strip()
+
+    def line(self, number, line):
+        mark = line[0]
+        if line.startswith("=="):
+            self.begin(line[2:].strip())
+        elif line.strip() in ("@cbor", "@json"):
+            if self.current is None:
+                self.file_cbor = line.strip() == "@cbor"
+            else:
+                self.current.cbor_too = line.strip() == "@cbor"
+        elif mark == ">":
+            self.request(number, line)
+        elif mark == "<":
+            self.answer(number, line)
+        elif mark == ":":
+            name, _, value = line[1:].strip().partition(":")
+            self.current.exchanges[-1].headers.append((name.strip(), value.strip()))
+        elif mark == "!":
+            self.directive(number, line[1:].strip())
+        else:
+            self.fail(number, f"a line cannot begin with '{mark}'")
+
+    def parse(self, text):
+        for number, line in logical_lines(text):
+            self.line(number, line)
+        for dialogue in self.dialogues:
+            for exchange in dialogue.exchanges:
+                if exchange.status is None:
+                    self.fail(exchange.number, "this request has no answer")
+        return self.dialogues
+
+
+def parse_file(path):
+    with open(path, encoding="utf-8") as file:
+        return Parser(path).parse(file.read())
+
+
+# ---- Variables.
+
+
+def substitute(text, variables):
+    def value(match):
+        if match[0] == "$$":
+            return "$"
+        if match["count"]:
+            return match["text"] * int(match["count"])
+        if match["name"] in variables:
+            return variables[match["name"]]
+        raise WireError(f"{match[0]} has no value")
+
+    return VARIABLE.sub(value, text)
+
+
+def pattern_of(text, variables, is_json=True):
+    """A regular expression for an expected answer; names of groups are variables not yet captured."""
+    parts, at, new = [], 0, set()
+    for match in VARIABLE.finditer(text):
+        literal = text[at:match.start()]
+        before = text[:match.start()]
+        inside = len(re.findall(r'(?<!\\)"', before)) % 2 == 1
+        anything = r'(?:[^"\\]|\\.)*?' if inside or not is_json else ANY_VALUE
+        at = match.end()
+        if match[0] == "$...":
+            parts.append(re.escape(literal.removesuffix(",")))
+            parts.append(rf"(?:,?{FLAT})?")
+            continue
+        parts.append(re.escape(literal))
+        name = match["name"]
+        if match[0] == "$*":
+            parts.append(anything)
+        elif name is None or name in variables:
+            parts.append(re.escape(substitute(match[0], variables)))
+        elif name in new:
+            parts.append(f"(?P={name})")
+        else:
+            new.add(name)
+            parts.append(f"(?P<{name}>{anything})")
+    parts.append(re.escape(text[at:]))
+    return re.compile("".join(parts), re.S)
+
+
+# ---- The two encodings.
+
+
+def to_cbor(value, name=""):
+    if isinstance(value, dict):
+        return {k: to_cbor(v, k) for k, v in value.items()}
+    if isinstance(value, list):
+        return [to_cbor(v, name) for v in value]
+    if isinstance(value, str) and name in BLOBS:
+        return base64.b64decode(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and name.endswith("Timestamp"):
+        return cbor.Timestamp(round(value * 1000))
+    return value
+
+
+def from_cbor(value):
+    if isinstance(value, dict):
+        return {k: from_cbor(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [from_cbor(v) for v in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, cbor.Timestamp):
+        return value // 1000 if value % 1000 == 0 else value / 1000
+    return value
+
+
+def encode_body(text, content_type):
+    if content_type != headrace.CBOR_TYPE or not text:
+        return text.encode()
+    return cbor.encode(to_cbor(json.loads(text)))
+
+
+def decode_body(raw, content_type):
+    if content_type == headrace.CBOR_TYPE and raw:
+        return json.dumps(from_cbor(cbor.decode(raw)), separators=(",", ":"), ensure_ascii=False)
+    return raw.decode("utf-8", errors="backslashreplace")
+
+
+# ---- Playing.
+
+
+class Player:
+    """Plays one dialogue in one encoding."""
+
+    def __init__(self, dialogue, server, region, content_type):
+        self.dialogue, self.server, self.content_type = dialogue, server, content_type
+        self.region = dialogue.region or region
+        key_id, secret = (dialogue.key or f"{headrace.KEY_ID} {headrace.SECRET}").split()
+        self.client = server.client(region=self.region, key_id=key_id, secret=secret)
+        self.variables = {"region": self.region, "account": headrace.ACCOUNT, "now": str(int(time.time()))}
+
+    def restart(self, how):
+        if self.dialogue.server is None:
+            raise WireError(f"'! {how}' needs a server of its own: '! server='")
+        self.client.close()
+        if how == "kill":
+            self.server.kill()
+        else:
+            self.server.stop()
+        self.server.start()
+
+    def request(self, exchange):
+        method, path, signed, dropped = "POST", "/", True, set()
+        headers = {"Host": f"127.0.0.1:{self.server.port}", "Content-Type": self.content_type}
+        if exchange.operation != "-":
+            whole = "." in exchange.operation
+            prefix = "" if whole else f"{self.client.target}."
+            headers["X-Amz-Target"] = prefix + substitute(exchange.operation, self.variables)
+        for directive in exchange.directives:
+            word, _, value = directive.partition(" ")
+            value = substitute(value, self.variables)
+            if word == "method":
+                method = value
+            elif word == "path":
+                path = value
+            elif word == "unsigned":
+                signed = False
+            elif word == "type":
+                headers["Content-Type"] = value
+            else:
+                name, _, content = value.partition(":")
+                known = next((h for h in headers if h.lower() == name.lower()), name)
+                headers.pop(known, None)
+                if content.strip():
+                    headers[name] = content.strip()
+                else:
+                    dropped.add(name.lower())
+        body = encode_body(substitute(exchange.body, self.variables), headers.get("Content-Type"))
+        if signed:
+            place, _, query = path.partition("?")
+            headers = sigv4.sign(self.client.key_id, self.client.secret, self.region, self.client.service,
+                                 method, place, headers, body, query=query)
+        headers = {n: v for n, v in headers.items() if n.lower() not in dropped}
+        return self.client.send(method, path, headers, body)
+
+    def mismatch(self, exchange, status, headers, raw):
+        """What is wrong with this answer, or None; captures variables if nothing is."""
+        text = decode_body(raw, headers.get("Content-Type", ""))
+        wanted = pattern_of(exchange.answer, self.variables)
+        match = wanted.fullmatch(text)
+        captured = match.groupdict() if match else {}
+        if status != exchange.status or match is None:
+            return f"expected  {exchange.status} {exchange.answer}\ngot       {status} {text[:4000]}"
+        for name, value in exchange.headers:
+            got = headers.get(name)
+            if got is None or not pattern_of(value, self.variables, is_json=False).fullmatch(got):
+                return f"expected the header  {name}: {value}\ngot                  {got}"
+        self.variables.update(captured)
+        return None
+
+    def play(self):
+        for exchange in self.dialogue.exchanges:
+            for how in exchange.before:
+                self.restart(how)
+            end = time.monotonic() + RETRY_SECONDS_MAX
+            while True:
+                status, headers, raw = self.request(exchange)
+                wrong = self.mismatch(exchange, status, headers, raw)
+                if wrong is None:
+                    break
+                if not exchange.repeat or time.monotonic() > end:
+                    where = f"{os.path.relpath(self.dialogue.file)}:{exchange.number}"
+                    raise AssertionError(f"{where}: {exchange.operation}\n{wrong}")
+                time.sleep(RETRY_PAUSE_SECONDS)
+
+
+def play(dialogue, program, shared, region, content_type):
+    """The promise of one dialogue; AssertionError if it was not kept."""
+    if dialogue.server is None:
+        player = Player(dialogue, shared, region, content_type)
+        try:
+            return player.play()
+        finally:
+            player.client.close()
+    arguments = shlex.split(dialogue.server)
+    with headrace.Server(program, *arguments) as server:
+        player = Player(dialogue, server, region, content_type)
+        player.play()
+        player.client.close()
+
+
+def run_one(report, name, function):
+    """As tap.run, but a failed comparison shows itself without a Python trace."""
+    try:
+        function()
+    except AssertionError as error:
+        report.not_ok(name, error)
+    except WireError as error:
+        report.not_ok(name, f"the file is wrong: {error}")
+    except Exception as error:  # a broken connection, a reply that is no CBOR: this dialogue's failure
+        report.not_ok(name, f"{type(error).__name__}: {error}")
+    else:
+        report.ok(name)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--program", default="build/headrace")
+    parser.add_argument("--only", default="")
+    parser.add_argument("files", nargs="*")
+    options = parser.parse_args()
+    files = options.files or sorted(glob.glob(os.path.join(headrace.ROOT, "src/svc/*/*.wire")))
+    report, number = tap.Tap(), 0
+    with headrace.Server(options.program) as shared:
+        for path in files:
+            try:
+                dialogues = parse_file(path)
+            except WireError as error:
+                report.not_ok(f"{os.path.relpath(path)} can be read", error)
+                continue
+            room = os.path.basename(os.path.dirname(os.path.abspath(path)))
+            for dialogue in dialogues:
+                if options.only not in dialogue.title:
+                    continue
+                kinds = [("json", headrace.JSON_TYPE)]
+                if dialogue.cbor_too:
+                    kinds.append(("cbor", headrace.CBOR_TYPE))
+                for kind, content_type in kinds:
+                    number += 1
+                    region = f"us-wire-{number}"
+                    run_one(report, f"{room}, {kind}: {dialogue.title}",
+                            lambda d=dialogue, r=region, t=content_type: play(d, options.program, shared,
+                                                                              r, t))
+    return report.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
