@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Base64 (RFC 4648, standard alphabet, padded). AVX-512 VBMI, AVX2 or NEON when the processor has
-// it, chosen at run time; the scalar form is the oracle in the tests.
+// Base64 (RFC 4648, standard alphabet, padded). With AVX2 when the processor has it, chosen at run
+// time; the scalar form is the oracle in the tests.
 #pragma once
 #include "base/buf.h"
 
@@ -31,4 +31,4 @@ typedef struct Base64Result {
 Base64Result base64_decode(void *out, const char *in, size_t n);
 
 void buf_add_base64(struct buf *b, Str bytes);
-const char *base64_kind(void); // "avx512", "avx2", "neon" or "scalar"
+const char *base64_kind(void); // "avx2" or "scalar"

@@ -25,6 +25,9 @@ typedef struct JsonValue {
     struct JsonValue *items; // of a list or map, in order
     size_t n;
 } JsonValue;
+// Text borrows from the input, which must live as long as the tree. ERR_INVALID, ERR_LIMIT: as the
+// reader gives them.
 Err json_parse(struct arena *a, Str input, JsonValue **ret);
-const JsonValue *json_find(const JsonValue *map, Str key); // NULL if absent or not a map
-Str json_text(const JsonValue *map, Str key);              // absent unless a string is there
+const JsonValue *json_find(const JsonValue *map,
+                           Str key);          // the first such; NULL if absent or not a map
+Str json_text(const JsonValue *map, Str key); // absent unless a string is there

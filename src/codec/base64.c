@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "codec/base64_priv.h"
+
+static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+// The value of a character plus one, so that the rest of the table is "not in the alphabet".
+static const unsigned char value_plus_one[256] = {
+    ['A'] = 1,  ['B'] = 2,  ['C'] = 3,  ['D'] = 4,  ['E'] = 5,  ['F'] = 6,  ['G'] = 7,  ['H'] = 8,
+    ['I'] = 9,  ['J'] = 10, ['K'] = 11, ['L'] = 12, ['M'] = 13, ['N'] = 14, ['O'] = 15, ['P'] = 16,
+    ['Q'] = 17, ['R'] = 18, ['S'] = 19, ['T'] = 20, ['U'] = 21, ['V'] = 22, ['W'] = 23, ['X'] = 24,
+    ['Y'] = 25, ['Z'] = 26, ['a'] = 27, ['b'] = 28, ['c'] = 29, ['d'] = 30, ['e'] = 31, ['f'] = 32,
+    ['g'] = 33, ['h'] = 34, ['i'] = 35, ['j'] = 36, ['k'] = 37, ['l'] = 38, ['m'] = 39, ['n'] = 40,
+    ['o'] = 41, ['p'] = 42, ['q'] = 43, ['r'] = 44, ['s'] = 45, ['t'] = 46, ['u'] = 47, ['v'] = 48,
+    ['w'] = 49, ['x'] = 50, ['y'] = 51, ['z'] = 52, ['0'] = 53, ['1'] = 54, ['2'] = 55, ['3'] = 56,
+    ['4'] = 57, ['5'] = 58, ['6'] = 59, ['7'] = 60, ['8'] = 61, ['9'] = 62, ['+'] = 63, ['/'] = 64,
+};
+
+size_t base64_encode_scalar(char *out, const void *in, size_t n)
+{
+    const unsigned char *p = in;
+    size_t i = 0;
+    for (; n - i >= 3; i += 3, out += 4) {
+        uint32_t group = (uint32_t)p[i] << 16 | (uint32_t)p[i + 1] << 8 | p[i + 2];
+        out[0] = alphabet[group >> 18];
+        out[1] = alphabet[group >> 12 & 63];
+        out[2] = alphabet[group >> 6 & 63];
+        out[3] = alphabet[group & 63];
+    }
+    if (i < n) {
+        uint32_t group = (uint32_t)p[i] << 16 | (n - i == 2 ? (uint32_t)p[i + 1] << 8 : 0);
+        out[0] = alphabet[group >> 18];
+        out[1] = alphabet[group >> 12 & 63];
+        out[2] = n - i == 2 ? alphabet[group >> 6 & 63] : '=';
+        out[3] = '=';
+    }
+    return n;
+}
+
+// Joins `count` characters at in[at] into *ret_group, six bits each; false: *ret_bad is the place
+// of one outside the alphabet.
+static bool join(const char *in, size_t at, size_t count, uint32_t *ret_group, size_t *ret_bad)
+{
+    uint32_t group = 0;
+    for (size_t i = at; i < at + count; i++) {
+        unsigned value = value_plus_one[(unsigned char)in[i]];
+        if (value == 0) {
+            *ret_bad = i;
+            return false;
+        }
+        group = group << 6 | (value - 1);
+    }
+    *ret_group = group;
+    return true;
+}
+
+Base64Result base64_decode_scalar(void *out, const char *in, size_t n)
+{
+    unsigned char *p = out; // never ahead of what has been read: in place is safe
+    uint32_t group = 0;
+    size_t bad = 0, written = 0, at = 0;
+    if (n % 4 != 0)
+        return (Base64Result){ .fault = BASE64_LENGTH };
+    size_t pads = 0;
+    while (pads < MIN(n, 2) && in[n - 1 - pads] == '=')
+        pads++;
+    size_t whole = pads > 0 ? n - 4 : n;
+    for (; at < whole; at += 4) {
+        if (!join(in, at, 4, &group, &bad))
+            return (Base64Result){ .n = written, .fault = BASE64_CHARACTER, .fault_at = bad };
+        p[written++] = (unsigned char)(group >> 16);
+        p[written++] = (unsigned char)(group >> 8);
+        p[written++] = (unsigned char)group;
+    }
+    if (pads == 0)
+        return (Base64Result){ .n = written };
+
+    if (!join(in, at, 4 - pads, &group, &bad))
+        return (Base64Result){ .n = written, .fault = BASE64_CHARACTER, .fault_at = bad };
+    uint32_t unused_bits = pads == 1 ? 0x3 : 0xf;
+    if ((group & unused_bits) != 0)
+        return (Base64Result){ .n = written, .fault = BASE64_LAST, .fault_at = n - 1 - pads };
+    group <<= 6 * pads;
+    p[written++] = (unsigned char)(group >> 16);
+    if (pads == 1)
+        p[written++] = (unsigned char)(group >> 8);
+    return (Base64Result){ .n = written };
+}
+
+static bool has_avx2(void)
+{
+#ifdef __x86_64__
+    return __builtin_cpu_supports("avx2");
+#else
+    return false;
+#endif
+}
+
+const char *base64_kind(void)
+{
+    return has_avx2() ? "avx2" : "scalar";
+}
+
+void base64_encode(char *out, const void *in, size_t n)
+{
+    size_t done = 0;
+#ifdef __x86_64__
+    if (has_avx2())
+        done = base64_encode_avx2(out, in, n);
+#endif
+    base64_encode_scalar(out + done / 3 * 4, (const char *)in + done, n - done);
+}
+
+Base64Result base64_decode(void *out, const char *in, size_t n)
+{
+    size_t done = 0;
+    if (n % 4 != 0)
+        return (Base64Result){ .fault = BASE64_LENGTH };
+#ifdef __x86_64__
+    if (has_avx2())
+        done = base64_decode_avx2(out, in, n);
+#endif
+    Base64Result r = base64_decode_scalar((char *)out + done / 4 * 3, in + done, n - done);
+    r.n += done / 4 * 3;
+    r.fault_at += r.fault != BASE64_GOOD ? done : 0;
+    return r;
+}
+
+void buf_add_base64(struct buf *b, Str bytes)
+{
+    size_t n = base64_encoded_bytes(bytes.n);
+    if (n == 0 || !buf_reserve(b, n))
+        return;
+    base64_encode(b->p + b->n, bytes.p, bytes.n);
+    b->n += n;
+}

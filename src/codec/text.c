@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "codec/text_priv.h"
+
+#include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+#define EVERY_BYTE(value) (UINT64_C(0x0101010101010101) * (value))
+#define HIGH_BITS EVERY_BYTE(0x80)
+
+static uint64_t load8(const char *p)
+{
+    uint64_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
+// Marks the high bit of bytes that are zero. Only the lowest mark is exact, as a borrow may run
+// into the bytes above it; the lowest is the one that is asked for.
+static uint64_t zero_bytes(uint64_t word)
+{
+    return (word - EVERY_BYTE(0x01)) & ~word & HIGH_BITS;
+}
+
+static uint64_t special_bytes(uint64_t word)
+{
+    uint64_t control = (word - EVERY_BYTE(0x20)) & ~word & HIGH_BITS;
+    return control | zero_bytes(word ^ EVERY_BYTE('"')) | zero_bytes(word ^ EVERY_BYTE('\\'));
+}
+
+size_t text_plain(Str s)
+{
+    size_t at = 0;
+#ifdef __SSE2__
+    for (; s.n - at >= 16; at += 16) {
+        __m128i x = _mm_loadu_si128((const __m128i *)(const void *)(s.p + at));
+        __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(0x1f)), x);
+        __m128i quote = _mm_cmpeq_epi8(x, _mm_set1_epi8('"'));
+        __m128i backslash = _mm_cmpeq_epi8(x, _mm_set1_epi8('\\'));
+        int special = _mm_movemask_epi8(_mm_or_si128(control, _mm_or_si128(quote, backslash)));
+        if (special != 0)
+            return at + (size_t)__builtin_ctz((unsigned)special);
+    }
+#endif
+    for (; s.n - at >= 8; at += 8) {
+        uint64_t special = special_bytes(load8(s.p + at));
+        if (special != 0)
+            return at + (size_t)__builtin_ctzll(special) / 8;
+    }
+    while (at < s.n && (unsigned char)s.p[at] >= 0x20 && s.p[at] != '"' && s.p[at] != '\\')
+        at++;
+    return at;
+}
+
+bool text_is_utf8(Str s)
+{
+    size_t at = 0;
+    while (s.n - at >= 32 &&
+           ((load8(s.p + at) | load8(s.p + at + 8) | load8(s.p + at + 16) | load8(s.p + at + 24)) &
+            HIGH_BITS) == 0)
+        at += 32;
+    return str_utf8_count(str_skip(s, at)) != SIZE_MAX;
+}
