@@ -196,17 +196,14 @@ static void write_time(struct event_writer *w, int64_t ns)
 {
     before_value(w);
     int64_t ms = ns / NS_PER_MS - (ns % NS_PER_MS < 0); // rounded down, also before 1970
-    uint64_t left = magnitude(ms);
+    uint64_t size = magnitude(ms);
     if (ms < 0)
         buf_add_byte(w->out, '-');
-    add_digits(w->out, left / 1000);
-    left %= 1000;
-    if (left > 0)
-        buf_add_byte(w->out, '.');
-    for (uint64_t weight = 100; left > 0; weight /= 10) {
-        buf_add_byte(w->out, (char)('0' + left / weight));
-        left %= weight;
-    }
+    add_digits(w->out, size / 1000);
+    char decimals[] = { '.', (char)('0' + size / 100 % 10), (char)('0' + size / 10 % 10),
+                        (char)('0' + size % 10) };
+    size_t shown = size % 1000 == 0 ? 0 : size % 100 == 0 ? 2 : size % 10 == 0 ? 3 : 4;
+    buf_add(w->out, str_from(decimals, shown));
 }
 
 static const struct event_writer_ops json_ops = {
