@@ -324,3 +324,34 @@ TEST(times_before_1970_round_down_in_cbor_as_in_json)
     w.ops->time(&w, -1);
     EXPECT_STR(S("c120"), hex_str(a, buf_str(&b).p, buf_str(&b).n));
 }
+
+TEST(a_document_of_full_depth_fits_into_an_envelope)
+{
+    AUTO_BUF(b);
+    struct event_reader r;
+    struct event_writer w;
+    Str got;
+    char *p = arena_alloc(a, EVENT_DEPTH_MAX + 1, 1);
+    memset(p, 0x81, EVENT_DEPTH_MAX);
+    cbor_reader_init(&r, a, str_from(p, EVENT_DEPTH_MAX + 1));
+    json_writer_init(&w, &b);
+    w.ops->map(&w);
+    w.ops->key(&w, S("document"));
+    EXPECT_OK(event_copy(&r, &w));
+    w.ops->map_end(&w);
+    got = buf_str(&b);
+    EXPECT(str_starts(got, S("{\"document\":[[")) && str_ends(got, S("]]}")));
+}
+
+TEST(a_cbor_writer_whose_buffer_is_full_says_so)
+{
+    for (size_t max = 1; max < 24; max++) {
+        AUTO_BUF(b);
+        struct event_reader r;
+        struct event_writer w;
+        buf_init(&b, max);
+        json_reader_init(&r, a, S("{\"a\":[\"text\",1.5,-70000]}"));
+        cbor_writer_init(&w, &b);
+        EXPECT_ERR(ERR_LIMIT, event_copy(&r, &w)); // the whole takes 25 bytes
+    }
+}
