@@ -11,6 +11,7 @@
 
 struct http_server;
 struct tls_context; // os/tls.h
+struct io;          // os/io.h
 
 typedef struct HttpHeader {
     Str name; // lower case in requests
@@ -29,7 +30,8 @@ typedef struct HttpLimits {
     int64_t first_bytes_ns;      // to show the protocol and finish a TLS handshake, 10 s
     int64_t header_ns;           // from the first byte of a request to the end of its headers, 20 s
     int64_t body_ns;             // between two reads of a body, 30 s
-    size_t body_bytes_per_s_min; // averaged after the first 10 s; slower clients get 408, 1 KiB/s
+    size_t body_bytes_per_s_min; // averaged; slower clients get 408, 1 KiB/s
+    int64_t body_rate_after_ns;  // how long a body may take before its rate counts, 10 s
     int64_t idle_ns;             // keep-alive without a request, 120 s
     int64_t write_ns;            // without progress while a reply is pending, 60 s
     int64_t drain_ns;            // graceful shutdown, 10 s
@@ -87,6 +89,7 @@ size_t http_stream_pending(const struct http_exchange *x);
 
 typedef struct HttpConfig {
     HttpLimits limits;
+    struct io *io;           // for the Date header; NULL: io_real()
     struct tls_context *tls; // NULL: a TLS client is refused
     struct loop **loops;     // a new connection goes to the least busy one
     size_t loop_count;

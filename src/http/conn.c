@@ -1,0 +1,631 @@
+// SPDX-License-Identifier: Apache-2.0
+// A connection: finding out what it speaks, moving its bytes, its deadline and its end.
+#include "base/logline.h"
+#include "http/server_priv.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+enum { PARTS_MAX = 64, TLS_RECORD_BYTES = 16384 };
+
+static int64_t now(const struct conn *c)
+{
+    return loop_now_ns(c->on->loop);
+}
+
+static bool is_decided(const struct conn *c)
+{
+    return c->state == CONN_H1 || c->state == CONN_H2 || c->state == CONN_LINGER;
+}
+
+static struct metric *gauge_of(struct conn *c)
+{
+    const struct http_metrics *m = &c->server->metrics;
+    return m->conns[c->state == CONN_H1 ? 1 : c->state == CONN_H2 ? 2 : 0];
+}
+
+// ---- Its end.
+
+void conn_close(struct conn *c)
+{
+    if (c->closed)
+        return;
+    struct http_loop *hl = c->on;
+    c->closed = true;
+    loop_disarm(hl->loop, &c->timer);
+    loop_unwatch(hl->loop, &c->watch);
+    if (c->state != CONN_LINGER)
+        metric_add(gauge_of(c), -1);
+    if (!is_decided(c))
+        atomic_fetch_sub(&c->server->undecided_count, 1);
+    if (c->state == CONN_H2)
+        h2_closed(c);
+    for (struct out *o = c->out_first, *next; o != NULL; o = next) {
+        next = o->next;
+        if (o->done != NULL)
+            o->done(o);
+    }
+    c->out_first = NULL;
+    for (struct exchange *e = c->exchanges, *next; e != NULL; e = next) {
+        next = e->next;
+        if (e->handed && !e->ended)
+            exchange_detach(e);
+        else
+            exchange_free(e);
+    }
+    if (c->paused) {
+        hl->paused--;
+        atomic_fetch_sub(&c->server->paused_count, 1);
+    }
+    if (c->previous != NULL)
+        c->previous->next = c->next;
+    else
+        hl->conns = c->next;
+    if (c->next != NULL)
+        c->next->previous = c->previous;
+    c->next = hl->closed; // it may still be on the list of dirty ones: freed when the turn ends
+    hl->closed = c;
+}
+
+// Also for a connection that never reached its loop.
+void conn_free(struct conn *c)
+{
+    struct http_server *s = c->server;
+    if (c->in != NULL)
+        in_buffer_give(c->on, c->in);
+    SSL_free(c->ssl);
+    close(c->fd);
+    atomic_fetch_sub(&c->on->conn_count, 1);
+    free(c);
+    pthread_mutex_lock(&s->lock); // http_server_drain counts under it
+    atomic_fetch_sub(&s->conn_count, 1);
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+}
+
+// Everything is written. A reset would destroy what the client has not read yet, and closing with
+// unread input is a reset: so our side is closed first and the rest is read and thrown away.
+static void conn_linger(struct conn *c)
+{
+    if (c->ssl != NULL) {
+        ERR_clear_error();
+        SSL_shutdown(c->ssl); // says goodbye; an answer is not waited for
+    }
+    if (c->peer_ended || shutdown(c->fd, SHUT_WR) != 0) {
+        conn_close(c);
+        return;
+    }
+    metric_add(gauge_of(c), -1);
+    if (!is_decided(c))
+        atomic_fetch_sub(&c->server->undecided_count, 1);
+    if (c->state == CONN_H2)
+        h2_closed(c);
+    c->state = CONN_LINGER;
+    c->idle_ns = now(c);
+}
+
+void conn_drain(struct conn *c)
+{
+    if (c->state == CONN_H2)
+        h2_drain(c);
+    else if (c->state == CONN_H1 && (c->h1.e != NULL || c->out_first != NULL))
+        c->ending = c->h1.e == NULL; // else the reply that is awaited ends it
+    else if (c->state != CONN_LINGER)
+        conn_close(c);
+    if (!c->closed)
+        conn_mark(c);
+}
+
+// ---- Reading.
+
+typedef enum Got { GOT_BYTES, GOT_NOTHING, GOT_END, GOT_ERROR } Got;
+
+static Got receive_tls(struct conn *c, char *p, size_t room, size_t *ret_n)
+{
+    size_t total = 0;
+    while (total < room) {
+        size_t n = 0;
+        ERR_clear_error();
+        int r = SSL_read_ex(c->ssl, p + total, room - total, &n);
+        if (r == 1) {
+            total += n;
+            continue;
+        }
+        int error = SSL_get_error(c->ssl, r);
+        *ret_n = total;
+        if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE)
+            return total > 0 ? GOT_BYTES : GOT_NOTHING;
+        if (total > 0) {
+            c->read_again = true; // the bytes first; the next read tells of the end
+            return GOT_BYTES;
+        }
+        return error == SSL_ERROR_ZERO_RETURN ? GOT_END : GOT_ERROR;
+    }
+    c->read_again = true; // more may be inside the TLS layer, where epoll does not see it
+    *ret_n = total;
+    return GOT_BYTES;
+}
+
+static Got receive(struct conn *c, char *p, size_t room, size_t *ret_n)
+{
+    if (c->ssl != NULL && c->state != CONN_LINGER)
+        return receive_tls(c, p, room, ret_n);
+    ssize_t n = recv(c->fd, p, room, 0);
+    if (n > 0) {
+        *ret_n = (size_t)n;
+        return GOT_BYTES;
+    }
+    if (n == 0)
+        return GOT_END;
+    return errno == EAGAIN || errno == EINTR ? GOT_NOTHING : GOT_ERROR;
+}
+
+static void read_and_drop(struct conn *c)
+{
+    char *scrap = in_buffer_take(c->on);
+    size_t n = 0;
+    Got got = receive(c, scrap, c->server->in_buffer_bytes, &n);
+    in_buffer_give(c->on, scrap);
+    c->lingered_bytes += got == GOT_BYTES ? n : 0;
+    if (got == GOT_END || got == GOT_ERROR || c->lingered_bytes > LINGER_BYTES_MAX)
+        conn_close(c);
+}
+
+bool conn_in_room(struct conn *c, char **ret, size_t *ret_n)
+{
+    if (c->in == NULL) {
+        c->in = in_buffer_take(c->on);
+        c->in_at = c->in_n = 0;
+    }
+    if (c->in_at > 0 && c->in_n == c->server->in_buffer_bytes) {
+        memmove(c->in, c->in + c->in_at, c->in_n - c->in_at);
+        c->in_n -= c->in_at;
+        c->in_at = 0;
+    }
+    *ret = c->in + c->in_n;
+    *ret_n = c->server->in_buffer_bytes - c->in_n;
+    return *ret_n > 0;
+}
+
+static bool wants_read(const struct conn *c)
+{
+    if (c->peer_ended || c->paused)
+        return false;
+    if (c->state == CONN_LINGER)
+        return true;
+    if (c->ending || (c->state == CONN_H2 && c->out_bytes >= OUT_HIGH_BYTES))
+        return false;
+    return c->in == NULL || c->in_n - c->in_at < c->server->in_buffer_bytes;
+}
+
+static void conn_read(struct conn *c)
+{
+    if (c->state == CONN_LINGER) {
+        read_and_drop(c);
+        return;
+    }
+    if (!wants_read(c))
+        return;
+    c->read_again = false;
+    char *p = NULL;
+    size_t room = 0, n = 0;
+    bool body = c->state == CONN_H1 && h1_body_room(c, &p, &room);
+    if (!body && !conn_in_room(c, &p, &room))
+        return;
+    switch (receive(c, p, room, &n)) {
+    case GOT_BYTES:
+        metric_add(c->server->metrics.in_bytes, (int64_t)n);
+        c->read_ns = now(c);
+        if (body)
+            h1_body_arrived(c, n);
+        else
+            c->in_n += n;
+        break;
+    case GOT_NOTHING:
+        break;
+    case GOT_END:
+        c->peer_ended = true;
+        break;
+    case GOT_ERROR:
+        conn_close(c);
+        break;
+    }
+}
+
+// Stops reading while bodies hold too much memory, and says whether it may go on.
+static void conn_pause(struct conn *c)
+{
+    bool full = !c->paused && c->exchange_count > 0 && bodies_full(c->server);
+    if (!full)
+        return;
+    c->paused = true;
+    c->on->paused++;
+    atomic_fetch_add(&c->server->paused_count, 1);
+    if (!bodies_full(c->server) &&
+        !atomic_exchange(&c->on->resume_posted,
+                         true)) // it was released in between: nobody else will tell us
+        loop_post(c->on->loop, &c->on->resume_task);
+}
+
+void loop_resume(struct task *t)
+{
+    struct http_loop *hl =
+        (struct http_loop *)((char *)t - offsetof(struct http_loop, resume_task));
+    atomic_store(&hl->resume_posted, false);
+    for (struct conn *c = hl->conns; c != NULL && hl->paused > 0 && !bodies_full(hl->server);
+         c = c->next) {
+        if (!c->paused)
+            continue;
+        c->paused = false;
+        hl->paused--;
+        atomic_fetch_sub(&hl->server->paused_count, 1);
+        c->read_again = true;
+        conn_mark(c);
+    }
+    turn_finish(hl);
+}
+
+// ---- Writing.
+
+void conn_out(struct conn *c, struct out *o, Str bytes, void (*done)(struct out *))
+{
+    if (c->out_first == NULL)
+        c->wrote_ns = now(c);
+    o->next = NULL;
+    o->rest = bytes;
+    o->done = done;
+    *c->out_last = o;
+    c->out_last = &o->next;
+    c->out_bytes += bytes.n;
+}
+
+static void out_written(struct conn *c, size_t n)
+{
+    if (n > 0)
+        c->wrote_ns = now(c);
+    c->out_bytes -= n;
+    metric_add(c->server->metrics.out_bytes, (int64_t)n);
+    while (c->out_first != NULL) {
+        struct out *o = c->out_first;
+        size_t part = MIN(n, o->rest.n);
+        o->rest = str_skip(o->rest, part);
+        n -= part;
+        if (o->rest.n > 0)
+            return;
+        c->out_first = o->next;
+        if (c->out_first == NULL)
+            c->out_last = &c->out_first;
+        if (o->done != NULL)
+            o->done(o);
+    }
+}
+
+// One write of what there is. A TLS record is filled from several parts, so that a reply's head and
+// body are one record and one call.
+static Got send_tls(struct conn *c, size_t *ret_n)
+{
+    char record[TLS_RECORD_BYTES];
+    Str bytes = c->out_first->rest;
+    if (bytes.n < sizeof record && c->out_first->next != NULL) {
+        size_t n = 0;
+        for (struct out *o = c->out_first; o != NULL && n < sizeof record; o = o->next) {
+            size_t part = MIN(o->rest.n, sizeof record - n);
+            if (part > 0)
+                memcpy(record + n, o->rest.p, part);
+            n += part;
+        }
+        bytes = str_from(record, n);
+    }
+    if (bytes.n == 0) {
+        *ret_n = 0;
+        return GOT_BYTES;
+    }
+    ERR_clear_error();
+    int r = SSL_write_ex(c->ssl, bytes.p, bytes.n, ret_n);
+    if (r == 1)
+        return GOT_BYTES;
+    int error = SSL_get_error(c->ssl, r);
+    c->wants_read_to_write = error == SSL_ERROR_WANT_READ;
+    return error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE ? GOT_NOTHING : GOT_ERROR;
+}
+
+static Got send_plain(struct conn *c, size_t *ret_n)
+{
+    struct iovec parts[PARTS_MAX];
+    int n = 0;
+    for (struct out *o = c->out_first; o != NULL && n < PARTS_MAX; o = o->next)
+        if (o->rest.n > 0)
+            parts[n++] =
+                (struct iovec){ .iov_base = (void *)(uintptr_t)o->rest.p, .iov_len = o->rest.n };
+    struct msghdr m = { .msg_iov = parts, .msg_iovlen = (size_t)n };
+    ssize_t written = n > 0 ? sendmsg(c->fd, &m, MSG_NOSIGNAL) : 0;
+    if (written < 0)
+        return errno == EAGAIN || errno == EINTR ? GOT_NOTHING : GOT_ERROR;
+    *ret_n = (size_t)written;
+    return GOT_BYTES;
+}
+
+// Writes until the kernel takes no more. False: the connection is closed.
+static bool conn_write(struct conn *c)
+{
+    while (c->out_first != NULL) {
+        size_t n = 0;
+        Got got = c->ssl != NULL ? send_tls(c, &n) : send_plain(c, &n);
+        if (got == GOT_ERROR) {
+            conn_close(c);
+            return false;
+        }
+        if (got == GOT_NOTHING)
+            break;
+        out_written(c, n);
+    }
+    return true;
+}
+
+// ---- What it speaks.
+
+static void conn_decide(struct conn *c, ConnState state)
+{
+    metric_add(gauge_of(c), -1);
+    c->state = state;
+    metric_add(gauge_of(c), 1);
+    atomic_fetch_sub(&c->server->undecided_count, 1);
+    c->idle_ns = now(c);
+    if (state == CONN_H2)
+        h2_start(c);
+}
+
+static void start_tls(struct conn *c)
+{
+    if (c->server->tls == NULL) {
+        metric_add(c->server->metrics.refused_protocol, 1);
+        LOG(LOG_INFO, "TLS client refused: no certificate is configured",
+            F_STR("peer", str_from(c->peer, c->peer_n)));
+        conn_close(c);
+        return;
+    }
+    c->ssl = SSL_new(c->server->tls);
+    if (c->ssl == NULL || SSL_set_fd(c->ssl, c->fd) != 1) {
+        conn_close(c);
+        return;
+    }
+    SSL_set_accept_state(c->ssl);
+    c->state = CONN_SHAKES;
+}
+
+static void shake(struct conn *c)
+{
+    ERR_clear_error();
+    int r = SSL_do_handshake(c->ssl);
+    if (r == 1) {
+        c->state = CONN_SECOND;
+        c->read_again = true; // what came with the handshake's last flight is inside the TLS layer
+        return;
+    }
+    int error = SSL_get_error(c->ssl, r);
+    c->wants_read_to_write = error == SSL_ERROR_WANT_READ;
+    if (error != SSL_ERROR_WANT_READ && error != SSL_ERROR_WANT_WRITE) {
+        metric_add(c->server->metrics.refused_protocol, 1);
+        conn_close(c);
+    }
+}
+
+// POST, PUT and PATCH share their first letter with the preface of HTTP/2, so up to three bytes are
+// needed.
+static void sniff(struct conn *c)
+{
+    Str in = str_from(c->in + c->in_at, c->in_n - c->in_at);
+    if (in.n == 0)
+        return;
+    if (c->state == CONN_FIRST && in.p[0] == 0) {
+        metric_add(c->server->metrics.refused_protocol, 1);
+        LOG(LOG_WARN, "PostgreSQL client refused: this port does not serve that protocol",
+            F_STR("peer", str_from(c->peer, c->peer_n)));
+        conn_close(c);
+        return;
+    }
+    Str preface = S("PRI");
+    if (!str_eq(str_head(in, 3), str_head(preface, MIN(in.n, (size_t)3))))
+        conn_decide(c, CONN_H1);
+    else if (in.n >= 3)
+        conn_decide(c, CONN_H2);
+}
+
+// The first byte is looked at without taking it: OpenSSL wants to read it itself.
+static void first_byte(struct conn *c)
+{
+    char first = 0;
+    if (c->in != NULL)
+        return;
+    ssize_t n = recv(c->fd, &first, 1, MSG_PEEK);
+    if (n == 1 && first == 0x16)
+        start_tls(c);
+}
+
+// ---- Deadlines: one timer per connection. It is armed late: a deadline that moves away lets it
+// fire once for nothing.
+
+static int64_t deadline(struct conn *c)
+{
+    const HttpLimits *l = &c->server->limits;
+    int64_t at = 0;
+    switch (c->state) {
+    case CONN_H1:
+        at = h1_deadline(c);
+        break;
+    case CONN_H2:
+        at = h2_deadline(c);
+        break;
+    case CONN_LINGER:
+        return c->idle_ns + LINGER_NS;
+    default:
+        return c->opened_ns + l->first_bytes_ns;
+    }
+    if (c->out_first != NULL && (at == 0 || c->wrote_ns + l->write_ns < at))
+        at = c->wrote_ns + l->write_ns;
+    return at;
+}
+
+static void rearm(struct conn *c)
+{
+    int64_t at = deadline(c);
+    if (at != 0 && (c->timer.heap_at == 0 || at < c->timer.due_ns))
+        loop_arm(c->on->loop, &c->timer, at);
+}
+
+static void conn_late(struct timer *t)
+{
+    struct conn *c = (struct conn *)((char *)t - offsetof(struct conn, timer));
+    struct http_loop *hl = c->on;
+    hl->in_turn = true;
+    int64_t at = deadline(c);
+    bool unread = c->out_first != NULL && now(c) >= c->wrote_ns + c->server->limits.write_ns;
+    if (at == 0 || at > now(c)) {
+        rearm(c);
+    } else if (c->state == CONN_LINGER) {
+        conn_close(c);
+    } else if (unread || !is_decided(c)) {
+        metric_add(c->server->metrics.slow, 1);
+        conn_close(c);
+    } else {
+        if (c->state == CONN_H1)
+            h1_late(c);
+        else
+            h2_late(c);
+        conn_mark(c);
+    }
+    turn_finish(hl);
+}
+
+// ---- The turn.
+
+void conn_mark(struct conn *c)
+{
+    if (c->dirty || c->closed)
+        return;
+    c->dirty = true;
+    c->next_dirty = NULL;
+    *c->on->dirty_last = c;
+    c->on->dirty_last = &c->next_dirty;
+}
+
+static void conn_update(struct conn *c)
+{
+    if (c->in != NULL && c->in_at == c->in_n) {
+        in_buffer_give(c->on, c->in);
+        c->in = NULL;
+        c->in_at = c->in_n = 0;
+    }
+    c->requests_in_turn = 0;
+    conn_pause(c);
+    bool reads = wants_read(c);
+    // To be called again without an event, a connection waits for what is true already.
+    bool writes =
+        c->again || (reads && c->read_again) || (c->out_first != NULL && !c->wants_read_to_write);
+    unsigned events = (reads || c->wants_read_to_write ? (unsigned)LOOP_READ : 0) |
+                      (writes ? (unsigned)LOOP_WRITE : 0);
+    if (c->state == CONN_SHAKES)
+        events = c->wants_read_to_write ? LOOP_READ : LOOP_WRITE;
+    loop_rewatch(c->on->loop, &c->watch, events);
+    rearm(c);
+}
+
+// All that can be done with what has arrived and what was replied.
+static void conn_work(struct conn *c)
+{
+    if (c->state == CONN_SHAKES)
+        shake(c);
+    if (!c->closed && (c->state == CONN_FIRST || c->state == CONN_SECOND))
+        sniff(c);
+    if (c->closed)
+        return;
+    if (c->state == CONN_H1 && h1_work(c)) {
+        conn_mark(c); // its reply may be in the queue: then it is written together with the next
+        return;
+    }
+    if (c->state == CONN_H2)
+        h2_work(c);
+    if (c->closed || !conn_write(c))
+        return;
+    if (c->state == CONN_H2)
+        h2_work(c); // room was made for further frames
+    if (c->closed)
+        return;
+    bool waits = c->state == CONN_H1 ? c->h1.state == H1_WAITS : c->exchange_count > 0;
+    if (c->peer_ended && !waits && !c->again && c->state != CONN_LINGER)
+        c->ending = true;
+    if (c->ending && c->out_first == NULL && c->state != CONN_LINGER)
+        conn_linger(c);
+    if (!c->closed)
+        conn_update(c);
+}
+
+void turn_finish(struct http_loop *hl)
+{
+    hl->in_turn = true;
+    do {
+        while (hl->dirty_first != NULL) {
+            struct conn *c = hl->dirty_first;
+            hl->dirty_first = c->next_dirty;
+            if (hl->dirty_first == NULL)
+                hl->dirty_last = &hl->dirty_first;
+            c->dirty = false;
+            if (!c->closed)
+                conn_work(c);
+            if (c->dirty && hl->dirty_first == c)
+                break; // its reply may be in the queue
+        }
+    } while (ops_apply(hl) || hl->dirty_first != NULL);
+    hl->in_turn = false;
+    while (hl->closed != NULL) {
+        struct conn *c = hl->closed;
+        hl->closed = c->next;
+        conn_free(c);
+    }
+}
+
+static void conn_ready(struct watch *w, unsigned events)
+{
+    struct conn *c = (struct conn *)((char *)w - offsetof(struct conn, watch));
+    struct http_loop *hl = c->on;
+    unsigned asked = w->events;
+    bool read_again = c->read_again;
+    hl->in_turn = true;
+    c->again = c->wants_read_to_write = false;
+    if ((events & asked) == 0)
+        conn_close(c); // an error or a hang-up, and nothing we wait for would tell
+    if (!c->closed && c->state == CONN_FIRST)
+        first_byte(c);
+    if (!c->closed && c->state != CONN_SHAKES && ((events & LOOP_READ) != 0 || read_again))
+        conn_read(c);
+    conn_mark(c);
+    turn_finish(hl);
+}
+
+void conn_arrive(struct task *t)
+{
+    struct conn *c = (struct conn *)((char *)t - offsetof(struct conn, arrive));
+    struct http_loop *hl = c->on;
+    c->watch.ready = conn_ready;
+    c->timer.fire = conn_late;
+    c->out_last = &c->out_first;
+    c->opened_ns = c->idle_ns = c->read_ns = now(c);
+    Err e = hl->draining ? fail(ERR_CLOSED, "the server is shutting down")
+                         : loop_watch(hl->loop, &c->watch, c->fd, LOOP_READ);
+    if (e.kind != ERR_NONE) {
+        atomic_fetch_sub(&c->server->undecided_count, 1);
+        conn_free(c);
+        return;
+    }
+    metric_add(gauge_of(c), 1);
+    c->next = hl->conns;
+    if (c->next != NULL)
+        c->next->previous = c;
+    hl->conns = c;
+    rearm(c);
+}

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the files of this room share. A connection, its buffers and the exchanges it carries belong
+// to one loop's thread. Other threads touch an exchange only through http_reply and http_stream_*,
+// which put an operation into the queue of its loop (reply.c); the loop applies them in order.
+//
+// A turn is: read one connection or take the queue, then turn_finish, which applies operations and
+// works on connections marked dirty until both are exhausted, and writes each with one writev.
+#pragma once
+#include "base/metric.h"
+#include "http/h1_parse.h"
+#include "http/server.h"
+
+#include <nghttp2/nghttp2.h>
+#include <openssl/ssl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum {
+    IN_BUFFER_BYTES = 65536,        // one read; also what a client may send ahead
+    OUT_HIGH_BYTES = 262144,        // with so much unwritten, no further work is begun
+    REQUESTS_PER_TURN_MAX = 64,     // of one connection, before others have their turn
+    LINGER_BYTES_MAX = 32 << 20,    // read and thrown away so that an early reply is not lost
+    KEPT_BUFFERS_MAX = 64,          // of each kind and loop, for the next use
+    KEPT_BODY_BYTES_MAX = 16 << 20, // of each loop
+    BODY_BYTES_FIRST = 4096,        // size classes: 4 KiB, doubling
+    BODY_CLASSES = 24,
+    BODY_START_BYTES_MAX = 65536, // memory given to a body of which nothing has arrived
+    PEER_TEXT_BYTES = 64,
+};
+#define LINGER_NS (2 * INT64_C(1000000000))
+
+struct exchange;
+struct http_loop;
+
+// Bytes on their way to the kernel.
+struct out {
+    struct out *next;
+    Str rest;                    // not yet written
+    void (*done)(struct out *o); // it is written or given up; may be NULL
+    struct exchange *e;          // for `done`
+};
+
+typedef enum OpKind {
+    OP_REPLY, // the whole reply; ends the exchange
+    OP_START,
+    OP_PIECE,
+    OP_END, // ends the exchange
+} OpKind;
+
+// Something a handler did to an exchange.
+struct op {
+    struct op *next;
+    struct exchange *e;
+    OpKind kind;
+};
+
+struct piece {
+    struct op op; // first: an operation of kind OP_PIECE is a piece
+    struct out out;
+    struct piece *next; // HTTP/2: in the exchange's queue
+    Str framed;         // HTTP/1.1: the payload with what chunked coding puts around it
+    Str payload;        // HTTP/2: what is not yet in a frame
+    size_t counted;     // bytes of http_stream_pending
+    char data[];
+};
+
+struct body {
+    char *p;
+    size_t n, cap;
+};
+
+struct exchange {
+    struct http_exchange x; // first: they are converted into each other
+    struct http_loop *on;
+    struct conn *c; // NULL: the client has gone
+    struct exchange *previous, *next;
+    struct body body;
+    size_t body_max;
+    unsigned broken; // the status it was refused with, or 0
+
+    // Set when the request is read, then constant.
+    bool keep_alive, is_head, old; // old: HTTP/1.0
+    int32_t stream;                // HTTP/2
+
+    // The reply, made on the handler's thread.
+    bool replied;  // http_reply or http_stream_start was called
+    bool bodyless; // the status allows no body, or the method is HEAD
+    bool chunked;
+    Str head;       // HTTP/1.1: status line and headers
+    nghttp2_nv *nv; // HTTP/2
+    size_t nv_count;
+    Str content;
+    void *content_memory; // to be freed, or NULL: content is in the arena
+    struct op reply_op, end_op;
+    _Atomic bool gone;
+    _Atomic size_t pending;
+
+    // The loop's view of it.
+    bool handed; // with the handler
+    bool ended;  // the reply is complete
+    bool request_ended, headers_ended;
+    size_t header_bytes;
+    int64_t started_ns, moved_ns; // when it began, when it last made progress
+    struct out head_out, end_out;
+    struct piece *first, **last; // HTTP/2: pieces not yet framed
+};
+
+typedef enum ConnState {
+    CONN_FIRST,  // has not shown what it speaks
+    CONN_SHAKES, // TLS handshake
+    CONN_SECOND, // inside TLS: has not shown what it speaks
+    CONN_H1,
+    CONN_H2,
+    CONN_LINGER, // everything is written and our side closed; waits for the peer's
+} ConnState;
+
+typedef enum H1State {
+    H1_HEAD,
+    H1_LENGTH, // a body of known length
+    H1_CHUNK,  // the line before a chunk
+    H1_CHUNK_DATA,
+    H1_CHUNK_END, // the CR LF after a chunk
+    H1_TRAILERS,
+    H1_WAITS, // for the reply
+} H1State;
+
+struct h1 {
+    H1State state;
+    struct exchange *e; // the request that is read or answered now
+    uint64_t left;      // of the body or chunk
+    size_t scanned;     // bytes of the head that were tried in vain
+    size_t extension_bytes, trailer_bytes;
+    int64_t since_ns; // when the head began to arrive
+};
+
+struct h2 {
+    nghttp2_session *session;
+    size_t resets; // by the client, of streams with unfinished replies, since resets_ns
+    int64_t resets_ns;
+    bool ending; // GOAWAY is sent
+};
+
+struct conn {
+    struct http_server *server;
+    struct http_loop *on;
+    struct watch watch;
+    struct timer timer;
+    struct task arrive;
+    int fd;
+    ConnState state;
+    struct conn *previous, *next, *next_dirty;
+    SSL *ssl;
+
+    char *in; // a buffer of the loop's while there is input
+    size_t in_at, in_n;
+    struct out *out_first, **out_last;
+    size_t out_bytes;
+
+    bool dirty;               // on the loop's list
+    bool closed;              // to be freed at the end of the turn
+    bool peer_ended;          // it will send nothing more
+    bool ending;              // close when everything is written
+    bool paused;              // reading stopped: too many bytes of bodies
+    bool again;               // there is more to do without an event
+    bool read_again;          // there may be more to read without an event: inside the TLS layer
+    bool wants_read_to_write; // TLS
+    size_t requests_in_turn, lingered_bytes;
+    int64_t opened_ns, idle_ns, read_ns, wrote_ns;
+
+    struct exchange *exchanges; // of this connection
+    size_t exchange_count;
+    struct h1 h1;
+    struct h2 h2;
+    char peer[PEER_TEXT_BYTES];
+    size_t peer_n;
+};
+
+struct http_loop {
+    struct http_server *server;
+    struct loop *loop;
+    struct conn *conns;
+    struct conn *dirty_first, **dirty_last;
+    struct conn *closed;
+    bool in_turn;
+    _Atomic size_t conn_count; // also those on their way to it
+
+    pthread_mutex_t lock; // of the next three; a leaf
+    struct op *op_first, **op_last;
+    bool op_posted;
+    struct task op_task;
+
+    struct task resume_task, drain_task;
+    _Atomic bool resume_posted;
+    size_t paused; // connections
+    bool draining;
+
+    HttpHeader *headers; // scratch of the parser
+    char *free_in;       // buffers, linked through their first bytes
+    size_t free_in_count;
+    struct exchange *free_exchange;
+    size_t free_exchange_count;
+    struct exchange *detached; // with a handler, their connection is closed
+    char *free_body[BODY_CLASSES];
+    size_t free_body_bytes;
+    struct timer drain_timer;
+};
+
+struct listener {
+    struct http_server *server;
+    struct watch watch;
+    struct timer retry;
+    struct task start;
+    int fd;
+    bool watched;
+    struct listener *next;
+};
+
+struct http_metrics {
+    struct metric *conns[3]; // undecided, h1, h2
+    struct metric *opened, *requests_h1, *requests_h2, *in_bytes, *out_bytes;
+    struct metric *slow, *refused_connections, *refused_undecided, *refused_protocol;
+};
+
+struct http_server {
+    HttpLimits limits;
+    struct http_handler handler;
+    struct io *io;
+    SSL_CTX *tls;
+    struct http_loop *loops;
+    size_t loop_count;
+    size_t next_loop; // where the search for the least busy one begins
+    size_t in_buffer_bytes;
+    struct http_metrics metrics;
+    nghttp2_session_callbacks *h2_callbacks;
+    nghttp2_option *h2_options;
+    int spare_fd; // given up for a moment when descriptors run out
+
+    _Atomic size_t conn_count, undecided_count, body_bytes, paused_count;
+    _Atomic bool draining;
+
+    pthread_mutex_t lock; // of what follows
+    pthread_cond_t changed;
+    struct listener *listeners;
+    size_t drains_left; // loops that have not begun to drain
+};
+
+// ---- memory.c
+
+char *in_buffer_take(struct http_loop *hl); // server->in_buffer_bytes
+void in_buffer_give(struct http_loop *hl, char *p);
+struct exchange *exchange_open(struct conn *c); // on the connection's list
+void exchange_free(struct exchange *e);
+void exchange_detach(struct exchange *e); // the client has gone, the handler still has it
+// Room for `need` bytes in all. Counted; what was read already is always given room.
+void body_reserve(struct http_loop *hl, struct body *b, size_t need);
+void body_release(struct http_loop *hl, struct body *b);
+bool bodies_full(const struct http_server *s);
+void http_loop_init(struct http_loop *hl, struct http_server *s, struct loop *loop);
+void http_loop_done(struct http_loop *hl);
+
+// ---- reply.c
+
+bool ops_apply(struct http_loop *hl); // false: there were none
+void op_run(struct task *t);
+void reply_plain(struct exchange *e, unsigned status); // the default for broken requests
+const char *status_text(unsigned status);
+void piece_done(struct out *o);
+
+// ---- conn.c
+
+void conn_arrive(struct task *t); // on its loop
+void conn_close(struct conn *c);  // at once; what was not written is lost
+void conn_free(struct conn *c);
+void conn_mark(struct conn *c); // it has work
+void turn_finish(struct http_loop *hl);
+void conn_out(struct conn *c, struct out *o, Str bytes, void (*done)(struct out *));
+void conn_drain(struct conn *c); // ends it as soon as its replies are sent
+void loop_resume(struct task *t);
+bool conn_in_room(struct conn *c, char **ret, size_t *ret_n);
+
+// ---- h1.c
+
+bool h1_work(struct conn *c); // true: come again before writing
+void h1_apply(struct conn *c, struct op *op);
+bool h1_body_room(struct conn *c, char **ret, size_t *ret_n); // where body bytes may be read into
+void h1_body_arrived(struct conn *c, size_t n);
+int64_t h1_deadline(struct conn *c); // 0: none
+void h1_late(struct conn *c);        // it has passed
+
+// ---- h2.c
+
+void h2_server_open(struct http_server *s);
+void h2_server_close(struct http_server *s);
+void h2_start(struct conn *c);
+void h2_work(struct conn *c);
+void h2_apply(struct conn *c, struct op *op);
+void h2_closed(struct conn *c);
+void h2_drain(struct conn *c);
+int64_t h2_deadline(struct conn *c);
+void h2_late(struct conn *c);
