@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "os/tls.h"
-#include "base/arena.h"
+#include "base/buf.h"
+#include "base/time.h"
 
 #include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+enum { PEM_BYTES_MAX = 65536, CERTIFICATE_DAYS = 3650, HOST_NAME_BYTES_MAX = 64 };
 
 struct tls_context {
     SSL_CTX *ssl;
@@ -91,5 +98,132 @@ Err tls_client_context(bool verify, Str ca_path, struct tls_context **ret)
     }
     *ret = t;
     t = NULL;
+    return OK;
+}
+
+// ---- The certificate of the first start.
+
+static Err openssl_failed(void)
+{
+    ERR_clear_error();
+    return fail(ERR_IO, "OpenSSL cannot make the TLS certificate");
+}
+
+// The machine's name, if it is one that a certificate can hold; else empty.
+static Str host_name(struct arena *a)
+{
+    char name[HOST_NAME_BYTES_MAX + 1] = { 0 };
+    if (gethostname(name, HOST_NAME_BYTES_MAX) != 0)
+        return S("");
+    Str ret = str_dup(a, str_of(name));
+    for (size_t i = 0; i < ret.n; i++) {
+        char c = ret.p[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+              c == '-' || c == '.'))
+            return S("");
+    }
+    return ret;
+}
+
+static bool add_extension(X509 *cert, int nid, const char *value)
+{
+    X509V3_CTX context;
+    X509V3_set_ctx(&context, cert, cert, NULL, NULL, 0);
+    X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, &context, nid, value);
+    bool added = extension != NULL && X509_add_ext(cert, extension, -1) == 1;
+    X509_EXTENSION_free(extension);
+    return added;
+}
+
+static bool add_extensions(X509 *cert, struct arena *tmp)
+{
+    Str host = host_name(tmp);
+    Str names = S("DNS:localhost,DNS:*.localhost,IP:127.0.0.1,IP:::1");
+    if (host.n > 0 && !str_eq(host, S("localhost")))
+        names = str_cat3(tmp, names, S(",DNS:"), host);
+    return add_extension(cert, NID_basic_constraints, "critical,CA:TRUE") &&
+           add_extension(cert, NID_key_usage, "critical,digitalSignature,keyCertSign") &&
+           add_extension(cert, NID_ext_key_usage, "serverAuth") &&
+           add_extension(cert, NID_subject_key_identifier, "hash") &&
+           add_extension(cert, NID_subject_alt_name, str_c(tmp, names));
+}
+
+static bool fill_certificate(struct io *io, X509 *cert, EVP_PKEY *key, struct arena *tmp)
+{
+    uint64_t serial = 0;
+    io->random(io, &serial, sizeof serial);
+    // Valid since yesterday: clients' clocks differ.
+    time_t now = (time_t)(io->wall_ns(io) / NS_PER_S);
+    X509_NAME *name = X509_get_subject_name(cert);
+    return X509_set_version(cert, X509_VERSION_3) == 1 &&
+           ASN1_INTEGER_set_uint64(X509_get_serialNumber(cert), (serial >> 1) | 1) == 1 &&
+           X509_time_adj_ex(X509_getm_notBefore(cert), -1, 0, &now) != NULL &&
+           X509_time_adj_ex(X509_getm_notAfter(cert), CERTIFICATE_DAYS, 0, &now) != NULL &&
+           X509_NAME_add_entry_by_txt(name, "O", MBSTRING_ASC, (const unsigned char *)"Headrace",
+                                      -1, -1, 0) == 1 &&
+           X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)"localhost",
+                                      -1, -1, 0) == 1 &&
+           X509_set_issuer_name(cert, name) == 1 && X509_set_pubkey(cert, key) == 1 &&
+           add_extensions(cert, tmp) && X509_sign(cert, key, EVP_sha256()) > 0;
+}
+
+static Str bio_text(struct arena *a, BIO *bio)
+{
+    char *p = NULL;
+    long n = BIO_get_mem_data(bio, &p);
+    return str_dup(a, str_from(p, n > 0 ? (size_t)n : 0));
+}
+
+static Err make_pems(struct io *io, struct arena *a, Str *ret_cert, Str *ret_key)
+{
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *cert = X509_new();
+    BIO *key_bio = BIO_new(BIO_s_mem()), *cert_bio = BIO_new(BIO_s_mem());
+    bool made = key != NULL && cert != NULL && key_bio != NULL && cert_bio != NULL &&
+                fill_certificate(io, cert, key, a) &&
+                PEM_write_bio_PrivateKey(key_bio, key, NULL, NULL, 0, NULL, NULL) == 1 &&
+                PEM_write_bio_X509(cert_bio, cert) == 1;
+    if (made) {
+        *ret_key = bio_text(a, key_bio);
+        *ret_cert = bio_text(a, cert_bio);
+    }
+    BIO_free(key_bio);
+    BIO_free(cert_bio);
+    X509_free(cert);
+    EVP_PKEY_free(key);
+    return made ? OK : openssl_failed();
+}
+
+static Err exists(struct io *io, struct arena *tmp, Str path, bool *ret)
+{
+    Str content;
+    Err e = io_read_file(io, tmp, path, PEM_BYTES_MAX, &content);
+    if (e.kind != ERR_NONE && e.kind != ERR_NOT_FOUND)
+        return e;
+    *ret = e.kind == ERR_NONE;
+    return OK;
+}
+
+Err tls_make_certificate(struct io *io, Str dir, Str *ret_cert_path, Str *ret_key_path,
+                         struct arena *a)
+{
+    AUTO(arena) tmp = arena_open();
+    Str folder = str_cat(a, dir, S("/tls"));
+    Str cert_path = str_cat(a, folder, S("/cert.pem")),
+        key_path = str_cat(a, folder, S("/key.pem"));
+    bool has_cert = false, has_key = false;
+    TRY(exists(io, tmp, cert_path, &has_cert));
+    TRY(exists(io, tmp, key_path, &has_key));
+    if (!has_cert || !has_key) { // one without the other is a first start that broke off
+        if (has_cert)
+            return fail(ERR_INVALID, "there is a TLS certificate without its key");
+        Str cert = { 0 }, key = { 0 };
+        TRY(io->mkdir(io, folder));
+        TRY(make_pems(io, tmp, &cert, &key));
+        TRY(io_write_file(io, tmp, key_path, key));
+        TRY(io_write_file(io, tmp, cert_path, cert));
+    }
+    *ret_cert_path = cert_path;
+    *ret_key_path = key_path;
     return OK;
 }

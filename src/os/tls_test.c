@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/test.h"
+#include "os/tls.h"
+
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+static X509 *read_certificate(struct arena *a, Str path)
+{
+    FILE *f = fopen(str_c(a, path), "rb");
+    EXPECT(f != NULL);
+    X509 *cert = PEM_read_X509(f, NULL, NULL, NULL);
+    fclose(f);
+    EXPECT(cert != NULL);
+    return cert;
+}
+
+static bool holds_name(X509 *cert, Str name)
+{
+    bool found = false;
+    GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+    for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
+        const GENERAL_NAME *n = sk_GENERAL_NAME_value(names, i);
+        const ASN1_STRING *text = n->d.dNSName;
+        found |= n->type == GEN_DNS && str_eq(name, str_from(ASN1_STRING_get0_data(text),
+                                                             (size_t)ASN1_STRING_length(text)));
+    }
+    GENERAL_NAMES_free(names);
+    return found;
+}
+
+TEST(a_certificate_is_made_once_for_the_names_of_this_machine)
+{
+    Str dir = test_dir(a), cert_path, key_path, again_path;
+    EXPECT_OK(tls_make_certificate(io_real(), dir, &cert_path, &key_path, a));
+    Str made, again;
+    EXPECT_OK(io_read_file(io_real(), a, cert_path, 65536, &made));
+    EXPECT_OK(tls_make_certificate(io_real(), dir, &again_path, &key_path, a));
+    EXPECT_OK(io_read_file(io_real(), a, again_path, 65536, &again));
+    EXPECT_STR(made, again);
+
+    struct stat st;
+    EXPECT(stat(str_c(a, key_path), &st) == 0 && (st.st_mode & 0777) == 0600);
+    X509 *cert = read_certificate(a, cert_path);
+    EXPECT(X509_check_host(cert, "localhost", 0, 0, NULL) == 1);
+    EXPECT(holds_name(cert, S("*.localhost"))); // OpenSSL itself never matches a top-level one
+    EXPECT(X509_check_host(cert, "example.org", 0, 0, NULL) == 0);
+    EXPECT(X509_check_ip_asc(cert, "127.0.0.1", 0) == 1);
+    EXPECT(X509_check_ip_asc(cert, "::1", 0) == 1);
+    EXPECT(X509_check_ca(cert) == 1);
+    EXPECT(X509_verify(cert, X509_get0_pubkey(cert)) == 1);
+    int days = 0, seconds = 0;
+    EXPECT(ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(cert)) == 1);
+    EXPECT(days >= 3649);
+    X509_free(cert);
+}
+
+TEST(a_first_start_that_broke_off_before_the_certificate_is_made_good)
+{
+    Str dir = test_dir(a), cert_path, key_path;
+    EXPECT_OK(tls_make_certificate(io_real(), dir, &cert_path, &key_path, a));
+    EXPECT_OK(io_real()->unlink(io_real(), cert_path));
+    EXPECT_OK(tls_make_certificate(io_real(), dir, &cert_path, &key_path, a));
+    AUTO(tls_context) t = NULL;
+    EXPECT_OK(tls_server_context(cert_path, key_path, &t));
+}
+
+TEST(a_certificate_without_its_key_is_reported_not_replaced)
+{
+    Str dir = test_dir(a), cert_path, key_path;
+    EXPECT_OK(tls_make_certificate(io_real(), dir, &cert_path, &key_path, a));
+    EXPECT_OK(io_real()->unlink(io_real(), key_path));
+    EXPECT_ERR(ERR_INVALID, tls_make_certificate(io_real(), dir, &cert_path, &key_path, a));
+}
+
+TEST(contexts_refuse_what_is_no_certificate)
+{
+    Str dir = test_dir(a), cert_path, key_path;
+    EXPECT_OK(tls_make_certificate(io_real(), dir, &cert_path, &key_path, a));
+    AUTO(tls_context) t = NULL;
+    EXPECT_ERR(ERR_INVALID, tls_server_context(key_path, key_path, &t));
+    EXPECT_ERR(ERR_INVALID, tls_server_context(cert_path, cert_path, &t));
+    EXPECT_ERR(ERR_INVALID, tls_client_context(true, str_cat(a, dir, S("/none.pem")), &t));
+    EXPECT_OK(tls_client_context(true, cert_path, &t));
+}
+
+// Moves bytes between two ends in memory until neither can go on.
+static void shake_both(SSL *client, SSL *server)
+{
+    for (int i = 0; i < 10; i++) {
+        SSL_do_handshake(client);
+        SSL_do_handshake(server);
+    }
+}
+
+static void check_handshake(struct tls_context *server, struct tls_context *client, Str offer,
+                            Str want)
+{
+    BIO *c = NULL, *s = NULL;
+    EXPECT(BIO_new_bio_pair(&c, 65536, &s, 65536) == 1);
+    SSL *cs = SSL_new(tls_context_ssl(client)), *ss = SSL_new(tls_context_ssl(server));
+    SSL_set_bio(cs, c, c);
+    SSL_set_bio(ss, s, s);
+    SSL_set_connect_state(cs);
+    SSL_set_accept_state(ss);
+    if (offer.n > 0)
+        SSL_set_alpn_protos(cs, (const unsigned char *)offer.p, (unsigned)offer.n);
+    SSL_set1_host(cs, "localhost");
+    shake_both(cs, ss);
+    EXPECT(SSL_is_init_finished(cs) && SSL_is_init_finished(ss));
+    const unsigned char *chosen = NULL;
+    unsigned n = 0;
+    SSL_get0_alpn_selected(cs, &chosen, &n);
+    EXPECT_STR(want, str_from(n > 0 ? (const char *)chosen : "", n));
+    SSL_free(cs);
+    SSL_free(ss);
+}
+
+TEST(a_client_that_trusts_the_certificate_shakes_hands_and_h2_is_preferred)
+{
+    Str dir = test_dir(a), cert_path, key_path;
+    EXPECT_OK(tls_make_certificate(io_real(), dir, &cert_path, &key_path, a));
+    AUTO(tls_context) server = NULL;
+    AUTO(tls_context) client = NULL;
+    EXPECT_OK(tls_server_context(cert_path, key_path, &server));
+    EXPECT_OK(tls_client_context(true, cert_path, &client));
+    check_handshake(server, client, S("\x08http/1.1\x02h2"), S("h2"));
+    check_handshake(server, client, S("\x08http/1.1"), S("http/1.1"));
+    check_handshake(server, client, S("\x03xyz"), S(""));
+    check_handshake(server, client, S(""), S(""));
+}
