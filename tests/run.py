@@ -97,8 +97,15 @@ SUITES = {
     "tools": lambda: [Suite("tools", [sys.executable, os.path.join(ROOT, "tests/tools_test.py")], 120)],
     "unit": lambda: unit_suites("build-asan", "unit", is_unit, SANITIZER_OPTIONS),
     "corpus": lambda: unit_suites("build-asan", "unit", lambda n: not is_unit(n), SANITIZER_OPTIONS),
-    "wire": lambda: server_suite("wire", "wire.py", 600),
     "thread": lambda: unit_suites("build-tsan", "thread", is_threaded, SANITIZER_OPTIONS),
+    "wire": lambda: server_suite("wire", "wire.py", 600),
+    "boto3": lambda: server_suite("boto3", "clients/boto3_test.py", 300),
+    "awscli": lambda: server_suite("awscli", "clients/awscli_test.py", 600),
+    "javascript": lambda: server_suite("javascript", "clients/javascript_test.py", 300),
+    "java": lambda: server_suite("java", "clients/java_test.py", 900),
+    "crash": lambda: server_suite("crash", "crash.py", 900, "--rounds", "50"),
+    "bad-input": lambda: server_suite("bad-input", "bad_input.py", 600),
+    "disk": lambda: server_suite("disk", "disk.py", 600),
 }
 
 

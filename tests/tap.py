@@ -4,9 +4,14 @@
 A test's name is the promise it tests. It fails by raising; skip("why") leaves it out visibly. Names,
 or parts of them, given as arguments run only those tests.
 """
+import os
+import re
+import subprocess
 import sys
 import time
 import traceback
+
+RESULT = re.compile(r"(ok|not ok) \d+ - (.*)")
 
 
 class Skipped(Exception):
@@ -46,6 +51,27 @@ class Tap:
     def skipped(self, name, reason):
         self.number += 1
         print(f"ok {self.number} - {name} # SKIP {reason}", flush=True)
+
+    def include(self, command, environment, seconds_max, folder=None):
+        """Runs a program that speaks TAP, and takes its results over, renumbered."""
+        planned, before = None, self.number
+        limited = ["timeout", "--kill-after=10", str(seconds_max), *command]
+        process = subprocess.Popen(limited, env={**os.environ, **environment}, cwd=folder,
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, text=True, errors="replace")
+        for line in process.stdout:
+            match = RESULT.match(line)
+            if line.startswith("1.."):
+                planned = int(line[3:])
+            if match is None:  # its diagnostics, as ours
+                print(line if line.startswith("#") else "# " + line, end="", flush=True)
+            elif match[1] == "ok":
+                self.ok(match[2].rstrip())
+            else:
+                self.not_ok(match[2].rstrip())
+        status = process.wait()
+        if planned is None or planned != self.number - before:
+            self.not_ok(f"{os.path.basename(command[0])} runs to its end", f"it ended with status {status}")
 
     def end(self):
         print(f"1..{self.number}", flush=True)

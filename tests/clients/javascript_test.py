@@ -1,0 +1,34 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs tests/clients/node/path.mjs against a server: HTTP/2 by prior knowledge, and by ALPN over TLS.
+
+    tests/clients/javascript_test.py --program build/headrace
+"""
+import argparse
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import headrace  # noqa: E402
+import tap  # noqa: E402
+
+MODULES = os.path.join(headrace.ROOT, "build", "clients", "node")
+SCRIPT = os.path.join(headrace.ROOT, "tests", "clients", "node", "path.mjs")
+RUN_SECONDS_MAX = 120
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--program", default="build/headrace")
+    options = parser.parse_args()
+    report = tap.Tap()
+    with headrace.Server(options.program) as server:
+        for url in (server.url, server.tls_url):
+            environment = {"ENDPOINT": url, "CLIENT_MODULES": MODULES, "AWS_ACCESS_KEY_ID": headrace.KEY_ID,
+                           "AWS_SECRET_ACCESS_KEY": headrace.SECRET, "NODE_EXTRA_CA_CERTS": server.certificate}
+            report.include(["node", SCRIPT], environment, RUN_SECONDS_MAX)
+    return report.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
