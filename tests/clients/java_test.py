@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs tests/clients/java/Path.java against a server: CBOR, HTTP/1.1 and HTTP/2, plain and TLS.
+
+    tests/clients/java_test.py --program build/headrace
+
+The SDK comes through Maven once, into build/clients/java; later runs ask nobody.
+"""
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import headrace  # noqa: E402
+import tap  # noqa: E402
+
+SOURCE = os.path.join(headrace.ROOT, "tests", "clients", "java")
+BUILT = os.path.join(headrace.ROOT, "build", "clients", "java")
+PASSWORD = "changeit"
+RUN_SECONDS_MAX = 240
+
+
+def run(*command):
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, f"{command[0]}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+
+
+def is_older(product, *sources):
+    return not os.path.exists(product) or any(os.path.getmtime(product) < os.path.getmtime(s) for s in sources)
+
+
+def build():
+    """The SDK's jars and the compiled client, as far as they are not there."""
+    pom, source = os.path.join(SOURCE, "pom.xml"), os.path.join(SOURCE, "Path.java")
+    ready, compiled = os.path.join(BUILT, "ready"), os.path.join(BUILT, "classes", "Path.class")
+    if is_older(ready, pom):
+        shutil.rmtree(BUILT, ignore_errors=True)  # no jar of another version stays in the class path
+        os.makedirs(BUILT)
+        run("mvn", "-B", "-q", "-f", pom, "dependency:copy-dependencies", "-DincludeScope=runtime",
+            f"-DoutputDirectory={BUILT}/lib")
+        with open(ready, "w", encoding="utf-8"):
+            pass
+    if is_older(compiled, source, ready):
+        run("javac", "-cp", f"{BUILT}/lib/*", "-d", os.path.join(BUILT, "classes"), source)
+
+
+def trust_store(certificate, folder):
+    """A key store that trusts the server's certificate alone."""
+    store = os.path.join(folder, "trust.p12")
+    run("keytool", "-importcert", "-noprompt", "-alias", "headrace", "-file", certificate, "-keystore", store,
+        "-storetype", "PKCS12", "-storepass", PASSWORD)
+    return store
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--program", default="build/headrace")
+    options = parser.parse_args()
+    report = tap.Tap()
+    report.run("the client is built", build)
+    environment = {"AWS_ACCESS_KEY_ID": headrace.KEY_ID, "AWS_SECRET_ACCESS_KEY": headrace.SECRET}
+    with headrace.Server(options.program) as server:
+        for url in (server.url, server.tls_url):
+            store = trust_store(server.certificate, server.data_dir) if url == server.tls_url else ""
+            report.include(["java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", f"{BUILT}/classes:{BUILT}/lib/*",
+                            "Path", url, store, PASSWORD], environment, RUN_SECONDS_MAX)
+    return report.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
