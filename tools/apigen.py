@@ -167,6 +167,7 @@ class Generator:
         out.append("\n")
         for shape in shapes:
             self.table(shape, out)
+        self.patterned(out)
         for e in self.api.errors.values():
             out.append(f"const struct api_error {self.prefix}{e.name} = "
                        f"{{ S_INIT({c_string(e.name)}), {e.status} }};\n")
@@ -179,8 +180,17 @@ class Generator:
                    f"    .protocol = {PROTOCOLS[a['protocol']]},\n")
         if self.api.ops:
             out.append("    .ops = ops,\n    .op_count = COUNT_OF(ops),\n")
+        if any(s.pattern is not None for s in shapes):
+            out.append("    .patterned = patterned,\n    .patterned_count = COUNT_OF(patterned),\n")
         out.append("};\n")
         return "".join(out)
+
+    def patterned(self, out):
+        """Every shape with a pattern, for api_prepare()."""
+        names = [s.name for s in self.reachable() if s.pattern is not None]
+        if names:
+            rows = ",\n    ".join(f"&shape_{n}" for n in names)
+            out.append(f"static const struct shape *const patterned[] = {{\n    {rows},\n}};\n")
 
     def table(self, shape, out):
         name = shape.name

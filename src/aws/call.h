@@ -16,6 +16,11 @@ struct call {
     Str request_id;
     int64_t now_ns; // wall clock at arrival
     void *user;     // the operation's own, while it waits
+
+    // Whoever made the call reads these; operations use the functions below.
+    const struct api_error *error; // what call_fail recorded; NULL: nothing
+    Str error_text;                // in the call's arena
+    void (*done)(struct call *c, Err e);
 };
 
 // Records the AWS error that the caller gets. Returns the Err to return: ERR_FAULT. The first one

@@ -96,4 +96,6 @@ struct api_service {
     ApiProtocol protocol;
     const struct api_op *ops; // sorted by name
     size_t op_count;
+    const struct shape *const *patterned; // the shapes that have a pattern
+    size_t patterned_count;
 };

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which call a request is, and every reason for which it is none. The order of the checks is AWS's
+// and can be seen by clients.
+#include "aws/front_priv.h"
+#include "os/io.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// ---- Who answers
+
+// "Kinesis_20131202.PutRecord": both parts are there.
+static bool target_parts(Str target, Str *ret_service, Str *ret_op)
+{
+    return str_cut(target, '.', ret_service, ret_op) && ret_service->n > 0 && ret_op->n > 0;
+}
+
+static const struct front_service *service_find(const struct front *f, Str target)
+{
+    for (size_t i = 0; i < f->service_count; i++)
+        if (str_eq(f->services[i].api->target, target))
+            return &f->services[i];
+    return NULL;
+}
+
+static int compare_op(const void *name, const void *op)
+{
+    return str_cmp(*(const Str *)name, ((const struct api_op *)op)->name);
+}
+
+static const struct api_op *op_find(const struct front_service *service, Str name)
+{
+    const struct api_service *api = service->api;
+    if (api->op_count == 0)
+        return NULL;
+    return bsearch(&name, api->ops, api->op_count, sizeof *api->ops, compare_op);
+}
+
+static const struct front_page *page_find(const struct front *f, Str path)
+{
+    for (size_t i = 0; i < f->page_count; i++) {
+        Str page = f->pages[i].path;
+        if (str_eq(page, path) || (str_ends(page, S("/")) && str_starts(path, page)))
+            return &f->pages[i];
+    }
+    return NULL;
+}
+
+// ---- The checks
+
+static const struct protocol *protocol_find(const struct front_service *service, Str type)
+{
+    const struct protocol *json = service != NULL ? service->json : &protocol_json_1_1;
+    if (str_eq_nocase(type, json->content_type))
+        return json;
+    if (str_eq_nocase(type, protocol_cbor_1_1.content_type))
+        return &protocol_cbor_1_1;
+    return NULL;
+}
+
+// A request whose content type is neither of the two that are served.
+static void refuse_content_type(struct front_call *f, Str content_type, bool target_complete)
+{
+    if (str_eq_nocase(content_type, S("application/json"))) {
+        struct protocol_reader r;
+        protocol_json_1_1.reader_init(&r, f->x->arena, f->x->body);
+        if (bind_skip(&r).kind == ERR_NONE)
+            reply_envelope(f, 404, S("UnknownOperationException"));
+        else
+            reply_envelope(f, 400, aws_SerializationException.name);
+    } else if (target_complete) {
+        reply_xml(f, 404, S("<UnknownOperationException/>\n"));
+    } else {
+        reply_xml(f, 403,
+                  S("<AccessDeniedException>\n  <Message>Unable to determine service/operation "
+                    "name to be authorized</Message>\n</AccessDeniedException>\n"));
+    }
+}
+
+static bool believe(struct front_call *f)
+{
+    struct front *front = f->front;
+    Caller caller = { 0 };
+    AuthFault fault = { 0 };
+    Sigv4Want want = { .service = f->service->api->signing, .now_ns = f->call.now_ns };
+    Err e = sigv4_verify(front->verifier, f->x, &want, &caller, &fault);
+    if (e.kind != ERR_NONE) {
+        reply_error(f, 400, fault.type, fault.message);
+        return false;
+    }
+    f->call.account = caller.account;
+    f->call.region = caller.region;
+    f->call.principal = caller.principal;
+    return true;
+}
+
+// The document is read before the signature is checked, because a malformed one is reported first.
+static void take_call(struct front_call *f)
+{
+    const struct api_op *op = f->call.op;
+    struct arena *a = f->x->arena;
+    struct protocol_reader r;
+    Str type_fault = { 0 };
+
+    f->protocol->reader_init(&r, a, f->x->body);
+    if (op == NULL) {
+        Err e = bind_skip(&r);
+        if (e.kind != ERR_NONE)
+            reply_type_error(f, (Str){ 0 });
+        else
+            reply_error(f, 400, S("UnknownOperationException"), (Str){ 0 });
+        return;
+    }
+    f->in = arena_alloc(a, op->input->struct_bytes, _Alignof(max_align_t));
+    if (bind_decode(&r, op->input, a, f->in, &type_fault).kind != ERR_NONE) {
+        reply_type_error(f, (Str){ 0 });
+        return;
+    }
+    if (!believe(f))
+        return;
+    if (type_fault.p != NULL) {
+        reply_type_error(f, type_fault);
+        return;
+    }
+    Str broken = bind_validate(op->input, f->in, a);
+    if (broken.p != NULL) {
+        reply_error(f, aws_ValidationException.status, aws_ValidationException.name, broken);
+        return;
+    }
+    front_run(f);
+}
+
+static void take_post(struct front_call *f)
+{
+    struct http_exchange *x = f->x;
+    Str service, op, content_type, parameters;
+    bool complete = target_parts(http_header(x, S("x-amz-target")), &service, &op);
+    f->service = complete ? service_find(f->front, service) : NULL;
+    f->call.op = f->service != NULL ? op_find(f->service, op) : NULL;
+    f->call.state = f->service != NULL ? f->service->state : NULL;
+
+    str_cut(http_header(x, S("content-type")), ';', &content_type, &parameters);
+    content_type = str_trim(content_type);
+    const struct protocol *protocol = protocol_find(f->service, content_type);
+    if (x->body.n == 0) {
+        f->protocol = protocol != NULL ? protocol : &protocol_cbor_1_1;
+        reply_error(f, 400,
+                    f->call.op != NULL ? aws_SerializationException.name
+                                       : S("UnknownOperationException"),
+                    (Str){ 0 });
+        return;
+    }
+    if (protocol == NULL) {
+        refuse_content_type(f, content_type, complete);
+        return;
+    }
+    f->protocol = protocol;
+    take_call(f);
+}
+
+static void serve_page(struct front *f, struct http_exchange *x, const struct front_page *page)
+{
+    static const HttpHeader plain[] = { { S_INIT("Content-Type"), S_INIT("text/plain") },
+                                        { S_INIT("Allow"), S_INIT("GET, HEAD") } };
+    (void)f;
+    if (page == NULL)
+        http_reply(x, 404, plain, 1, S("not found\n"));
+    else if (!str_eq(x->method, S("GET")) && !str_eq(x->method, S("HEAD")))
+        http_reply(x, 405, plain, 2, S("only GET and HEAD\n"));
+    else
+        page->serve(page->self, x);
+}
+
+static void take_request(void *self, struct http_exchange *x)
+{
+    struct front *front = self;
+    const struct front_page *page = page_find(front, x->path);
+    if (page != NULL || str_starts(x->path, S("/_"))) {
+        serve_page(front, x, page);
+        return;
+    }
+    struct front_call *f = arena_new(x->arena, struct front_call, 1);
+    f->front = front;
+    f->x = x;
+    f->call.arena = x->arena;
+    f->call.loop = x->loop;
+    f->call.now_ns = front->io->wall_ns(front->io);
+    reply_ids(f);
+
+    if (str_eq(x->method, S("OPTIONS")) && http_header(x, S("origin")).p != NULL)
+        reply_preflight(f);
+    else if (!str_eq(x->method, S("POST")))
+        refuse_content_type(f, (Str){ 0 }, false);
+    else
+        take_post(f);
+}
+
+static size_t body_max(void *self, const struct http_exchange *x)
+{
+    const struct front *front = self;
+    Str service, op;
+    if (!target_parts(http_header(x, S("x-amz-target")), &service, &op))
+        return FRONT_BODY_BYTES_MAX;
+    const struct front_service *found = service_find(front, service);
+    const struct api_op *known = found != NULL ? op_find(found, op) : NULL;
+    return known != NULL ? known->body_bytes_max : FRONT_BODY_BYTES_MAX;
+}
+
+// What never became a request. AWS sends its 413 chunked and empty.
+static void broken(void *self, struct http_exchange *x, unsigned status)
+{
+    (void)self;
+    http_stream_start(x, status, NULL, 0);
+    http_stream_end(x);
+}
+
+// ---- Opening
+
+static struct op_metrics op_metrics_for(struct arena *tmp, Str service, Str op)
+{
+    static const char *const codes[] = { "2xx", "4xx", "5xx" };
+    struct op_metrics m = { 0 };
+    struct metric **const by_code[] = { &m.good, &m.refused, &m.failed };
+    for (size_t i = 0; i < COUNT_OF(codes); i++)
+        *by_code[i] = metric_get(METRIC_COUNTER, S("headrace_requests_total"),
+                                 S("Requests by operation and kind of status."),
+                                 str_fmt(tmp, "service=\"%.*s\",op=\"%.*s\",code=\"%s\"",
+                                         FMT(service), FMT(op), codes[i]));
+    m.seconds = metric_get(METRIC_HISTOGRAM, S("headrace_request_seconds"),
+                           S("From the last byte of a request to its reply."),
+                           str_fmt(tmp, "service=\"%.*s\",op=\"%.*s\"", FMT(service), FMT(op)));
+    return m;
+}
+
+static Err add_service(struct front *f, const FrontService *s)
+{
+    const struct api_service *api = s->api;
+    if (service_find(f, api->target) != NULL)
+        return fail(ERR_INVALID, "two services have the same target");
+    TRY(api_prepare(api));
+    struct front_service *added = &f->services[f->service_count];
+    *added = (struct front_service){
+        .api = api,
+        .state = s->state,
+        .json = api->protocol == API_JSON_1_0 ? &protocol_json_1_0 : &protocol_json_1_1,
+        .metrics = arena_new(f->arena, struct op_metrics, api->op_count),
+    };
+    for (size_t i = 0; i < api->op_count; i++) {
+        CHECK(i == 0 || str_cmp(api->ops[i - 1].name, api->ops[i].name) < 0);
+        added->metrics[i] = op_metrics_for(f->arena, api->name, api->ops[i].name);
+    }
+    f->service_count++;
+    return OK;
+}
+
+Err front_open(const FrontConfig *config, struct front **ret)
+{
+    if (config->service_count > FRONT_SERVICES_MAX)
+        return fail(ERR_LIMIT, "too many services");
+    AUTO(front) f = xalloc(sizeof *f);
+    f->arena = arena_open();
+    f->io = config->io;
+    f->keys = config->keys;
+    f->pool = config->pool;
+    f->io->random(f->io, &f->id_seed, sizeof f->id_seed);
+    sigv4_open(f->keys, &f->verifier);
+    f->services = arena_new(f->arena, struct front_service, MAX(config->service_count, 1u));
+    for (size_t i = 0; i < config->service_count; i++)
+        TRY(add_service(f, &config->services[i]));
+    *ret = f;
+    f = NULL; // the caller's now
+    return OK;
+}
+
+void front_close(struct front *f)
+{
+    if (f == NULL)
+        return;
+    sigv4_close(f->verifier);
+    arena_close(f->arena);
+    free(f);
+}
+
+struct http_handler front_handler(struct front *f)
+{
+    return (struct http_handler){
+        .self = f, .body_max = body_max, .request = take_request, .broken = broken
+    };
+}
+
+Err front_add_page(struct front *f, Str path, void (*serve)(void *self, struct http_exchange *x),
+                   void *self)
+{
+    if (f->page_count == FRONT_PAGES_MAX)
+        return fail(ERR_LIMIT, "too many pages");
+    f->pages[f->page_count++] =
+        (struct front_page){ .path = str_dup(f->arena, path), .serve = serve, .self = self };
+    return OK;
+}

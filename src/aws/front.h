@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// The front: turns an HTTP request into a call of an operation, and its result into a reply.
+//
+// It answers in AWS's order: method, body, content type, syntax, operation, signature, types,
+// constraints; only then does the operation run, on the reactor or, if it is marked `blocking`, on
+// the pool. Paths below /_ and those that were registered are pages of the server itself.
+#pragma once
+#include "aws/call.h"
+#include "aws/keyring.h"
+#include "http/server.h"
+
+struct front;
+struct io;
+
+enum {
+    FRONT_SERVICES_MAX = 256,
+    FRONT_PAGES_MAX = 64,
+    FRONT_BODY_BYTES_MAX = 7 << 20, // of requests whose operation is unknown
+};
+
+typedef struct FrontService {
+    const struct api_service *api;
+    void *state; // what the service's open function returned
+} FrontService;
+
+// Everything is borrowed and outlives the front; strings and tables are copied.
+typedef struct FrontConfig {
+    struct io *io;
+    struct keyring *keys;
+    const FrontService *services;
+    size_t service_count;
+    struct pool *pool; // for operations that block
+} FrontConfig;
+
+// ERR_INVALID: a service's table is wrong (two services with one target, a pattern that does not
+// compile). ERR_LIMIT: too many services.
+Err front_open(const FrontConfig *config, struct front **ret);
+void front_close(struct front *f); // no call is running any more; NULL is fine
+AUTO_CLOSE(front)
+
+struct http_handler front_handler(struct front *f);
+
+// A page of the server's own: GET and HEAD of this path, or of every path below it if it ends in
+// '/'. `serve` replies, on the reactor's thread, without blocking. Before the server listens.
+Err front_add_page(struct front *f, Str path, void (*serve)(void *self, struct http_exchange *x),
+                   void *self);

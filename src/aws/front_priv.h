@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// The parts of the front: front.c decides, call.c runs, reply.c answers.
+#pragma once
+#include "aws/bind.h"
+#include "aws/front.h"
+#include "aws/sigv4.h"
+#include "base/metric.h"
+
+#include <stdatomic.h>
+
+// One operation's series.
+struct op_metrics {
+    struct metric *good, *refused, *failed; // by status: 2xx, 4xx, 5xx
+    struct metric *seconds;
+};
+
+struct front_service {
+    const struct api_service *api;
+    void *state;
+    const struct protocol *json; // what its own content type is
+    struct op_metrics *metrics;  // beside api->ops
+};
+
+struct front_page {
+    Str path;
+    void (*serve)(void *self, struct http_exchange *x);
+    void *self;
+};
+
+struct front {
+    struct io *io;
+    struct keyring *keys;
+    struct sigv4 *verifier;
+    struct pool *pool;
+    struct arena *arena; // tables and copies; dies with the front
+    struct front_service *services;
+    size_t service_count;
+    struct front_page pages[FRONT_PAGES_MAX];
+    size_t page_count;
+    uint64_t id_seed; // of request ids, which must differ, not be secret
+    _Atomic uint64_t id_count;
+};
+
+// One request on its way, in the exchange's arena. Gone once the reply is given.
+struct front_call {
+    struct call call; // first, so that one is the other
+    struct front *front;
+    struct http_exchange *x;
+    const struct front_service *service; // NULL: the target names none
+    const struct protocol *protocol;     // of the reply
+    void *in, *out;
+    struct task task;
+    Err result;
+    atomic_int parts; // of a call that waits: its return and its call_done
+};
+
+// ---- call.c
+void front_run(struct front_call *f); // the input is decoded and valid
+
+// ---- reply.c: each ends the exchange.
+void reply_ids(struct front_call *f); // gives the call its request id
+void reply_output(struct front_call *f);
+void reply_error(struct front_call *f, unsigned status, Str type, Str message);
+void reply_type_error(struct front_call *f, Str message); // absent message: malformed
+void reply_xml(struct front_call *f, unsigned status, Str body);
+// The envelope in which AWS answers plain application/json.
+void reply_envelope(struct front_call *f, unsigned status, Str type);
+void reply_preflight(struct front_call *f);

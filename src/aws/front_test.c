@@ -1,0 +1,622 @@
+// SPDX-License-Identifier: Apache-2.0
+// The front with exchanges of its own: the functions of http that it calls are played here.
+#include "aws/front.h"
+#include "aws/probe_api.h"
+#include "aws/probe_ops.h"
+#include "aws/sigv4.h"
+#include "base/test.h"
+#include "codec/json.h"
+#include "os/io.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+// ---- What http does, as far as the front can see
+
+typedef struct Reply {
+    unsigned status;
+    HttpHeader headers[16];
+    size_t header_count;
+    Str body;
+    unsigned count; // replies given: must be one
+} Reply;
+
+struct play {
+    struct http_exchange x;
+    HttpHeader headers[16];
+    Reply reply;
+    struct arena *kept; // of the test: the reply outlives the exchange
+    struct loop *loop;
+};
+
+Str http_header(const struct http_exchange *x, Str name)
+{
+    for (size_t i = 0; i < x->header_count; i++)
+        if (str_eq(x->headers[i].name, name))
+            return x->headers[i].value;
+    return (Str){ 0 };
+}
+
+void http_reply(struct http_exchange *x, unsigned status, const HttpHeader *headers, size_t n,
+                Str body)
+{
+    struct play *p = x->user;
+    p->reply.status = status;
+    p->reply.count++;
+    for (size_t i = 0; i < n; i++)
+        p->reply.headers[i] =
+            (HttpHeader){ str_dup(p->kept, headers[i].name), str_dup(p->kept, headers[i].value) };
+    p->reply.header_count = n;
+    p->reply.body = str_dup(p->kept, body);
+    if (p->loop != NULL)
+        loop_stop(p->loop);
+}
+
+void http_reply_take(struct http_exchange *x, unsigned status, const HttpHeader *headers, size_t n,
+                     struct buf *take_body)
+{
+    http_reply(x, status, headers, n, buf_str(take_body));
+    buf_done(take_body);
+}
+
+void http_stream_start(struct http_exchange *x, unsigned status, const HttpHeader *headers,
+                       size_t n)
+{
+    http_reply(x, status, headers, n, S(""));
+}
+
+void http_stream_end(struct http_exchange *x)
+{
+    (void)x;
+}
+
+// ---- The probe's operations
+
+struct probe_seen probe_seen;
+
+static void see(struct call *c)
+{
+    probe_seen.account = c->account;
+    probe_seen.region = c->region;
+    probe_seen.principal = c->principal;
+    probe_seen.state = c->state;
+}
+
+Err probe_Put(struct call *c, const struct probe_Put_in *in, struct probe_Put_out *out)
+{
+    see(c);
+    out->name = in->name;
+    out->data = in->data;
+    return OK;
+}
+
+Err probe_Drop(struct call *c, const struct probe_Drop_in *in)
+{
+    (void)c;
+    (void)in;
+    return OK;
+}
+
+Err probe_Nothing(struct call *c, const struct probe_Nothing_in *in, struct probe_Nothing_out *out)
+{
+    (void)c;
+    (void)in;
+    (void)out;
+    return OK;
+}
+
+Err probe_Fail(struct call *c, const struct probe_Fail_in *in)
+{
+    if (!str_eq(in->how, S("taken")))
+        return fail(ERR_IO, "the probe's own fault");
+    Err first = call_fail(c, &probe_Taken, "%s is taken", "it");
+    err_ignore(call_fail(c, &aws_AccessDeniedException, "too late")); // the first one wins
+    return first;
+}
+
+Err probe_Later(struct call *c, const struct probe_Later_in *in, struct probe_Later_out *out)
+{
+    out->name = in->name;
+    probe_seen.waiting = c;
+    if (probe_seen.early)
+        call_done(c, OK);
+    return call_wait(c);
+}
+
+Err probe_Slow(struct call *c, const struct probe_Slow_in *in, struct probe_Slow_out *out)
+{
+    (void)c;
+    out->name = in->name;
+    return OK;
+}
+
+// ---- The stage
+
+static const HttpHeader dev_headers[] = {
+    { S_INIT("host"), S_INIT("127.0.0.1:4566") },
+    { S_INIT("x-amz-date"), S_INIT("20250101T000000Z") },
+    { S_INIT("authorization"),
+      S_INIT("AWS4-HMAC-SHA256 "
+             "Credential=123456789012/20250101/eu-west-1/probe/aws4_request, "
+             "SignedHeaders=host;x-amz-date, Signature=00") },
+};
+
+struct stage {
+    struct keyring *keys;
+    struct front *front;
+    struct pool *pool;
+    struct loop *loop;
+    struct http_handler handler;
+    FrontService service;
+};
+
+static void stage_open(struct stage *s)
+{
+    *s = (struct stage){ .service = { .api = &probe_api, .state = s } };
+    probe_seen = (struct probe_seen){ 0 };
+    keyring_open(true, &s->keys);
+    EXPECT_OK(pool_open(1, 4, "probe", &s->pool));
+    EXPECT_OK(loop_open(&s->loop));
+    FrontConfig config = { .io = io_real(),
+                           .keys = s->keys,
+                           .services = &s->service,
+                           .service_count = 1,
+                           .pool = s->pool };
+    EXPECT_OK(front_open(&config, &s->front));
+    s->handler = front_handler(s->front);
+}
+
+static void stage_close(struct stage *s)
+{
+    pool_close(s->pool);
+    front_close(s->front);
+    loop_close(s->loop);
+    keyring_close(s->keys);
+}
+
+static void add_header(struct play *p, Str name, Str value)
+{
+    p->headers[p->x.header_count++] = (HttpHeader){ name, value };
+}
+
+static struct play *play_new(struct stage *s, struct arena *a, Str op, Str type, Str body)
+{
+    struct play *p = arena_new(a, struct play, 1);
+    p->kept = a;
+    p->x = (struct http_exchange){ .method = S("POST"),
+                                   .path = S("/"),
+                                   .headers = p->headers,
+                                   .body = body,
+                                   .http_version = 11,
+                                   .peer = S("127.0.0.1:1"),
+                                   .arena = a,
+                                   .loop = s->loop,
+                                   .user = p };
+    if (op.p != NULL)
+        add_header(p, S("x-amz-target"), str_cat(a, S("Probe_20250101."), op));
+    if (type.p != NULL)
+        add_header(p, S("content-type"), type);
+    return p;
+}
+
+static void add_dev(struct play *p)
+{
+    for (size_t i = 0; i < COUNT_OF(dev_headers); i++)
+        add_header(p, dev_headers[i].name, dev_headers[i].value);
+}
+
+static void perform(struct stage *s, struct play *p)
+{
+    s->handler.request(s->handler.self, &p->x);
+}
+
+#define JSON S("application/x-amz-json-1.1")
+#define CBOR S("application/x-amz-cbor-1.1")
+
+static Reply ask(struct stage *s, struct arena *a, Str op, Str type, Str body)
+{
+    struct play *p = play_new(s, a, op, type, body);
+    add_dev(p);
+    perform(s, p);
+    EXPECT_INT(1, p->reply.count);
+    return p->reply;
+}
+
+static Str header_of(const Reply *r, Str name)
+{
+    for (size_t i = 0; i < r->header_count; i++)
+        if (str_eq(r->headers[i].name, name))
+            return r->headers[i].value;
+    return (Str){ 0 };
+}
+
+static void expect_reply(unsigned status, Str body, const Reply *r)
+{
+    EXPECT_INT(status, r->status);
+    EXPECT_STR(body, r->body);
+}
+
+#define STAGE(name)    \
+    struct stage name; \
+    stage_open(&name)
+
+// ---- Good calls
+
+TEST(a_call_is_answered_in_the_encoding_it_came_in)
+{
+    STAGE(s);
+    Reply r = ask(&s, a, S("Put"), JSON, S("{\"Name\":\"abc\",\"Data\":\"aGk=\"}"));
+    expect_reply(200, S("{\"Name\":\"abc\",\"Data\":\"aGk=\",\"Must\":0,\"Found\":[]}"), &r);
+    EXPECT_STR(JSON, header_of(&r, S("Content-Type")));
+    r = ask(&s, a, S("Put"), CBOR,
+            S("\xa2\x64Name\x63"
+              "abc\x64"
+              "Data\x42hi"));
+    EXPECT_INT(200, r.status);
+    EXPECT_STR(CBOR, header_of(&r, S("Content-Type")));
+    EXPECT(str_search(r.body, S("Data\x42hi")) < r.body.n);
+    r = ask(&s, a, S("Put"), S("application/x-amz-json-1.1; charset=utf-8 "),
+            S("{\"Name\":\"a\"}"));
+    EXPECT_INT(200, r.status);
+    stage_close(&s);
+}
+
+TEST(the_call_knows_who_asks_and_where)
+{
+    STAGE(s);
+    Reply r = ask(&s, a, S("Put"), JSON, S("{\"Name\":\"abc\"}"));
+    EXPECT_INT(200, r.status);
+    EXPECT_STR(S("123456789012"), probe_seen.account);
+    EXPECT_STR(S("eu-west-1"), probe_seen.region);
+    EXPECT_STR(S("arn:aws:iam::123456789012:root"), probe_seen.principal);
+    EXPECT(probe_seen.state == &s);
+    stage_close(&s);
+}
+
+TEST(an_operation_without_output_answers_with_no_body)
+{
+    STAGE(s);
+    Reply r = ask(&s, a, S("Drop"), JSON, S("{\"Name\":\"abc\"}"));
+    expect_reply(200, S(""), &r);
+    r = ask(&s, a, S("Nothing"), JSON, S("{}"));
+    expect_reply(200, S("{}"), &r);
+    stage_close(&s);
+}
+
+TEST(replies_carry_ids_that_differ)
+{
+    STAGE(s);
+    Reply x = ask(&s, a, S("Drop"), JSON, S("{\"Name\":\"abc\"}"));
+    Reply y = ask(&s, a, S("Drop"), JSON, S("{\"Name\":\"abc\"}"));
+    Str id = header_of(&x, S("x-amzn-RequestId"));
+    EXPECT_INT(36, id.n);
+    EXPECT(id.p[8] == '-' && id.p[13] == '-' && id.p[14] == '4' && id.p[18] == '-');
+    EXPECT(strchr("89ab", id.p[19]) != NULL);
+    EXPECT(!str_eq(id, header_of(&y, S("x-amzn-RequestId"))));
+    EXPECT_INT(96, header_of(&x, S("x-amz-id-2")).n); // base64 of 72 bytes
+    stage_close(&s);
+}
+
+TEST(blocking_operations_run_on_the_pool)
+{
+    STAGE(s);
+    struct play *p = play_new(&s, a, S("Slow"), JSON, S("{\"Name\":\"abc\"}"));
+    p->loop = s.loop;
+    add_dev(p);
+    perform(&s, p);
+    loop_run(s.loop);
+    expect_reply(200, S("{\"Name\":\"abc\"}"), &p->reply);
+    stage_close(&s);
+}
+
+static void sleep_in_pool(struct task *t)
+{
+    (void)t;
+    static char byte;
+    CHECK(read(*(int *)&t[1], &byte, 1) == 1);
+}
+
+TEST(a_full_pool_throttles)
+{
+    STAGE(s);
+    int ends[2];
+    EXPECT(pipe(ends) == 0);
+    struct holder {
+        struct task task;
+        int fd;
+    } holders[8];
+    size_t held = 0;
+    for (; held < COUNT_OF(holders); held++) {
+        holders[held] = (struct holder){ .task = { .run = sleep_in_pool }, .fd = ends[0] };
+        if (pool_submit(s.pool, &holders[held].task).kind == ERR_LIMIT)
+            break;
+    }
+    EXPECT(held < COUNT_OF(holders));
+    Reply r = { 0 };
+    for (int i = 0; i < 2 && r.status != 400; i++) // the worker may have taken one meanwhile
+        r = ask(&s, a, S("Slow"), JSON, S("{\"Name\":\"abc\"}"));
+    expect_reply(400, S("{\"__type\":\"ThrottlingException\",\"message\":\"Rate exceeded\"}"), &r);
+    for (size_t i = 0; i < held; i++)
+        EXPECT(write(ends[1], "x", 1) == 1);
+    stage_close(&s);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+static void *end_later(void *call)
+{
+    call_done(call, OK);
+    return NULL;
+}
+
+TEST(a_waiting_call_is_answered_when_it_is_done)
+{
+    STAGE(s);
+    for (int early = 0; early < 2; early++) {
+        probe_seen.early = early != 0;
+        struct play *p = play_new(&s, a, S("Later"), JSON, S("{\"Name\":\"abc\"}"));
+        pthread_t thread;
+        p->loop = s.loop;
+        add_dev(p);
+        perform(&s, p);
+        EXPECT_INT(0, p->reply.count);
+        if (!early)
+            EXPECT(pthread_create(&thread, NULL, end_later, probe_seen.waiting) == 0);
+        loop_run(s.loop);
+        if (!early)
+            EXPECT(pthread_join(thread, NULL) == 0);
+        expect_reply(200, S("{\"Name\":\"abc\"}"), &p->reply);
+        EXPECT_INT(1, p->reply.count);
+    }
+    stage_close(&s);
+}
+
+TEST(a_waiting_call_can_fail)
+{
+    STAGE(s);
+    struct play *p = play_new(&s, a, S("Later"), JSON, S("{\"Name\":\"abc\"}"));
+    p->loop = s.loop;
+    add_dev(p);
+    perform(&s, p);
+    call_done(probe_seen.waiting, call_fail(probe_seen.waiting, &probe_Taken, "gone"));
+    loop_run(s.loop);
+    expect_reply(409, S("{\"__type\":\"Taken\",\"message\":\"gone\"}"), &p->reply);
+    stage_close(&s);
+}
+
+// ---- The order of the checks
+
+TEST(errors_of_the_model_and_of_our_own_differ)
+{
+    STAGE(s);
+    Reply r = ask(&s, a, S("Fail"), JSON, S("{\"How\":\"taken\"}"));
+    expect_reply(409, S("{\"__type\":\"Taken\",\"message\":\"it is taken\"}"), &r);
+    r = ask(&s, a, S("Fail"), JSON, S("{}"));
+    expect_reply(500, S("{\"__type\":\"InternalFailure\"}"), &r);
+    stage_close(&s);
+}
+
+TEST(other_methods_are_forbidden)
+{
+    STAGE(s);
+    struct play *p = play_new(&s, a, S("Put"), JSON, S("{}"));
+    p->x.method = S("PUT");
+    perform(&s, p);
+    expect_reply(403,
+                 S("<AccessDeniedException>\n  <Message>Unable to determine service/operation name "
+                   "to be authorized</Message>\n</AccessDeniedException>\n"),
+                 &p->reply);
+    stage_close(&s);
+}
+
+TEST(preflights_are_answered_with_what_they_ask_for)
+{
+    STAGE(s);
+    struct play *p = play_new(&s, a, (Str){ 0 }, (Str){ 0 }, S(""));
+    p->x.method = S("OPTIONS");
+    add_header(p, S("origin"), S("http://here"));
+    add_header(p, S("access-control-request-headers"), S("x-one,x-two"));
+    add_header(p, S("access-control-request-method"), S("POST"));
+    perform(&s, p);
+    expect_reply(200, S(""), &p->reply);
+    EXPECT_STR(S("*"), header_of(&p->reply, S("Access-Control-Allow-Origin")));
+    EXPECT_STR(S("172800"), header_of(&p->reply, S("Access-Control-Max-Age")));
+    EXPECT_STR(S("x-one,x-two"), header_of(&p->reply, S("Access-Control-Allow-Headers")));
+    EXPECT_STR(S("POST"), header_of(&p->reply, S("Access-Control-Allow-Methods")));
+    EXPECT(header_of(&p->reply, S("x-amz-id-2")).p == NULL);
+    EXPECT(header_of(&p->reply, S("Content-Type")).p == NULL);
+    stage_close(&s);
+}
+
+TEST(requests_with_an_origin_expose_the_headers)
+{
+    STAGE(s);
+    struct play *p = play_new(&s, a, S("Drop"), JSON, S("{\"Name\":\"a\"}"));
+    add_header(p, S("origin"), S("http://here"));
+    add_dev(p);
+    perform(&s, p);
+    EXPECT_INT(200, p->reply.status);
+    EXPECT_STR(S("*"), header_of(&p->reply, S("Access-Control-Allow-Origin")));
+    EXPECT_STR(S("x-amzn-RequestId,x-amzn-ErrorType,x-amz-request-id,x-amz-id-2,"
+                 "x-amzn-ErrorMessage,Date"),
+               header_of(&p->reply, S("Access-Control-Expose-Headers")));
+    stage_close(&s);
+}
+
+TEST(no_body_is_cbor_unless_json_was_asked_for)
+{
+    STAGE(s);
+    Reply r = ask(&s, a, S("Put"), JSON, S(""));
+    expect_reply(400, S("{\"__type\":\"SerializationException\"}"), &r);
+    r = ask(&s, a, S("Move"), JSON, S(""));
+    expect_reply(400, S("{\"__type\":\"UnknownOperationException\"}"), &r);
+    r = ask(&s, a, (Str){ 0 }, S("text/plain"), S(""));
+    EXPECT_INT(400, r.status);
+    EXPECT_STR(CBOR, header_of(&r, S("Content-Type")));
+    EXPECT(str_search(r.body, S("UnknownOperationException")) < r.body.n);
+    stage_close(&s);
+}
+
+TEST(unknown_content_types_get_xml)
+{
+    STAGE(s);
+    Reply r = ask(&s, a, S("Put"), S("text/plain"), S("{}"));
+    expect_reply(404, S("<UnknownOperationException/>\n"), &r);
+    EXPECT(header_of(&r, S("Content-Type")).p == NULL);
+    r = ask(&s, a, (Str){ 0 }, S("text/plain"), S("{}"));
+    EXPECT_INT(403, r.status);
+    r = ask(&s, a, S("Put"), S("application/x-amz-json-1.0"), S("{}"));
+    EXPECT_INT(404, r.status);
+    stage_close(&s);
+}
+
+TEST(plain_json_is_half_understood)
+{
+    STAGE(s);
+    Reply r = ask(&s, a, S("Put"), S("application/json"), S("{"));
+    expect_reply(400,
+                 S("{\"Output\":{\"__type\":\"com.amazon.coral.service#SerializationException\"},"
+                   "\"Version\":\"1.0\"}"),
+                 &r);
+    r = ask(&s, a, S("Put"), S("application/json"), S("{}"));
+    expect_reply(
+        404,
+        S("{\"Output\":{\"__type\":\"com.amazon.coral.service#UnknownOperationException\"},"
+          "\"Version\":\"1.0\"}"),
+        &r);
+    stage_close(&s);
+}
+
+TEST(syntax_comes_before_the_operation_and_that_before_the_signature)
+{
+    STAGE(s);
+    struct play *p = play_new(&s, a, S("Move"), JSON, S("{"));
+    perform(&s, p);
+    expect_reply(400, S("{\"__type\":\"SerializationException\"}"), &p->reply);
+    p = play_new(&s, a, S("Move"), JSON, S("{}"));
+    perform(&s, p);
+    expect_reply(400, S("{\"__type\":\"UnknownOperationException\"}"), &p->reply);
+    p = play_new(&s, a, S("Put"), JSON, S("{\"Name\":1"));
+    perform(&s, p);
+    expect_reply(400, S("{\"__type\":\"SerializationException\"}"), &p->reply);
+    p = play_new(&s, a, S("Put"), JSON, S("{\"Name\":1}"));
+    perform(&s, p);
+    expect_reply(400,
+                 S("{\"__type\":\"MissingAuthenticationTokenException\","
+                   "\"message\":\"Missing Authentication Token\"}"),
+                 &p->reply);
+    stage_close(&s);
+}
+
+TEST(types_come_before_constraints)
+{
+    STAGE(s);
+    Reply r = ask(&s, a, S("Put"), JSON, S("{\"Small\":\"x\"}"));
+    expect_reply(
+        400,
+        S("{\"__type\":\"SerializationException\",\"Message\":\"class java.lang.String can "
+          "not be converted to an Integer\"}"),
+        &r);
+    r = ask(&s, a, S("Put"), JSON, S("{}"));
+    expect_reply(400,
+                 S("{\"__type\":\"ValidationException\",\"message\":\"1 validation error detected: "
+                   "Value null at 'name' failed to satisfy constraint: Member must not be null\"}"),
+                 &r);
+    stage_close(&s);
+}
+
+TEST(a_target_of_another_service_or_none_is_an_unknown_operation)
+{
+    STAGE(s);
+    const Str targets[] = { S("Probe_20250101"), S("Probe_20250101."), S(".Put"),
+                            S("Other_20250101.Put"), S("Probe_20250101.put") };
+    for (size_t i = 0; i < COUNT_OF(targets); i++) {
+        struct play *p = play_new(&s, a, (Str){ 0 }, JSON, S("{}"));
+        add_header(p, S("x-amz-target"), targets[i]);
+        add_dev(p);
+        perform(&s, p);
+        expect_reply(400, S("{\"__type\":\"UnknownOperationException\"}"), &p->reply);
+    }
+    stage_close(&s);
+}
+
+TEST(the_body_maximum_is_the_operations)
+{
+    STAGE(s);
+    struct play *p = play_new(&s, a, S("Fail"), JSON, S(""));
+    EXPECT_INT(1024, s.handler.body_max(s.handler.self, &p->x));
+    p = play_new(&s, a, S("Move"), JSON, S(""));
+    EXPECT_INT(FRONT_BODY_BYTES_MAX, s.handler.body_max(s.handler.self, &p->x));
+    p = play_new(&s, a, (Str){ 0 }, JSON, S(""));
+    s.handler.broken(s.handler.self, &p->x, 413);
+    expect_reply(413, S(""), &p->reply);
+    stage_close(&s);
+}
+
+TEST(the_scope_must_name_the_service)
+{
+    STAGE(s);
+    struct play *p = play_new(&s, a, S("Drop"), JSON, S("{\"Name\":\"a\"}"));
+    add_header(p, S("x-amz-date"), S("20250101T000000Z"));
+    add_header(p, S("authorization"),
+               S("AWS4-HMAC-SHA256 Credential=test/20250101/us-east-1/kinesis/aws4_request, "
+                 "SignedHeaders=host, Signature=00"));
+    perform(&s, p);
+    expect_reply(400,
+                 S("{\"__type\":\"InvalidSignatureException\",\"message\":\"Credential should be "
+                   "scoped to correct service: 'probe'. \"}"),
+                 &p->reply);
+    stage_close(&s);
+}
+
+// ---- Pages
+
+static void serve_hello(void *self, struct http_exchange *x)
+{
+    http_reply(x, 200, NULL, 0, str_of(self));
+}
+
+static Reply get(struct stage *s, struct arena *a, Str method, Str path)
+{
+    struct play *p = play_new(s, a, (Str){ 0 }, (Str){ 0 }, S(""));
+    p->x.method = method;
+    p->x.path = path;
+    perform(s, p);
+    EXPECT_INT(1, p->reply.count);
+    return p->reply;
+}
+
+TEST(pages_of_the_server_need_no_signature)
+{
+    static char hello[] = "hello", tree[] = "tree";
+    STAGE(s);
+    EXPECT_OK(front_add_page(s.front, S("/_headrace/health"), serve_hello, hello));
+    EXPECT_OK(front_add_page(s.front, S("/health"), serve_hello, hello));
+    EXPECT_OK(front_add_page(s.front, S("/_headrace/console/"), serve_hello, tree));
+    Reply r = get(&s, a, S("GET"), S("/_headrace/health"));
+    expect_reply(200, S("hello"), &r);
+    r = get(&s, a, S("HEAD"), S("/health"));
+    expect_reply(200, S("hello"), &r);
+    r = get(&s, a, S("GET"), S("/_headrace/console/app.js"));
+    expect_reply(200, S("tree"), &r);
+    r = get(&s, a, S("POST"), S("/health"));
+    EXPECT_INT(405, r.status);
+    r = get(&s, a, S("GET"), S("/_headrace/other"));
+    EXPECT_INT(404, r.status);
+    r = get(&s, a, S("GET"), S("/elsewhere"));
+    EXPECT_INT(403, r.status);
+    stage_close(&s);
+}
+
+TEST(two_services_cannot_share_a_target)
+{
+    struct keyring *keys;
+    keyring_open(true, &keys);
+    FrontService twice[] = { { .api = &probe_api }, { .api = &probe_api } };
+    FrontConfig config = { .io = io_real(), .keys = keys, .services = twice, .service_count = 2 };
+    struct front *f = NULL;
+    EXPECT_ERR(ERR_INVALID, front_open(&config, &f));
+    EXPECT(f == NULL);
+    keyring_close(keys);
+}

@@ -1,0 +1,491 @@
+// SPDX-License-Identifier: Apache-2.0
+// Expression -> instructions, written while parsing; a repeat copies the instructions of what it
+// repeats. Matching steps all threads of the program through the text together (Thompson's way).
+#include "aws/pattern.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { RANGES_MAX = 24, REPEAT_MAX = 1000, UNBOUNDED = -1, CODE_POINT_MAX = 0x10ffff };
+
+typedef enum StepKind {
+    STEP_SET,   // one code point of a set; goes on at the next instruction
+    STEP_SPLIT, // goes on at `at + x` and at `at + y`
+    STEP_JUMP,  // goes on at `at + x`
+    STEP_BEGIN, // only before the first code point
+    STEP_END,   // only after the last
+    STEP_MATCH,
+} StepKind;
+
+typedef struct Step {
+    StepKind kind;
+    int x, y; // relative, so that instructions can be copied; of STEP_SET: the set's place in x
+} Step;
+
+typedef struct Set {
+    uint64_t ascii[2];
+    struct {
+        uint32_t low, high;
+    } ranges[RANGES_MAX]; // beyond ASCII
+    size_t range_count;
+    bool negated; // of what is beyond ASCII; ascii[] is already turned
+} Set;
+
+struct pattern {
+    Step *steps;
+    size_t step_count;
+    Set *sets;
+    size_t set_count;
+};
+
+struct parser {
+    Str rest;
+    struct pattern *out;
+    unsigned depth;
+};
+
+static Err parse_choice(struct parser *p);
+
+// ---- Sets
+
+static Err set_add(Set *s, uint32_t low, uint32_t high)
+{
+    for (uint32_t c = low; c <= high && c < 128; c++)
+        s->ascii[c / 64] |= UINT64_C(1) << (c % 64);
+    if (high < 128)
+        return OK;
+    if (s->range_count == RANGES_MAX)
+        return fail(ERR_LIMIT, "a set has too many ranges");
+    s->ranges[s->range_count].low = MAX(low, 128u);
+    s->ranges[s->range_count++].high = high;
+    return OK;
+}
+
+static void set_negate(Set *s)
+{
+    s->ascii[0] = ~s->ascii[0];
+    s->ascii[1] = ~s->ascii[1];
+    s->negated = !s->negated;
+}
+
+static bool set_has(const Set *s, uint32_t c)
+{
+    if (c < 128)
+        return (s->ascii[c / 64] >> (c % 64) & 1) != 0;
+    for (size_t i = 0; i < s->range_count; i++)
+        if (c >= s->ranges[i].low && c <= s->ranges[i].high)
+            return !s->negated;
+    return s->negated;
+}
+
+// The sets of \d, \w, \s and their opposites; false: `letter` is none of them.
+static bool set_of_class(Set *s, char letter)
+{
+    static const char *const words[] = { "09", "azAZ09__", "  \t\r" };
+    static const char letters[] = "dws";
+    const char *found = letter != 0 ? strchr(letters, letter | 0x20) : NULL;
+    if (found == NULL)
+        return false;
+    Set class = { 0 };
+    for (const char *w = words[found - letters]; *w != 0; w += 2)
+        err_ignore(set_add(&class, (unsigned char)w[0], (unsigned char)w[1])); // ASCII always fits
+    if (letter < 'a')
+        set_negate(&class);
+    s->ascii[0] |= class.ascii[0];
+    s->ascii[1] |= class.ascii[1];
+    if (class.negated) // all that is beyond ASCII
+        err_ignore(set_add(s, 128, CODE_POINT_MAX));
+    return true;
+}
+
+// ---- Characters
+
+// One code point of UTF-8; false: malformed or at the end.
+static bool take_code_point(Str *s, uint32_t *ret)
+{
+    if (s->n == 0)
+        return false;
+    unsigned char first = (unsigned char)s->p[0];
+    size_t n = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+    if (n == 0 || n > s->n)
+        return false;
+    uint32_t c = n == 1 ? first : first & (0x7fu >> n);
+    for (size_t i = 1; i < n; i++) {
+        if (((unsigned char)s->p[i] & 0xc0) != 0x80)
+            return false;
+        c = c << 6 | ((unsigned char)s->p[i] & 0x3f);
+    }
+    *s = str_skip(*s, n);
+    *ret = c;
+    return true;
+}
+
+static bool accept(struct parser *p, char c)
+{
+    if (p->rest.n == 0 || p->rest.p[0] != c)
+        return false;
+    p->rest = str_skip(p->rest, 1);
+    return true;
+}
+
+static Err take_hex(struct parser *p, size_t digits, uint32_t *ret)
+{
+    uint32_t c = 0;
+    if (p->rest.n < digits)
+        return fail(ERR_INVALID, "an escape is cut off");
+    for (size_t i = 0; i < digits; i++) {
+        static const char hex[] = "0123456789abcdef";
+        char digit = p->rest.p[i];
+        const char *found = digit != 0 ? strchr(hex, digit >= 'A' ? digit | 0x20 : digit) : NULL;
+        if (found == NULL)
+            return fail(ERR_INVALID, "an escape is not hexadecimal");
+        c = c << 4 | (uint32_t)(found - hex);
+    }
+    p->rest = str_skip(p->rest, digits);
+    *ret = c;
+    return OK;
+}
+
+// After a backslash that begins no class: the character it stands for.
+static Err take_escape(struct parser *p, uint32_t *ret)
+{
+    if (p->rest.n == 0)
+        return fail(ERR_INVALID, "an escape is cut off");
+    static const char letters[] = "tnrf", meanings[] = "\t\n\r\f";
+    char c = p->rest.p[0];
+    p->rest = str_skip(p->rest, 1);
+    if (c == 'x' || c == 'u')
+        return take_hex(p, c == 'x' ? 2 : 4, ret);
+    const char *found = c != 0 ? strchr(letters, c) : NULL;
+    bool word = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+    if (found == NULL && (word || (unsigned char)c >= 128 || c < ' '))
+        return fail(ERR_INVALID, "an escape that the pattern language does not have");
+    *ret = (unsigned char)(found != NULL ? meanings[found - letters] : c);
+    return OK;
+}
+
+// ---- Instructions
+
+static Err add_step(struct parser *p, Step step)
+{
+    struct pattern *out = p->out;
+    if (out->step_count == PATTERN_STEPS_MAX)
+        return fail(ERR_LIMIT, "the pattern is too large");
+    out->steps[out->step_count++] = step;
+    return OK;
+}
+
+// Makes room for one instruction in front of the one at `at`. Jumps are relative and never cross
+// the start of a finished part, so the others stay right.
+static Err insert_step(struct parser *p, size_t at, Step step)
+{
+    TRY(add_step(p, step));
+    Step *steps = p->out->steps;
+    memmove(&steps[at + 1], &steps[at], (p->out->step_count - 1 - at) * sizeof *steps);
+    steps[at] = step;
+    return OK;
+}
+
+static Err add_set(struct parser *p, const Set *set)
+{
+    struct pattern *out = p->out;
+    out->sets = xrealloc(out->sets, mul_checked(out->set_count + 1, sizeof *out->sets));
+    out->sets[out->set_count++] = *set;
+    return add_step(p, (Step){ .kind = STEP_SET, .x = (int)(out->set_count - 1) });
+}
+
+// ---- The grammar: choice = sequence ('|' sequence)*; sequence = (atom repeat*)*
+
+static Err parse_set_member(struct parser *p, Set *set)
+{
+    uint32_t low, high;
+    bool escaped = accept(p, '\\');
+    if (escaped && p->rest.n > 0 && set_of_class(set, p->rest.p[0])) {
+        p->rest = str_skip(p->rest, 1);
+        return OK;
+    }
+    if (escaped)
+        TRY(take_escape(p, &low));
+    else if (!take_code_point(&p->rest, &low))
+        return fail(ERR_INVALID, "a set is not closed");
+    high = low;
+    if (p->rest.n >= 2 && p->rest.p[0] == '-' && p->rest.p[1] != ']') {
+        p->rest = str_skip(p->rest, 1);
+        if (accept(p, '\\'))
+            TRY(take_escape(p, &high));
+        else if (!take_code_point(&p->rest, &high))
+            return fail(ERR_INVALID, "a set is not closed");
+    }
+    if (high < low)
+        return fail(ERR_INVALID, "a range of a set is backwards");
+    return set_add(set, low, high);
+}
+
+static Err parse_set(struct parser *p)
+{
+    Set set = { 0 };
+    bool negated = accept(p, '^');
+    do { // a set has at least one member
+        TRY(parse_set_member(p, &set));
+    } while (!accept(p, ']'));
+    if (negated)
+        set_negate(&set);
+    return add_set(p, &set);
+}
+
+static Err parse_group(struct parser *p)
+{
+    if (accept(p, '?') && !accept(p, ':'))
+        return fail(ERR_INVALID, "a group that the pattern language does not have");
+    if (++p->depth > PATTERN_DEPTH_MAX)
+        return fail(ERR_LIMIT, "the groups are nested too deeply");
+    TRY(parse_choice(p));
+    p->depth--;
+    return accept(p, ')') ? OK : fail(ERR_INVALID, "a group is not closed");
+}
+
+static Err parse_atom(struct parser *p)
+{
+    Set set = { 0 };
+    uint32_t c;
+    if (accept(p, '['))
+        return parse_set(p);
+    if (accept(p, '('))
+        return parse_group(p);
+    if (accept(p, '^'))
+        return add_step(p, (Step){ .kind = STEP_BEGIN });
+    if (accept(p, '$'))
+        return add_step(p, (Step){ .kind = STEP_END });
+    if (accept(p, '.')) {
+        TRY(set_add(&set, '\n', '\n'));
+        TRY(set_add(&set, '\r', '\r'));
+        set_negate(&set);
+        return add_set(p, &set);
+    }
+    if (accept(p, '\\')) {
+        if (p->rest.n > 0 && set_of_class(&set, p->rest.p[0])) {
+            p->rest = str_skip(p->rest, 1);
+            return add_set(p, &set);
+        }
+        TRY(take_escape(p, &c));
+    } else if (p->rest.p[0] == '*' || p->rest.p[0] == '+' || p->rest.p[0] == '?' ||
+               p->rest.p[0] == '{') {
+        return fail(ERR_INVALID, "a repeat of nothing");
+    } else if (!take_code_point(&p->rest, &c)) {
+        return fail(ERR_INVALID, "the pattern is not UTF-8");
+    }
+    TRY(set_add(&set, c, c));
+    return add_set(p, &set);
+}
+
+static Err take_count(struct parser *p, int *ret)
+{
+    int n = 0;
+    size_t digits = 0;
+    while (p->rest.n > 0 && p->rest.p[0] >= '0' && p->rest.p[0] <= '9') {
+        n = n * 10 + (p->rest.p[0] - '0');
+        if (n > REPEAT_MAX)
+            return fail(ERR_LIMIT, "a repeat is too large");
+        p->rest = str_skip(p->rest, 1);
+        digits++;
+    }
+    *ret = n;
+    return digits > 0 ? OK : fail(ERR_INVALID, "a repeat needs a number");
+}
+
+// The part from `from` to here, again.
+static Err copy_part(struct parser *p, const Step *part, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        TRY(add_step(p, part[i]));
+    return OK;
+}
+
+// Replaces the part from `from` to the end by `min` to `max` repetitions of it.
+static Err repeat_part(struct parser *p, size_t from, int min, int max)
+{
+    size_t n = p->out->step_count - from;
+    Step *part = xalloc(mul_checked(MAX(n, 1u), sizeof *part));
+    memcpy(part, &p->out->steps[from], n * sizeof *part);
+    p->out->step_count = from;
+
+    Err e = OK;
+    for (int i = 0; i < min && e.kind == ERR_NONE; i++)
+        e = copy_part(p, part, n);
+    if (max == UNBOUNDED && e.kind == ERR_NONE) {
+        e = add_step(p, (Step){ .kind = STEP_SPLIT, .x = 1, .y = (int)n + 2 });
+        if (e.kind == ERR_NONE)
+            e = copy_part(p, part, n);
+        if (e.kind == ERR_NONE)
+            e = add_step(p, (Step){ .kind = STEP_JUMP, .x = -(int)n - 1 });
+    }
+    for (int left = max - min; left > 0 && e.kind == ERR_NONE; left--) {
+        e = add_step(p, (Step){ .kind = STEP_SPLIT, .x = 1, .y = left * ((int)n + 1) });
+        if (e.kind == ERR_NONE)
+            e = copy_part(p, part, n);
+    }
+    free(part);
+    return e;
+}
+
+static Err parse_repeat(struct parser *p, size_t from)
+{
+    int min = 0, max = UNBOUNDED;
+    if (accept(p, '+')) {
+        min = 1;
+    } else if (accept(p, '?')) {
+        max = 1;
+    } else if (accept(p, '{')) {
+        TRY(take_count(p, &min));
+        if (!accept(p, ','))
+            max = min;
+        else if (p->rest.n > 0 && p->rest.p[0] != '}')
+            TRY(take_count(p, &max));
+        if (!accept(p, '}') || (max != UNBOUNDED && max < min))
+            return fail(ERR_INVALID, "a repeat is malformed");
+    } else if (!accept(p, '*')) {
+        return OK;
+    }
+    if (p->rest.n > 0 && (p->rest.p[0] == '+' || p->rest.p[0] == '?'))
+        return fail(ERR_INVALID, "lazy and possessive repeats are not in the pattern language");
+    return repeat_part(p, from, min, max);
+}
+
+static Err parse_sequence(struct parser *p)
+{
+    while (p->rest.n > 0 && p->rest.p[0] != '|' && p->rest.p[0] != ')') {
+        size_t from = p->out->step_count;
+        TRY(parse_atom(p));
+        TRY(parse_repeat(p, from));
+    }
+    return OK;
+}
+
+static Err parse_choice(struct parser *p)
+{
+    size_t from = p->out->step_count;
+    TRY(parse_sequence(p));
+    if (!accept(p, '|'))
+        return OK;
+    // split to both; the first jumps over the rest when it is done
+    TRY(insert_step(p, from, (Step){ .kind = STEP_SPLIT, .x = 1 }));
+    size_t jump = p->out->step_count;
+    TRY(add_step(p, (Step){ .kind = STEP_JUMP }));
+    p->out->steps[from].y = (int)(p->out->step_count - from);
+    TRY(parse_choice(p));
+    p->out->steps[jump].x = (int)(p->out->step_count - jump);
+    return OK;
+}
+
+Err pattern_open(Str expression, struct pattern **ret)
+{
+    AUTO(pattern) out = xalloc(sizeof *out);
+    out->steps = xalloc(PATTERN_STEPS_MAX * sizeof *out->steps);
+    struct parser p = { .rest = expression, .out = out };
+    TRY(parse_choice(&p));
+    if (p.rest.n > 0)
+        return fail(ERR_INVALID, "a group is closed that was not opened");
+    TRY(add_step(&p, (Step){ .kind = STEP_MATCH }));
+    out->steps = xrealloc(out->steps, out->step_count * sizeof *out->steps);
+    *ret = out;
+    out = NULL; // the caller's now
+    return OK;
+}
+
+void pattern_close(struct pattern *p)
+{
+    if (p == NULL)
+        return;
+    free(p->steps);
+    free(p->sets);
+    free(p);
+}
+
+// ---- Matching
+
+struct threads {
+    uint16_t at[PATTERN_STEPS_MAX]; // instructions that wait for a code point, or match
+    size_t n;
+};
+
+struct matcher {
+    const struct pattern *p;
+    uint32_t seen[PATTERN_STEPS_MAX]; // the turn in which an instruction was last reached
+    uint32_t turn;
+    uint16_t pending[PATTERN_STEPS_MAX + 1];
+    bool at_begin, at_end;
+};
+
+static void push(struct matcher *m, size_t *n, size_t at)
+{
+    if (m->seen[at] == m->turn)
+        return;
+    m->seen[at] = m->turn;
+    m->pending[(*n)++] = (uint16_t)at;
+}
+
+// Adds `at`, and whatever can be reached from it without reading.
+static void reach(struct matcher *m, struct threads *into, size_t at)
+{
+    size_t n = 0;
+    push(m, &n, at);
+    while (n > 0) {
+        at = m->pending[--n];
+        const Step *step = &m->p->steps[at];
+        switch (step->kind) {
+        case STEP_SPLIT:
+            push(m, &n, at + (size_t)step->y);
+            push(m, &n, at + (size_t)step->x);
+            break;
+        case STEP_JUMP:
+            push(m, &n, (size_t)((ptrdiff_t)at + step->x));
+            break;
+        case STEP_BEGIN:
+            if (m->at_begin)
+                push(m, &n, at + 1);
+            break;
+        case STEP_END:
+            if (m->at_end)
+                push(m, &n, at + 1);
+            break;
+        default:
+            into->at[into->n++] = (uint16_t)at;
+            break;
+        }
+    }
+}
+
+bool pattern_matches(const struct pattern *p, Str text)
+{
+    struct matcher m;
+    struct threads lists[2];
+    struct threads *now = &lists[0], *next = &lists[1];
+    m.p = p;
+    m.turn = 1;
+    m.at_begin = true;
+    m.at_end = text.n == 0;
+    memset(m.seen, 0, p->step_count * sizeof *m.seen);
+    now->n = 0;
+    reach(&m, now, 0);
+    while (text.n > 0 && now->n > 0) {
+        uint32_t c;
+        if (!take_code_point(&text, &c))
+            return false;
+        m.turn++;
+        m.at_begin = false;
+        m.at_end = text.n == 0;
+        next->n = 0;
+        for (size_t i = 0; i < now->n; i++) {
+            const Step *step = &p->steps[now->at[i]];
+            if (step->kind == STEP_SET && set_has(&p->sets[step->x], c))
+                reach(&m, next, now->at[i] + 1u);
+        }
+        struct threads *swapped = now;
+        now = next;
+        next = swapped;
+    }
+    for (size_t i = 0; text.n == 0 && i < now->n; i++)
+        if (p->steps[now->at[i]].kind == STEP_MATCH)
+            return true;
+    return false;
+}

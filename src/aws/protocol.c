@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "aws/protocol.h"
+#include "codec/cbor.h"
+#include "codec/json.h"
+
+static Err events_next(struct protocol_reader *r, const struct shape *want, Event *ret)
+{
+    (void)want;
+    return r->events.next(&r->events, ret);
+}
+
+static void json_reader(struct protocol_reader *r, struct arena *a, Str body)
+{
+    *r = (struct protocol_reader){ .next = events_next };
+    json_reader_init(&r->events, a, body);
+}
+
+static void cbor_reader(struct protocol_reader *r, struct arena *a, Str body)
+{
+    *r = (struct protocol_reader){ .next = events_next };
+    cbor_reader_init(&r->events, a, body);
+}
+
+static void json_writer(struct protocol_writer *w, struct buf *out)
+{
+    *w = (struct protocol_writer){ 0 };
+    json_writer_init(&w->events, out);
+}
+
+static void cbor_writer(struct protocol_writer *w, struct buf *out)
+{
+    *w = (struct protocol_writer){ 0 };
+    cbor_writer_init(&w->events, out);
+}
+
+static void write_error(struct protocol_writer *w, const ErrorReply *e)
+{
+    struct event_writer *events = &w->events;
+    events->ops->map(events);
+    events->ops->key(events, S("__type"));
+    events->ops->text(events, e->type);
+    if (e->message.p != NULL) {
+        events->ops->key(events, e->capital_message ? S("Message") : S("message"));
+        events->ops->text(events, e->message);
+    }
+    events->ops->map_end(events);
+}
+
+const struct protocol protocol_json_1_0 = { S_INIT("application/x-amz-json-1.0"), json_reader,
+                                            json_writer, write_error };
+const struct protocol protocol_json_1_1 = { S_INIT("application/x-amz-json-1.1"), json_reader,
+                                            json_writer, write_error };
+const struct protocol protocol_cbor_1_1 = { S_INIT("application/x-amz-cbor-1.1"), cbor_reader,
+                                            cbor_writer, write_error };

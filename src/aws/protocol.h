@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// A wire protocol as the binder sees it: a reader that gives a request's document as events, and a
+// writer that takes a reply's. The shapes are the same for all of them.
+//
+// The binder tells the reader which shape it expects where it reads, so that a protocol whose
+// documents do not say what they hold (query strings, XML, headers) can decide by it: whether an
+// element begins a list or a struct, and that the text "12" is EVENT_INT. JSON and CBOR ignore it.
+#pragma once
+#include "aws/shape.h"
+#include "codec/event.h"
+
+struct protocol_reader {
+    // As event_reader.next. `want` is what the value is read for; NULL: it will be skipped. After
+    // the EVENT_LIST or EVENT_MAP of a value come its elements' events, each with its own `want`.
+    Err (*next)(struct protocol_reader *r, const struct shape *want, Event *ret);
+    struct event_reader events; // of protocols whose documents are events anyway
+};
+
+struct protocol_writer {
+    struct event_writer events;
+    // Told before a value is written what it is. NULL: of no interest.
+    void (*at)(struct protocol_writer *w, const struct shape *shape);
+};
+
+// An error on its way to the client.
+typedef struct ErrorReply {
+    Str type;
+    Str message;          // absent: none is sent
+    bool capital_message; // the key is `Message`, as AWS's front has it for type errors
+    Str request_id;
+} ErrorReply;
+
+struct protocol {
+    Str content_type; // of requests and replies
+    void (*reader_init)(struct protocol_reader *r, struct arena *a, Str body);
+    void (*writer_init)(struct protocol_writer *w, struct buf *out);
+    void (*write_error)(struct protocol_writer *w, const ErrorReply *e);
+};
+
+extern const struct protocol protocol_json_1_0, protocol_json_1_1, protocol_cbor_1_1;

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// Replies: the headers that all of them have, bodies of errors, metrics and the access log.
+#include "aws/front_priv.h"
+#include "base/logline.h"
+#include "base/time.h"
+#include "codec/base64.h"
+#include "os/io.h"
+
+#include <string.h>
+
+enum { ID_2_BYTES = 72, UUID_CHARS = 36, HEADERS_MAX = 8 };
+
+// Well-mixed, never repeated, and cheaper than asking the system for each request (SplitMix64).
+static uint64_t next_id(struct front *f)
+{
+    uint64_t z = f->id_seed + atomic_fetch_add(&f->id_count, 1) * 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+void reply_ids(struct front_call *f)
+{
+    uint64_t x = next_id(f->front), y = next_id(f->front);
+    f->call.request_id =
+        str_fmt(f->x->arena, "%08x-%04x-4%03x-%04x-%012llx", (unsigned)(x >> 32),
+                (unsigned)(x >> 16 & 0xffff), (unsigned)(x & 0xfff),
+                (unsigned)((y >> 48 & 0x3fff) | 0x8000), (unsigned long long)(y & 0xffffffffffff));
+}
+
+static Str id_2(struct front_call *f)
+{
+    uint64_t words[ID_2_BYTES / sizeof(uint64_t)];
+    for (size_t i = 0; i < COUNT_OF(words); i++)
+        words[i] = next_id(f->front);
+    size_t n = base64_encoded_bytes(sizeof words);
+    char *text = arena_alloc(f->x->arena, n, 1);
+    base64_encode(text, words, sizeof words);
+    return str_from(text, n);
+}
+
+struct reply_headers {
+    HttpHeader at[HEADERS_MAX];
+    size_t n;
+};
+
+static void add_header(struct reply_headers *h, Str name, Str value)
+{
+    CHECK(h->n < HEADERS_MAX);
+    h->at[h->n++] = (HttpHeader){ name, value };
+}
+
+static struct reply_headers usual_headers(struct front_call *f, Str content_type)
+{
+    struct reply_headers h = { 0 };
+    add_header(&h, S("x-amzn-RequestId"), f->call.request_id);
+    add_header(&h, S("x-amz-id-2"), id_2(f));
+    if (content_type.p != NULL)
+        add_header(&h, S("Content-Type"), content_type);
+    if (http_header(f->x, S("origin")).p != NULL) {
+        add_header(&h, S("Access-Control-Allow-Origin"), S("*"));
+        add_header(&h, S("Access-Control-Expose-Headers"),
+                   S("x-amzn-RequestId,x-amzn-ErrorType,x-amz-request-id,x-amz-id-2,"
+                     "x-amzn-ErrorMessage,Date"));
+    }
+    return h;
+}
+
+// Counts and logs a request; nothing of the call may be used after its reply is given.
+static void account_for(struct front_call *f, unsigned status, Str type)
+{
+    const struct api_op *op = f->call.op;
+    int64_t took_ns = f->front->io->mono_ns(f->front->io) - f->x->received_ns;
+    if (op != NULL) {
+        const struct op_metrics *m = &f->service->metrics[op - f->service->api->ops];
+        metric_add(status < 300 ? m->good : status < 500 ? m->refused : m->failed, 1);
+        metric_observe_ns(m->seconds, took_ns);
+    }
+    LOG(LOG_DEBUG, "request", F_STR("op", op != NULL ? op->name : S("")), F_INT("status", status),
+        F_STR("error", type), F_STR("request_id", f->call.request_id),
+        F_STR("account", f->call.account), F_STR("peer", f->x->peer),
+        F_INT("took_us", took_ns / NS_PER_US));
+}
+
+void reply_output(struct front_call *f)
+{
+    struct reply_headers h = usual_headers(f, f->protocol->content_type);
+    struct buf body;
+    buf_init(&body, 0);
+    if (f->call.op->output != NULL) {
+        struct protocol_writer w;
+        f->protocol->writer_init(&w, &body);
+        bind_encode(&w, f->call.op->output, f->out);
+    }
+    if (buf_err(&body).kind != ERR_NONE) {
+        buf_done(&body);
+        reply_error(f, aws_InternalFailure.status, aws_InternalFailure.name, (Str){ 0 });
+        return;
+    }
+    account_for(f, 200, S(""));
+    http_reply_take(f->x, 200, h.at, h.n, &body);
+}
+
+static void send_error(struct front_call *f, unsigned status, const ErrorReply *e)
+{
+    struct reply_headers h = usual_headers(f, f->protocol->content_type);
+    struct protocol_writer w;
+    AUTO_BUF(body);
+    f->protocol->writer_init(&w, &body);
+    f->protocol->write_error(&w, e);
+    account_for(f, status, e->type);
+    http_reply(f->x, status, h.at, h.n, buf_str(&body));
+}
+
+void reply_error(struct front_call *f, unsigned status, Str type, Str message)
+{
+    send_error(f, status,
+               &(ErrorReply){ .type = type, .message = message, .request_id = f->call.request_id });
+}
+
+void reply_type_error(struct front_call *f, Str message)
+{
+    send_error(f, aws_SerializationException.status,
+               &(ErrorReply){ .type = aws_SerializationException.name,
+                              .message = message,
+                              .capital_message = true,
+                              .request_id = f->call.request_id });
+}
+
+void reply_xml(struct front_call *f, unsigned status, Str body)
+{
+    struct reply_headers h = usual_headers(f, (Str){ 0 });
+    account_for(f, status, S(""));
+    http_reply(f->x, status, h.at, h.n, body);
+}
+
+void reply_envelope(struct front_call *f, unsigned status, Str type)
+{
+    struct reply_headers h = usual_headers(f, S("application/json"));
+    account_for(f, status, type);
+    http_reply(f->x, status, h.at, h.n,
+               str_fmt(f->x->arena,
+                       "{\"Output\":{\"__type\":\"com.amazon.coral.service#%.*s\"},"
+                       "\"Version\":\"1.0\"}",
+                       FMT(type)));
+}
+
+void reply_preflight(struct front_call *f)
+{
+    struct reply_headers h = { 0 };
+    add_header(&h, S("x-amzn-RequestId"), f->call.request_id);
+    add_header(&h, S("Access-Control-Allow-Origin"), S("*"));
+    Str headers = http_header(f->x, S("access-control-request-headers"));
+    if (headers.p != NULL)
+        add_header(&h, S("Access-Control-Allow-Headers"), headers);
+    Str method = http_header(f->x, S("access-control-request-method"));
+    if (method.p != NULL)
+        add_header(&h, S("Access-Control-Allow-Methods"), method);
+    add_header(&h, S("Access-Control-Max-Age"), S("172800"));
+    account_for(f, 200, S(""));
+    http_reply(f->x, 200, h.at, h.n, S(""));
+}
