@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "svc/kinesis/kinesis.h"
+#include "base/logline.h"
+#include "base/time.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// ---- Finding
+
+Err kinesis_not_found(struct call *c, Str stream_name)
+{
+    return call_fail(c, &kinesis_ResourceNotFoundException,
+                     "Stream %.*s under account %.*s not found.", FMT(stream_name),
+                     FMT(c->account));
+}
+
+// The last part of arn:partition:kinesis:region:account:stream/name, if region and account are the
+// call's; absent otherwise.
+static Str name_in_arn(const struct call *c, Str arn)
+{
+    Str part[6];
+    for (size_t i = 0; i < 5; i++)
+        if (!str_cut(arn, ':', &part[i], &arn))
+            return (Str){ 0 };
+    if (!str_starts(arn, S("stream/")) || !str_eq(part[3], c->region) ||
+        !str_eq(part[4], c->account))
+        return (Str){ 0 };
+    return str_skip(arn, sizeof "stream/" - 1);
+}
+
+static struct stream *find_by_name(struct kinesis *k, const struct call *c, Str name)
+{
+    Str key = stream_row_key(c->arena, c->account, c->region, name);
+    pthread_rwlock_rdlock(&k->lock);
+    struct stream *s = map_get(k->by_key, key);
+    if (s != NULL)
+        stream_ref(s);
+    pthread_rwlock_unlock(&k->lock);
+    return s;
+}
+
+static struct stream *find_by_id(struct kinesis *k, const struct call *c, Str id)
+{
+    struct stream *found = NULL;
+    size_t first, n;
+    pthread_rwlock_rdlock(&k->lock);
+    kinesis_realm(k, c, &first, &n);
+    for (size_t i = first; i < first + n && found == NULL; i++)
+        if (str_eq(k->sorted[i]->id, id))
+            found = stream_ref(k->sorted[i]);
+    pthread_rwlock_unlock(&k->lock);
+    return found;
+}
+
+Err kinesis_find(struct call *c, StreamRef ref, struct stream **ret)
+{
+    struct kinesis *k = c->state;
+    Str name = ref.name;
+    if (ref.arn.p != NULL) {
+        Str in_arn = name_in_arn(c, ref.arn);
+        if (name.p != NULL && !str_eq(name, in_arn))
+            return call_fail(c, &kinesis_InvalidArgumentException,
+                             "StreamName %.*s and StreamARN %.*s name different streams.",
+                             FMT(name), FMT(ref.arn));
+        if (in_arn.p == NULL) // another account's or region's: not to be seen from here
+            return call_fail(c, &kinesis_ResourceNotFoundException,
+                             "Stream %.*s not found under account %.*s.", FMT(ref.arn),
+                             FMT(c->account));
+        name = in_arn;
+    }
+    if (name.p == NULL && ref.id.p == NULL)
+        return call_fail(c, &kinesis_InvalidArgumentException,
+                         "Either StreamName or StreamARN should be provided.");
+    struct stream *s = name.p != NULL ? find_by_name(k, c, name) : find_by_id(k, c, ref.id);
+    if (s == NULL)
+        return kinesis_not_found(c, name.p != NULL ? name : ref.id);
+    *ret = s;
+    return OK;
+}
+
+Err kinesis_find_arn(struct call *c, Str resource_arn, struct stream **ret)
+{
+    Str name = name_in_arn(c, resource_arn);
+    struct stream *s = name.p != NULL ? find_by_name(c->state, c, name) : NULL;
+    if (s == NULL)
+        return call_fail(c, &kinesis_ResourceNotFoundException,
+                         "Resource %.*s under account %.*s not found.", FMT(resource_arn),
+                         FMT(c->account));
+    *ret = s;
+    return OK;
+}
+
+Err kinesis_require_active(struct call *c, const struct stream *s)
+{
+    if (s->status == STREAM_ACTIVE)
+        return OK;
+    return call_fail(c, &kinesis_ResourceInUseException,
+                     "Stream %.*s under account %.*s not ACTIVE, instead in state %.*s",
+                     FMT(s->name), FMT(s->account), FMT(stream_status_name(s->status)));
+}
+
+// ---- The table in memory
+
+// The first place in `sorted` whose key is not below the given one.
+static size_t lower_bound(const struct kinesis *k, Str account, Str region, Str name)
+{
+    size_t low = 0, high = k->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const struct stream *s = k->sorted[middle];
+        int order = str_cmp(s->account, account);
+        order = order != 0 ? order : str_cmp(s->region, region);
+        order = order != 0 ? order : str_cmp(s->name, name);
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+void kinesis_realm(const struct kinesis *k, const struct call *c, size_t *ret_first, size_t *ret_n)
+{
+    size_t first = lower_bound(k, c->account, c->region, S(""));
+    size_t end = first;
+    while (end < k->count && str_eq(k->sorted[end]->account, c->account) &&
+           str_eq(k->sorted[end]->region, c->region))
+        end++;
+    *ret_first = first;
+    *ret_n = end - first;
+}
+
+void kinesis_insert(struct kinesis *k, struct stream *take_s)
+{
+    AUTO(arena) tmp = arena_open();
+    Str key = stream_row_key(tmp, take_s->account, take_s->region, take_s->name);
+    pthread_rwlock_wrlock(&k->lock);
+    size_t at = lower_bound(k, take_s->account, take_s->region, take_s->name);
+    k->sorted = xrealloc(k->sorted, mul_checked(k->count + 1, sizeof *k->sorted));
+    memmove(&k->sorted[at + 1], &k->sorted[at], (k->count - at) * sizeof *k->sorted);
+    k->sorted[at] = take_s;
+    k->count++;
+    CHECK(map_put(k->by_key, key, take_s) == NULL);
+    pthread_rwlock_unlock(&k->lock);
+}
+
+void kinesis_remove(struct kinesis *k, struct stream *s)
+{
+    AUTO(arena) tmp = arena_open();
+    Str key = stream_row_key(tmp, s->account, s->region, s->name);
+    pthread_rwlock_wrlock(&k->lock);
+    size_t at = lower_bound(k, s->account, s->region, s->name);
+    CHECK(at < k->count && k->sorted[at] == s);
+    k->count--;
+    memmove(&k->sorted[at], &k->sorted[at + 1], (k->count - at) * sizeof *k->sorted);
+    CHECK(map_take(k->by_key, key) == s);
+    s->status = STREAM_GONE;
+    pthread_rwlock_unlock(&k->lock);
+    stream_unref(s); // the table's reference
+}
+
+// ---- Rows
+
+Err kinesis_change(struct kinesis *k, struct stream *s, StreamEdit *edit, const void *arg)
+{
+    AUTO(arena) tmp = arena_open();
+    AUTO_BUF(row);
+    AUTO(stream) copy = NULL;
+    Str key = stream_row_key(tmp, s->account, s->region, s->name);
+    stream_row_write(&row, s); // no lock: only the holder of `changing` writes
+    TRY(stream_row_read(tmp, key, str_dup(tmp, buf_str(&row)), &copy));
+    edit(copy, arg);
+    buf_clear(&row);
+    stream_row_write(&row, copy);
+    TRY(buf_err(&row));
+
+    AUTO(kv_txn) tx = kv_write(k->rows);
+    TRY(kv_put(tx, key, buf_str(&row)));
+    TRY(kv_commit(tx));
+
+    pthread_rwlock_wrlock(&k->lock);
+    CHECK(s->status == copy->status || stream_may_become(s->status, copy->status));
+    s->status = copy->status;
+    s->retention_hours = copy->retention_hours;
+    s->record_kib_max = copy->record_kib_max;
+    StreamTag *tags = s->tags;
+    size_t tag_count = s->tag_count;
+    s->tags = copy->tags;
+    s->tag_count = copy->tag_count;
+    copy->tags = tags; // the old ones go with the copy
+    copy->tag_count = tag_count;
+    pthread_rwlock_unlock(&k->lock);
+    return OK;
+}
+
+Err kinesis_declare(struct kinesis *k, const struct stream *s)
+{
+    int64_t retention_ns = (int64_t)s->retention_hours * 3600 * NS_PER_S;
+    for (size_t i = 0; i < s->shard_count; i++)
+        TRY(log_shard_add(k->env.log, s->shards[i]->id, retention_ns));
+    return OK;
+}
+
+Err kinesis_forget(struct kinesis *k, struct stream *s)
+{
+    AUTO(arena) tmp = arena_open();
+    uint64_t *ids = arena_new(tmp, uint64_t, s->shard_count);
+    for (size_t i = 0; i < s->shard_count; i++)
+        ids[i] = s->shards[i]->id;
+    TRY(log_shards_drop(k->env.log, ids, s->shard_count));
+
+    AUTO(kv_txn) tx = kv_write(k->rows);
+    TRY(kv_del(tx, stream_row_key(tmp, s->account, s->region, s->name)));
+    return kv_commit(tx);
+}
+
+// ---- Opening
+
+static Err load_secret(struct kinesis *k)
+{
+    AUTO(arena) tmp = arena_open();
+    AUTO(kv_txn) tx = kv_write(k->meta);
+    Str secret;
+    Err e = kv_get(tx, tmp, S("token secret"), &secret);
+    if (e.kind == ERR_NONE && secret.n == TOKEN_SECRET_BYTES) {
+        memcpy(k->sealer.secret, secret.p, TOKEN_SECRET_BYTES);
+        return OK;
+    }
+    if (e.kind == ERR_NONE)
+        return fail(ERR_CORRUPT, "the secret of shard iterators has a wrong length");
+    if (e.kind != ERR_NOT_FOUND)
+        return e;
+    k->env.io->random(k->env.io, k->sealer.secret, TOKEN_SECRET_BYTES);
+    TRY(kv_put(tx, S("token secret"), str_from(k->sealer.secret, TOKEN_SECRET_BYTES)));
+    return kv_commit(tx);
+}
+
+// All rows into memory. The scan ends before anything is changed.
+static Err load_rows(struct kinesis *k)
+{
+    AUTO(kv_txn) tx = kv_read(k->rows);
+    struct kv_scan scan = kv_scan_start(tx, S(""), S(""));
+    while (kv_scan_next(&scan)) {
+        AUTO(arena) tmp = arena_open();
+        struct stream *s = NULL;
+        Err e = stream_row_read(tmp, scan.rest, scan.value, &s);
+        if (e.kind != ERR_NONE) {
+            LOG(LOG_ERROR, "a stream cannot be read", F_STR("row", scan.rest), F_ERR(e));
+            kv_scan_end(&scan);
+            return e;
+        }
+        kinesis_insert(k, s);
+    }
+    return scan.err;
+}
+
+// Carries on what a crash interrupted, and declares every shard to the log.
+static Err recover(struct kinesis *k)
+{
+    for (size_t i = 0; i < k->count;) {
+        struct stream *s = k->sorted[i];
+        if (s->status != STREAM_DELETING) {
+            TRY(kinesis_declare(k, s));
+            i++;
+            continue;
+        }
+        LOG(LOG_INFO, "an interrupted deletion is completed", F_STR("stream", s->arn));
+        TRY(kinesis_forget(k, s));
+        kinesis_remove(k, s);
+    }
+    return OK;
+}
+
+static void kinesis_close(void *state)
+{
+    struct kinesis *k = state;
+    if (k == NULL)
+        return;
+    for (size_t i = 0; i < k->count; i++)
+        stream_unref(k->sorted[i]);
+    free(k->sorted);
+    map_close(k->by_key);
+    pthread_rwlock_destroy(&k->lock);
+    pthread_mutex_destroy(&k->changing);
+    free(k);
+}
+
+static Err kinesis_load(struct kinesis *k)
+{
+    TRY(kv_table_open(k->env.kv, S("kinesis.streams"), &k->rows));
+    TRY(kv_table_open(k->env.kv, S("kinesis.meta"), &k->meta));
+    TRY(load_secret(k));
+    TRY(load_rows(k));
+    return recover(k);
+}
+
+static Err kinesis_open(const struct service_env *env, void **ret_state)
+{
+    struct kinesis *k = xalloc(sizeof *k);
+    k->env = *env;
+    k->sealer.io = env->io;
+    k->by_key = map_open();
+    pthread_mutex_init(&k->changing, NULL);
+    pthread_rwlock_init(&k->lock, NULL);
+    Err e = kinesis_load(k);
+    if (e.kind != ERR_NONE) {
+        kinesis_close(k);
+        return e;
+    }
+    *ret_state = k;
+    return OK;
+}
+
+extern const struct service kinesis_service;
+const struct service kinesis_service = {
+    .api = &kinesis_api,
+    .open = kinesis_open,
+    .close = kinesis_close,
+};

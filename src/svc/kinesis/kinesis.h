@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// Kinesis Data Streams. What the files of the room share: the table of streams, how one is found
+// for a call, and how its row is changed.
+//
+// Two locks. `changing` is held by an operation that changes a stream, from its checks to its
+// commit, so that changes happen one after the other; `lock` guards what is in memory and is never
+// held over I/O. Order: changing before lock before a shard's limits_lock.
+#pragma once
+#include "base/map.h"
+#include "gen/kinesis_api.h"
+#include "hub/service.h"
+#include "svc/kinesis/stream.h"
+#include "svc/kinesis/token.h"
+
+struct kinesis {
+    struct service_env env;
+    struct kv_table *rows; // kinesis.streams
+    struct kv_table *meta; // kinesis.meta: the secret of tokens
+    struct sealer sealer;
+    pthread_mutex_t changing;
+    pthread_rwlock_t lock;
+    struct map *by_key;     // account/region/name -> struct stream, each with a reference
+    struct stream **sorted; // by account, region, name
+    size_t count;
+};
+
+// How a client names a stream. Absent members were not given.
+typedef struct StreamRef {
+    Str name, arn, id;
+} StreamRef;
+#define STREAM_REF(in) \
+    ((StreamRef){ .name = (in)->stream_name, .arn = (in)->stream_arn, .id = (in)->stream_id })
+
+// A reference to the stream; ResourceNotFoundException, or InvalidArgumentException when it is not
+// named or named twice differently. The stream may have any status.
+Err kinesis_find(struct call *c, StreamRef ref, struct stream **ret);
+Err kinesis_find_arn(struct call *c, Str resource_arn, struct stream **ret);
+
+// ResourceInUseException unless ACTIVE. Call it with `changing` held.
+Err kinesis_require_active(struct call *c, const struct stream *s);
+
+Err kinesis_not_found(struct call *c, Str stream_name);
+
+// Edits a copy of the stream, commits its row, then makes the edit visible. `changing` is held.
+// An edit touches status, retention, tags and record size only.
+typedef void StreamEdit(struct stream *copy, const void *arg);
+Err kinesis_change(struct kinesis *k, struct stream *s, StreamEdit *edit, const void *arg);
+
+// Puts a new stream into memory, or takes one out.
+void kinesis_insert(struct kinesis *k, struct stream *take_s);
+void kinesis_remove(struct kinesis *k, struct stream *s);
+
+// The streams of the call's account and region are sorted[first .. first + n). `lock` is held.
+void kinesis_realm(const struct kinesis *k, const struct call *c, size_t *ret_first, size_t *ret_n);
+
+// Forgets a stream whose row says DELETING: its records, then its row. Blocks.
+Err kinesis_forget(struct kinesis *k, struct stream *s);
+
+// Declares every shard of the stream to the log, with the stream's retention.
+Err kinesis_declare(struct kinesis *k, const struct stream *s);
+
+static inline int64_t kinesis_mono_ns(const struct kinesis *k)
+{
+    return k->env.io->mono_ns(k->env.io);
+}

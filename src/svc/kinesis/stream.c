@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "svc/kinesis/stream_priv.h"
+#include "base/metric.h"
+#include "base/time.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+Str stream_own(Str s)
+{
+    char *p = xalloc(s.n + 1);
+    if (s.n > 0)
+        memcpy(p, s.p, s.n);
+    return str_from(p, s.n);
+}
+
+static void disown(Str s)
+{
+    free((void *)(uintptr_t)s.p);
+}
+
+static struct metric *counter(const struct stream *s, Str name, Str help)
+{
+    AUTO(arena) tmp = arena_open();
+    Str labels = str_fmt(tmp, "account=\"%.*s\",region=\"%.*s\",stream=\"%.*s\"", FMT(s->account),
+                         FMT(s->region), FMT(s->name));
+    return metric_get(METRIC_COUNTER, name, help, labels);
+}
+
+static void find_metrics(struct stream *s)
+{
+    s->put_records = counter(s, S("headrace_kinesis_put_records_total"), S("Records stored."));
+    s->put_bytes = counter(s, S("headrace_kinesis_put_bytes_total"),
+                           S("Bytes of partition keys and data stored."));
+    s->put_throttled = counter(s, S("headrace_kinesis_put_throttled_total"),
+                               S("Records refused by a shard's write limit."));
+    s->got_records = counter(s, S("headrace_kinesis_get_records_total"), S("Records read."));
+    s->got_bytes = counter(s, S("headrace_kinesis_get_bytes_total"),
+                           S("Bytes of partition keys and data read."));
+    s->got_throttled = counter(s, S("headrace_kinesis_get_throttled_total"),
+                               S("Reads refused by a shard's read limit."));
+}
+
+struct stream *stream_new(Str account, Str region, Str name)
+{
+    struct stream *s = xalloc(sizeof *s);
+    s->refs = 1;
+    s->account = stream_own(account);
+    s->region = stream_own(region);
+    s->name = stream_own(name);
+    AUTO(arena) tmp = arena_open();
+    s->arn = stream_own(str_fmt(tmp, "arn:aws:kinesis:%.*s:%.*s:stream/%.*s", FMT(region),
+                                FMT(account), FMT(name)));
+    s->retention_hours = STREAM_RETENTION_HOURS_MIN;
+    s->record_kib_max = STREAM_RECORD_KIB_MIN;
+    find_metrics(s);
+    return s;
+}
+
+struct stream *stream_ref(struct stream *s)
+{
+    __atomic_fetch_add(&s->refs, 1, __ATOMIC_RELAXED);
+    return s;
+}
+
+void stream_unref(struct stream *s)
+{
+    if (s == NULL || __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) > 0)
+        return;
+    for (size_t i = 0; i < s->tag_count; i++) {
+        disown(s->tags[i].key);
+        disown(s->tags[i].value);
+    }
+    for (size_t i = 0; i < s->shard_count; i++) {
+        pthread_mutex_destroy(&s->shards[i]->limits_lock);
+        free(s->shards[i]);
+    }
+    free(s->tags);
+    free(s->shards);
+    free(s->open);
+    disown(s->account);
+    disown(s->region);
+    disown(s->name);
+    disown(s->arn);
+    disown(s->id);
+    free(s);
+}
+
+static int by_hash_key(const void *x, const void *y)
+{
+    const struct shard *const *a = x, *const *b = y;
+    return (*a)->start < (*b)->start ? -1 : (*a)->start > (*b)->start;
+}
+
+// Adds a shard whose index is the next one. `open` is sorted again by stream_sort_open.
+struct shard *stream_add_shard(struct stream *s)
+{
+    s->shards = xrealloc(s->shards, mul_checked(s->shard_count + 1, sizeof *s->shards));
+    struct shard *sh = xalloc(sizeof *sh);
+    pthread_mutex_init(&sh->limits_lock, NULL);
+    sh->index = (uint32_t)s->shard_count;
+    sh->parent = sh->adjacent = -1;
+    s->shards[s->shard_count++] = sh;
+    return sh;
+}
+
+void stream_sort_open(struct stream *s)
+{
+    s->open = xrealloc(s->open, mul_checked(MAX(s->shard_count, (size_t)1), sizeof *s->open));
+    s->open_count = 0;
+    for (size_t i = 0; i < s->shard_count; i++)
+        if (!s->shards[i]->closed)
+            s->open[s->open_count++] = s->shards[i];
+    if (s->open_count > 0)
+        qsort(s->open, s->open_count, sizeof *s->open, by_hash_key);
+}
+
+void stream_split_evenly(struct stream *s, uint32_t n, int64_t created_s, const uint64_t *ids)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        struct shard *sh = stream_add_shard(s);
+        sh->id = ids[i];
+        sh->start = hash_key_start(i, n);
+        sh->end = hash_key_end(i, n);
+        sh->created_s = created_s;
+    }
+    stream_sort_open(s);
+}
+
+struct shard *stream_route(const struct stream *s, HashKey h)
+{
+    CHECK(s->open_count > 0);
+    size_t low = 0, high = s->open_count; // open[low].start <= h, open[high].start > h
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        if (s->open[middle]->start <= h)
+            low = middle;
+        else
+            high = middle;
+    }
+    return s->open[low];
+}
+
+Err shard_parse_id(Str shard_id, uint32_t *ret_index)
+{
+    Str head, digits;
+    uint64_t index;
+    if (!str_cut(shard_id, '-', &head, &digits))
+        digits = shard_id;
+    TRY(str_u64(digits, &index));
+    if (index > INT32_MAX)
+        return fail(ERR_INVALID, "shard index out of range");
+    *ret_index = (uint32_t)index;
+    return OK;
+}
+
+Err stream_find_shard(const struct stream *s, Str shard_id, struct shard **ret)
+{
+    uint32_t index;
+    TRY(shard_parse_id(shard_id, &index));
+    *ret = index < s->shard_count ? s->shards[index] : NULL;
+    return OK;
+}
+
+Str shard_id_str(struct arena *a, int64_t index)
+{
+    return str_fmt(a, "shardId-%012lld", (long long)index);
+}
+
+Sequence shard_sequence(const struct shard *sh, uint64_t position, int64_t arrival_ms)
+{
+    return (Sequence){ .created_s = sh->created_s,
+                       .time_s = arrival_ms / 1000,
+                       .index = position,
+                       .shard = sh->index };
+}
+
+Sequence shard_sequence_start(const struct shard *sh)
+{
+    return shard_sequence(sh, SEQUENCE_INDEX_START, sh->created_s * 1000);
+}
+
+Sequence shard_sequence_end(const struct shard *sh)
+{
+    return shard_sequence(sh, SEQUENCE_INDEX_END, sh->closed_ms);
+}
+
+// The place of the key among the tags, or where it belongs.
+static size_t tag_place(const struct stream *s, Str key, bool *ret_found)
+{
+    size_t at = 0;
+    while (at < s->tag_count && str_cmp(s->tags[at].key, key) < 0)
+        at++;
+    *ret_found = at < s->tag_count && str_eq(s->tags[at].key, key);
+    return at;
+}
+
+void stream_set_tag(struct stream *s, Str key, Str value)
+{
+    bool found;
+    size_t at = tag_place(s, key, &found);
+    if (found) {
+        disown(s->tags[at].value);
+        s->tags[at].value = stream_own(value);
+        return;
+    }
+    s->tags = xrealloc(s->tags, mul_checked(s->tag_count + 1, sizeof *s->tags));
+    memmove(&s->tags[at + 1], &s->tags[at], (s->tag_count - at) * sizeof *s->tags);
+    s->tags[at] = (StreamTag){ .key = stream_own(key), .value = stream_own(value) };
+    s->tag_count++;
+}
+
+void stream_drop_tag(struct stream *s, Str key)
+{
+    bool found;
+    size_t at = tag_place(s, key, &found);
+    if (!found)
+        return;
+    disown(s->tags[at].key);
+    disown(s->tags[at].value);
+    s->tag_count--;
+    memmove(&s->tags[at], &s->tags[at + 1], (s->tag_count - at) * sizeof *s->tags);
+}
+
+Str stream_tag(const struct stream *s, Str key)
+{
+    bool found;
+    size_t at = tag_place(s, key, &found);
+    return found ? s->tags[at].value : (Str){ 0 };
+}
+
+bool stream_may_become(StreamStatus from, StreamStatus to)
+{
+    static const bool moves[STREAM_GONE + 1][STREAM_GONE + 1] = {
+        [STREAM_CREATING] = { [STREAM_ACTIVE] = true, [STREAM_DELETING] = true },
+        [STREAM_ACTIVE] = { [STREAM_UPDATING] = true, [STREAM_DELETING] = true },
+        [STREAM_UPDATING] = { [STREAM_ACTIVE] = true, [STREAM_DELETING] = true },
+        [STREAM_DELETING] = { [STREAM_GONE] = true },
+    };
+    return moves[from][to];
+}
+
+Str stream_status_name(StreamStatus status)
+{
+    static const char *const names[] = { "CREATING", "ACTIVE", "UPDATING", "DELETING", "GONE" };
+    return str_of(names[status]);
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// The streams and shards that exist: all of them in memory, each a row in kv.
+//
+//     table kinesis.streams     key = account / region / name     value = JSON (stream_row.c)
+//
+// A stream's row is committed before any of its shards is declared to the log, and it is marked
+// DELETING before they are dropped from it. So a crash in between leaves a row without data, which
+// recovery carries on from, never data without a row.
+//
+// Fields that change are read and written under the lock of `struct kinesis`; the shards' limits
+// have a lock of their own. A stream that a call waits on is kept by a reference.
+#pragma once
+#include "base/buf.h"
+#include "os/io.h"
+#include "store/kv.h"
+#include "store/log.h"
+#include "svc/kinesis/hashkey.h"
+#include "svc/kinesis/limit.h"
+#include "svc/kinesis/sequence.h"
+
+#include <pthread.h>
+
+enum {
+    STREAM_TAGS_MAX = 50,
+    STREAM_RETENTION_HOURS_MIN = 24,
+    STREAM_RETENTION_HOURS_MAX = 8760,
+    STREAM_RECORD_KIB_MIN = 1024,
+    STREAM_ON_DEMAND_SHARDS = 4,
+    STREAMS_ON_DEMAND_MAX = 50,
+    STREAMS_CREATING_MAX = 5,
+};
+
+typedef enum StreamStatus {
+    STREAM_CREATING,
+    STREAM_ACTIVE,
+    STREAM_UPDATING,
+    STREAM_DELETING,
+    STREAM_GONE, // removed from the table; a reference may still be held
+} StreamStatus;
+
+typedef struct StreamTag {
+    Str key, value; // owned by the stream
+} StreamTag;
+
+struct shard {
+    uint64_t id; // incarnation: how the log knows it
+    uint32_t index;
+    HashKey start, end;
+    int64_t created_s;
+    int64_t parent, adjacent; // indexes, or -1
+    bool closed;
+    uint64_t end_position; // of the barrier, when closed
+    int64_t closed_ms;
+    pthread_mutex_t limits_lock;
+    ShardLimits limits;
+};
+
+struct stream {
+    unsigned refs; // atomic
+    Str account, region, name, arn, id;
+    StreamStatus status;
+    int64_t created_ms;
+    bool on_demand;
+    bool spread; // RecordDistributionStrategy AUTO: partition keys do not choose the shard
+    uint32_t retention_hours;
+    uint32_t record_kib_max;
+    StreamTag *tags; // sorted by key
+    size_t tag_count;
+    struct shard **shards; // by index
+    size_t shard_count;
+    struct shard **open; // by hash key
+    size_t open_count;
+    struct metric *put_records, *put_bytes, *put_throttled, *got_records, *got_bytes,
+        *got_throttled;
+};
+
+struct stream *stream_new(Str account, Str region, Str name);
+struct stream *stream_ref(struct stream *s);
+void stream_unref(struct stream *s); // NULL is fine
+static inline void stream_close(struct stream *s)
+{
+    stream_unref(s);
+}
+AUTO_CLOSE(stream)
+
+// Adds n shards that divide the hash keys evenly; ids gives their incarnations.
+void stream_split_evenly(struct stream *s, uint32_t n, int64_t created_s, const uint64_t *ids);
+
+// The open shard that owns the hash key.
+struct shard *stream_route(const struct stream *s, HashKey h);
+
+// By its name as a client writes it: what follows the first '-', or all of it, read as a number.
+// NULL: no such shard. ERR_INVALID: no number of 0..2147483647.
+Err stream_find_shard(const struct stream *s, Str shard_id, struct shard **ret);
+Err shard_parse_id(Str shard_id, uint32_t *ret_index);
+Str shard_id_str(struct arena *a, int64_t index); // shardId-000000000003
+
+// The number of a record of the shard, its start, and its end if it is closed.
+Sequence shard_sequence(const struct shard *sh, uint64_t position, int64_t arrival_ms);
+Sequence shard_sequence_start(const struct shard *sh);
+Sequence shard_sequence_end(const struct shard *sh);
+
+// Replaces, adds or removes one tag. The caller has checked the limits.
+void stream_set_tag(struct stream *s, Str key, Str value);
+void stream_drop_tag(struct stream *s, Str key);
+Str stream_tag(const struct stream *s, Str key); // absent if there is none
+
+bool stream_may_become(StreamStatus from, StreamStatus to);
+Str stream_status_name(StreamStatus status);
+
+// The row: kv key and value, and back. ERR_CORRUPT: not a row of ours.
+Str stream_row_key(struct arena *a, Str account, Str region, Str name);
+void stream_row_write(struct buf *b, const struct stream *s);
+Err stream_row_read(struct arena *tmp, Str key, Str row, struct stream **ret);

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+// A stream's row in kv: JSON, so that an operator can read it; numbers over 53 bits are strings.
+#include "base/time.h"
+#include "codec/json.h"
+#include "svc/kinesis/stream_priv.h"
+
+enum { ROW_VERSION = 1 };
+
+Str stream_row_key(struct arena *a, Str account, Str region, Str name)
+{
+    return str_fmt(a, "%.*s/%.*s/%.*s", FMT(account), FMT(region), FMT(name));
+}
+
+static void put_text(struct event_writer *w, Str key, Str value)
+{
+    w->ops->key(w, key);
+    w->ops->text(w, value);
+}
+
+static void put_number(struct event_writer *w, Str key, int64_t value)
+{
+    w->ops->key(w, key);
+    w->ops->integer(w, value);
+}
+
+static void write_shard(struct event_writer *w, struct arena *tmp, const struct shard *sh)
+{
+    w->ops->map(w);
+    put_text(w, S("id"), str_fmt(tmp, "%llu", (unsigned long long)sh->id));
+    put_text(w, S("start"), hash_key_str(tmp, sh->start));
+    put_text(w, S("end"), hash_key_str(tmp, sh->end));
+    put_number(w, S("created_s"), sh->created_s);
+    if (sh->parent >= 0)
+        put_number(w, S("parent"), sh->parent);
+    if (sh->adjacent >= 0)
+        put_number(w, S("adjacent"), sh->adjacent);
+    if (sh->closed) {
+        put_text(w, S("end_position"), str_fmt(tmp, "%llu", (unsigned long long)sh->end_position));
+        put_number(w, S("closed_ms"), sh->closed_ms);
+    }
+    w->ops->map_end(w);
+}
+
+void stream_row_write(struct buf *b, const struct stream *s)
+{
+    AUTO(arena) tmp = arena_open();
+    struct event_writer w;
+    json_writer_init(&w, b);
+    w.ops->map(&w);
+    put_number(&w, S("version"), ROW_VERSION);
+    put_text(&w, S("id"), s->id);
+    put_text(&w, S("status"), stream_status_name(s->status));
+    put_number(&w, S("created_ms"), s->created_ms);
+    put_number(&w, S("on_demand"), s->on_demand);
+    put_number(&w, S("spread"), s->spread);
+    put_number(&w, S("retention_hours"), s->retention_hours);
+    put_number(&w, S("record_kib_max"), s->record_kib_max);
+    w.ops->key(&w, S("tags"));
+    w.ops->map(&w);
+    for (size_t i = 0; i < s->tag_count; i++)
+        put_text(&w, s->tags[i].key, s->tags[i].value);
+    w.ops->map_end(&w);
+    w.ops->key(&w, S("shards"));
+    w.ops->list(&w);
+    for (size_t i = 0; i < s->shard_count; i++)
+        write_shard(&w, tmp, s->shards[i]);
+    w.ops->list_end(&w);
+    w.ops->map_end(&w);
+}
+
+static Err get_number(const JsonValue *map, Str key, int64_t least, int64_t most, int64_t *ret)
+{
+    const JsonValue *v = json_find(map, key);
+    if (v == NULL || v->kind != JSON_NUMBER || v->integer < least || v->integer > most)
+        return fail(ERR_CORRUPT, "a stream's row lacks a number or holds a wrong one");
+    *ret = v->integer;
+    return OK;
+}
+
+static Err get_u64(const JsonValue *map, Str key, uint64_t *ret)
+{
+    if (str_u64(json_text(map, key), ret).kind != ERR_NONE)
+        return fail(ERR_CORRUPT, "a shard's row lacks an id or position");
+    return OK;
+}
+
+static int64_t number_or(const JsonValue *map, Str key, int64_t otherwise)
+{
+    const JsonValue *v = json_find(map, key);
+    return v != NULL && v->kind == JSON_NUMBER ? v->integer : otherwise;
+}
+
+static Err read_shard(struct stream *s, const JsonValue *row)
+{
+    struct shard *sh = stream_add_shard(s);
+    TRY(get_u64(row, S("id"), &sh->id));
+    if (hash_key_parse(json_text(row, S("start")), &sh->start).kind != ERR_NONE ||
+        hash_key_parse(json_text(row, S("end")), &sh->end).kind != ERR_NONE || sh->start > sh->end)
+        return fail(ERR_CORRUPT, "a shard's row has no range of hash keys");
+    TRY(get_number(row, S("created_s"), 0, INT64_MAX / NS_PER_S, &sh->created_s));
+    sh->parent = number_or(row, S("parent"), -1);
+    sh->adjacent = number_or(row, S("adjacent"), -1);
+    sh->closed = json_find(row, S("closed_ms")) != NULL;
+    if (sh->closed) {
+        TRY(get_u64(row, S("end_position"), &sh->end_position));
+        TRY(get_number(row, S("closed_ms"), 0, INT64_MAX / NS_PER_MS, &sh->closed_ms));
+    }
+    return OK;
+}
+
+static Err read_fields(struct stream *s, const JsonValue *row)
+{
+    int64_t version, on_demand, spread, retention, kib;
+    TRY(get_number(row, S("version"), 1, INT64_MAX, &version));
+    if (version > ROW_VERSION)
+        return fail(ERR_FORMAT, "a stream's row was written by a newer program");
+    TRY(get_number(row, S("created_ms"), 0, INT64_MAX / NS_PER_MS, &s->created_ms));
+    TRY(get_number(row, S("on_demand"), 0, 1, &on_demand));
+    TRY(get_number(row, S("spread"), 0, 1, &spread));
+    TRY(get_number(row, S("retention_hours"), 1, STREAM_RETENTION_HOURS_MAX, &retention));
+    TRY(get_number(row, S("record_kib_max"), 1, LOG_DATA_BYTES_MAX / 1024, &kib));
+    s->on_demand = on_demand != 0;
+    s->spread = spread != 0;
+    s->retention_hours = (uint32_t)retention;
+    s->record_kib_max = (uint32_t)kib;
+    s->id = stream_own(json_text(row, S("id")));
+    Str status = json_text(row, S("status"));
+    for (int i = 0; i < STREAM_GONE; i++)
+        if (str_eq(status, stream_status_name((StreamStatus)i))) {
+            s->status = (StreamStatus)i;
+            return OK;
+        }
+    return fail(ERR_CORRUPT, "a stream's row has no status");
+}
+
+Err stream_row_read(struct arena *tmp, Str key, Str row, struct stream **ret)
+{
+    Str account, region, name, rest;
+    JsonValue *v;
+    if (!str_cut(key, '/', &account, &rest) || !str_cut(rest, '/', &region, &name) || name.n == 0)
+        return fail(ERR_CORRUPT, "a stream's row has no name");
+    if (json_parse(tmp, row, &v).kind != ERR_NONE || v->kind != JSON_MAP)
+        return fail(ERR_CORRUPT, "a stream's row is not JSON");
+
+    AUTO(stream) s = stream_new(account, region, name);
+    TRY(read_fields(s, v));
+    const JsonValue *tags = json_find(v, S("tags")), *shards = json_find(v, S("shards"));
+    for (size_t i = 0; tags != NULL && i < tags->n; i++)
+        stream_set_tag(s, tags->items[i].key, tags->items[i].text);
+    for (size_t i = 0; shards != NULL && i < shards->n; i++)
+        TRY(read_shard(s, &shards->items[i]));
+    stream_sort_open(s);
+    if (s->open_count == 0)
+        return fail(ERR_CORRUPT, "a stream's row has no open shard");
+    *ret = s;
+    s = NULL; // handed over
+    return OK;
+}
