@@ -131,6 +131,11 @@ void kinesis_realm(const struct kinesis *k, const struct call *c, size_t *ret_fi
     *ret_n = end - first;
 }
 
+Str kinesis_realm_name(const struct call *c)
+{
+    return str_fmt(c->arena, "%.*s/%.*s", FMT(c->account), FMT(c->region));
+}
+
 void kinesis_insert(struct kinesis *k, struct stream *take_s)
 {
     AUTO(arena) tmp = arena_open();

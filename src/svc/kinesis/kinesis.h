@@ -53,6 +53,9 @@ void kinesis_remove(struct kinesis *k, struct stream *s);
 // The streams of the call's account and region are sorted[first .. first + n). `lock` is held.
 void kinesis_realm(const struct kinesis *k, const struct call *c, size_t *ret_first, size_t *ret_n);
 
+// "account/region": what a token of the caller is sealed for.
+Str kinesis_realm_name(const struct call *c);
+
 // Forgets a stream whose row says DELETING: its records, then its row. Blocks.
 Err kinesis_forget(struct kinesis *k, struct stream *s);
 

@@ -134,7 +134,7 @@ Err kinesis_ListTagsForStream(struct call *c, const struct kinesis_ListTagsForSt
 {
     AUTO(stream) s = NULL;
     TRY(kinesis_find(c, STREAM_REF(in), &s));
-    size_t max = in->has_limit ? (size_t)in->limit : STREAM_TAGS_MAX;
+    size_t max = (size_t)in->limit;
     out->has_more_tags = copy_tags(c, s, in->exclusive_start_tag_key, max, &out->tags);
     return OK;
 }

@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0
+// GetShardIterator and GetRecords.
+//
+// An iterator is a sealed token (token.h) that names a shard by incarnation and the position in the
+// log where to read on. Nothing about it is kept here.
+#include "base/logline.h"
+#include "base/metric.h"
+#include "base/time.h"
+#include "svc/kinesis/kinesis.h"
+
+#include <string.h>
+
+enum { GET_BYTES_MAX = 10 << 20 };
+
+// What an iterator carries; the stream's name follows it.
+struct place {
+    uint64_t shard;    // incarnation
+    uint64_t position; // read at or after it
+    uint32_t index;
+};
+
+static Str seal_iterator(struct call *c, const struct stream *s, const struct shard *sh,
+                         uint64_t position)
+{
+    struct kinesis *k = c->state;
+    struct place place = { .shard = sh->id, .position = position, .index = sh->index };
+    Str payload = str_cat(c->arena, str_from(&place, sizeof place), s->name);
+    return token_seal(&k->sealer, c->arena, TOKEN_ITERATOR, kinesis_realm_name(c),
+                      c->now_ns / NS_PER_MS, payload);
+}
+
+static Err shard_not_found(struct call *c, Str stream_name, uint32_t index)
+{
+    return call_fail(c, &kinesis_ResourceNotFoundException,
+                     "Shard %.*s in stream %.*s under account %.*s does not exist",
+                     FMT(shard_id_str(c->arena, index)), FMT(stream_name), FMT(c->account));
+}
+
+// ---- GetShardIterator
+
+static Err bad_sequence(struct call *c, const struct kinesis_GetShardIterator_in *in,
+                        const struct stream *s, const char *why)
+{
+    return call_fail(c, &kinesis_InvalidArgumentException,
+                     "StartingSequenceNumber %.*s used in GetShardIterator on shard %.*s in stream "
+                     "%.*s under account %.*s is invalid%s.",
+                     FMT(in->starting_sequence_number), FMT(in->shard_id), FMT(s->name),
+                     FMT(s->account), why);
+}
+
+static Err position_of_sequence(struct call *c, const struct kinesis_GetShardIterator_in *in,
+                                const struct stream *s, const struct shard *sh, const LogSpan *span,
+                                uint64_t *ret)
+{
+    Sequence q;
+    if (sequence_parse(in->starting_sequence_number, &q).kind != ERR_NONE)
+        return bad_sequence(c, in, s, "");
+    if (q.shard != sh->index)
+        return call_fail(c, &kinesis_InvalidArgumentException,
+                         "Invalid StartingSequenceNumber. It encodes %.*s, while it was used in a "
+                         "call to a shard with %.*s",
+                         FMT(shard_id_str(c->arena, q.shard)),
+                         FMT(shard_id_str(c->arena, sh->index)));
+    if (q.created_s != sh->created_s)
+        return bad_sequence(c, in, s, " because it did not come from this stream");
+    bool after = str_eq(in->shard_iterator_type, kinesis_ShardIteratorType_AFTER_SEQUENCE_NUMBER);
+    if (q.index == SEQUENCE_INDEX_START || (q.index == SEQUENCE_INDEX_END && sh->closed)) {
+        *ret = q.index;
+        return OK;
+    }
+    if (q.index >= span->next) // never given out
+        return bad_sequence(c, in, s, "");
+    *ret = q.index + after;
+    return OK;
+}
+
+static Err position_of_time(struct call *c, const struct kinesis_GetShardIterator_in *in,
+                            const struct shard *sh, uint64_t *ret)
+{
+    struct kinesis *k = c->state;
+    if (!in->has_timestamp)
+        return call_fail(c, &kinesis_InvalidArgumentException,
+                         "Must specify timestampInMillis parameter for iterator of type "
+                         "AT_TIMESTAMP. Current request has no timestamp parameter.");
+    if (in->timestamp > c->now_ns)
+        return call_fail(c, &kinesis_InvalidArgumentException,
+                         "The timestampInMillis parameter cannot be greater than the "
+                         "currentTimestampInMillis. timestampInMillis: %lld, "
+                         "currentTimestampInMillis: %lld",
+                         (long long)(in->timestamp / NS_PER_MS),
+                         (long long)(c->now_ns / NS_PER_MS));
+    return log_find_time(k->env.log, sh->id, in->timestamp / NS_PER_MS, ret);
+}
+
+static Err check_arguments(struct call *c, const struct kinesis_GetShardIterator_in *in)
+{
+    Str type = in->shard_iterator_type;
+    bool by_number = str_eq(type, kinesis_ShardIteratorType_AT_SEQUENCE_NUMBER) ||
+                     str_eq(type, kinesis_ShardIteratorType_AFTER_SEQUENCE_NUMBER);
+    bool by_time = str_eq(type, kinesis_ShardIteratorType_AT_TIMESTAMP);
+    bool has_number = in->starting_sequence_number.p != NULL;
+    if (by_number == has_number || (by_time && !has_number))
+        return OK;
+    return call_fail(c, &kinesis_InvalidArgumentException,
+                     "Must either specify (1) AT_SEQUENCE_NUMBER or AFTER_SEQUENCE_NUMBER and "
+                     "StartingSequenceNumber or (2) TRIM_HORIZON or LATEST and no "
+                     "StartingSequenceNumber. Request specified %.*s and %s.",
+                     FMT(type),
+                     has_number ? "also a StartingSequenceNumber" : "no StartingSequenceNumber");
+}
+
+static Err find_position(struct call *c, const struct kinesis_GetShardIterator_in *in,
+                         const struct stream *s, const struct shard *sh, uint64_t *ret)
+{
+    struct kinesis *k = c->state;
+    LogSpan span;
+    TRY(log_span(k->env.log, sh->id, &span));
+    if (str_eq(in->shard_iterator_type, kinesis_ShardIteratorType_TRIM_HORIZON))
+        *ret = 0; // wherever the horizon is when it is read
+    else if (str_eq(in->shard_iterator_type, kinesis_ShardIteratorType_LATEST))
+        *ret = span.next;
+    else if (str_eq(in->shard_iterator_type, kinesis_ShardIteratorType_AT_TIMESTAMP))
+        return position_of_time(c, in, sh, ret);
+    else
+        return position_of_sequence(c, in, s, sh, &span, ret);
+    return OK;
+}
+
+// The stream and the shard that a call means, as GetShardIterator names what is missing.
+static Err find_shard(struct call *c, const struct kinesis_GetShardIterator_in *in,
+                      struct stream **ret, struct shard **ret_shard)
+{
+    struct kinesis *k = c->state;
+    AUTO(stream) s = NULL;
+    struct shard *sh = NULL;
+    uint32_t index;
+    TRY(kinesis_find(c, STREAM_REF(in), &s));
+    if (shard_parse_id(in->shard_id, &index).kind != ERR_NONE)
+        return call_fail(c, &kinesis_ResourceNotFoundException,
+                         "Could not find shard %.*s in stream %.*s under account %.*s.",
+                         FMT(in->shard_id), FMT(s->name), FMT(c->account));
+    pthread_rwlock_rdlock(&k->lock);
+    bool gone = s->status == STREAM_GONE || s->status == STREAM_DELETING;
+    Err e = gone ? OK : stream_find_shard(s, in->shard_id, &sh);
+    pthread_rwlock_unlock(&k->lock);
+    TRY(e);
+    if (sh == NULL)
+        return shard_not_found(c, s->name, index);
+    *ret = stream_ref(s);
+    *ret_shard = sh;
+    return OK;
+}
+
+static Err rate_exceeded(struct call *c, const struct stream *s, const struct shard *sh)
+{
+    return call_fail(c, &kinesis_ProvisionedThroughputExceededException,
+                     "Rate exceeded for shard %.*s in stream %.*s under account %.*s.",
+                     FMT(shard_id_str(c->arena, sh->index)), FMT(s->name), FMT(s->account));
+}
+
+static Err dry_run(struct call *c)
+{
+    return call_fail(c, &kinesis_DryRunOperationException,
+                     "Request would have succeeded, but DryRun flag is set.");
+}
+
+Err kinesis_GetShardIterator(struct call *c, const struct kinesis_GetShardIterator_in *in,
+                             struct kinesis_GetShardIterator_out *out)
+{
+    struct kinesis *k = c->state;
+    AUTO(stream) s = NULL;
+    struct shard *sh;
+    uint64_t position;
+    TRY(find_shard(c, in, &s, &sh));
+    TRY(check_arguments(c, in));
+    TRY(find_position(c, in, s, sh, &position));
+    if (in->dry_run)
+        return dry_run(c);
+    pthread_mutex_lock(&sh->limits_lock);
+    bool fits = limit_iterator(&sh->limits, k->env.limits, kinesis_mono_ns(k));
+    pthread_mutex_unlock(&sh->limits_lock);
+    if (!fits)
+        return rate_exceeded(c, s, sh);
+    out->shard_iterator = seal_iterator(c, s, sh, position);
+    return OK;
+}
+
+// ---- GetRecords
+
+// Opens the iterator and finds its shard, if it still is the one that the iterator was made for.
+static Err open_iterator(struct call *c, Str iterator, struct stream **ret,
+                         struct shard **ret_shard, uint64_t *ret_position)
+{
+    struct kinesis *k = c->state;
+    int64_t issued_ms, now_ms = c->now_ns / NS_PER_MS;
+    Str payload;
+    struct place place;
+    if (iterator.n > 2 && str_starts(iterator, S("\"")) && str_ends(iterator, S("\"")))
+        iterator = str_from(iterator.p + 1, iterator.n - 2); // AWS forgives quotes around it
+    Err e = token_open(&k->sealer, c->arena, TOKEN_ITERATOR, kinesis_realm_name(c), iterator,
+                       &issued_ms, &payload);
+    if (e.kind != ERR_NONE || payload.n < sizeof place)
+        return call_fail(c, &kinesis_InvalidArgumentException, "Invalid ShardIterator.");
+    if (now_ms - issued_ms > TOKEN_LIFE_MS)
+        return call_fail(c, &kinesis_ExpiredIteratorException,
+                         "Iterator expired. The iterator was created at time %.*s while right now "
+                         "it is %.*s which is further in the future than the tolerated delay of "
+                         "%d milliseconds.",
+                         FMT(time_java(c->arena, issued_ms * NS_PER_MS)),
+                         FMT(time_java(c->arena, c->now_ns)), TOKEN_LIFE_MS);
+    memcpy(&place, payload.p, sizeof place);
+    Str name = str_skip(payload, sizeof place);
+    Str key = stream_row_key(c->arena, c->account, c->region, name);
+
+    pthread_rwlock_rdlock(&k->lock);
+    struct stream *s = map_get(k->by_key, key);
+    bool there = s != NULL && s->status != STREAM_DELETING && place.index < s->shard_count &&
+                 s->shards[place.index]->id == place.shard;
+    struct shard *sh = there ? s->shards[place.index] : NULL;
+    if (there)
+        stream_ref(s);
+    pthread_rwlock_unlock(&k->lock);
+    if (!there)
+        return shard_not_found(c, name, place.index);
+    *ret = s;
+    *ret_shard = sh;
+    *ret_position = place.position;
+    return OK;
+}
+
+// The children of a closed shard, for readers that have come to its end.
+static kinesis_ChildShardList children_of(struct call *c, const struct stream *s, int64_t index)
+{
+    struct kinesis *k = c->state;
+    struct arena *a = c->arena;
+    pthread_rwlock_rdlock(&k->lock);
+    kinesis_ChildShardList list = { .set = true };
+    list.at = arena_new(a, kinesis_ChildShard, s->shard_count);
+    for (size_t i = 0; i < s->shard_count; i++) {
+        const struct shard *sh = s->shards[i];
+        if (sh->parent != index && sh->adjacent != index)
+            continue;
+        kinesis_HashKeyRange *range = arena_new(a, kinesis_HashKeyRange, 1);
+        *range = (kinesis_HashKeyRange){ .starting_hash_key = hash_key_str(a, sh->start),
+                                         .ending_hash_key = hash_key_str(a, sh->end) };
+        kinesis_ChildShard *child = &list.at[list.n++];
+        child->shard_id = shard_id_str(a, sh->index);
+        child->hash_key_range = range;
+        child->parent_shards.set = true;
+        child->parent_shards.at = arena_new(a, Str, 2);
+        child->parent_shards.at[child->parent_shards.n++] = shard_id_str(a, sh->parent);
+        if (sh->adjacent >= 0)
+            child->parent_shards.at[child->parent_shards.n++] = shard_id_str(a, sh->adjacent);
+    }
+    pthread_rwlock_unlock(&k->lock);
+    return list;
+}
+
+static size_t fill_records(struct call *c, const struct shard *sh, const LogBatch *batch,
+                           struct kinesis_GetRecords_out *out)
+{
+    size_t bytes = 0;
+    out->records = (kinesis_RecordList){ .set = true, .n = batch->n };
+    out->records.at = arena_new(c->arena, kinesis_Record, batch->n);
+    for (size_t i = 0; i < batch->n; i++) {
+        const LogEntry *e = &batch->at[i];
+        bytes += e->key.n + e->data.n;
+        out->records.at[i] = (kinesis_Record){
+            .sequence_number =
+                sequence_str(c->arena, shard_sequence(sh, e->position, e->arrival_ms)),
+            .has_approximate_arrival_timestamp = true,
+            .approximate_arrival_timestamp = e->arrival_ms * NS_PER_MS,
+            .data = e->data,
+            .partition_key = e->key,
+        };
+    }
+    return bytes;
+}
+
+static Err read_records(struct call *c, const struct stream *s, struct shard *sh,
+                        const LogRead *read, struct kinesis_GetRecords_out *out)
+{
+    struct kinesis *k = c->state;
+    LogBatch batch;
+    LogSpan span;
+    TRY(log_read(k->env.log, c->arena, read, &batch));
+    TRY(log_span(k->env.log, sh->id, &span));
+    size_t bytes = fill_records(c, sh, &batch, out);
+    metric_add(s->got_records, (int64_t)batch.n);
+    metric_add(s->got_bytes, (int64_t)bytes);
+    pthread_mutex_lock(&sh->limits_lock);
+    limit_read_done(&sh->limits, k->env.limits, kinesis_mono_ns(k), bytes);
+    pthread_mutex_unlock(&sh->limits_lock);
+
+    if (batch.more && batch.n > 0)
+        out->millis_behind_latest =
+            MAX(c->now_ns / NS_PER_MS - batch.at[batch.n - 1].arrival_ms, (int64_t)0);
+    if (span.ended && !batch.more && batch.next >= span.end)
+        out->child_shards = children_of(c, s, sh->index);
+    else
+        out->next_shard_iterator = seal_iterator(c, s, sh, batch.next);
+    return OK;
+}
+
+Err kinesis_GetRecords(struct call *c, const struct kinesis_GetRecords_in *in,
+                       struct kinesis_GetRecords_out *out)
+{
+    struct kinesis *k = c->state;
+    AUTO(stream) s = NULL;
+    struct shard *sh;
+    uint64_t position;
+    TRY(open_iterator(c, in->shard_iterator, &s, &sh, &position));
+    if (in->stream_arn.p != NULL && !str_eq(in->stream_arn, s->arn))
+        return call_fail(c, &kinesis_InvalidArgumentException, "Invalid ShardIterator.");
+    if (in->dry_run)
+        return dry_run(c);
+    pthread_mutex_lock(&sh->limits_lock);
+    bool fits = limit_read(&sh->limits, k->env.limits, kinesis_mono_ns(k));
+    pthread_mutex_unlock(&sh->limits_lock);
+    if (!fits) {
+        metric_add(s->got_throttled, 1);
+        return call_fail(c, &kinesis_ProvisionedThroughputExceededException,
+                         "Rate exceeded for Shard - %.*s/%.*s/%.*s", FMT(s->account), FMT(s->name),
+                         FMT(shard_id_str(c->arena, sh->index)));
+    }
+    LogRead read = { .shard = sh->id,
+                     .from = position,
+                     .max_records = (size_t)in->limit,
+                     .max_bytes = GET_BYTES_MAX };
+    return read_records(c, s, sh, &read, out);
+}

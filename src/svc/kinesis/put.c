@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: Apache-2.0
+// PutRecord and PutRecords: check, hash, route, take from the shard's limits, hand to the log, and
+// answer when it is on disk. Runs on the reactor and holds no thread while it waits.
+#include "base/logline.h"
+#include "base/metric.h"
+#include "base/time.h"
+#include "svc/kinesis/kinesis.h"
+
+#include <stddef.h>
+
+enum { PUT_ERRORS_LISTED_MAX = 10, KIB = 1024, PUT_RECORDS_BYTES_MAX = 10 << 20 };
+
+// One record of a request on its way.
+typedef struct PutEntry {
+    Str key, hash_key, data;
+    struct shard *shard; // where it belongs
+    size_t slot;         // among the records that went to the log, or THROTTLED
+} PutEntry;
+#define THROTTLED SIZE_MAX
+
+// One request that waits for the log. Lives in the call's arena, which outlives the wait.
+struct put {
+    struct log_append append;
+    struct task task; // brings the result back to the call's loop
+    struct call *call;
+    struct stream *stream; // a reference
+    PutEntry *entries;
+    size_t n;
+    LogRecord *records; // of the entries that were not throttled, in order
+    LogPlace *places;
+    Err stored;
+    struct kinesis_PutRecord_out *one; // one of these two
+    struct kinesis_PutRecords_out *many;
+};
+
+// ---- Checks
+
+static Err check_ordering(struct call *c, const struct stream *s, Str number)
+{
+    Sequence q;
+    if (number.p == NULL ||
+        (sequence_parse(number, &q).kind == ERR_NONE && q.time_s <= c->now_ns / NS_PER_S))
+        return OK;
+    return call_fail(c, &kinesis_InvalidArgumentException,
+                     "ExclusiveMinimumSequenceNumber %.*s used in PutRecord on stream %.*s under "
+                     "account %.*s is invalid.",
+                     FMT(number), FMT(s->name), FMT(s->account));
+}
+
+static Err check_hash_keys(struct call *c, const struct put *p)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        HashKey h;
+        Str given = p->entries[i].hash_key;
+        if (given.n > 0 && hash_key_parse(given, &h).kind != ERR_NONE)
+            return call_fail(c, &kinesis_InvalidArgumentException,
+                             "Invalid ExplicitHashKey. ExplicitHashKey must be in the range: [0, "
+                             "2^128-1]. Specified value was %.*s",
+                             FMT(given));
+    }
+    return OK;
+}
+
+// What the shapes cannot say: the size that this stream allows, and that a partition key is needed
+// unless the stream spreads records by itself. All of a request's errors are told at once.
+static Err check_records(struct call *c, const struct put *p)
+{
+    size_t max = (size_t)p->stream->record_kib_max * KIB, count = 0;
+    AUTO_BUF(text);
+    for (size_t i = 0; i < p->n; i++) {
+        Str at = p->many != NULL ? str_fmt(c->arena, "records.%zu.member.", i + 1) : S("");
+        if (p->entries[i].key.p == NULL && !p->stream->spread && count++ < PUT_ERRORS_LISTED_MAX)
+            buf_addf(&text,
+                     "%sValue null at '%.*spartitionKey' failed to satisfy constraint: Member must "
+                     "not be null",
+                     text.n > 0 ? "; " : "", FMT(at));
+        if (p->entries[i].data.n > max && count++ < PUT_ERRORS_LISTED_MAX)
+            buf_addf(&text,
+                     "%sValue at '%.*sdata' failed to satisfy constraint: Member must have length "
+                     "less than or equal to %zu",
+                     text.n > 0 ? "; " : "", FMT(at), max);
+    }
+    if (count == 0)
+        return OK;
+    return call_fail(c, &kinesis_ValidationException, "%zu validation error%s detected: %.*s",
+                     count, count == 1 ? "" : "s", FMT(buf_str(&text)));
+}
+
+static Err check_total(struct call *c, const struct put *p)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < p->n; i++)
+        total += p->entries[i].key.n + p->entries[i].data.n;
+    if (p->many == NULL || total <= PUT_RECORDS_BYTES_MAX)
+        return OK;
+    return call_fail(c, &kinesis_InvalidArgumentException, "Records size exceeds %d MB limit",
+                     PUT_RECORDS_BYTES_MAX >> 20);
+}
+
+static Err check_status(struct call *c, const struct stream *s)
+{
+    bool writable = s->status == STREAM_ACTIVE || s->status == STREAM_UPDATING;
+    return writable ? OK : kinesis_not_found(c, s->name);
+}
+
+// ---- Routing
+
+static HashKey entry_hash(struct kinesis *k, const struct put *p, const PutEntry *e)
+{
+    HashKey h = 0;
+    if (p->stream->spread) {
+        k->env.io->random(k->env.io, &h, sizeof h);
+        return h;
+    }
+    if (e->hash_key.n == 0)
+        return hash_key_of(e->key);
+    err_ignore(hash_key_parse(e->hash_key, &h)); // checked before
+    return h;
+}
+
+// What an entry costs: PutRecord is counted in whole KB, PutRecords by its bytes.
+static size_t entry_cost(const struct put *p, const PutEntry *e)
+{
+    size_t bytes = e->key.n + e->data.n;
+    return p->many != NULL ? bytes : (bytes + KIB - 1) / KIB * KIB;
+}
+
+// Chooses every entry's shard and takes it from the shard's limits; those that fit become the
+// records of the append.
+static void route(struct kinesis *k, struct put *p)
+{
+    int64_t now_ns = kinesis_mono_ns(k);
+    for (size_t i = 0; i < p->n; i++) {
+        PutEntry *e = &p->entries[i];
+        struct shard *sh = e->shard = stream_route(p->stream, entry_hash(k, p, e));
+        pthread_mutex_lock(&sh->limits_lock);
+        bool fits = limit_write(&sh->limits, k->env.limits, now_ns, 1, entry_cost(p, e));
+        pthread_mutex_unlock(&sh->limits_lock);
+        e->slot = fits ? p->append.n++ : THROTTLED;
+        if (fits)
+            p->records[e->slot] = (LogRecord){
+                .shard = sh->id, .key = e->key, .hash_key = e->hash_key, .data = e->data
+            };
+    }
+}
+
+// All that needs the stream's fields, under the lock that guards them.
+static Err check_and_route(struct call *c, struct put *p, bool dry_run)
+{
+    TRY(check_status(c, p->stream));
+    TRY(check_records(c, p));
+    TRY(check_hash_keys(c, p));
+    TRY(check_total(c, p));
+    if (dry_run)
+        return call_fail(c, &kinesis_DryRunOperationException,
+                         "Request would have succeeded, but DryRun flag is set.");
+    route(c->state, p);
+    return OK;
+}
+
+// ---- Answering
+
+// How an entry fared: NULL when it is stored. A full disk or queue throttles, so that the client's
+// SDK comes again by itself.
+static const struct api_error *fault_of(const struct put *p, const PutEntry *e)
+{
+    bool crowded = p->stored.kind == ERR_FULL || p->stored.kind == ERR_LIMIT;
+    if (e->slot == THROTTLED || crowded)
+        return &kinesis_ProvisionedThroughputExceededException;
+    if (p->stored.kind != ERR_NONE)
+        return &aws_InternalFailure;
+    if (p->places[e->slot].position == 0) // the stream was deleted meanwhile
+        return &kinesis_ResourceNotFoundException;
+    return NULL;
+}
+
+static Str fault_text(const struct put *p, const PutEntry *e, const struct api_error *fault)
+{
+    struct arena *a = p->call->arena;
+    if (fault == &kinesis_ProvisionedThroughputExceededException)
+        return str_fmt(a, "Rate exceeded for shard %.*s in stream %.*s under account %.*s.",
+                       FMT(shard_id_str(a, e->shard->index)), FMT(p->stream->name),
+                       FMT(p->stream->account));
+    if (fault == &kinesis_ResourceNotFoundException)
+        return str_fmt(a, "Stream %.*s under account %.*s not found.", FMT(p->stream->name),
+                       FMT(p->stream->account));
+    return S("Internal Service Failure.");
+}
+
+static Str entry_sequence(const struct put *p, const PutEntry *e)
+{
+    const LogPlace *place = &p->places[e->slot];
+    return sequence_str(p->call->arena,
+                        shard_sequence(e->shard, place->position, place->arrival_ms));
+}
+
+static Err answer_one(struct put *p)
+{
+    const PutEntry *e = &p->entries[0];
+    const struct api_error *fault = fault_of(p, e);
+    if (fault == &aws_InternalFailure)
+        return p->stored; // logged with its cause
+    if (fault != NULL)
+        return call_fail(p->call, fault, "%.*s", FMT(fault_text(p, e, fault)));
+    p->one->shard_id = shard_id_str(p->call->arena, e->shard->index);
+    p->one->sequence_number = entry_sequence(p, e);
+    return OK;
+}
+
+static Err answer_many(struct put *p)
+{
+    struct arena *a = p->call->arena;
+    kinesis_PutRecordsResultEntryList list = { .set = true, .n = p->n };
+    list.at = arena_new(a, kinesis_PutRecordsResultEntry, p->n);
+    for (size_t i = 0; i < p->n; i++) {
+        const PutEntry *e = &p->entries[i];
+        const struct api_error *fault = fault_of(p, e);
+        if (fault != NULL) {
+            p->many->failed_record_count++;
+            list.at[i].error_code = fault->name;
+            list.at[i].error_message = fault_text(p, e, fault);
+        } else {
+            list.at[i].shard_id = shard_id_str(a, e->shard->index);
+            list.at[i].sequence_number = entry_sequence(p, e);
+        }
+    }
+    p->many->records = list;
+    return OK;
+}
+
+static void count(const struct put *p)
+{
+    int64_t records = 0, bytes = 0, throttled = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        bool stored = fault_of(p, &p->entries[i]) == NULL;
+        records += stored;
+        bytes += stored ? (int64_t)(p->entries[i].key.n + p->entries[i].data.n) : 0;
+        throttled += p->entries[i].slot == THROTTLED;
+    }
+    metric_add(p->stream->put_records, records);
+    metric_add(p->stream->put_bytes, bytes);
+    metric_add(p->stream->put_throttled, throttled);
+}
+
+static Err answer(struct put *p)
+{
+    if (p->stored.kind != ERR_NONE && p->stored.kind != ERR_LIMIT)
+        LOG(LOG_WARN, "records were not stored", F_STR("stream", p->stream->arn),
+            F_STR("request_id", p->call->request_id), F_ERR(p->stored));
+    count(p);
+    Err e = p->one != NULL ? answer_one(p) : answer_many(p);
+    stream_unref(p->stream);
+    return e;
+}
+
+static void answer_on_loop(struct task *t)
+{
+    struct put *p = (struct put *)((char *)t - offsetof(struct put, task));
+    call_done(p->call, answer(p));
+}
+
+static void stored(struct log_append *append, Err e)
+{
+    struct put *p = append->user;
+    p->stored = e;
+    loop_post(p->call->loop, &p->task);
+}
+
+// ---- Operations
+
+static struct put *put_new(struct call *c, struct stream *take_stream, size_t n)
+{
+    struct put *p = arena_new(c->arena, struct put, 1);
+    p->call = c;
+    p->stream = take_stream;
+    p->n = n;
+    p->entries = arena_new(c->arena, PutEntry, n);
+    p->records = arena_new(c->arena, LogRecord, n);
+    p->places = arena_new(c->arena, LogPlace, n);
+    p->task.run = answer_on_loop;
+    p->append = (struct log_append){
+        .records = p->records, .places = p->places, .done = stored, .user = p
+    };
+    return p;
+}
+
+static Err start(struct call *c, struct put *p, bool dry_run)
+{
+    struct kinesis *k = c->state;
+    pthread_rwlock_rdlock(&k->lock);
+    Err e = check_and_route(c, p, dry_run);
+    pthread_rwlock_unlock(&k->lock);
+    if (e.kind != ERR_NONE) {
+        stream_unref(p->stream);
+        return e;
+    }
+    if (p->append.n == 0)
+        return answer(p);
+    e = log_append(k->env.log, &p->append);
+    if (e.kind != ERR_NONE) {
+        p->stored = e;
+        return answer(p);
+    }
+    return call_wait(c); // from here on the log or the loop may already be working on p
+}
+
+Err kinesis_PutRecord(struct call *c, const struct kinesis_PutRecord_in *in,
+                      struct kinesis_PutRecord_out *out)
+{
+    AUTO(stream) s = NULL;
+    TRY(kinesis_find(c, STREAM_REF(in), &s));
+    TRY(check_ordering(c, s, in->sequence_number_for_ordering));
+    struct put *p = put_new(c, stream_ref(s), 1);
+    p->one = out;
+    p->entries[0] =
+        (PutEntry){ .key = in->partition_key, .hash_key = in->explicit_hash_key, .data = in->data };
+    return start(c, p, in->dry_run);
+}
+
+Err kinesis_PutRecords(struct call *c, const struct kinesis_PutRecords_in *in,
+                       struct kinesis_PutRecords_out *out)
+{
+    AUTO(stream) s = NULL;
+    TRY(kinesis_find(c, STREAM_REF(in), &s));
+    struct put *p = put_new(c, stream_ref(s), in->records.n);
+    p->many = out;
+    for (size_t i = 0; i < p->n; i++)
+        p->entries[i] = (PutEntry){ .key = in->records.at[i].partition_key,
+                                    .hash_key = in->records.at[i].explicit_hash_key,
+                                    .data = in->records.at[i].data };
+    return start(c, p, in->dry_run);
+}
