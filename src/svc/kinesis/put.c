@@ -61,24 +61,20 @@ static Err check_hash_keys(struct call *c, const struct put *p)
     return OK;
 }
 
-// What the shapes cannot say: the size that this stream allows, and that a partition key is needed
-// unless the stream spreads records by itself. All of a request's errors are told at once.
+// What the shapes cannot say: the size of record that this stream allows. All of a request's errors
+// are told at once.
 static Err check_records(struct call *c, const struct put *p)
 {
     size_t max = (size_t)p->stream->record_kib_max * KIB, count = 0;
     AUTO_BUF(text);
     for (size_t i = 0; i < p->n; i++) {
+        if (p->entries[i].data.n <= max || count++ >= PUT_ERRORS_LISTED_MAX)
+            continue;
         Str at = p->many != NULL ? str_fmt(c->arena, "records.%zu.member.", i + 1) : S("");
-        if (p->entries[i].key.p == NULL && !p->stream->spread && count++ < PUT_ERRORS_LISTED_MAX)
-            buf_addf(&text,
-                     "%sValue null at '%.*spartitionKey' failed to satisfy constraint: Member must "
-                     "not be null",
-                     text.n > 0 ? "; " : "", FMT(at));
-        if (p->entries[i].data.n > max && count++ < PUT_ERRORS_LISTED_MAX)
-            buf_addf(&text,
-                     "%sValue at '%.*sdata' failed to satisfy constraint: Member must have length "
-                     "less than or equal to %zu",
-                     text.n > 0 ? "; " : "", FMT(at), max);
+        buf_addf(&text,
+                 "%sValue at '%.*sdata' failed to satisfy constraint: Member must have length less "
+                 "than or equal to %zu",
+                 text.n > 0 ? "; " : "", FMT(at), max);
     }
     if (count == 0)
         return OK;
