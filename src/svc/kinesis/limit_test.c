@@ -61,7 +61,7 @@ TEST(ten_mebibytes_read_block_a_shard_for_five_seconds)
     EXPECT(limit_read(&l, 1, start));
     limit_read_done(&l, 1, start, 10 << 20);
     EXPECT(!limit_read(&l, 1, start + 5 * NS_PER_S - 1));
-    EXPECT(limit_read(&l, 1, start + 5 * NS_PER_S));
+    EXPECT(limit_read(&l, 1, start + 5 * NS_PER_S + 1));
 }
 
 TEST(two_mebibytes_a_second_can_be_read_steadily)
