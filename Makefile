@@ -56,9 +56,9 @@ fuzz: ## drive one fuzz target with libFuzzer: make fuzz T=json SECONDS=60 (with
 	@tools/fuzz "$(T)" "$(SECONDS)"
 
 bench: ## measure against the peers that are installed, in pairs, in the same minutes
-	@tools/install_packages build test
-	@$(MAKE) --no-print-directory all tests-ready
-	@$(PYTHON) bench/run.py $(ARGS)
+	@tools/install_packages build
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON3) bench/run.py $(ARGS)
 
 soak: ## the crash loop for a long time, on the release program: make soak ROUNDS=10000
 	@tools/install_packages build

@@ -54,7 +54,7 @@ def load(*arguments, environment=None):
 
 
 def processor_seconds(pid):
-    """User and system time of a process with all its children that still run."""
+    """User and system time of a process with all its children, those that have ended included."""
     total = 0.0
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
@@ -64,8 +64,10 @@ def processor_seconds(pid):
                 fields = file.read().rsplit(")", 1)[1].split()
         except OSError:
             continue
-        if int(entry) == pid or int(fields[1]) == pid:
-            total += (int(fields[11]) + int(fields[12])) / TICKS
+        if int(entry) == pid:
+            total += sum(map(int, fields[11:15])) / TICKS
+        elif int(fields[1]) == pid:
+            total += sum(map(int, fields[11:13])) / TICKS
     return total
 
 

@@ -106,6 +106,7 @@ SUITES = {
     "crash": lambda: server_suite("crash", "crash.py", 900, "--rounds", "50"),
     "bad-input": lambda: server_suite("bad-input", "bad_input.py", 600),
     "disk": lambda: server_suite("disk", "disk.py", 600),
+    "install": lambda: server_suite("install", "install_test.py", 120),
 }
 
 
