@@ -3,9 +3,12 @@
 #include "base/time.h"
 #include "os/io.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 static Str in_dir(struct arena *a, const char *name)
 {
@@ -273,6 +276,40 @@ TEST(both_queues_report_the_error_of_a_write)
 {
     fail_a_write(true);
     fail_a_write(false);
+}
+
+// A file may not grow over one block: a write of two ends in its middle, and what follows fails.
+static void cut_a_write(struct arena *a, bool uring, const char *name)
+{
+    struct io *io = io_real();
+    struct io_queue *q = queue_of(uring);
+    struct io_file *f = open_new(a, name);
+    char *p = memset(arena_new(a, char, 2 * BLOCK_BYTES), 'x', 2 * BLOCK_BYTES);
+    struct io_write w = { .file = f, .part = { p, 2 * BLOCK_BYTES } };
+    struct io_write *got = NULL;
+    struct rlimit before, limit;
+    EXPECT(getrlimit(RLIMIT_FSIZE, &before) == 0);
+    limit = (struct rlimit){ .rlim_cur = BLOCK_BYTES, .rlim_max = before.rlim_max };
+    void (*old)(int) = signal(SIGXFSZ, SIG_IGN);
+    EXPECT(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+    Err submitted = io->queue_submit(q, &w);
+    Err waited = submitted.kind == ERR_NONE ? io->queue_wait(q, &got) : submitted;
+    EXPECT(setrlimit(RLIMIT_FSIZE, &before) == 0);
+    signal(SIGXFSZ, old);
+    EXPECT_OK(waited);
+    EXPECT_ERR(ERR_IO, w.result);
+    EXPECT_INT(EFBIG, w.result.os);
+    uint64_t bytes = 0;
+    EXPECT_OK(io->size(f, &bytes));
+    EXPECT_INT(BLOCK_BYTES, bytes);
+    io->queue_close(q);
+    io->close(f);
+}
+
+TEST(both_queues_go_on_after_a_short_write)
+{
+    cut_a_write(a, true, "uring");
+    cut_a_write(a, false, "threads");
 }
 
 TEST(a_queue_has_a_depth_with_limits)

@@ -104,6 +104,7 @@ struct kv {
     bool in_txn;      // a SQLite transaction is open
     bool undo_is_due; // a failed commit may have left frames in the log
     int log_pages;    // as of the last commit
+    bool keeps_log;   // a checkpoint has failed: the next start is to find all of the log
 };
 
 // ---- kv.c

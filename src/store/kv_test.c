@@ -443,6 +443,71 @@ TEST(a_full_disk_refuses_writers_but_not_readers_until_space_returns)
     EXPECT_STR(S("fits"), get(a, t, S("more")));
 }
 
+TEST(a_transaction_larger_than_the_cache_fails_whole_on_a_full_disk)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    AUTO(kv) db = NULL;
+    EXPECT_OK(kv_open(io_mem_io(disk), S("/kv"), &db));
+    struct kv_table *t = table(db, S("t"));
+    put(t, S("old"), S("value"));
+    io_mem_set_capacity(disk, 8 << 20);
+    Str value = str_from(arena_new(a, char, 1 << 20), 1 << 20);
+    {
+        AUTO(kv_txn) tx = kv_write(t);
+        Err e = OK;
+        for (int i = 0; i < 64 && e.kind == ERR_NONE; i++)
+            e = kv_put(tx, str_fmt(a, "%d", i), value);
+        EXPECT_ERR(ERR_FULL, e); // long before the commit: the cache holds a quarter of it
+        Str got = { 0 };
+        EXPECT_ERR(ERR_FULL, kv_get(tx, a, S("old"), &got)); // the transaction is lost, and says so
+        EXPECT_ERR(ERR_FULL, kv_put(tx, S("x"), S("y")));
+        struct kv_scan scan = kv_scan_start(tx, S(""), S(""));
+        EXPECT(!kv_scan_next(&scan));
+        EXPECT_ERR(ERR_FULL, scan.err);
+        EXPECT_ERR(ERR_FULL, kv_commit(tx));
+    }
+    AUTO(kv_txn) tx = kv_read(t);
+    size_t n = 0;
+    EXPECT_OK(kv_count(tx, S(""), &n));
+    EXPECT_INT(1, n);
+    io_mem_set_capacity(disk, 1 << 30);
+    put(t, S("big"), value);
+    EXPECT_STR(S("value"), get(a, t, S("old")));
+}
+
+TEST(a_failed_sync_of_a_commit_or_a_checkpoint_loses_nothing)
+{
+    // Each transaction is long enough for a checkpoint behind it.
+    Str values[3];
+    for (int i = 0; i < 3; i++)
+        values[i] = str_from(memset(arena_new(a, char, 3 << 20), 'a' + i, 3 << 20), 3 << 20);
+    uint64_t n = 0;
+    for (bool passed = false; !passed; n++) {
+        AUTO(io_mem) disk = io_mem_open(n);
+        AUTO(io_fault) faults = io_fault_open(io_mem_io(disk), n);
+        AUTO(kv) db = NULL;
+        EXPECT_OK(kv_open(io_fault_io(faults), S("/kv"), &db));
+        struct kv_table *t = table(db, S("t"));
+        EXPECT_OK(put_pair(t, values[0]));
+        io_fault_add(faults, (IoFault){ .ops = IO_OP_SYNC, .skip = n });
+        Err e = put_pair(t, values[1]);
+        passed = io_fault_hits(faults) == 0;
+        io_fault_clear(faults);
+        Str want = values[e.kind == ERR_NONE];
+        ArenaMark mark = arena_mark(a);
+        EXPECT(str_eq(want, get_pair(a, t)));
+        EXPECT(str_eq(want, pair_after(a, disk, (IoMemCrash){ .seed = n })));
+        EXPECT(str_eq(want, pair_after(a, disk, (IoMemCrash){ .keep = IO_KEEP_NONE })));
+        EXPECT_OK(put_pair(t, values[2]));
+        EXPECT(str_eq(values[2], pair_after(a, disk, (IoMemCrash){ .seed = n })));
+        kv_close(db);
+        db = NULL;
+        EXPECT(str_eq(values[2], pair_after(a, disk, (IoMemCrash){ .keep = IO_KEEP_NONE })));
+        arena_rewind(a, mark);
+    }
+    EXPECT(n > 3);
+}
+
 TEST(a_long_log_is_copied_and_starts_again)
 {
     AUTO(io_mem) disk = io_mem_open(1);

@@ -126,25 +126,34 @@ static Err group_commit(struct kv *db)
     return OK;
 }
 
-// Copies the log into the database when it is long. Everything in it is durable already, so what
-// fails here may be tried again after the next commit.
-static void checkpoint_if_due(struct kv *db)
+static Err checkpoint(struct kv *db)
 {
-    if (db->log_pages < KV_CHECKPOINT_PAGES)
-        return;
+    int mode = SQLITE_CHECKPOINT_PASSIVE;
+    bool restarts = db->log_pages >= KV_RESTART_PAGES;
     // Readers that never pause together would let the log grow for ever: with the lock held no new
     // one begins, and if none is there the log starts from its beginning.
-    bool alone = db->log_pages >= KV_RESTART_PAGES;
-    if (alone)
+    if (restarts)
         pthread_mutex_lock(&db->lock);
-    int mode =
-        alone && db->active_readers == 0 ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE;
+    if (restarts && db->active_readers == 0)
+        mode = SQLITE_CHECKPOINT_RESTART;
     Err e = sqlite_vfs_err(sqlite3_wal_checkpoint_v2(db->writer.db, NULL, mode, NULL, NULL));
-    if (alone)
+    if (restarts)
         pthread_mutex_unlock(&db->lock);
-    if (e.kind != ERR_NONE && e.kind != ERR_BUSY)
-        LOG(LOG_WARN, "kv cannot shorten its log", F_ERR(e));
+    return e;
+}
+
+// Copies the log into the database when it is long. Everything in it is durable already.
+static void checkpoint_if_due(struct kv *db)
+{
+    if (db->log_pages < KV_CHECKPOINT_PAGES || db->keeps_log)
+        return;
+    Err e = checkpoint(db);
     db->log_pages = 0; // until the next commit tells
+    if (e.kind == ERR_NONE || e.kind == ERR_BUSY || e.kind == ERR_FULL)
+        return; // with what is left it goes on after the next commit
+    LOG(LOG_ERROR, "kv keeps its log until the next start: a checkpoint failed", F_ERR(e));
+    db->keeps_log = true;
+    sqlite3_db_config(db->writer.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 }
 
 // Whether those who wait may still join the group.
