@@ -312,9 +312,10 @@ class Parser:
         names = {}
         while t.peek() != stop:
             member = self.member(t, shape)
-            other = names.setdefault(snake(member.name), member.name)
-            if other is not member.name:
+            other = names.get(snake(member.name))
+            if other is not None:
                 t.fail(f"member {member.name} repeats or collides with {other}")
+            names[snake(member.name)] = member.name
             shape.members.append(member)
             if not t.accept(","):
                 break

@@ -120,6 +120,15 @@ static int64_t to_time_ns(const Event *e)
     return ns;
 }
 
+// The whole character whose first byte is at `at`: it may have several.
+static Str character_at(Str text, size_t at)
+{
+    size_t end = at + 1;
+    while (end < text.n && ((unsigned char)text.p[end] & 0xc0) == 0x80)
+        end++;
+    return str_from(text.p + at, end - at);
+}
+
 static void decode_base64(struct decoder *d, Str text, Str *ret)
 {
     char *out = arena_alloc(d->a, base64_decoded_max(text.n), 1);
@@ -138,8 +147,8 @@ static void decode_base64(struct decoder *d, Str text, Str *ret)
     case BASE64_CHARACTER:
         fault_set(d, str_fmt(d->a,
                              "'%.*s' can not be converted to a Blob: Invalid Base64 character: "
-                             "'%c'",
-                             FMT(shown), text.p[r.fault_at]));
+                             "'%.*s'",
+                             FMT(shown), FMT(character_at(text, r.fault_at))));
         break;
     case BASE64_LAST:
         fault_set(d, str_fmt(d->a,

@@ -101,6 +101,17 @@ void reply_output(struct front_call *f)
     http_reply_take(f->x, 200, h.at, h.n, &body);
 }
 
+// Texts quote what clients sent: header bytes, values cut short. Writers need UTF-8.
+static Str as_utf8(struct arena *a, Str text)
+{
+    if (text.p == NULL || str_utf8_count(text) != SIZE_MAX)
+        return text;
+    char *plain = arena_alloc(a, text.n, 1);
+    for (size_t i = 0; i < text.n; i++)
+        plain[i] = (unsigned char)text.p[i] < 0x80 ? text.p[i] : '?';
+    return str_from(plain, text.n);
+}
+
 static void send_error(struct front_call *f, unsigned status, const ErrorReply *e)
 {
     struct reply_headers h = usual_headers(f, f->protocol->content_type);
@@ -115,14 +126,16 @@ static void send_error(struct front_call *f, unsigned status, const ErrorReply *
 void reply_error(struct front_call *f, unsigned status, Str type, Str message)
 {
     send_error(f, status,
-               &(ErrorReply){ .type = type, .message = message, .request_id = f->call.request_id });
+               &(ErrorReply){ .type = type,
+                              .message = as_utf8(f->x->arena, message),
+                              .request_id = f->call.request_id });
 }
 
 void reply_type_error(struct front_call *f, Str message)
 {
     send_error(f, aws_SerializationException.status,
                &(ErrorReply){ .type = aws_SerializationException.name,
-                              .message = message,
+                              .message = as_utf8(f->x->arena, message),
                               .capital_message = true,
                               .request_id = f->call.request_id });
 }

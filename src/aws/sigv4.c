@@ -207,9 +207,11 @@ static HttpHeader *all_headers(const Sigv4Sign *s, struct arena *a, Str time, si
     HttpHeader *all = arena_new(a, HttpHeader, s->header_count + 2);
     for (size_t i = 0; i < s->header_count; i++)
         all[n++] = (HttpHeader){ str_lower(a, s->headers[i].name), s->headers[i].value };
-    all[n++] = (HttpHeader){ S("x-amz-date"), time };
-    if (s->session_token.p != NULL)
-        all[n++] = (HttpHeader){ S("x-amz-security-token"), s->session_token };
+    const HttpHeader date = { S("x-amz-date"), time };
+    const HttpHeader token = { S("x-amz-security-token"), s->session_token };
+    all[n++] = date;
+    if (token.value.p != NULL)
+        all[n++] = token;
     qsort(all, n, sizeof *all, compare_headers);
     *ret_n = n;
     return all;

@@ -1,0 +1,292 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of the .api tools: what they accept, what they make of it, and that they fail cleanly."""
+import contextlib
+import io
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tools"))
+import api_import  # noqa: E402
+import apigen  # noqa: E402
+import services  # noqa: E402
+from api_grammar import ApiError, parse, snake  # noqa: E402
+
+HEAD = "service t protocol=json-1.1 target=T sign=t\n"
+MUTATIONS = 3000
+
+
+def generated(text):
+    generator = apigen.Generator(parse(text), "t.api", "gen")
+    return generator.header(), generator.source()
+
+
+class Names(unittest.TestCase):
+    def test_wire_names_become_snake_case(self):
+        for wire, c in {
+            "StreamARN": "stream_arn", "MaxRecordSizeInKiB": "max_record_size_in_kib",
+            "WarmThroughputMiBps": "warm_throughput_mibps", "HashKeyRange": "hash_key_range",
+            "StreamARNs": "stream_arns", "KMSKeyId": "kms_key_id", "Switch": "switch_",
+            "S3TablesList": "s3_tables_list", "id": "id", "SSEType": "sse_type",
+            "MillisBehindLatest": "millis_behind_latest", "key-pair": "key_pair",
+        }.items():
+            self.assertEqual(snake(wire), c)
+
+
+class Accepted(unittest.TestCase):
+    def test_the_example_of_the_manual_is_understood(self):
+        with open(os.path.join(ROOT, "docs/api-format.md"), encoding="utf-8") as f:
+            api = parse(f.read().split("```text\n")[1].split("```")[0])
+        self.assertEqual(api.name, "tags")
+        self.assertEqual(sorted(api.ops), ["ListTags", "PutTags"])
+        most = api.ops["ListTags"].input.members[1]
+        self.assertEqual((most.name, most.default, most.required), ("MaxItems", 20, False))
+        self.assertEqual((api.shape(most.type).min, api.shape(most.type).max), (1, 50))
+        self.assertTrue(api.shapes["Arn"].pattern.startswith("arn:"))
+
+    def test_statements_go_on_over_lines(self):
+        api = parse(HEAD + "op Do blocking body=2MiB in {\n  A! int, # first\n  B string\n}\n"
+                           " out {} throws\n  E\nerror E 404\n")
+        op = api.ops["Do"]
+        self.assertEqual([m.name for m in op.input.members], ["A", "B"])
+        self.assertEqual((op.blocking, op.body_bytes_max, op.throws), (True, 2 << 20, ["E"]))
+        self.assertEqual(op.output.members, [])
+
+    def test_a_pattern_is_verbatim_to_the_last_slash(self):
+        api = parse(HEAD + r"string A 1..9 /a\/b/[^#,= ]+/" + "\n")
+        self.assertEqual(api.shapes["A"].pattern, r"a\/b/[^#,= ]+")
+
+    def test_open_ranges_and_defaults_of_every_kind(self):
+        api = parse(HEAD + 'enum C X Y\nop O in { A int 1.. = 3, B string ..4 = "x y", '
+                           "D bool = false, E C = Y, F long = -1 }\n")
+        self.assertEqual([m.default for m in api.ops["O"].input.members], [3, "x y", False, "Y", -1])
+
+
+class Refused(unittest.TestCase):
+    CASES = [
+        (1, "", "no `service`"),
+        (1, "string A\n", "must be `service`"),
+        (2, HEAD + "strnig A\n", "unknown statement"),
+        (2, HEAD + HEAD, "second `service`"),
+        (1, "service T protocol=json-1.1 target=T sign=t", "lower-case"),
+        (1, "service t protocol=soap target=T sign=t", "unknown protocol"),
+        (1, "service t protocol=json-1.1 sign=t", "needs target="),
+        (1, "service t colour=red", "unknown or repeated attribute"),
+        (1, "  string A\n", "no statement before it"),
+        (3, HEAD + "string A\nstring A\n", "was defined on line 2"),
+        (2, HEAD + "string A 5..1\n", "is empty"),
+        (2, HEAD + "string A ..\n", "needs an end"),
+        (2, HEAD + "bool A 1..2\n", "has no range"),
+        (2, HEAD + "string A 1..x\n", "whole number"),
+        (2, HEAD + "string A -1..2\n", "not negative"),
+        (2, HEAD + "string A 1..2 extra\n", "unexpected 'extra'"),
+        (2, HEAD + "string A /[/\n", "does not compile"),
+        (2, HEAD + "string A /(?=a)/\n", "look-around"),
+        (2, HEAD + "enum A\n", "needs values"),
+        (2, HEAD + "enum A X X\n", "repeated value"),
+        (2, HEAD + "list A B\n", "type B is not defined"),
+        (3, HEAD + "int B\nmap A B B\n", "keys are strings"),
+        (3, HEAD + "struct A {\n X Nope }\n", "type Nope is not defined"),
+        (2, HEAD + "struct A X int, X int\n", "repeats or collides"),
+        (2, HEAD + "struct A StreamARN int, StreamArn int\n", "collides with StreamARN"),
+        (2, HEAD + "struct A { X int\n", "expected '}'"),
+        (2, HEAD + "struct A X! int = 3\n", "no default"),
+        (2, HEAD + "struct A X int 1..2 = 3\n", "outside the range"),
+        (2, HEAD + "struct A X time = 3\n", "cannot have a default"),
+        (3, HEAD + "enum C X\nstruct A M C = Y\n", "not a value of C"),
+        (2, HEAD + "op O\n", "expected 'in'"),
+        (2, HEAD + "op O quickly in {}\n", "unknown attribute"),
+        (2, HEAD + "op O body=big in {}\n", "a size is"),
+        (2, HEAD + "op O in {} throws E\n", "error E is not defined"),
+        (2, HEAD + "op O in {} throws\n", "needs errors"),
+        (3, HEAD + "op O in {}\nop O in {}\n", "was defined on line 2"),
+        (3, HEAD + "op O in {}\nstruct O_in X int\n", "taken by operation O"),
+        (2, HEAD + "error E 200\n", "400 to 599"),
+        (3, HEAD + "error E 400\nerror E 400\n", "was defined on line 2"),
+    ]
+
+    def test_every_mistake_is_told_with_its_line(self):
+        for line, text, words in self.CASES:
+            with self.subTest(text=text):
+                with self.assertRaises(ApiError) as caught:
+                    parse(text)
+                self.assertIn(words, str(caught.exception))
+                self.assertEqual(caught.exception.line, line)
+
+    def test_the_program_names_file_and_line(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "x.api")
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(HEAD + "list A B\n")
+            errors = io.StringIO()
+            with contextlib.redirect_stderr(errors):
+                self.assertEqual(apigen.main([path, "--json", "-"]), 1)
+                self.assertEqual(apigen.main([path + ".none", "--json", "-"]), 1)
+            self.assertIn("x.api:2: A: type B is not defined", errors.getvalue())
+
+    def test_damaged_files_give_only_clean_errors(self):
+        texts = []
+        for name in ("src/aws/probe.api", "src/svc/kinesis/kinesis.api"):
+            with open(os.path.join(ROOT, name), encoding="utf-8") as f:
+                texts.append(f.read()[-6000:] if name.endswith("kinesis.api") else f.read())
+        texts = [t if t.startswith("#") else HEAD + t[t.index("\nop ") + 1:] for t in texts]
+        chance = random.Random(20131202)
+        parsed = 0
+        for _ in range(MUTATIONS):
+            try:
+                api = parse(mutated(chance, chance.choice(texts)))
+                apigen.Generator(api, "x", "").source()
+                parsed += 1
+            except ApiError:
+                pass
+        self.assertGreater(parsed, 0)
+        self.assertLess(parsed, MUTATIONS)
+
+
+def mutated(chance, text):
+    pieces = ["{", "}", ",", "=", "!", "..", "1..", "/", "#", '"', "\n", " ", "in", "out", "throws",
+              "op", "list", "\x00", "\u00e9", "99999999999999999999", "[", "(", "\\"]
+    for _ in range(chance.randint(1, 4)):
+        at = chance.randrange(len(text) + 1)
+        end = min(len(text), at + chance.choice((0, 1, 1, 5, 40)))
+        text = text[:at] + chance.choice(pieces + [""] * 8) + text[end:]
+    return text
+
+
+class Generated(unittest.TestCase):
+    TEXT = HEAD + r"""
+string Name 1..8 /"\d?\\/
+enum Kind A B-C
+list Names Name
+map Tags Name Item
+struct Item Id! int, Count int, Inner Item
+op Do blocking in { Names Names, Item Item, When! time } out {} throws Bad
+op Ask in {}
+error Bad 418
+"""
+
+    def test_the_header_has_what_code_is_written_against(self):
+        header, _ = generated(self.TEXT)
+        for line in (
+            "extern const struct api_service t_api;", '#define t_Kind_B_C S("B-C")',
+            "struct t_Names {\n    Str *at;\n    size_t n;\n    bool set;\n};",
+            "struct t_Tags {\n    t_Tags_entry *at;",
+            "struct t_Tags_entry {\n    Str key;\n    t_Item value;\n};",
+            "struct t_Item {\n    int32_t id;\n    int32_t count;\n    bool has_count;\n"
+            "    const struct t_Item *inner;\n    bool given_id;",
+            "extern const struct api_error t_Bad;",
+            "Err t_Do(struct call *c, const struct t_Do_in *in, struct t_Do_out *out);",
+            "Err t_Ask(struct call *c, const struct t_Ask_in *in);",
+        ):
+            self.assertIn(line, header)
+
+    def test_the_table_is_sorted_and_complete(self):
+        _, source = generated(self.TEXT)
+        self.assertLess(source.index('.name = S_INIT("Ask")'), source.index('.name = S_INIT("Do")'))
+        self.assertIn('S_INIT("\\"\\\\d\\077\\\\\\\\")', source)  # the pattern, for a C compiler
+        self.assertIn("{ S_INIT(\"Bad\"), 418 }", source)
+        self.assertNotIn("shape_Tags", source)  # no operation uses it
+
+    def test_a_service_without_operations_is_valid(self):
+        _, source = generated(HEAD)
+        self.assertNotIn("ops", source)
+
+    def test_json_says_the_same(self):
+        api = apigen.api_json(parse(self.TEXT))
+        text = json.loads(json.dumps(api))
+        self.assertEqual([op["name"] for op in text["ops"]], ["Ask", "Do"])
+        self.assertEqual(text["shapes"]["Item"]["members"][0],
+                         {"name": "Id", "c_name": "id", "type": "Item_Id", "required": True,
+                          "default": None})
+        self.assertIsNone(text["ops"][0]["out"])
+        self.assertEqual(text["ops"][1]["throws"], ["Bad"])
+
+    def test_the_service_table_names_each_service(self):
+        self.assertIn("{ &a_service, &b_service }", services.table(["a", "b"]))
+        self.assertIn("service_count = 0", services.table([]))
+
+
+class Imported(unittest.TestCase):
+    MODEL = {
+        "metadata": {"protocol": "json", "jsonVersion": "1.1", "targetPrefix": "T_1",
+                     "endpointPrefix": "t", "apiVersion": "2025-01-01"},
+        "operations": {
+            "Put": {"input": {"shape": "PutInput"}, "errors": [{"shape": "Busy"}]},
+            "Get": {"input": {"shape": "GetInput"}, "output": {"shape": "GetOutput"}},
+        },
+        "shapes": {
+            "PutInput": {"type": "structure", "required": ["Name"], "members": {
+                "Name": {"shape": "Name"}, "Tags": {"shape": "Tags"}}},
+            "GetInput": {"type": "structure", "members": {}},
+            "GetOutput": {"type": "structure", "members": {"At": {"shape": "When"}}},
+            "Name": {"type": "string", "min": 1, "max": 8, "pattern": "[a-z/]+",
+                     "documentation": "<p>prose</p>"},
+            "Kind": {"type": "string", "enum": ["A", "B"]},
+            "When": {"type": "timestamp"},
+            "Tags": {"type": "map", "key": {"shape": "Name"}, "value": {"shape": "Kind"}, "max": 3},
+            "Busy": {"type": "structure", "members": {}, "exception": True,
+                     "error": {"httpStatusCode": 409}},
+        },
+    }
+
+    def test_a_draft_is_a_valid_api_file_without_prose(self):
+        text = api_import.Draft(self.MODEL, None).text("t")
+        self.assertNotIn("prose", text)
+        api = parse(text)
+        self.assertEqual(sorted(api.ops), ["Get", "Put"])
+        self.assertEqual(api.shapes["Name"].pattern, "[a-z/]+")
+        self.assertEqual(api.errors["Busy"].status, 409)
+        self.assertEqual((api.shapes["Tags"].min, api.shapes["Tags"].max), (None, 3))
+        self.assertTrue(api.ops["Put"].input.members[0].required)
+        self.assertIsNone(api.ops["Put"].output)
+
+    def test_only_the_named_operations_are_drafted(self):
+        self.assertNotIn("op Put", api_import.Draft(self.MODEL, {"Get"}).text("t"))
+
+    def test_the_program_reads_a_file(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "service-2.json")
+            with open(path, "w", encoding="utf-8") as f:
+                json.dump(self.MODEL, f)
+            run = subprocess.run([sys.executable, os.path.join(ROOT, "tools/api_import.py"), path],
+                                 capture_output=True, text=True, check=True)
+            self.assertEqual(sorted(parse(run.stdout).ops), ["Get", "Put"])
+            run = subprocess.run([sys.executable, os.path.join(ROOT, "tools/api_import.py"), path,
+                                  "--ops", "None"], capture_output=True, text=True, check=False)
+            self.assertNotEqual(run.returncode, 0)
+
+
+class Kinesis(unittest.TestCase):
+    def test_the_contract_keeps_the_orders_on_record(self):
+        with open(os.path.join(ROOT, "src/svc/kinesis/kinesis.api"), encoding="utf-8") as f:
+            api = parse(f.read())
+
+        def order(op, n):
+            return [m.name for m in api.ops[op].input.members][:n]
+
+        self.assertEqual(order("PutRecord", 5), ["SequenceNumberForOrdering", "PartitionKey",
+                                                 "ExplicitHashKey", "Data", "StreamName"])
+        self.assertEqual(order("PutRecords", 2), ["Records", "StreamName"])
+        self.assertEqual(order("GetRecords", 2), ["Limit", "ShardIterator"])
+        self.assertEqual(order("GetShardIterator", 4), ["ShardId", "ShardIteratorType",
+                                                        "StartingSequenceNumber", "StreamName"])
+        self.assertEqual([m.name for m in api.shapes["PutRecordsRequestEntry"].members],
+                         ["PartitionKey", "ExplicitHashKey", "Data"])
+        self.assertEqual(api.shapes["ShardIteratorType"].values,
+                         ["AFTER_SEQUENCE_NUMBER", "LATEST", "AT_TIMESTAMP", "AT_SEQUENCE_NUMBER",
+                          "TRIM_HORIZON"])
+        self.assertIsNone(api.ops["CreateStream"].output)
+        self.assertEqual({n for n, op in api.ops.items() if op.blocking},
+                         {"CreateStream", "DeleteStream", "IncreaseStreamRetentionPeriod",
+                          "DecreaseStreamRetentionPeriod", "AddTagsToStream", "RemoveTagsFromStream",
+                          "TagResource", "UntagResource", "GetRecords"})
+
+
+if __name__ == "__main__":
+    unittest.main()
