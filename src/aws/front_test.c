@@ -312,39 +312,44 @@ TEST(blocking_operations_run_on_the_pool)
     stage_close(&s);
 }
 
-static void sleep_in_pool(struct task *t)
+// Keeps a worker: says that it runs, then waits for a byte.
+struct holder {
+    struct task task;
+    int started, leave;
+};
+
+static void hold_worker(struct task *t)
 {
-    (void)t;
-    static char byte;
-    CHECK(read(*(int *)&t[1], &byte, 1) == 1);
+    struct holder *h = (struct holder *)t;
+    char byte = 0;
+    CHECK(write(h->started, "x", 1) == 1);
+    CHECK(read(h->leave, &byte, 1) == 1);
 }
 
 TEST(a_full_pool_throttles)
 {
+    enum { ROOM = 4 }; // of the stage's pool, beside its one worker
     struct stage s;
+    int started[2], leave[2];
+    char byte = 0;
+    struct holder holders[1 + ROOM];
     stage_open(&s);
-    int ends[2];
-    EXPECT(pipe(ends) == 0);
-    struct holder {
-        struct task task;
-        int fd;
-    } holders[8];
-    size_t held = 0;
-    for (; held < COUNT_OF(holders); held++) {
-        holders[held] = (struct holder){ .task = { .run = sleep_in_pool }, .fd = ends[0] };
-        if (pool_submit(s.pool, &holders[held].task).kind == ERR_LIMIT)
-            break;
+    EXPECT(pipe(started) == 0 && pipe(leave) == 0);
+    for (size_t i = 0; i < COUNT_OF(holders); i++) {
+        holders[i] = (struct holder){ { .run = hold_worker }, started[1], leave[0] };
+        EXPECT_OK(pool_submit(s.pool, &holders[i].task));
+        if (i == 0)
+            EXPECT(read(started[0], &byte, 1) == 1); // the worker has it: the queue is empty
     }
-    EXPECT(held < COUNT_OF(holders));
-    Reply r = { 0 };
-    for (int i = 0; i < 2 && r.status != 400; i++) // the worker may have taken one meanwhile
-        r = ask(&s, a, "Slow", JSON, "{\"Name\":\"abc\"}");
+    Reply r = ask(&s, a, "Slow", JSON, "{\"Name\":\"abc\"}");
     expect_reply(400, S("{\"__type\":\"ThrottlingException\",\"message\":\"Rate exceeded\"}"), &r);
-    for (size_t i = 0; i < held; i++)
-        EXPECT(write(ends[1], "x", 1) == 1);
+    for (size_t i = 0; i < COUNT_OF(holders); i++)
+        EXPECT(write(leave[1], "x", 1) == 1);
     stage_close(&s);
-    close(ends[0]);
-    close(ends[1]);
+    for (size_t i = 0; i < 2; i++) {
+        close(started[i]);
+        close(leave[i]);
+    }
 }
 
 static void *end_later(void *call)
