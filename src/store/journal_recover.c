@@ -58,6 +58,7 @@ struct scan {
     uint64_t gap_place, gap_bytes; // bytes of blocks that are given up
     struct jump *jumps;
     size_t jump_count;
+    bool after_jump;                // the next block that counts is the first behind it
     struct journal_file **headless; // files whose head is damaged
     size_t headless_count;
 };
@@ -204,6 +205,13 @@ static void apply_one(struct scan *s, const struct held *h)
         log_apply(l, &h->controls[i], h->file->number);
 }
 
+static void apply_spans(struct scan *s)
+{
+    for (size_t i = 0; i < s->spans.n; i++)
+        apply_one(s, &s->spans.at[i]);
+    held_drop(&s->spans, 0);
+}
+
 // Applies a block that counts, or keeps it until the last part of its append has come. Parts that
 // are not followed by the next one belong to an append that was never acknowledged.
 static void settle_one(struct scan *s, struct held take_h)
@@ -213,6 +221,8 @@ static void settle_one(struct scan *s, struct held take_h)
     bool follows = before != NULL && take_h.head.epoch == before->epoch &&
                    take_h.head.predecessor == before->number &&
                    take_h.head.parts == before->parts && take_h.head.part == before->part + 1;
+    follows |= s->after_jump; // whose first parts were in files that are gone
+    s->after_jump = false;
     if (!follows)
         held_drop(spans, 0);
     s->settled = take_h.head;
@@ -223,9 +233,7 @@ static void settle_one(struct scan *s, struct held take_h)
     held_push(spans, take_h);
     if (take_h.head.part + 1 < take_h.head.parts)
         return;
-    for (size_t i = 0; i < spans->n; i++)
-        apply_one(s, &spans->at[i]);
-    held_drop(spans, 0);
+    apply_spans(s);
 }
 
 static void settle(struct scan *s, uint64_t durable)
@@ -294,7 +302,11 @@ static bool jump_over_absent(struct scan *s, const BlockHead *b)
         return false;
     s->jumps = xrealloc(s->jumps, mul_checked(s->jump_count + 1, sizeof *s->jumps));
     s->jumps[s->jump_count++] = (struct jump){ s->head.number, s->first_absent };
+    // A file is retired only when all that was appended up to its end was acknowledged: parts of an
+    // append on this side and on that are whole, though others went with the file.
     settle(s, UINT64_MAX);
+    apply_spans(s);
+    s->after_jump = true;
     return true;
 }
 
@@ -416,6 +428,17 @@ static Err add_file(struct scan *s, uint64_t name, Str path)
     return OK;
 }
 
+static Str parent_of(Str path)
+{
+    while (path.n > 1 && path.p[path.n - 1] == '/')
+        path.n--;
+    while (path.n > 0 && path.p[path.n - 1] != '/')
+        path.n--;
+    while (path.n > 1 && path.p[path.n - 1] == '/')
+        path.n--;
+    return path.n > 0 ? path : S(".");
+}
+
 static Err open_files(struct scan *s, struct arena *tmp)
 {
     struct journal_files *fs = &s->l->files;
@@ -429,6 +452,8 @@ static Err open_files(struct scan *s, struct arena *tmp)
         if (!names[i].is_dir && parse_name(names[i].name, &name))
             TRY(add_file(s, name, files_path(fs, tmp, name)));
     }
+    if (fs->n + s->headless_count == 0)
+        TRY(s->io->sync_dir(s->io, parent_of(fs->dir))); // the directory's own name must last too
     if (fs->n > 1)
         qsort(fs->at, fs->n, sizeof(struct journal_file *), compare_files);
     return OK;

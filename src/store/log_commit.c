@@ -171,12 +171,14 @@ static void reopen_shards(struct log *l, const struct control_op *op)
 }
 
 // Takes apart the blocks that were not acknowledged: their appends in order, the rest is freed.
-static struct log_append *take_unacked(struct log *l, struct log_append ***ret_end)
+// Returns the `next` of the last append.
+static struct log_append **take_unacked(struct log *l, struct log_append **ret_list)
 {
     struct block *b = l->unacked;
     l->unacked = l->ready = NULL;
     l->unacked_end = &l->unacked;
-    struct log_append *list = NULL, **end = &list;
+    struct log_append **end = ret_list;
+    *ret_list = NULL;
     pthread_mutex_unlock(&l->queue_lock);
     pthread_mutex_lock(&l->lock);
     while (b != NULL) {
@@ -195,8 +197,7 @@ static struct log_append *take_unacked(struct log *l, struct log_append ***ret_e
     }
     pthread_mutex_unlock(&l->lock);
     pthread_mutex_lock(&l->queue_lock);
-    *ret_end = end;
-    return list;
+    return end;
 }
 
 // No write is under way any more: what was not acknowledged goes into new blocks of a new epoch, or
@@ -204,7 +205,7 @@ static struct log_append *take_unacked(struct log *l, struct log_append ***ret_e
 static void repair(struct log *l)
 {
     Err e = l->failed;
-    struct log_append **end, *list = take_unacked(l, &end);
+    struct log_append *list, **end = take_unacked(l, &list);
     if (list != NULL)
         queue_prepend(l, list, end);
     l->failed = OK;
