@@ -86,14 +86,21 @@ help: ## this list
 
 PYTHON3 ?= python3
 
-build/build.ninja:
-	@$(MESON) build -Dbuildtype=release -Ddebug=true
+# Meson looks which rooms exist, so a new meson.build anywhere means looking again.
+DESCRIPTION := meson.build meson_options.txt $(wildcard src/meson.build src/*/meson.build src/*/*/meson.build)
+RECONFIGURE  = $(if $(wildcard $(@D)/meson-private/coredata.dat),--reconfigure)
 
-build-asan/build.ninja:
-	@$(MESON) build-asan -Db_sanitize=address,undefined -Doptimization=1
+build/build.ninja: $(DESCRIPTION)
+	@$(MESON) $(RECONFIGURE) build -Dbuildtype=release -Ddebug=true
+	@touch $@
 
-build-tsan/build.ninja:
-	@$(MESON) build-tsan -Db_sanitize=thread -Doptimization=1
+build-asan/build.ninja: $(DESCRIPTION)
+	@$(MESON) $(RECONFIGURE) build-asan -Db_sanitize=address,undefined
+	@touch $@
+
+build-tsan/build.ninja: $(DESCRIPTION)
+	@$(MESON) $(RECONFIGURE) build-tsan -Db_sanitize=thread
+	@touch $@
 
 build/venv/ready: tests/requirements.txt
 	@echo "Installing the Python clients of the tests into build/venv"
