@@ -24,9 +24,9 @@ typedef struct LogField {
     ((LogField){ .name = (field), .kind = FIELD_INT, .number = (int64_t)(value) })
 #define F_ERR(value) ((LogField){ .name = "err", .kind = FIELD_ERR, .err = (value) })
 
-#define LOG(level, message, ...)                                              \
+#define LOG(level, message, ...)                                                  \
     logline_write((level), (message), (const LogField[]){ { 0 }, ##__VA_ARGS__ }, \
-              sizeof((const LogField[]){ { 0 }, ##__VA_ARGS__ }) / sizeof(LogField))
+                  sizeof((const LogField[]){ { 0 }, ##__VA_ARGS__ }) / sizeof(LogField))
 
 // The first field is a filler that the macro needs and is skipped.
 void logline_write(LogLevel level, const char *message, const LogField *fields, size_t n);
