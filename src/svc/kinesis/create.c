@@ -140,7 +140,7 @@ static Err create_locked(struct call *c, const struct kinesis_CreateStream_in *i
         return call_fail(c, &kinesis_ResourceInUseException,
                          "Stream %.*s under account %.*s already exists.", FMT(in->stream_name),
                          FMT(c->account));
-    NewStream new;
+    NewStream new = { 0 };
     TRY(check_create(c, in, &new));
 
     AUTO(stream) s = stream_new(c->account, c->region, in->stream_name);
