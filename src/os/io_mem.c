@@ -15,6 +15,7 @@ struct page {
     char *now;
     char *synced; // of a dirty page only
     bool dirty;
+    bool lost; // a sync of it has failed: the next ones pass it over
 };
 
 // A file or a directory. Nodes live as long as the disk: an open file may outlive its name.
@@ -54,6 +55,8 @@ struct io_mem {
     size_t change_count, change_room;
     uint64_t capacity;
     uint64_t random;
+    bool sync_breaks, sync_is_broken;
+    uint64_t syncs_to_break; // how many pass before
     bool clock_is_set;
     int64_t wall_ns, mono_ns; // the time itself, or what is added to the machine's
 };
@@ -68,6 +71,7 @@ struct io_file {
 
 static void page_make_dirty(struct page *p)
 {
+    p->lost = false;
     if (p->dirty)
         return;
     p->dirty = true;
@@ -104,7 +108,7 @@ static const char *content(const char *page)
 // Makes a range of a page durable.
 static void page_sync(struct page *p, size_t at, size_t n)
 {
-    if (!p->dirty)
+    if (!p->dirty || p->lost)
         return;
     if (n < PAGE_BYTES)
         copy_into(&p->synced, at, content(p->now) + at, n);
@@ -374,14 +378,29 @@ static Err mem_read(struct io_file *f, void *p, size_t n, uint64_t at, size_t *r
     return OK;
 }
 
+// Whether this sync is the one that fails. With the lock held.
+static bool sync_breaks(struct io_mem *m)
+{
+    if (!m->sync_breaks || m->syncs_to_break-- > 0)
+        return false;
+    m->sync_breaks = false;
+    m->sync_is_broken = true;
+    return true;
+}
+
 static Err mem_sync(struct io_file *f)
 {
     pthread_mutex_lock(&f->m->lock);
-    for (size_t i = 0; i < f->node->page_count; i++)
-        page_sync(&f->node->pages[i], 0, PAGE_BYTES);
-    f->node->synced_bytes = f->node->now_bytes;
+    bool breaks = sync_breaks(f->m);
+    for (size_t i = 0; i < f->node->page_count; i++) {
+        struct page *page = &f->node->pages[i];
+        page->lost |= breaks && page->dirty;
+        page_sync(page, 0, PAGE_BYTES);
+    }
+    if (!breaks)
+        f->node->synced_bytes = f->node->now_bytes;
     pthread_mutex_unlock(&f->m->lock);
-    return OK;
+    return breaks ? fail(ERR_IO, "sync: lost what was written") : OK;
 }
 
 static Err mem_size(struct io_file *f, uint64_t *ret_bytes)
@@ -808,6 +827,22 @@ void io_mem_set_capacity(struct io_mem *m, uint64_t bytes)
     pthread_mutex_lock(&m->lock);
     m->capacity = bytes;
     pthread_mutex_unlock(&m->lock);
+}
+
+void io_mem_break_sync(struct io_mem *m, uint64_t skip)
+{
+    pthread_mutex_lock(&m->lock);
+    m->sync_breaks = true;
+    m->syncs_to_break = skip;
+    pthread_mutex_unlock(&m->lock);
+}
+
+bool io_mem_sync_is_broken(struct io_mem *m)
+{
+    pthread_mutex_lock(&m->lock);
+    bool broken = m->sync_is_broken;
+    pthread_mutex_unlock(&m->lock);
+    return broken;
 }
 
 void io_mem_set_clock(struct io_mem *m, int64_t wall_ns, int64_t mono_ns)

@@ -40,6 +40,11 @@ struct io_mem *io_mem_crash(struct io_mem *m, IoMemCrash crash);
 // The device's size, at first without bound. What does not fit gets ERR_FULL.
 void io_mem_set_capacity(struct io_mem *m, uint64_t bytes);
 
+// After `skip` more syncs of files one fails, as Linux fails it: what it should have made durable
+// counts as clean from then on, and later syncs succeed without it. Only writing it again helps.
+void io_mem_break_sync(struct io_mem *m, uint64_t skip);
+bool io_mem_sync_is_broken(struct io_mem *m); // whether it has happened
+
 // Time is the machine's until it is set; from then on it stands still, but for sleep_ns, which
 // moves it and returns at once, and for these.
 void io_mem_set_clock(struct io_mem *m, int64_t wall_ns, int64_t mono_ns);

@@ -253,6 +253,29 @@ TEST(writing_a_small_file_is_atomic_over_crashes)
     EXPECT_INT(SEEDS, seen[1]); // it had returned, so it is durable
 }
 
+TEST(what_a_broken_sync_has_lost_only_a_new_write_brings_back)
+{
+    AUTO(io_mem) m = io_mem_open(1);
+    struct io *io = io_mem_io(m);
+    put(io, S("/f"), S("old"), true);
+    EXPECT_OK(io->sync_dir(io, S("/")));
+    struct io_file *f = open_file(io, S("/f"), IO_WRITE);
+    EXPECT_OK(io->write(f, "new", 3, 0, false));
+    io_mem_break_sync(m, 0);
+    EXPECT(!io_mem_sync_is_broken(m));
+    EXPECT_ERR(ERR_IO, io->sync(f));
+    EXPECT(io_mem_sync_is_broken(m));
+    EXPECT_OK(io->sync(f)); // succeeds, and means nothing
+    EXPECT_STR(S("new"), get(a, io, S("/f")));
+    AUTO(io_mem) lost = io_mem_crash(m, (IoMemCrash){ .keep = IO_KEEP_NONE });
+    EXPECT_STR(S("old"), get(a, io_mem_io(lost), S("/f")));
+    EXPECT_OK(io->write(f, "new", 3, 0, false));
+    EXPECT_OK(io->sync(f));
+    AUTO(io_mem) kept = io_mem_crash(m, (IoMemCrash){ .keep = IO_KEEP_NONE });
+    EXPECT_STR(S("new"), get(a, io_mem_io(kept), S("/f")));
+    io->close(f);
+}
+
 TEST(a_set_clock_moves_only_when_told)
 {
     AUTO(io_mem) m = io_mem_open(1);
