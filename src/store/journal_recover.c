@@ -499,6 +499,11 @@ static Err check_files(struct scan *s)
 {
     const struct journal_files *fs = &s->l->files;
     const struct facts *facts = &s->l->facts;
+    for (size_t i = 0; i < s->headless_count; i++) {
+        uint64_t name = s->headless[i]->name;
+        if (s->headless[i]->number == 0 && !is_retired(s->l, name))
+            return missing(name, "the head of the file is damaged");
+    }
     uint64_t expected = MAX(facts->oldest, UINT64_C(1));
     for (size_t i = 0; i < fs->n; i++)
         for (; fs->at[i]->number >= expected; expected++)
@@ -510,11 +515,6 @@ static Err check_files(struct scan *s)
         if (j->first_absent >= facts->oldest && c != NULL && c->position != 0 &&
             c->position != j->after_block)
             return missing(j->first_absent - 1, "blocks are missing at the end of the file");
-    }
-    for (size_t i = 0; i < s->headless_count; i++) {
-        uint64_t name = s->headless[i]->name;
-        if (s->headless[i]->number == 0 && !is_retired(s->l, name))
-            return missing(name, "the head of the file is damaged");
     }
     return OK;
 }
