@@ -11,7 +11,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { PARTS_MAX = 64, TLS_RECORD_BYTES = 16384 };
+enum { PARTS_MAX = 64, TLS_RECORD_BYTES = 16384, ROUNDS_PER_TURN_MAX = 8 };
 
 static int64_t now(const struct conn *c)
 {
@@ -31,6 +31,19 @@ static struct metric *gauge_of(struct conn *c)
 
 // ---- Its end.
 
+static void drop_exchanges(struct conn *c)
+{
+    if (c->state == CONN_H2)
+        h2_closed(c);
+    for (struct exchange *e = c->exchanges, *next; e != NULL; e = next) {
+        next = e->next;
+        if (e->handed && !e->ended)
+            exchange_detach(e);
+        else
+            exchange_free(e);
+    }
+}
+
 void conn_close(struct conn *c)
 {
     if (c->closed)
@@ -43,21 +56,13 @@ void conn_close(struct conn *c)
         metric_add(gauge_of(c), -1);
     if (!is_decided(c))
         atomic_fetch_sub(&c->server->undecided_count, 1);
-    if (c->state == CONN_H2)
-        h2_closed(c);
     for (struct out *o = c->out_first, *next; o != NULL; o = next) {
         next = o->next;
         if (o->done != NULL)
             o->done(o);
     }
     c->out_first = NULL;
-    for (struct exchange *e = c->exchanges, *next; e != NULL; e = next) {
-        next = e->next;
-        if (e->handed && !e->ended)
-            exchange_detach(e);
-        else
-            exchange_free(e);
-    }
+    drop_exchanges(c);
     if (c->paused) {
         hl->paused--;
         atomic_fetch_sub(&c->server->paused_count, 1);
@@ -103,8 +108,7 @@ static void conn_linger(struct conn *c)
     metric_add(gauge_of(c), -1);
     if (!is_decided(c))
         atomic_fetch_sub(&c->server->undecided_count, 1);
-    if (c->state == CONN_H2)
-        h2_closed(c);
+    drop_exchanges(c);
     c->state = CONN_LINGER;
     c->idle_ns = now(c);
 }
@@ -176,7 +180,7 @@ static void read_and_drop(struct conn *c)
         conn_close(c);
 }
 
-bool conn_in_room(struct conn *c, char **ret, size_t *ret_n)
+static bool in_room(struct conn *c, char **ret, size_t *ret_n)
 {
     if (c->in == NULL) {
         c->in = in_buffer_take(c->on);
@@ -215,7 +219,7 @@ static void conn_read(struct conn *c)
     char *p = NULL;
     size_t room = 0, n = 0;
     bool body = c->state == CONN_H1 && h1_body_room(c, &p, &room);
-    if (!body && !conn_in_room(c, &p, &room))
+    if (!body && !in_room(c, &p, &room))
         return;
     switch (receive(c, p, room, &n)) {
     case GOT_BYTES:
@@ -447,6 +451,18 @@ static void first_byte(struct conn *c)
         start_tls(c);
 }
 
+bool exchange_is_slow(const struct exchange *e)
+{
+    const HttpLimits *l = &e->c->server->limits;
+    int64_t at = now(e->c), took_ns = at - e->started_ns;
+    if (at >= e->moved_ns + l->body_ns)
+        return true;
+    if (took_ns < l->body_rate_after_ns || took_ns <= 0 || e->c->paused)
+        return false;
+    double rate = (double)e->body.n / ((double)took_ns / 1e9);
+    return rate < (double)l->body_bytes_per_s_min;
+}
+
 // ---- Deadlines: one timer per connection. It is armed late: a deadline that moves away lets it
 // fire once for nothing.
 
@@ -459,7 +475,7 @@ static int64_t deadline(struct conn *c)
         at = h1_deadline(c);
         break;
     case CONN_H2:
-        at = h2_deadline(c);
+        at = h2_look_at(c);
         break;
     case CONN_LINGER:
         return c->idle_ns + LINGER_NS;
@@ -485,19 +501,20 @@ static void conn_late(struct timer *t)
     hl->in_turn = true;
     int64_t at = deadline(c);
     bool unread = c->out_first != NULL && now(c) >= c->wrote_ns + c->server->limits.write_ns;
-    if (at == 0 || at > now(c)) {
-        rearm(c);
-    } else if (c->state == CONN_LINGER) {
-        conn_close(c);
-    } else if (unread || !is_decided(c)) {
+    bool due = at != 0 && at <= now(c);
+    if (unread || (due && !is_decided(c))) {
         metric_add(c->server->metrics.slow, 1);
         conn_close(c);
-    } else {
-        if (c->state == CONN_H1)
-            h1_late(c);
-        else
-            h2_late(c);
+    } else if (due && c->state == CONN_LINGER) {
+        conn_close(c);
+    } else if (c->state == CONN_H2) {
+        h2_look(c);
         conn_mark(c);
+    } else if (due) {
+        h1_late(c);
+        conn_mark(c);
+    } else {
+        rearm(c);
     }
     turn_finish(hl);
 }
@@ -535,6 +552,27 @@ static void conn_update(struct conn *c)
     rearm(c);
 }
 
+// What is written makes room for further frames; others have their turn after some rounds of that.
+// False: the connection is closed.
+static bool write_h2(struct conn *c)
+{
+    if (c->peer_ended) {
+        conn_close(c); // it cannot even open windows any more
+        return false;
+    }
+    for (int round = 0; round < ROUNDS_PER_TURN_MAX; round++) {
+        h2_send(c);
+        if (c->out_first == NULL)
+            return true;
+        if (!conn_write(c))
+            return false;
+        if (c->out_first != NULL)
+            return true; // the kernel takes no more
+    }
+    c->again = true;
+    return true;
+}
+
 // All that can be done with what has arrived and what was replied.
 static void conn_work(struct conn *c)
 {
@@ -544,19 +582,14 @@ static void conn_work(struct conn *c)
         sniff(c);
     if (c->closed)
         return;
-    if (c->state == CONN_H1 && h1_work(c)) {
+    c->again = false;
+    if ((c->state == CONN_H1 && h1_work(c)) || (c->state == CONN_H2 && h2_receive(c))) {
         conn_mark(c); // its reply may be in the queue: then it is written together with the next
         return;
     }
-    if (c->state == CONN_H2)
-        h2_work(c);
-    if (c->closed || !conn_write(c))
+    if (c->state == CONN_H2 ? !write_h2(c) : !conn_write(c))
         return;
-    if (c->state == CONN_H2)
-        h2_work(c); // room was made for further frames
-    if (c->closed)
-        return;
-    bool waits = c->state == CONN_H1 ? c->h1.state == H1_WAITS : c->exchange_count > 0;
+    bool waits = c->state == CONN_H1 && c->h1.state == H1_WAITS;
     if (c->peer_ended && !waits && !c->again && c->state != CONN_LINGER)
         c->ending = true;
     if (c->ending && c->out_first == NULL && c->state != CONN_LINGER)
@@ -596,7 +629,7 @@ static void conn_ready(struct watch *w, unsigned events)
     unsigned asked = w->events;
     bool read_again = c->read_again;
     hl->in_turn = true;
-    c->again = c->wants_read_to_write = false;
+    c->wants_read_to_write = false;
     if ((events & asked) == 0)
         conn_close(c); // an error or a hang-up, and nothing we wait for would tell
     if (!c->closed && c->state == CONN_FIRST)

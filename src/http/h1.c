@@ -353,26 +353,13 @@ int64_t h1_deadline(struct conn *c)
     return MIN(e->moved_ns + l->body_ns, rate_at);
 }
 
-static bool too_slow(const struct conn *c)
-{
-    const HttpLimits *l = &c->server->limits;
-    const struct exchange *e = c->h1.e;
-    int64_t took_ns = now(c) - e->started_ns;
-    if (now(c) >= e->moved_ns + l->body_ns)
-        return true;
-    if (took_ns < l->body_rate_after_ns || c->paused)
-        return false;
-    double rate = (double)e->body.n / ((double)took_ns / 1e9);
-    return rate < (double)l->body_bytes_per_s_min;
-}
-
 void h1_late(struct conn *c)
 {
     if (c->h1.state == H1_HEAD && c->h1.scanned == 0) {
         c->ending = true; // idle
         return;
     }
-    if (c->h1.state != H1_HEAD && !too_slow(c))
+    if (c->h1.state != H1_HEAD && !exchange_is_slow(c->h1.e))
         return;
     metric_add(c->server->metrics.slow, 1);
     refuse(c, c->paused ? 503 : 408);

@@ -137,7 +137,9 @@ struct h2 {
     nghttp2_session *session;
     size_t resets; // by the client, of streams with unfinished replies, since resets_ns
     int64_t resets_ns;
-    bool ending; // GOAWAY is sent
+    bool ending;        // GOAWAY is sent
+    bool handed;        // what was read last completed a request
+    struct block *tail; // the last of the buffers of frames
 };
 
 struct conn {
@@ -276,7 +278,8 @@ void turn_finish(struct http_loop *hl);
 void conn_out(struct conn *c, struct out *o, Str bytes, void (*done)(struct out *));
 void conn_drain(struct conn *c); // ends it as soon as its replies are sent
 void loop_resume(struct task *t);
-bool conn_in_room(struct conn *c, char **ret, size_t *ret_n);
+// The client sends its body too slowly, or has stopped sending.
+bool exchange_is_slow(const struct exchange *e);
 
 // ---- h1.c
 
@@ -292,9 +295,10 @@ void h1_late(struct conn *c);        // it has passed
 void h2_server_open(struct http_server *s);
 void h2_server_close(struct http_server *s);
 void h2_start(struct conn *c);
-void h2_work(struct conn *c);
+bool h2_receive(struct conn *c); // true: requests were handed up, perhaps answered already
+void h2_send(struct conn *c);    // makes frames, while there is room for them
 void h2_apply(struct conn *c, struct op *op);
 void h2_closed(struct conn *c);
 void h2_drain(struct conn *c);
-int64_t h2_deadline(struct conn *c);
-void h2_late(struct conn *c);
+int64_t h2_look_at(const struct conn *c); // when deadlines are to be looked at
+void h2_look(struct conn *c);

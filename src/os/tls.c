@@ -8,6 +8,7 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -32,6 +33,7 @@ void *tls_context_ssl(struct tls_context *t)
 
 static Err context_open(const SSL_METHOD *method, struct tls_context **ret)
 {
+    signal(SIGPIPE, SIG_IGN); // OpenSSL writes with write(2), which cannot be told MSG_NOSIGNAL
     SSL_CTX *ssl = SSL_CTX_new(method);
     if (ssl == NULL)
         return fail(ERR_IO, "OpenSSL cannot make a context");
