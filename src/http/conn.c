@@ -31,6 +31,9 @@ static struct metric *gauge_of(struct conn *c)
 
 // ---- Its end.
 
+static void conn_resume(struct conn *c);
+static void give_up_exemption(struct conn *c);
+
 static void drop_exchanges(struct conn *c)
 {
     if (c->state == CONN_H2)
@@ -63,10 +66,10 @@ void conn_close(struct conn *c)
     }
     c->out_first = NULL;
     drop_exchanges(c);
-    if (c->paused) {
-        hl->paused--;
-        atomic_fetch_sub(&c->server->paused_count, 1);
-    }
+    if (c->paused)
+        conn_resume(c);
+    if (c->exempt)
+        give_up_exemption(c);
     if (c->previous != NULL)
         c->previous->next = c->next;
     else
@@ -241,35 +244,73 @@ static void conn_read(struct conn *c)
     }
 }
 
-// Stops reading while bodies hold too much memory, and says whether it may go on.
+// Whether a request's body is being read.
+static bool is_receiving(const struct conn *c)
+{
+    if (c->state == CONN_H1)
+        return c->h1.state != H1_HEAD && c->h1.state != H1_WAITS;
+    for (const struct exchange *e = c->exchanges; e != NULL; e = e->next)
+        if (!e->handed)
+            return true;
+    return false;
+}
+
+static void give_up_exemption(struct conn *c)
+{
+    c->exempt = false;
+    atomic_store(&c->server->exempt_taken, false);
+    tell_of_room(c->server);
+}
+
+// Stops reading while bodies hold too much memory. If all that hold it were stopped nobody would
+// ever release any: so one connection reads on until its request is complete.
 static void conn_pause(struct conn *c)
 {
-    bool full = !c->paused && c->exchange_count > 0 && bodies_full(c->server);
-    if (!full)
+    struct http_server *s = c->server;
+    if (c->exempt && !is_receiving(c))
+        give_up_exemption(c);
+    if (c->paused || c->exempt || !bodies_full(s) || !is_receiving(c))
         return;
+    if (!atomic_exchange(&s->exempt_taken, true)) {
+        c->exempt = true;
+        return;
+    }
     c->paused = true;
     c->on->paused++;
-    atomic_fetch_add(&c->server->paused_count, 1);
-    if (!bodies_full(c->server) &&
-        !atomic_exchange(&c->on->resume_posted,
-                         true)) // it was released in between: nobody else will tell us
-        loop_post(c->on->loop, &c->on->resume_task);
+    atomic_fetch_add(&s->paused_count, 1);
+    metric_add(s->metrics.paused, 1);
+    bool missed = !bodies_full(s) || !atomic_load(&s->exempt_taken); // while we were not counted
+    if (missed)
+        tell_of_room(s);
+}
+
+static void conn_resume(struct conn *c)
+{
+    c->paused = false;
+    c->on->paused--;
+    atomic_fetch_sub(&c->server->paused_count, 1);
+    metric_add(c->server->metrics.paused, -1);
+    for (struct exchange *e = c->exchanges; e != NULL; e = e->next)
+        e->started_ns = e->moved_ns = now(c); // the pause was not the client's
 }
 
 void loop_resume(struct task *t)
 {
     struct http_loop *hl =
         (struct http_loop *)((char *)t - offsetof(struct http_loop, resume_task));
+    struct http_server *s = hl->server;
     atomic_store(&hl->resume_posted, false);
-    for (struct conn *c = hl->conns; c != NULL && hl->paused > 0 && !bodies_full(hl->server);
-         c = c->next) {
+    for (struct conn *c = hl->conns; c != NULL && hl->paused > 0; c = c->next) {
+        bool one = bodies_full(s);
+        if (one && atomic_load(&s->exempt_taken))
+            break;
         if (!c->paused)
             continue;
-        c->paused = false;
-        hl->paused--;
-        atomic_fetch_sub(&hl->server->paused_count, 1);
+        conn_resume(c);
         c->read_again = true;
         conn_mark(c);
+        if (one)
+            break; // it takes the exemption when its turn comes
     }
     turn_finish(hl);
 }

@@ -87,10 +87,9 @@ void body_reserve(struct http_loop *hl, struct body *b, size_t need)
     b->cap = bytes;
 }
 
-// Loops that hold paused connections are told when there is room again.
-static void tell_of_room(struct http_server *s)
+void tell_of_room(struct http_server *s)
 {
-    if (atomic_load(&s->paused_count) == 0 || bodies_full(s))
+    if (atomic_load(&s->paused_count) == 0)
         return;
     for (size_t i = 0; i < s->loop_count; i++)
         if (!atomic_exchange(&s->loops[i].resume_posted, true))
@@ -109,7 +108,8 @@ void body_release(struct http_loop *hl, struct body *b)
         free(b->p);
     }
     *b = (struct body){ 0 };
-    tell_of_room(hl->server);
+    if (!bodies_full(hl->server))
+        tell_of_room(hl->server);
 }
 
 // ---- Exchanges.

@@ -66,6 +66,9 @@ static struct http_metrics metrics_find(void)
                           S("Bytes read from clients, TLS removed."), S("")),
         .out_bytes = count(S("headrace_http_sent_bytes_total"),
                            S("Bytes written to clients, before TLS."), S("")),
+        .paused = metric_get(
+            METRIC_GAUGE, S("headrace_http_paused"),
+            S("Connections that are not read because bodies hold too much memory."), S("")),
         .slow = count(S("headrace_http_slow_total"),
                       S("Connections and streams ended because the client was too slow."), S("")),
         .refused_connections = count(refused, refused_help, S("reason=\"connections_max\"")),

@@ -158,13 +158,14 @@ struct conn {
     struct out *out_first, **out_last;
     size_t out_bytes;
 
-    bool dirty;               // on the loop's list
-    bool closed;              // to be freed at the end of the turn
-    bool peer_ended;          // it will send nothing more
-    bool ending;              // close when everything is written
-    bool paused;              // reading stopped: too many bytes of bodies
-    bool again;               // there is more to do without an event
-    bool read_again;          // there may be more to read without an event: inside the TLS layer
+    bool dirty;      // on the loop's list
+    bool closed;     // to be freed at the end of the turn
+    bool peer_ended; // it will send nothing more
+    bool ending;     // close when everything is written
+    bool paused;     // reading stopped: too many bytes of bodies
+    bool exempt;     // the one connection that reads on all the same, so that somebody finishes
+    bool again;      // there is more to do without an event
+    bool read_again; // there may be more to read without an event: inside the TLS layer
     bool wants_read_to_write; // TLS
     size_t requests_in_turn, lingered_bytes;
     int64_t opened_ns, idle_ns, read_ns, wrote_ns;
@@ -220,7 +221,7 @@ struct listener {
 struct http_metrics {
     struct metric *conns[3]; // undecided, h1, h2
     struct metric *opened, *requests_h1, *requests_h2, *in_bytes, *out_bytes;
-    struct metric *slow, *refused_connections, *refused_undecided, *refused_protocol;
+    struct metric *paused, *slow, *refused_connections, *refused_undecided, *refused_protocol;
 };
 
 struct http_server {
@@ -238,6 +239,7 @@ struct http_server {
     int spare_fd; // given up for a moment when descriptors run out
 
     _Atomic size_t conn_count, undecided_count, body_bytes, paused_count;
+    _Atomic bool exempt_taken;
     _Atomic bool draining;
 
     pthread_mutex_t lock; // of what follows
@@ -257,6 +259,7 @@ void exchange_detach(struct exchange *e); // the client has gone, the handler st
 void body_reserve(struct http_loop *hl, struct body *b, size_t need);
 void body_release(struct http_loop *hl, struct body *b);
 bool bodies_full(const struct http_server *s);
+void tell_of_room(struct http_server *s); // paused connections may go on
 void http_loop_init(struct http_loop *hl, struct http_server *s, struct loop *loop);
 void http_loop_done(struct http_loop *hl);
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 static void *run_loop(void *l)
@@ -15,10 +16,118 @@ static void *run_loop(void *l)
     return NULL;
 }
 
-void rig_init(struct rig *r, struct http_handler handler)
+// ---- The handler.
+
+static void hold(struct desk *d, struct http_exchange *x)
 {
-    *r = (struct rig){ .config.limits = http_limits_default(), .config.handler = handler };
-    r->config.limits.drain_ns = 2000000000;
+    CHECK(d->held_count < HELD_MAX);
+    d->held[d->held_count++] = x;
+    pthread_cond_broadcast(&d->changed);
+}
+
+static void answer(struct http_exchange *x)
+{
+    HttpHeader type = { S("Content-Type"), S("text/plain") };
+    uint64_t n = 0;
+    if (str_eq(x->path, S("/stream"))) {
+        http_stream_start(x, 200, &type, 1);
+        http_stream_write(x, S("one,"));
+        http_stream_write(x, S("")); // nothing, and not the end
+        http_stream_write(x, S("two,"));
+        http_stream_write(x, S("three"));
+        http_stream_end(x);
+    } else if (str_eq(x->path, S("/big")) && str_u64(x->query, &n).kind == ERR_NONE) {
+        struct buf b = { 0 };
+        CHECK(buf_reserve(&b, (size_t)n));
+        memset(b.p, 'b', (size_t)n);
+        b.n = (size_t)n;
+        http_reply_take(x, 200, &type, 1, &b);
+        CHECK(b.n == 0 && b.p == NULL);
+    } else if (str_eq(x->path, S("/broken-header"))) {
+        HttpHeader broken = { S("X-Echo"), S("a\r\nSet-Cookie: b") };
+        http_reply(x, 200, &broken, 1, S(""));
+    } else {
+        Str query = x->query.p != NULL ? x->query : S("-");
+        http_reply(x, 200, &type, 1,
+                   str_fmt(x->arena, "%.*s %.*s %.*s [%.*s]", FMT(x->method), FMT(x->path),
+                           FMT(query), FMT(x->body)));
+    }
+}
+
+static void desk_request(void *self, struct http_exchange *x)
+{
+    struct desk *d = self;
+    bool held = str_eq(x->path, S("/hold"));
+    pthread_mutex_lock(&d->lock);
+    d->requests++;
+    if (held)
+        hold(d, x);
+    pthread_mutex_unlock(&d->lock);
+    if (!held)
+        answer(x);
+}
+
+static void desk_broken(void *self, struct http_exchange *x, unsigned status)
+{
+    struct desk *d = self;
+    pthread_mutex_lock(&d->lock);
+    CHECK(d->broken_count < HELD_MAX);
+    d->broken[d->broken_count++] = status;
+    pthread_cond_broadcast(&d->changed);
+    pthread_mutex_unlock(&d->lock);
+    http_reply(x, status, NULL, 0, str_fmt(x->arena, "refused %u", status));
+}
+
+static size_t desk_body_max(void *self, const struct http_exchange *x)
+{
+    CHECK(x->method.n > 0);
+    return ((struct desk *)self)->body_bytes_max;
+}
+
+struct http_handler desk_handler(struct desk *d)
+{
+    return (struct http_handler){
+        .self = d, .request = desk_request, .broken = desk_broken, .body_max = desk_body_max
+    };
+}
+
+struct http_exchange *desk_wait(struct desk *d, size_t n)
+{
+    pthread_mutex_lock(&d->lock);
+    while (d->held_count <= n)
+        pthread_cond_wait(&d->changed, &d->lock);
+    struct http_exchange *x = d->held[n];
+    pthread_mutex_unlock(&d->lock);
+    return x;
+}
+
+unsigned desk_wait_broken(struct desk *d, size_t n)
+{
+    pthread_mutex_lock(&d->lock);
+    while (d->broken_count <= n)
+        pthread_cond_wait(&d->changed, &d->lock);
+    unsigned status = d->broken[n];
+    pthread_mutex_unlock(&d->lock);
+    return status;
+}
+
+size_t desk_requests(struct desk *d)
+{
+    pthread_mutex_lock(&d->lock);
+    size_t n = d->requests;
+    pthread_mutex_unlock(&d->lock);
+    return n;
+}
+
+// ---- The server.
+
+void rig_init(struct rig *r)
+{
+    *r = (struct rig){ .config.limits = http_limits_default() };
+    EXPECT(pthread_mutex_init(&r->desk.lock, NULL) == 0);
+    EXPECT(pthread_cond_init(&r->desk.changed, NULL) == 0);
+    r->desk.body_bytes_max = r->config.limits.body_bytes_max;
+    r->config.handler = desk_handler(&r->desk);
     r->config.loops = r->loops;
     r->config.loop_count = RIG_LOOPS;
 }
@@ -43,6 +152,8 @@ void rig_stop(struct rig *r)
     http_server_close(r->server);
     for (int i = 0; i < RIG_LOOPS; i++)
         loop_close(r->loops[i]);
+    pthread_cond_destroy(&r->desk.changed);
+    pthread_mutex_destroy(&r->desk.lock);
 }
 
 int dial(const struct rig *r)
@@ -106,4 +217,29 @@ Str hear_rest(struct arena *a, int fd)
     }
     close(fd);
     return str_dup(a, buf_str(&b));
+}
+
+Str hear_reply(struct arena *a, int fd, Str *ret_head)
+{
+    Str head = hear_head(a, fd), name = S("Content-Length: "), digits;
+    size_t at = str_search(head, name);
+    if (at == head.n)
+        test_fail(__FILE__, __LINE__, "no length: %.*s", FMT(head));
+    digits = str_skip(head, at + name.n);
+    uint64_t n = 0;
+    EXPECT_OK(str_u64(str_head(digits, str_find(digits, '\r')), &n));
+    if (ret_head != NULL)
+        *ret_head = head;
+    return hear(a, fd, (size_t)n);
+}
+
+void wait_until(bool (*is)(void *), void *of)
+{
+    while (!is(of))
+        nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+}
+
+int64_t metric_now(Str name, Str labels, MetricKind kind)
+{
+    return metric_value(metric_get(kind, name, S(""), labels));
 }
