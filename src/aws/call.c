@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs operations: here on the reactor, or on the pool, and to the end of those that wait.
-#include "aws/front_priv.h"
-#include "base/logline.h"
+// What operations see of their call. Without the front, so that tests of services can link it
+// alone.
+#include "aws/call.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -34,79 +34,4 @@ Err call_wait(struct call *c)
 void call_done(struct call *c, Err e)
 {
     c->done(c, e);
-}
-
-static void finish(struct front_call *f)
-{
-    Err e = f->result;
-    if (e.kind == ERR_NONE) {
-        reply_output(f);
-    } else if (e.kind == ERR_FAULT && f->call.error != NULL) {
-        reply_error(f, f->call.error->status, f->call.error->name, f->call.error_text);
-    } else {
-        LOG(LOG_ERROR, "operation failed", F_STR("op", f->call.op->name), F_ERR(e),
-            F_STR("request_id", f->call.request_id));
-        reply_error(f, aws_InternalFailure.status, aws_InternalFailure.name, (Str){ 0 });
-    }
-}
-
-static struct front_call *of_task(struct task *t)
-{
-    return (struct front_call *)((char *)t - offsetof(struct front_call, task));
-}
-
-static void finish_on_loop(struct task *t)
-{
-    finish(of_task(t));
-}
-
-// Called once by the operation's return and once by call_done; the later one finishes, on the
-// exchange's loop, so that whoever completes many calls (a commit) only posts.
-static void part_done(struct front_call *f)
-{
-    if (atomic_fetch_sub(&f->parts, 1) != 1)
-        return;
-    f->task = (struct task){ .run = finish_on_loop };
-    loop_post(f->x->loop, &f->task);
-}
-
-static void done_later(struct call *c, Err e)
-{
-    struct front_call *f = (struct front_call *)c;
-    f->result = e;
-    part_done(f);
-}
-
-static void run(struct front_call *f)
-{
-    Err e = f->call.op->run(&f->call, f->in, f->out);
-    if (e.kind == ERR_WAIT) {
-        part_done(f);
-        return;
-    }
-    f->result = e;
-    finish(f);
-}
-
-static void run_on_pool(struct task *t)
-{
-    run(of_task(t));
-}
-
-void front_run(struct front_call *f)
-{
-    const struct api_op *op = f->call.op;
-    size_t out_bytes = op->output != NULL ? op->output->struct_bytes : 1;
-    f->out = arena_alloc(f->x->arena, out_bytes, _Alignof(max_align_t));
-    f->call.done = done_later;
-    atomic_init(&f->parts, 2);
-    if (!op->blocking) {
-        run(f);
-        return;
-    }
-    f->task = (struct task){ .run = run_on_pool };
-    Err e = pool_submit(f->front->pool, &f->task);
-    if (e.kind != ERR_NONE)
-        reply_error(f, aws_ThrottlingException.status, aws_ThrottlingException.name,
-                    S("Rate exceeded"));
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The parts of the front: front.c decides, call.c runs, reply.c answers.
+// The parts of the front: front.c decides, run.c runs, reply.c answers.
 #pragma once
 #include "aws/bind.h"
 #include "aws/front.h"
@@ -54,7 +54,7 @@ struct front_call {
     atomic_int parts; // of a call that waits: its return and its call_done
 };
 
-// ---- call.c
+// ---- run.c
 void front_run(struct front_call *f); // the input is decoded and valid
 
 // ---- reply.c: each ends the exchange.

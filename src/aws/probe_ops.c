@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// The operations of the service that exists only in tests.
+#include "aws/probe_ops.h"
+#include "aws/probe_api.h"
+
+struct probe_seen probe_seen;
+
+static void see(struct call *c)
+{
+    probe_seen.account = c->account;
+    probe_seen.region = c->region;
+    probe_seen.principal = c->principal;
+    probe_seen.state = c->state;
+}
+
+Err probe_Put(struct call *c, const struct probe_Put_in *in, struct probe_Put_out *out)
+{
+    see(c);
+    out->name = in->name;
+    out->data = in->data;
+    return OK;
+}
+
+Err probe_Drop(struct call *c, const struct probe_Drop_in *in)
+{
+    (void)c;
+    (void)in;
+    return OK;
+}
+
+Err probe_Nothing(struct call *c, const struct probe_Nothing_in *in, struct probe_Nothing_out *out)
+{
+    (void)c;
+    (void)in;
+    (void)out;
+    return OK;
+}
+
+Err probe_Fail(struct call *c, const struct probe_Fail_in *in)
+{
+    if (!str_eq(in->how, S("taken")))
+        return fail(ERR_IO, "the probe's own fault");
+    Err first = call_fail(c, &probe_Taken, "%s is taken", "it");
+    err_ignore(call_fail(c, &aws_AccessDeniedException, "too late")); // the first one wins
+    return first;
+}
+
+Err probe_Later(struct call *c, const struct probe_Later_in *in, struct probe_Later_out *out)
+{
+    out->name = in->name;
+    probe_seen.waiting = c;
+    if (probe_seen.early)
+        call_done(c, OK);
+    return call_wait(c);
+}
+
+Err probe_Slow(struct call *c, const struct probe_Slow_in *in, struct probe_Slow_out *out)
+{
+    (void)c;
+    out->name = in->name;
+    return OK;
+}
