@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// The root key of the account: given in the environment, or made at first start and kept in
+// DIR/credentials (0600), in the format of AWS's shared credentials file, so that
+// AWS_SHARED_CREDENTIALS_FILE may point at it.
+#pragma once
+#include "os/io.h"
+
+enum { SECRET_KEY_BYTES_MAX = 128 };
+
+typedef struct Credentials {
+    Str access_key;
+    Str secret_key;
+} Credentials;
+
+// ERR_NOT_FOUND: no such file. ERR_INVALID: it is not one.
+Err credentials_read(struct io *io, struct arena *a, Str dir, Credentials *ret);
+
+// A fresh key, stored. Random bytes come from the io table.
+Err credentials_make(struct io *io, struct arena *a, Str dir, Credentials *ret);
+
+// From HEADRACE_ACCESS_KEY_ID and HEADRACE_SECRET_ACCESS_KEY. ERR_NOT_FOUND: neither is set.
+// ERR_INVALID: only one of them is, or they hold what no signature can carry.
+Err credentials_given(Str access_key, Str secret_key, Credentials *ret);

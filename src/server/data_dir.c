@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/data_dir.h"
+#include "base/buf.h"
+#include "codec/crc.h"
+#include "server/port_owner.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MARKER_BYTES_MAX = 4096, NUMBER_BYTES_MAX = 32 };
+
+struct data_dir {
+    struct io *io;
+    struct io_file *lock;
+    bool is_new;
+};
+
+// What is being opened, and where its failure is explained.
+struct opening {
+    struct io *io;
+    struct arena *a;
+    Str path;
+    Str version;
+    Str *problem;
+};
+
+static Err explain(const struct opening *o, Err e, Str problem)
+{
+    *o->problem = problem;
+    return e;
+}
+
+static Err explain_os(const struct opening *o, Err e, Str path)
+{
+    return explain(o, e,
+                   str_fmt(o->a, "%.*s: %s%s%s", FMT(path), e.text, e.os != 0 ? ": " : "",
+                           e.os != 0 ? strerrordesc_np(e.os) : ""));
+}
+
+static Err make_directories(const struct opening *o)
+{
+    for (size_t i = 1; i <= o->path.n; i++) {
+        if (i < o->path.n && o->path.p[i] != '/')
+            continue;
+        Str part = str_head(o->path, i);
+        Err e = o->io->mkdir(o->io, part);
+        // A parent may be one that we cannot make but may walk through; the last one decides.
+        if (e.kind != ERR_NONE && i == o->path.n)
+            return explain_os(o, e, part);
+    }
+    return OK;
+}
+
+// "pid 812 (headrace)", as far as it can be found out.
+static Str holder(const struct opening *o, Str lock_path)
+{
+    Str pid = S("");
+    Err e = io_read_file(o->io, o->a, lock_path, NUMBER_BYTES_MAX, &pid);
+    pid = str_trim(pid);
+    if (e.kind != ERR_NONE || pid.n == 0)
+        return S("another process");
+    Str name = process_name(o->a, pid);
+    if (name.n == 0)
+        return str_cat(o->a, S("pid "), pid);
+    return str_fmt(o->a, "pid %.*s (%.*s)", FMT(pid), FMT(name));
+}
+
+static Err take_lock(const struct opening *o, struct data_dir *d)
+{
+    Str path = str_cat(o->a, o->path, S("/lock"));
+    Err e = o->io->open(o->io, path, IO_WRITE | IO_CREATE, &d->lock);
+    if (e.kind != ERR_NONE)
+        return explain_os(o, e, path);
+    e = o->io->lock(d->lock);
+    if (e.kind == ERR_BUSY) {
+        Str who = holder(o, path);
+        return explain(o, e,
+                       str_fmt(o->a, "%.*s is in use by %.*s. Stop it, or use another --data-dir.",
+                               FMT(o->path), FMT(who)));
+    }
+    if (e.kind != ERR_NONE)
+        return explain_os(o, e, path);
+    Str pid = str_fmt(o->a, "%ld\n", (long)getpid());
+    e = o->io->truncate(d->lock, 0);
+    if (e.kind == ERR_NONE)
+        e = o->io->write(d->lock, pid.p, pid.n, 0, false);
+    return e.kind == ERR_NONE ? OK : explain_os(o, e, path);
+}
+
+static Err write_marker(const struct opening *o, Str path)
+{
+    AUTO_BUF(b);
+    buf_addf(&b, "headrace-data\nformat %d\nreader %d\nversion %.*s\n", DATA_FORMAT,
+             DATA_READER_LEAST, FMT(o->version));
+    uint32_t crc = crc32c(0, b.p, b.n);
+    buf_addf(&b, "crc32c %08x\n", crc);
+    TRY(buf_err(&b));
+    Err e = io_write_file(o->io, o->a, path, buf_str(&b));
+    return e.kind == ERR_NONE ? OK : explain_os(o, e, path);
+}
+
+// The text after "name " on the next line.
+static bool take_line(Str *rest, Str name, Str *ret)
+{
+    Str line;
+    if (!str_cut(*rest, '\n', &line, rest) || !str_starts(line, name))
+        return false;
+    *ret = str_skip(line, name.n);
+    return true;
+}
+
+static bool read_marker(Str content, uint64_t *ret_format, uint64_t *ret_reader, Str *ret_version)
+{
+    Str rest = content, magic, format, reader, crc;
+    if (!take_line(&rest, S("headrace-data"), &magic) || magic.n > 0 ||
+        !take_line(&rest, S("format "), &format) || !take_line(&rest, S("reader "), &reader) ||
+        !take_line(&rest, S("version "), ret_version))
+        return false;
+    // A newer format may have further lines; the checksum is always the last one.
+    size_t at = str_search(rest, S("crc32c "));
+    size_t covered = content.n - rest.n + at;
+    if (at == rest.n)
+        return false;
+    rest = str_skip(rest, at);
+    char expected[16];
+    snprintf(expected, sizeof expected, "%08x", crc32c(0, content.p, covered));
+    return take_line(&rest, S("crc32c "), &crc) && rest.n == 0 && str_eq(crc, str_of(expected)) &&
+           str_u64(format, ret_format).kind == ERR_NONE &&
+           str_u64(reader, ret_reader).kind == ERR_NONE;
+}
+
+static Err check_marker(const struct opening *o, Str path, Str content)
+{
+    uint64_t format = 0, reader = 0;
+    Str version = S("");
+    if (!read_marker(content, &format, &reader, &version))
+        return explain(o, fail(ERR_CORRUPT, "data directory marker damaged"),
+                       str_fmt(o->a,
+                               "%.*s is damaged. Nothing was changed; restore it from a backup.",
+                               FMT(path)));
+    if (reader > DATA_FORMAT)
+        return explain(o, fail(ERR_FORMAT, "data directory of a newer format"),
+                       str_fmt(o->a,
+                               "%.*s was written by headrace %.*s (format %llu); this is headrace "
+                               "%.*s (format %d). Use headrace >= %.*s, or restore a backup made "
+                               "before the upgrade.",
+                               FMT(o->path), FMT(version), (unsigned long long)format,
+                               FMT(o->version), DATA_FORMAT, FMT(version)));
+    return OK;
+}
+
+// A journal without a marker means that the marker was lost: starting over could hide data.
+static Err check_new(const struct opening *o)
+{
+    IoName *names = NULL;
+    size_t n = 0;
+    Err e = o->io->list(o->io, o->a, o->path, &names, &n);
+    if (e.kind != ERR_NONE)
+        return explain_os(o, e, o->path);
+    for (size_t i = 0; i < n; i++)
+        if (str_eq(names[i].name, S("journal")) || str_eq(names[i].name, S("headrace.db")))
+            return explain(o, fail(ERR_CORRUPT, "data directory without its marker"),
+                           str_fmt(o->a,
+                                   "%.*s holds data (%.*s) but its FORMAT file is missing. Nothing "
+                                   "was changed; restore the file from a backup.",
+                                   FMT(o->path), FMT(names[i].name)));
+    return OK;
+}
+
+static Err check_format(const struct opening *o, struct data_dir *d)
+{
+    Str path = str_cat(o->a, o->path, S("/FORMAT")), content = S("");
+    Err e = io_read_file(o->io, o->a, path, MARKER_BYTES_MAX, &content);
+    if (e.kind == ERR_NONE)
+        return check_marker(o, path, content);
+    if (e.kind != ERR_NOT_FOUND)
+        return explain_os(o, e, path);
+    TRY(check_new(o));
+    d->is_new = true;
+    return write_marker(o, path);
+}
+
+Err data_dir_open(struct io *io, struct arena *a, Str path, Str version, struct data_dir **ret,
+                  Str *ret_problem)
+{
+    while (path.n > 1 && path.p[path.n - 1] == '/')
+        path.n--;
+    const struct opening o = {
+        .io = io, .a = a, .path = path, .version = version, .problem = ret_problem
+    };
+    if (path.n == 0)
+        return explain(&o, fail(ERR_INVALID, "no data directory"),
+                       S("the name of the data directory is empty"));
+    TRY(make_directories(&o));
+    struct data_dir *d = xalloc(sizeof *d);
+    d->io = io;
+    Err e = take_lock(&o, d);
+    if (e.kind == ERR_NONE)
+        e = check_format(&o, d);
+    if (e.kind != ERR_NONE) {
+        data_dir_close(d);
+        return e;
+    }
+    *ret = d;
+    return OK;
+}
+
+void data_dir_close(struct data_dir *d)
+{
+    if (d == NULL)
+        return;
+    d->io->close(d->lock);
+    free(d);
+}
+
+bool data_dir_is_new(const struct data_dir *d)
+{
+    return d->is_new;
+}

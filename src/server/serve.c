@@ -1,0 +1,535 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/serve.h"
+#include "aws/front.h"
+#include "base/logline.h"
+#include "base/map.h"
+#include "base/time.h"
+#include "gen/services.h"
+#include "hub/service.h"
+#include "os/tls.h"
+#include "server/credentials.h"
+#include "server/data_dir.h"
+#include "server/notify.h"
+#include "server/pages.h"
+#include "server/port_owner.h"
+#include "store/kv.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+enum {
+    LOOPS_MAX = 256,
+    POOL_QUEUE_MAX = 4096, // calls waiting for a worker, over which they are throttled
+};
+#define ACCOUNT_ROOT S("000000000000")
+#define PRINCIPAL_ROOT S("arn:aws:iam::000000000000:root")
+
+struct loop_thread {
+    struct loop *loop;
+    pthread_t thread;
+    bool running;
+};
+
+// Everything the process holds, in the order in which it is opened.
+struct server {
+    const ServeConfig *config;
+    const Settings *settings;
+    struct arena *a;
+    struct io *io;
+    Str data_path;
+    bool dev;
+    sigset_t signals;
+    int signal_fd;
+    struct data_dir *data_dir;
+    bool key_was_made;
+    Credentials key;
+    struct keyring *keys;
+    struct tls_context *tls;
+    struct loop_thread loops[LOOPS_MAX];
+    struct loop *loop_list[LOOPS_MAX];
+    size_t loop_count;
+    struct pool *pool;
+    struct log *log;
+    struct kv *kv;
+    struct service_env env;
+    void **states; // beside services[]
+    size_t opened; // services
+    struct front *front;
+    struct pages *pages;
+    struct http_server *http;
+};
+
+// "cannot open the journal in DIR: what the error says", with the exit code of its kind.
+static ExitCode refuse(Err e, const char *what, Str name)
+{
+    return complain(exit_code_of(e), "%s %.*s: %s%s%s", what, FMT(name), e.text,
+                    e.os != 0 ? ": " : "", e.os != 0 ? strerrordesc_np(e.os) : "");
+}
+
+static int64_t wall_ns(void)
+{
+    return io_real()->wall_ns(io_real());
+}
+
+static void set_up_log(const Settings *settings)
+{
+    LogLevel level = LOG_INFO;
+    LogFormat format = LOG_AUTO;
+    CHECK(logline_parse_level(settings_text(settings, S("log.level")), &level));
+    CHECK(logline_parse_format(settings_text(settings, S("log.format")), &format));
+    logline_setup(level, format, wall_ns);
+}
+
+// Signals are read from a descriptor by the main thread; every other thread inherits the mask.
+static ExitCode prepare_process(struct server *s)
+{
+    set_up_log(s->settings);
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &files) != 0)
+            LOG(LOG_WARN, "the limit of open files stays low", F_INT("errno", errno));
+    }
+    uint64_t secret;
+    s->io->random(s->io, &secret, sizeof secret);
+    map_seed(secret);
+    io_allow_uring(str_eq(settings_text(s->settings, S("io_uring")), S("auto")));
+    sigemptyset(&s->signals);
+    sigaddset(&s->signals, SIGTERM);
+    sigaddset(&s->signals, SIGINT);
+    sigaddset(&s->signals, SIGHUP);
+    CHECK(pthread_sigmask(SIG_BLOCK, &s->signals, NULL) == 0);
+    s->signal_fd = signalfd(-1, &s->signals, SFD_CLOEXEC);
+    if (s->signal_fd < 0)
+        return refuse(fail_os(errno, "no descriptor for signals"), "cannot start", S(""));
+    return EXIT_GOOD;
+}
+
+static ExitCode open_data_dir(struct server *s)
+{
+    Str problem = S("");
+    Err e = data_dir_open(s->io, s->a, s->data_path, s->config->version, &s->data_dir, &problem);
+    if (e.kind != ERR_NONE)
+        return complain(exit_code_of(e), "%.*s", FMT(problem));
+    return EXIT_GOOD;
+}
+
+// From the environment, else from the data directory, else made.
+static ExitCode find_key(struct server *s, bool *ret_configured)
+{
+    Err e = credentials_given(s->config->access_key, s->config->secret_key, &s->key);
+    if (e.kind == ERR_INVALID)
+        return complain(EXIT_USAGE, "%s", e.text);
+    if (e.kind == ERR_NOT_FOUND)
+        e = credentials_read(s->io, s->a, s->data_path, &s->key);
+    *ret_configured = e.kind == ERR_NONE;
+    if (e.kind == ERR_NOT_FOUND) {
+        s->key_was_made = true;
+        e = credentials_make(s->io, s->a, s->data_path, &s->key);
+    }
+    if (e.kind != ERR_NONE)
+        return refuse(e, "cannot use the credentials in", s->data_path);
+    return EXIT_GOOD;
+}
+
+// Other machines get in with a key that somebody chose or was shown, and never into the profile dev
+// by accident.
+static ExitCode check_exposure(struct server *s, bool configured)
+{
+    const SettingValue *listen = settings_value(s->settings, S("listen"));
+    for (size_t i = 0; i < listen->item_count; i++) {
+        Str address = listen->items[i];
+        uint16_t port;
+        if (address_port(address, &port).kind != ERR_NONE)
+            return complain(EXIT_USAGE, "'%.*s' is no address to listen on; write HOST:PORT",
+                            FMT(address));
+        if (address_is_loopback(address))
+            continue;
+        if (s->dev && !settings_switch(s->settings, S("allow_dev_on_network")))
+            return complain(EXIT_USAGE,
+                            "%.*s can be reached by other machines, and the profile dev takes any "
+                            "credentials. Listen on 127.0.0.1, or use --allow-dev-on-network.",
+                            FMT(address));
+        if (!s->dev && !configured)
+            return complain(EXIT_USAGE,
+                            "%.*s can be reached by other machines, but no credentials are "
+                            "configured. Set HEADRACE_ACCESS_KEY_ID and "
+                            "HEADRACE_SECRET_ACCESS_KEY, or listen on 127.0.0.1.",
+                            FMT(address));
+    }
+    return EXIT_GOOD;
+}
+
+static ExitCode open_keys(struct server *s)
+{
+    // A key that was only just made is not a configured one: it is not made before this is checked.
+    Credentials given = { 0 };
+    bool configured =
+        credentials_given(s->config->access_key, s->config->secret_key, &given).kind == ERR_NONE ||
+        credentials_read(s->io, s->a, s->data_path, &given).kind == ERR_NONE;
+    ExitCode code = check_exposure(s, configured);
+    if (code == EXIT_GOOD)
+        code = find_key(s, &configured);
+    if (code != EXIT_GOOD)
+        return code;
+    keyring_open(s->dev, &s->keys);
+    Key root = { .access_key = s->key.access_key,
+                 .secret = s->key.secret_key,
+                 .account = ACCOUNT_ROOT,
+                 .principal = PRINCIPAL_ROOT };
+    Err e = keyring_add(s->keys, &root);
+    return e.kind == ERR_NONE ? EXIT_GOOD : refuse(e, "cannot use the root key", S(""));
+}
+
+static ExitCode open_tls(struct server *s)
+{
+    Str cert = settings_text(s->settings, S("tls.cert"));
+    Str key = settings_text(s->settings, S("tls.key"));
+    if ((cert.n > 0) != (key.n > 0))
+        return complain(EXIT_USAGE, "tls.cert and tls.key must be given together");
+    Err e = OK;
+    if (cert.n == 0)
+        e = tls_make_certificate(s->io, s->data_path, &cert, &key, s->a);
+    if (e.kind == ERR_NONE)
+        e = tls_server_context(cert, key, &s->tls);
+    return e.kind == ERR_NONE ? EXIT_GOOD : refuse(e, "cannot use the certificate", cert);
+}
+
+static size_t processors(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0)
+        return 1;
+    return (size_t)MAX(CPU_COUNT(&set), 1);
+}
+
+static ExitCode open_loops(struct server *s)
+{
+    size_t wanted = settings_number(s->settings, S("threads"));
+    wanted = MIN(wanted > 0 ? wanted : processors(), LOOPS_MAX);
+    for (; s->loop_count < wanted; s->loop_count++) {
+        Err e = loop_open(&s->loops[s->loop_count].loop);
+        if (e.kind != ERR_NONE)
+            return refuse(e, "cannot make an event loop", S(""));
+        s->loop_list[s->loop_count] = s->loops[s->loop_count].loop;
+    }
+    unsigned workers = (unsigned)settings_number(s->settings, S("workers"));
+    Err e = pool_open(workers, POOL_QUEUE_MAX, "worker", &s->pool);
+    return e.kind == ERR_NONE ? EXIT_GOOD : refuse(e, "cannot start the workers", S(""));
+}
+
+// Nothing can be acknowledged any more, and what was is safe: a restart finds it.
+static void journal_failed(void *self, Err e)
+{
+    (void)self;
+    LOG(LOG_ERROR, "the journal failed; the server ends so that a restart can recover", F_ERR(e));
+    _exit(EXIT_DISK);
+}
+
+static ExitCode open_store(struct server *s)
+{
+    const Settings *set = s->settings;
+    LogConfig config = {
+        .io = s->io,
+        .dir = str_cat(s->a, s->data_path, S("/journal")),
+        .file_bytes = settings_size(set, S("journal.file_size")),
+        .reserve_bytes = settings_size(set, S("journal.reserve")),
+        .tail_cache_bytes = settings_size(set, S("journal.tail_cache")),
+        .queue_bytes_max = settings_size(set, S("journal.queue")),
+        .fatal = journal_failed,
+    };
+    Str path = str_cat(s->a, s->data_path, S("/headrace.db"));
+    Err e = kv_open(s->io, path, &s->kv);
+    if (e.kind != ERR_NONE)
+        return refuse(e, "cannot open", path);
+    e = log_open(&config, &s->log);
+    return e.kind == ERR_NONE ? EXIT_GOOD : refuse(e, "cannot open the journal in", config.dir);
+}
+
+static ExitCode open_services(struct server *s)
+{
+    s->env = (struct service_env){
+        .io = s->io,
+        .kv = s->kv,
+        .log = s->log,
+        .pool = s->pool,
+        .loops = s->loop_list,
+        .loop_count = s->loop_count,
+        .dev = s->dev,
+        .limits = settings_factor(s->settings, S("limits")),
+    };
+    s->states = arena_new(s->a, void *, service_count + 1);
+    for (; s->opened < service_count; s->opened++) {
+        Err e = services[s->opened]->open(&s->env, &s->states[s->opened]);
+        if (e.kind != ERR_NONE)
+            return refuse(e, "cannot open the service", services[s->opened]->api->name);
+    }
+    Err e = log_ready(s->log);
+    return e.kind == ERR_NONE ? EXIT_GOOD : refuse(e, "the journal does not fit to", s->data_path);
+}
+
+static ExitCode open_front(struct server *s)
+{
+    FrontService *list = arena_new(s->a, FrontService, service_count + 1);
+    Str *names = arena_new(s->a, Str, service_count + 1);
+    for (size_t i = 0; i < service_count; i++) {
+        list[i] = (FrontService){ .api = services[i]->api, .state = s->states[i] };
+        names[i] = services[i]->api->name;
+    }
+    FrontConfig config = { .io = s->io,
+                           .keys = s->keys,
+                           .services = list,
+                           .service_count = service_count,
+                           .pool = s->pool };
+    PagesConfig pages = { .io = s->io,
+                          .log = s->log,
+                          .version = s->config->version,
+                          .profile = settings_text(s->settings, S("profile")),
+                          .services = names,
+                          .service_count = service_count };
+    Err e = front_open(&config, &s->front);
+    if (e.kind == ERR_NONE)
+        e = pages_open(&pages, s->front, &s->pages);
+    return e.kind == ERR_NONE ? EXIT_GOOD : refuse(e, "cannot open the front", S(""));
+}
+
+static HttpLimits limits_of(const Settings *settings)
+{
+    HttpLimits l = http_limits_default();
+    l.connections_max = settings_number(settings, S("http.connections"));
+    l.streams_max = settings_number(settings, S("http.streams"));
+    l.body_pool_bytes_max = settings_size(settings, S("http.body_pool"));
+    l.idle_ns = settings_duration(settings, S("http.idle_timeout"));
+    l.drain_ns = settings_duration(settings, S("http.drain_timeout"));
+    return l;
+}
+
+static void *run_loop(void *self)
+{
+    struct loop_thread *t = self;
+    loop_run(t->loop);
+    return NULL;
+}
+
+static ExitCode start_http(struct server *s)
+{
+    HttpConfig config = { .limits = limits_of(s->settings),
+                          .tls = s->tls,
+                          .loops = s->loop_list,
+                          .loop_count = s->loop_count,
+                          .handler = front_handler(s->front) };
+    Err e = http_server_open(&config, &s->http);
+    if (e.kind != ERR_NONE)
+        return refuse(e, "cannot open the HTTP server", S(""));
+    for (size_t i = 0; i < s->loop_count; i++) {
+        int error = pthread_create(&s->loops[i].thread, NULL, run_loop, &s->loops[i]);
+        if (error != 0)
+            return refuse(fail_os(error, "no thread"), "cannot start an event loop", S(""));
+        s->loops[i].running = true;
+    }
+    return EXIT_GOOD;
+}
+
+static ExitCode address_in_use(struct server *s, Str address)
+{
+    uint16_t port = 0;
+    err_ignore(address_port(address, &port)); // it was checked before
+    Str owner = port_owner(s->a, port);
+    return complain(
+        EXIT_ADDRESS,
+        "cannot listen on %.*s: address in use%s%.*s. Use --listen 127.0.0.1:%u or stop "
+        "it.",
+        FMT(address), owner.n > 0 ? " by " : "", FMT(owner),
+        port < UINT16_MAX ? port + 1u : port - 1u);
+}
+
+// "127.0.0.1:0" with the port that was bound.
+static Str bound_address(struct server *s, Str address, uint16_t port)
+{
+    size_t n = address.n;
+    while (n > 0 && address.p[n - 1] != ':')
+        n--;
+    Str host = str_head(address, n > 0 ? n - 1 : 0);
+    return str_fmt(s->a, "%.*s:%u", FMT(host.n > 0 ? host : S("0.0.0.0")), port);
+}
+
+// The first lines on standard output: scripts wait for the last of them.
+static ExitCode listen_all(struct server *s)
+{
+    Str version = s->config->version, profile = settings_text(s->settings, S("profile"));
+    printf("headrace %.*s  data %.*s%s  profile %.*s\n", FMT(version), FMT(s->data_path),
+           data_dir_is_new(s->data_dir) ? " (new)" : "", FMT(profile));
+    if (s->key_was_made)
+        printf("Made a root key, kept in %.*s/credentials and shown only now:\n"
+               "  AWS_ACCESS_KEY_ID=%.*s\n  AWS_SECRET_ACCESS_KEY=%.*s\n",
+               FMT(s->data_path), FMT(s->key.access_key), FMT(s->key.secret_key));
+    const SettingValue *listen = settings_value(s->settings, S("listen"));
+    for (size_t i = 0; i < listen->item_count; i++) {
+        Str address = listen->items[i];
+        uint16_t port = 0;
+        Err e = http_server_listen(s->http, address, &port);
+        if (e.kind == ERR_BUSY)
+            return address_in_use(s, address);
+        if (e.kind != ERR_NONE)
+            return complain(e.kind == ERR_INVALID ? EXIT_USAGE : EXIT_FAILED,
+                            "cannot listen on %.*s: %s%s%s", FMT(address), e.text,
+                            e.os != 0 ? ": " : "", e.os != 0 ? strerrordesc_np(e.os) : "");
+        Str bound = bound_address(s, address, port);
+        printf("Listening on http://%.*s\n", FMT(bound));
+    }
+    pages_set_ready(s->pages, true);
+    err_ignore(notify_manager(s->config->notify_socket, S("READY=1"))); // it times out by itself
+    puts("Ready.");
+    if (fflush(stdout) != 0)
+        LOG(LOG_WARN, "standard output is closed; nobody sees that the server is ready");
+    LOG(LOG_INFO, "ready", F_STR("version", version), F_STR("data_dir", s->data_path),
+        F_STR("profile", profile), F_INT("loops", s->loop_count));
+    return EXIT_GOOD;
+}
+
+static void reload(struct server *s)
+{
+    Settings *again = arena_new(s->a, Settings, 1);
+    Str problem = S("");
+    if (s->config->input == NULL)
+        return;
+    Err e = settings_load(s->a, s->config->input, again, &problem);
+    if (e.kind != ERR_NONE) {
+        LOG(LOG_ERROR, "the configuration was not read again", F_STR("problem", problem));
+        return;
+    }
+    set_up_log(again);
+    LOG(LOG_INFO, "the log level was read again",
+        F_STR("level", settings_text(again, S("log.level"))));
+}
+
+// Whether this signal ends the server.
+static bool handle_signal(struct server *s)
+{
+    struct signalfd_siginfo info;
+    if (read(s->signal_fd, &info, sizeof info) != (ssize_t)sizeof info)
+        return false;
+    if (info.ssi_signo == SIGHUP) {
+        reload(s);
+        return false;
+    }
+    if (info.ssi_signo == SIGINT && s->config->attached)
+        return false; // the terminal sent it to our holder as well
+    LOG(LOG_INFO, "stopping", F_INT("signal", info.ssi_signo));
+    return true;
+}
+
+static bool input_ended(void)
+{
+    char ignored[256];
+    ssize_t n = read(STDIN_FILENO, ignored, sizeof ignored);
+    return n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN);
+}
+
+static void wait_for_end(struct server *s)
+{
+    for (;;) {
+        struct pollfd fds[] = { { .fd = s->signal_fd, .events = POLLIN },
+                                { .fd = s->config->attached ? STDIN_FILENO : -1,
+                                  .events = POLLIN } };
+        if (poll(fds, COUNT_OF(fds), -1) < 0)
+            continue; // only EINTR is possible here
+        if (fds[0].revents != 0 && handle_signal(s))
+            return;
+        if (fds[1].revents != 0 && input_ended())
+            return;
+    }
+}
+
+static void end_at_once(int signal_number)
+{
+    (void)signal_number;
+    _exit(EXIT_INTERRUPTED);
+}
+
+// From here on a second signal ends the process: what was acknowledged is on disk.
+static void arm_second_signal(struct server *s)
+{
+    struct sigaction action = { .sa_handler = end_at_once };
+    sigaction(SIGTERM, &action, NULL);
+    if (!s->config->attached)
+        sigaction(SIGINT, &action, NULL);
+    else
+        sigdelset(&s->signals, SIGINT); // stays blocked
+    sigdelset(&s->signals, SIGHUP);
+    pthread_sigmask(SIG_UNBLOCK, &s->signals, NULL);
+}
+
+static void stop_http(struct server *s)
+{
+    if (s->pages != NULL)
+        pages_set_ready(s->pages, false);
+    if (s->http != NULL && s->loop_count > 0 && s->loops[s->loop_count - 1].running)
+        http_server_drain(s->http);
+    pool_close(s->pool); // finishes what is queued; its replies go through the loops
+    for (size_t i = 0; i < s->loop_count; i++) {
+        if (!s->loops[i].running)
+            continue;
+        loop_stop(s->loops[i].loop);
+        pthread_join(s->loops[i].thread, NULL);
+    }
+}
+
+static void close_all(struct server *s)
+{
+    stop_http(s);
+    for (size_t i = s->opened; i > 0; i--)
+        services[i - 1]->close(s->states[i - 1]);
+    log_close(s->log);
+    kv_close(s->kv);
+    http_server_close(s->http);
+    front_close(s->front);
+    pages_close(s->pages);
+    for (size_t i = 0; i < s->loop_count; i++)
+        loop_close(s->loops[i].loop);
+    tls_context_close(s->tls);
+    keyring_close(s->keys);
+    data_dir_close(s->data_dir);
+    if (s->signal_fd >= 0)
+        close(s->signal_fd);
+}
+
+ExitCode serve(const ServeConfig *config)
+{
+    static ExitCode (*const steps[])(struct server *) = {
+        prepare_process, open_data_dir, open_keys,  open_tls,   open_loops,
+        open_store,      open_services, open_front, start_http, listen_all,
+    };
+    AUTO(arena) a = arena_open();
+    struct server *s = arena_new(a, struct server, 1);
+    *s = (struct server){
+        .config = config,
+        .settings = config->settings,
+        .a = a,
+        .io = io_real(),
+        .data_path = settings_text(config->settings, S("data_dir")),
+        .dev = str_eq(settings_text(config->settings, S("profile")), S("dev")),
+        .signal_fd = -1,
+    };
+    ExitCode code = EXIT_GOOD;
+    for (size_t i = 0; i < COUNT_OF(steps) && code == EXIT_GOOD; i++)
+        code = steps[i](s);
+    if (code == EXIT_GOOD) {
+        wait_for_end(s);
+        err_ignore(notify_manager(config->notify_socket, S("STOPPING=1"))); // it sees our end too
+        arm_second_signal(s);
+    }
+    close_all(s);
+    if (code == EXIT_GOOD)
+        LOG(LOG_INFO, "stopped");
+    return code;
+}

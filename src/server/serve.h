@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// The server process: opens everything in order, serves until it is told to stop, closes everything
+// in the reverse order.
+#pragma once
+#include "server/exit_code.h"
+#include "server/settings.h"
+
+typedef struct ServeConfig {
+    const Settings *settings;
+    const SettingsInput *input; // to read the log level again at SIGHUP
+    Str version;
+    Str access_key, secret_key; // the root key; both empty: kept in or made for the data directory
+    Str notify_socket;          // of the service manager; empty: none
+    bool attached; // ends with its standard input and leaves SIGINT to whoever holds the other end
+} ServeConfig;
+
+// Returns when it has ended. Problems have been printed.
+ExitCode serve(const ServeConfig *config);

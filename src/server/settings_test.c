@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/test.h"
+#include "base/time.h"
+#include "os/io.h"
+#include "server/settings.h"
+
+static const char *const nothing[] = { "HOME=/home/nobody", NULL };
+
+static Str config_file(struct arena *a, Str content)
+{
+    Str path = str_cat(a, test_dir(a), S("/headrace.toml"));
+    EXPECT_OK(io_write_file(io_real(), a, path, content));
+    return path;
+}
+
+static Settings *loaded(struct arena *a, SettingsInput in)
+{
+    Settings *s = arena_new(a, Settings, 1);
+    Str problem = S("");
+    EXPECT_OK(settings_load(a, &in, s, &problem));
+    return s;
+}
+
+static Str problem_of(struct arena *a, SettingsInput in)
+{
+    Settings *s = arena_new(a, Settings, 1);
+    Str problem = S("");
+    EXPECT_ERR(ERR_INVALID, settings_load(a, &in, s, &problem));
+    return problem;
+}
+
+static bool mentions(Str text, Str part)
+{
+    return str_search(text, part) < text.n;
+}
+
+TEST(without_any_source_every_setting_has_its_default)
+{
+    Settings *s = loaded(a, (SettingsInput){ .environment = nothing });
+    EXPECT_STR(S("/home/nobody/.local/share/headrace"), settings_text(s, S("data_dir")));
+    EXPECT_INT(1, settings_value(s, S("listen"))->item_count);
+    EXPECT_STR(S("127.0.0.1:4566"), settings_value(s, S("listen"))->items[0]);
+    EXPECT_INT(64 << 20, settings_size(s, S("journal.file_size")));
+    EXPECT(settings_factor(s, S("limits")) == 1);
+    EXPECT(!settings_given(s, S("listen")) && s->file.p == NULL);
+}
+
+TEST(every_default_and_example_is_a_good_value)
+{
+    for (size_t i = 0; i < setting_count; i++) {
+        const struct setting *row = &setting_table[i];
+        SettingFlag flag = { .name = setting_flag(a, row), .value = row->example };
+        SettingsInput in = { .flags = &flag, .flag_count = 1, .environment = nothing };
+        Settings *s = loaded(a, in);
+        EXPECT_STR(row->example, s->at[i].text);
+        EXPECT(row->help.n > 0 && row->example.n > 0);
+    }
+}
+
+TEST(no_two_settings_share_a_flag)
+{
+    for (size_t i = 0; i < setting_count; i++)
+        EXPECT(setting_of_flag(setting_flag(a, &setting_table[i])) == &setting_table[i]);
+}
+
+TEST(a_flag_wins_over_the_environment_and_that_over_the_file)
+{
+    Str file = config_file(a, S("region = 'from-file'\nprofile = \"dev\"\n"
+                                "[log]\nlevel = 'debug'\n"));
+    static const char *const environment[] = { "HEADRACE_REGION=from-environment",
+                                               "HEADRACE_LOG_LEVEL=warn",
+                                               "STATE_DIRECTORY=/var/lib/a:/var/lib/b", NULL };
+    SettingFlag flag = { .name = S("log-level"), .value = S("error") };
+    SettingsInput in = {
+        .flags = &flag, .flag_count = 1, .environment = environment, .file = file
+    };
+    Settings *s = loaded(a, in);
+    EXPECT_STR(S("error"), settings_text(s, S("log.level")));
+    EXPECT_STR(S("flag --log-level"), settings_value(s, S("log.level"))->origin);
+    EXPECT_STR(S("from-environment"), settings_text(s, S("region")));
+    EXPECT_STR(S("environment HEADRACE_REGION"), settings_value(s, S("region"))->origin);
+    EXPECT_STR(S("dev"), settings_text(s, S("profile")));
+    EXPECT_STR(str_cat(a, file, S(" line 2")), settings_value(s, S("profile"))->origin);
+    EXPECT_STR(S("/var/lib/a"), settings_text(s, S("data_dir")));
+    EXPECT_STR(file, s->file);
+}
+
+TEST(a_file_wins_over_the_state_directory_of_the_service_manager)
+{
+    Str file = config_file(a, S("data_dir = '/srv/x'\n"));
+    static const char *const environment[] = { "STATE_DIRECTORY=/var/lib/a", NULL };
+    Settings *s = loaded(a, (SettingsInput){ .environment = environment, .file = file });
+    EXPECT_STR(S("/srv/x"), settings_text(s, S("data_dir")));
+}
+
+TEST(listeners_come_as_a_list_from_every_source)
+{
+    Str file = config_file(a, S("listen = ['a:1', 'b:2']\n"));
+    Settings *s = loaded(a, (SettingsInput){ .environment = nothing, .file = file });
+    EXPECT_INT(2, settings_value(s, S("listen"))->item_count);
+    EXPECT_STR(S("b:2"), settings_value(s, S("listen"))->items[1]);
+
+    static const char *const environment[] = { "HEADRACE_LISTEN=c:3,d:4,e:5", NULL };
+    s = loaded(a, (SettingsInput){ .environment = environment, .file = file });
+    EXPECT_INT(3, settings_value(s, S("listen"))->item_count);
+
+    const SettingFlag flags[] = { { S("listen"), S("f:6") }, { S("listen"), S("g:7") } };
+    SettingsInput in = {
+        .flags = flags, .flag_count = 2, .environment = environment, .file = file
+    };
+    s = loaded(a, in);
+    EXPECT_INT(2, settings_value(s, S("listen"))->item_count);
+    EXPECT_STR(S("f:6"), settings_value(s, S("listen"))->items[0]);
+    EXPECT_STR(S("g:7"), settings_value(s, S("listen"))->items[1]);
+}
+
+TEST(an_unknown_key_is_refused_with_its_line_and_the_nearest_name)
+{
+    Str file = config_file(a, S("region = 'x'\n\nlisen = ['a:1']\n"));
+    Str problem = problem_of(a, (SettingsInput){ .environment = nothing, .file = file });
+    EXPECT(str_ends(problem, S("unknown key 'lisen' in line 3; did you mean 'listen'?")));
+
+    file = config_file(a, S("colour = 'red'\n"));
+    problem = problem_of(a, (SettingsInput){ .environment = nothing, .file = file });
+    EXPECT(str_ends(problem, S("unknown key 'colour' in line 1")));
+}
+
+TEST(a_wrong_value_is_refused_with_where_it_came_from_and_what_would_do)
+{
+    static const char *const environment[] = { "HEADRACE_PROFILE=prod", NULL };
+    EXPECT_STR(S("environment HEADRACE_PROFILE: 'prod' is not a value for profile; it must be one "
+                 "of production|dev"),
+               problem_of(a, (SettingsInput){ .environment = environment }));
+
+    static const struct {
+        Str flag, value, wanted;
+    } cases[] = {
+        { S_INIT("journal-file-size"), S_INIT("64 parsecs"), S_INIT("a value such as 256MiB") },
+        { S_INIT("journal-file-size"), S_INIT("1kB"), S_INIT("between 1048576 and") },
+        { S_INIT("http-idle-timeout"), S_INIT("fast"), S_INIT("a value such as 10m") },
+        { S_INIT("threads"), S_INIT("-1"), S_INIT("a value such as 4") },
+        { S_INIT("threads"), S_INIT("5000"), S_INIT("between 0 and 256") },
+        { S_INIT("limits"), S_INIT("0"), S_INIT("on, off or a number above 0") },
+        { S_INIT("limits"), S_INIT("nan"), S_INIT("on, off or a number above 0") },
+        { S_INIT("allow-dev-on-network"), S_INIT("yes"), S_INIT("true or false") },
+        { S_INIT("listen"), S_INIT(""), S_INIT("texts that are not empty") },
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        SettingFlag flag = { .name = cases[i].flag, .value = cases[i].value };
+        SettingsInput in = { .flags = &flag, .flag_count = 1, .environment = nothing };
+        Str problem = problem_of(a, in);
+        EXPECT(mentions(problem, cases[i].wanted) && str_starts(problem, S("flag --")));
+    }
+}
+
+TEST(a_file_that_was_named_must_be_there)
+{
+    static const char *const environment[] = { "HEADRACE_CONFIG=/nonexistent/headrace.toml", NULL };
+    Str problem = problem_of(a, (SettingsInput){ .environment = environment });
+    EXPECT(str_starts(problem, S("/nonexistent/headrace.toml cannot be read")));
+}
+
+TEST(a_broken_file_is_refused_with_its_line)
+{
+    Str file = config_file(a, S("region = 'x'\nprofile = dev\n"));
+    Str problem = problem_of(a, (SettingsInput){ .environment = nothing, .file = file });
+    EXPECT(mentions(problem, S(" line 2: 'dev' is neither")));
+}
+
+TEST(sizes_and_durations_have_units)
+{
+    uint64_t bytes = 0;
+    int64_t ns = 0;
+    EXPECT_OK(parse_size(S("64MiB"), &bytes));
+    EXPECT_INT(64 << 20, bytes);
+    EXPECT_OK(parse_size(S("5 kB"), &bytes));
+    EXPECT_INT(5000, bytes);
+    EXPECT_OK(parse_size(S("4096"), &bytes));
+    EXPECT_INT(4096, bytes);
+    EXPECT_ERR(ERR_INVALID, parse_size(S("9999999TiB"), &bytes));
+    EXPECT_ERR(ERR_INVALID, parse_size(S("MiB"), &bytes));
+    EXPECT_OK(parse_duration(S("1500ms"), &ns));
+    EXPECT_INT(1500 * NS_PER_MS, ns);
+    EXPECT_OK(parse_duration(S("2h"), &ns));
+    EXPECT_INT(7200 * NS_PER_S, ns);
+    EXPECT_ERR(ERR_INVALID, parse_duration(S("30"), &ns));
+}
