@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// A small client of AWS's JSON protocol: signs a call, sends it, and tells a reply from an error.
+// It works against this server and against anything else that speaks the protocol.
+//
+// One client has one connection and belongs to one thread at a time.
+#pragma once
+#include "base/str.h"
+
+struct client;
+
+typedef struct ClientConfig {
+    Str endpoint; // http://host:port or https://host:port
+    Str region;
+    Str access_key, secret_key;
+    Str session_token;  // absent: none
+    bool verify;        // certificates of https
+    Str ca_file;        // absent: the system's
+    int64_t timeout_ns; // for connecting and between two reads
+} ClientConfig;
+
+// A service as its wire protocol names it.
+typedef struct ClientService {
+    Str signing; // "kinesis"
+    Str target;  // "Kinesis_20131202"
+} ClientService;
+extern const ClientService client_kinesis;
+
+typedef struct ClientReply {
+    unsigned status;
+    Str body;
+    Str error;      // "ResourceNotFoundException", or absent when the call succeeded
+    Str message;    // the server's explanation of an error, maybe empty
+    Str request_id; // maybe empty
+} ClientReply;
+
+// ERR_INVALID: the endpoint is not a URL. Nothing is connected yet.
+Err client_open(const ClientConfig *config, struct client **ret);
+void client_close(struct client *c); // NULL is fine
+AUTO_CLOSE(client)
+
+// One operation with its JSON body. OK means that the server replied, with a result or an error.
+// Otherwise the error is http_client_call's: ERR_NOT_FOUND nobody listens, ERR_TIMEOUT, ERR_CLOSED
+// (the call may or may not have been carried out).
+Err client_call(struct client *c, struct arena *a, const ClientService *service, Str operation,
+                Str body, ClientReply *ret);
+
+// Whether an AWS error says that the same call may succeed a little later.
+bool client_is_throttle(Str error);
