@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// How commands reach a server: where it is, with which key, and what its errors mean for the exit
+// status.
+#pragma once
+#include "cli/command.h"
+#include "client/client.h"
+#include "codec/json.h"
+
+extern const Flag remote_flags[];
+extern const size_t remote_flag_count;
+
+// From the flags, then AWS's variables, then the data directory's credentials and the address that
+// a server listens on by default.
+ExitCode remote_config(const struct invocation *in, ClientConfig *ret);
+ExitCode remote_open(const struct invocation *in, struct client **ret);
+
+// One operation of Kinesis. Errors have been printed when the code is not EXIT_GOOD.
+ExitCode remote_call(const struct invocation *in, struct client *c, Str operation, Str body,
+                     const JsonValue **ret);
+// The same for callers that handle AWS errors themselves: only failures to get a reply are printed.
+ExitCode remote_send(const struct invocation *in, struct client *c, struct arena *a, Str operation,
+                     Str body, ClientReply *ret);
+ExitCode remote_complain(const ClientReply *reply); // prints an AWS error; its exit code
+
+// {"StreamName":"..."}
+Str stream_body(struct arena *a, Str stream);
+Str json_number_text(const JsonValue *map, Str key); // its digits, or empty

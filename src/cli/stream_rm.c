@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/commands.h"
+#include "cli/remote.h"
+#include "cli/term.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+enum { ANSWER_BYTES_MAX = 256 };
+
+static const Flag flags[] = {
+    { S_INIT("yes"), 'y', S_INIT(""), S_INIT("Do not ask on a terminal") },
+};
+
+// On a terminal the name must be typed again: what is removed cannot be brought back.
+static bool confirmed(const struct invocation *in)
+{
+    Str stream = in->args[0];
+    if (flag_given(in, S("yes")) || !isatty(STDIN_FILENO))
+        return true;
+    fprintf(stderr, "Removes %.*s and all of its records. Type its name to go on: ", FMT(stream));
+    char answer[ANSWER_BYTES_MAX];
+    if (fgets(answer, sizeof answer, stdin) == NULL)
+        return false;
+    return str_eq(str_trim(str_of(answer)), stream);
+}
+
+static ExitCode run(struct invocation *in)
+{
+    AUTO(client) c = NULL;
+    ExitCode code = remote_open(in, &c);
+    if (code != EXIT_GOOD)
+        return code;
+    if (!confirmed(in))
+        return complain(EXIT_FAILED, "nothing was removed");
+    const JsonValue *reply = NULL;
+    return remote_call(in, c, S("DeleteStream"), stream_body(in->a, in->args[0]), &reply);
+}
+
+const struct command command_stream_rm = {
+    .name = S_INIT("stream rm"),
+    .summary = S_INIT("Remove a stream and all of its records"),
+    .usage = S_INIT("STREAM [--yes]"),
+    .flags = flags,
+    .flag_count = COUNT_OF(flags),
+    .remote = true,
+    .args_min = 1,
+    .args_max = 1,
+    .examples = { { S_INIT("headrace stream rm clicks"), S_INIT("asks first, on a terminal") },
+                  { S_INIT("headrace stream rm clicks --yes"), S_INIT("does not ask") } },
+    .see_also = S_INIT("stream ls, stream create"),
+    .run = run,
+};
