@@ -1,0 +1,632 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The command line and the server process as a user meets them: messages, exit statuses, files.
+
+    tests/cli/cli_test.py --program build/headrace [part of a test's name]...
+
+The program may also be named by the environment variable HEADRACE.
+"""
+import argparse
+import http.client
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import headrace  # noqa: E402
+import tap  # noqa: E402
+
+SECONDS_MAX = 90
+PROGRAM = SCRATCH = SERVER = None  # set by main
+
+
+def clean_environment(**more):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HEADRACE", "AWS_"))}
+    return {**kept, "HOME": SCRATCH, **more}
+
+
+def run(*arguments, status=0, text_in="", environment=None, folder=None):
+    """Runs the program to its end; its (stdout, stderr)."""
+    done = subprocess.run([PROGRAM, *arguments], input=text_in, env=environment or clean_environment(),
+                          cwd=folder or SCRATCH, capture_output=True, text=True, timeout=SECONDS_MAX)
+    assert done.returncode == status, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout, done.stderr
+
+
+def reach(**more):
+    """The environment of a user whose shell points at the shared server."""
+    return clean_environment(AWS_ENDPOINT_URL=SERVER.url, AWS_ACCESS_KEY_ID=headrace.KEY_ID,
+                             AWS_SECRET_ACCESS_KEY=headrace.SECRET, **more)
+
+
+def new_dir():
+    return tempfile.mkdtemp(dir=SCRATCH)
+
+
+def new_file(content):
+    path = os.path.join(new_dir(), "headrace.toml")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(content)
+    return path
+
+
+def get(port, path, tls=None):
+    if tls:
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=20,
+                                                 context=ssl.create_default_context(cafile=tls))
+    else:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request("GET", path)
+    reply = connection.getresponse()
+    content = reply.read().decode()
+    connection.close()
+    return reply.status, content
+
+
+class Process:
+    """`headrace serve` with what it prints, ended with the test."""
+
+    def __init__(self, *arguments, environment=None, stdin=subprocess.DEVNULL):
+        self.process = subprocess.Popen([PROGRAM, "serve", *arguments], stdin=stdin,
+                                        env=environment or clean_environment(), cwd=SCRATCH,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.lines = []
+
+    def wait_ready(self):
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+            if line == "Ready.\n":
+                return self
+        raise AssertionError(f"not ready: {self.lines} {self.process.stderr.read()}")
+
+    def port(self):
+        return int(re.search(r"Listening on http://127\.0\.0\.1:(\d+)", "\n".join(self.lines))[1])
+
+    def end(self, number=signal.SIGTERM, status=0):
+        if number is not None:
+            self.process.send_signal(number)
+        _, log = self.process.communicate(timeout=SECONDS_MAX)
+        assert self.process.returncode == status, f"status {self.process.returncode}: {log}"
+        return log
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def serve(directory, *arguments, **options):
+    return Process("--data-dir", directory, "--listen", "127.0.0.1:0", *arguments, **options)
+
+
+# ---- Usage
+
+@tap.test
+def an_unknown_word_is_refused_with_the_nearest_one():
+    assert "did you mean 'stream'?" in run("strem", status=2)[1]
+    assert "did you mean 'stream put'?" in run("stream", "pot", status=2)[1]
+    assert "did you mean '--listen'?" in run("serve", "--lisen", "x", status=2)[1]
+    assert "did you mean" not in run("xyzzyx", status=2)[1]
+
+
+@tap.test
+def help_of_every_command_has_examples_and_goes_to_standard_output():
+    overview = run("help")[0]
+    names = re.findall(r"(?m)^  ([a-z]+(?: [a-z]+)?)  +\S", overview.split("Examples:")[0])
+    assert len(names) >= 16, names
+    for name in names:
+        out, err = run("help", *name.split())
+        assert "Examples:" in out and "See also:" in out and err == "", name
+        assert run(*name.split(), "--help")[0] == out
+    assert "  130  " in run("help", "exit-codes")[0]
+    assert "journal.file_size" in run("help", "config")[0]
+    assert run(status=2)[1].startswith("headrace:")
+
+
+@tap.test
+def version_is_one_line():
+    assert re.fullmatch(r"headrace \d+\.\d+\.\d+\n", run("version")[0])
+    assert run("--version") == run("version")
+
+
+@tap.test
+def manual_pages_are_written_and_are_good_roff():
+    directory = os.path.join(new_dir(), "man1")
+    run("man", "--output", directory)
+    pages = sorted(os.listdir(directory))
+    assert pages == sorted(run("man", "--list")[0].split()) and "headrace-stream-put.1" in pages
+    if not shutil.which("groff"):
+        tap.skip("groff is not installed")
+    for page in pages:
+        done = subprocess.run(["groff", "-man", "-Tutf8", "-ww", os.path.join(directory, page)],
+                              capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and done.stderr == "", f"{page}: {done.stderr}"
+        assert "NAME" in re.sub(r".\x08", "", done.stdout), page  # bold is struck twice
+
+
+@tap.test
+def the_written_reference_is_the_one_the_program_prints():
+    with open(os.path.join(headrace.ROOT, "docs", "cli.md"), encoding="utf-8") as file:
+        assert file.read() == run("man", "--markdown")[0], "run: build/headrace man --markdown > docs/cli.md"
+
+
+@tap.test
+def completion_scripts_are_good_shell():
+    script = run("completion", "bash")[0]
+    check = "COMP_WORDS=(headrace stream p); COMP_CWORD=2; _headrace; echo ${COMPREPLY[@]}"
+    done = subprocess.run(["bash", "-c", script + check], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "put\n" and done.stderr == "", done
+    for shell in ("zsh", "fish"):
+        script = run("completion", shell)[0]
+        if shutil.which(shell):
+            subprocess.run([shell, "-n"], input=script, text=True, check=True, timeout=60)
+    run("completion", "tcsh", status=2)
+
+
+# ---- Configuration
+
+@tap.test
+def a_flag_wins_over_the_environment_and_that_over_the_file():
+    path = new_file('region = "file"\nprofile = "dev"\n[log]\nlevel = "debug"\n')
+    environment = clean_environment(HEADRACE_REGION="variable", HEADRACE_LOG_LEVEL="warn",
+                                    HEADRACE_CONFIG=path)
+    out = run("config", "print", "--origin", "--log-level", "error", environment=environment)[0]
+    assert 'region = "variable"  # environment HEADRACE_REGION' in out
+    assert 'level = "error"  # flag --log-level' in out
+    assert f'profile = "dev"  # {path} line 2' in out
+    assert 'limits = "on"  # default' in out
+
+
+@tap.test
+def what_config_prints_is_a_configuration():
+    first = run("config", "print", "--listen", "127.0.0.1:1", "--listen", "[::1]:2")[0]
+    assert run("config", "print", "--config", new_file(first))[0] == first
+
+
+@tap.test
+def an_unknown_key_is_refused_with_its_line_and_the_nearest_name():
+    path = new_file("region = 'x'\n\nlisen = ['127.0.0.1:1']\n")
+    err = run("serve", "--config", path, status=2)[1]
+    assert err == f"headrace: {path}: unknown key 'lisen' in line 3; did you mean 'listen'?\n", err
+
+
+@tap.test
+def a_broken_file_and_a_wrong_value_are_refused():
+    assert "line 2: " in run("serve", "--config", new_file("a = 1\nb = {}\n"), status=2)[1]
+    assert "flag --limits" in run("serve", "--limits", "-1", status=2)[1]
+    assert "cannot be read" in run("serve", "--config", "/nonexistent", status=2)[1]
+    assert "must be given together" in run("serve", "--data-dir", new_dir(), "--tls-cert", "x", status=2)[1]
+
+
+# ---- The server process
+
+@tap.test
+def the_first_start_makes_a_key_and_shows_it_once():
+    directory = os.path.join(new_dir(), "data")
+    with serve(directory) as server:
+        server.wait_ready()
+        printed = "\n".join(server.lines)
+        path = os.path.join(directory, "credentials")
+        secret = re.search(r"AWS_SECRET_ACCESS_KEY=(\S+)", printed)[1]
+        with open(path, encoding="utf-8") as file:
+            assert secret in file.read()
+        assert os.stat(path).st_mode & 0o777 == 0o600 and os.stat(directory).st_mode & 0o777 == 0o700
+        assert server.lines[-1] == "Ready." and "(new)" in printed
+        assert secret not in server.end()
+    with serve(directory) as server:
+        server.wait_ready()
+        assert secret not in "\n".join(server.lines) and "(new)" not in server.lines[0]
+        server.end()
+
+
+@tap.test
+def the_key_of_the_environment_is_never_stored():
+    directory = new_dir()
+    environment = clean_environment(HEADRACE_ACCESS_KEY_ID="AKIDX", HEADRACE_SECRET_ACCESS_KEY="secret")
+    with serve(directory, environment=environment) as server:
+        server.wait_ready()
+        server.end()
+    assert not os.path.exists(os.path.join(directory, "credentials"))
+    half = clean_environment(HEADRACE_ACCESS_KEY_ID="AKIDX")
+    assert "both" in run("serve", "--data-dir", new_dir(), status=2, environment=half)[1]
+
+
+@tap.test
+def a_data_directory_in_use_is_refused_with_its_holder():
+    directory = new_dir()
+    with serve(directory) as server:
+        server.wait_ready()
+        err = run("serve", "--data-dir", directory, "--listen", "127.0.0.1:0", status=10)[1]
+        assert f"in use by pid {server.process.pid} (headrace)" in err, err
+        server.end()
+
+
+@tap.test
+def an_address_in_use_is_refused_with_its_holder():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        err = run("serve", "--data-dir", new_dir(), "--listen", f"127.0.0.1:{port}", status=11)[1]
+    assert f"cannot listen on 127.0.0.1:{port}: address in use by pid {os.getpid()} (" in err, err
+    assert f"--listen 127.0.0.1:{port + 1}" in err
+
+
+@tap.test
+def other_machines_are_let_in_only_on_purpose():
+    err = run("serve", "--data-dir", new_dir(), "--listen", "0.0.0.0:0", status=2)[1]
+    assert "no credentials are configured" in err and "HEADRACE_ACCESS_KEY_ID" in err
+    key = clean_environment(HEADRACE_ACCESS_KEY_ID="AKIDX", HEADRACE_SECRET_ACCESS_KEY="secret")
+    err = run("serve", "--data-dir", new_dir(), "--listen", ":0", "--profile", "dev", status=2, environment=key)[1]
+    assert "--allow-dev-on-network" in err
+    with Process("--data-dir", new_dir(), "--listen", "0.0.0.0:0", environment=key) as server:
+        server.wait_ready().end()
+    with Process("--data-dir", new_dir(), "--listen", "0.0.0.0:0", "--profile", "dev",
+                 "--allow-dev-on-network") as server:
+        server.wait_ready().end()
+
+
+@tap.test
+def a_refused_exposure_leaves_no_key_behind():
+    directory = new_dir()
+    for _ in range(2):
+        run("serve", "--data-dir", directory, "--listen", "0.0.0.0:0", status=2)
+    assert not os.path.exists(os.path.join(directory, "credentials"))
+
+
+def crc32c(content):
+    """Castagnoli's CRC, bit by bit."""
+    crc = 0xFFFFFFFF
+    for byte in content:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def marker(directory, lines):
+    with open(os.path.join(directory, "FORMAT"), "w", encoding="utf-8") as file:
+        file.write(lines + f"crc32c {crc32c(lines.encode()):08x}\n")
+
+
+@tap.test
+def a_newer_or_damaged_data_directory_is_refused_and_left_alone():
+    directory = new_dir()
+    marker(directory, "headrace-data\nformat 7\nreader 7\nversion 9.4.0\n")
+    err = run("serve", "--data-dir", directory, status=13)[1]
+    assert "was written by headrace 9.4.0 (format 7)" in err and "Use headrace >= 9.4.0" in err
+    with open(os.path.join(directory, "FORMAT"), "a", encoding="utf-8") as file:
+        file.write("x")
+    assert "is damaged" in run("serve", "--data-dir", directory, status=12)[1]
+    assert sorted(os.listdir(directory)) == ["FORMAT", "lock"]
+
+
+@tap.test
+def every_signal_that_asks_for_the_end_ends_it_well():
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with serve(new_dir()) as server:
+            server.wait_ready()
+            assert '"stopped"' in server.end(number)
+
+
+@tap.test
+def a_hang_up_reads_the_log_level_again():
+    path = new_file('[log]\nlevel = "error"\n')
+    with serve(new_dir(), "--config", path) as server:
+        server.wait_ready()
+        with open(path, "w", encoding="utf-8") as file:
+            file.write('[log]\nlevel = "info"\n')
+        server.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 30
+        status = None
+        while status != 200 and time.monotonic() < deadline:  # it still serves
+            status, _ = get(server.port(), "/_headrace/ready")
+        log = server.end()
+        assert '"the log level was read again"' in log and '"ready"' not in log, log
+
+
+@tap.test
+def an_attached_server_ends_with_its_input_and_not_by_the_terminal():
+    with serve(new_dir(), "--attached", stdin=subprocess.PIPE) as server:
+        server.wait_ready()
+        server.process.send_signal(signal.SIGINT)
+        assert get(server.port(), "/_headrace/ready")[0] == 200
+        server.process.stdin.close()
+        server.process.stdin = None
+        server.end(number=None)
+
+
+@tap.test
+def the_service_manager_is_told():
+    path = os.path.join(new_dir(), "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        manager.settimeout(SECONDS_MAX)
+        with serve(new_dir(), environment=clean_environment(NOTIFY_SOCKET=path)) as server:
+            server.wait_ready()
+            assert manager.recv(100) == b"READY=1"
+            server.end()
+            assert manager.recv(100) == b"STOPPING=1"
+
+
+@tap.test
+def health_is_shown_to_everybody_who_asks_for_it():
+    for path in ("/health", "/_localstack/health"):
+        status, content = get(SERVER.port, path)
+        health = json.loads(content)
+        assert status == 200 and health["services"]["kinesis"] == "running" and health["edition"] == "headrace"
+    status, content = get(SERVER.port, "/_headrace/health")
+    assert status == 200 and json.loads(content)["status"] == "running"
+    assert get(SERVER.port, "/_headrace/live")[0] == 200 and get(SERVER.port, "/_headrace/ready")[0] == 200
+    assert json.loads(get(SERVER.port, "/_localstack/init")[1])["completed"]["READY"] is True
+    assert get(SERVER.port, "/_headrace/nothing")[0] == 404
+    assert get(SERVER.port, "/_headrace/ready", tls=SERVER.certificate)[0] == 200
+
+
+@tap.test
+def metrics_are_prometheus_text():
+    status, content = get(SERVER.port, "/metrics")
+    assert status == 200 and re.search(r'(?m)^headrace_build_info\{version="[\d.]+"\} 1$', content)
+    for line in content.splitlines():
+        assert line.startswith("# ") or re.fullmatch(r"[a-z_]+(\{[^}]*\})? [-+0-9.e]+|.*\+Inf.*", line), line
+    if shutil.which("promtool"):
+        subprocess.run(["promtool", "check", "metrics"], input=content, text=True, check=True, timeout=60)
+
+
+@tap.test
+def health_check_tells_a_server_that_is_there_from_none():
+    run("healthcheck", environment=reach())
+    run("healthcheck", "--endpoint", SERVER.tls_url)
+    run("healthcheck", "--endpoint", "http://127.0.0.1:1", status=1)
+
+
+# ---- The stream commands
+
+@tap.test
+def a_stream_lives_from_create_to_rm():
+    user = reach()
+    run("stream", "create", "life", "--shards", "2", environment=user)
+    rows = [line.split("\t") for line in run("stream", "ls", environment=user)[0].splitlines()]
+    assert [row[:3] for row in rows if row[0] == "life"] == [["life", "ACTIVE", "PROVISIONED"]]
+    shards = [json.loads(line) for line in run("stream", "show", "life", "--json", environment=user)[0].splitlines()]
+    assert [s["shard"] for s in shards] == ["shardId-000000000000", "shardId-000000000001"]
+    assert shards[0]["first_hash_key"] == 0 and shards[0]["state"] == "open"
+    run("stream", "put", "life", "one", "--key", "k", environment=user)
+    run("stream", "put", "life", text_in="two\n\nthree", environment=user)
+    path = os.path.join(new_dir(), "record")
+    with open(path, "wb") as file:
+        file.write(b"\xff\x00four")
+    run("stream", "put", "life", "--file", path, environment=user)
+    out = run("stream", "tail", "life", "--from", "trim", "--no-follow", environment=user)[0]
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert sorted(row[4] for row in rows) == sorted(["one", "two", "three", "/wBmb3Vy"]), rows
+    assert [row[3] for row in rows if row[4] == "one"] == ["k"]
+    out = run("stream", "tail", "life", "--from", "trim", "-n", "2", "--json", environment=user)[0]
+    assert len([json.loads(line) for line in out.splitlines()]) == 2
+    run("stream", "rm", "life", environment=user)
+    assert "ResourceNotFoundException" in run("stream", "show", "life", environment=user, status=3)[1]
+
+
+@tap.test
+def a_tail_follows_what_is_put_while_it_runs():
+    user = reach()
+    run("stream", "create", "follow", "--shards", "3", environment=user)
+    run("stream", "put", "follow", "before", environment=user)
+    tail = subprocess.Popen([PROGRAM, "stream", "tail", "follow", "--from", "trim", "-n", "41", "--data"],
+                            env=user, cwd=SCRATCH, stdout=subprocess.PIPE, text=True)
+    try:
+        assert tail.stdout.readline() == "before\n"
+        run("stream", "put", "follow", text_in="".join(f"n{i}\n" for i in range(40)), environment=user)
+        out, _ = tail.communicate(timeout=SECONDS_MAX)
+    finally:
+        tail.kill()
+        tail.wait()
+    assert sorted(out.split()) == sorted(f"n{i}" for i in range(40)) and tail.returncode == 0
+
+
+@tap.test
+def a_thousand_lines_are_put_in_order_of_their_key():
+    user = reach()
+    run("stream", "create", "lines", environment=user)
+    lines = [f"line {i}" for i in range(1234)]
+    run("stream", "put", "lines", "--key", "same", text_in="\n".join(lines), environment=user)
+    out = run("stream", "tail", "lines", "--from", "trim", "--no-follow", "--data", environment=user)[0]
+    assert out.splitlines() == lines
+
+
+@tap.test
+def failures_have_their_exit_statuses():
+    run("stream", "ls", "--endpoint", "http://127.0.0.1:1", environment=reach(), status=7)
+    wrong = reach()
+    wrong["AWS_SECRET_ACCESS_KEY"] = "wrong"
+    run("stream", "ls", environment=wrong, status=4)
+    nothing = clean_environment(AWS_ENDPOINT_URL=SERVER.url)
+    assert "no credentials" in run("stream", "ls", environment=nothing, status=4)[1]
+    run("stream", "rm", "never", environment=reach(), status=3)
+    run("stream", "tail", "never", environment=reach(), status=3)
+    run("stream", "put", "never", "x", environment=reach(), status=3)
+    run("stream", "tail", "x", "--from", "yesterday", environment=reach(), status=2)
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        run("stream", "ls", "--endpoint", f"http://127.0.0.1:{mute.getsockname()[1]}", "--timeout", "200ms",
+            environment=reach(), status=6)
+
+
+@tap.test
+def the_key_and_certificate_of_a_local_server_are_found_by_its_directory():
+    directory = new_dir()
+    with serve(directory) as server:
+        port = server.wait_ready().port()
+        user = clean_environment(HEADRACE_DATA_DIR=directory)
+        run("stream", "ls", "--endpoint", f"http://127.0.0.1:{port}", environment=user)
+        run("stream", "ls", "--endpoint", f"https://127.0.0.1:{port}", environment=user)
+        run("stream", "ls", "--endpoint", f"https://127.0.0.1:{port}", environment=reach(), status=7)
+        server.end()
+
+
+@tap.test
+def a_terminal_gets_headings_and_a_pipe_does_not():
+    run("stream", "create", "seen", environment=reach())
+    out = in_terminal([PROGRAM, "stream", "ls"], reach(TERM="xterm"))
+    assert re.search(r"NAME +STATUS +MODE +CREATED", out), out
+    assert "NAME" not in run("stream", "ls", environment=reach())[0]
+    assert "\033" not in in_terminal([PROGRAM, "doctor", "--data-dir", new_dir()], reach(TERM="xterm", NO_COLOR="1"))
+
+
+def in_terminal(command, environment):
+    """What a command prints to a terminal of its own."""
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.chdir(SCRATCH)
+        os.execve(command[0], command, environment)
+    output = b""
+    try:
+        while chunk := os.read(fd, 65536):
+            output += chunk
+    except OSError:
+        pass  # the end of a terminal is an error
+    os.close(fd)
+    os.waitpid(pid, 0)
+    return output.decode(errors="replace").replace("\r\n", "\n")
+
+
+# ---- env and doctor
+
+@tap.test
+def the_printed_variables_point_a_shell_at_the_server():
+    script = f'eval "$({PROGRAM} env 2>/dev/null)"; {PROGRAM} stream ls >/dev/null && ' \
+             'echo "$AWS_ENDPOINT_URL $AWS_REGION $AWS_DEFAULT_REGION $AWS_EC2_METADATA_DISABLED [$AWS_PAGER]"'
+    done = subprocess.run(["sh", "-c", script], env=reach(AWS_REGION="eu-west-1"), capture_output=True, text=True,
+                          timeout=SECONDS_MAX)
+    assert done.stdout == f"{SERVER.url} eu-west-1 eu-west-1 true []\n", done
+    assert f'kinesis = "{SERVER.url}"' in run("env", "--terraform", environment=reach())[0]
+    assert SERVER.tls_url in run("env", "--tls", environment=reach())[0]
+
+
+@tap.test
+def an_aws_cli_that_knows_no_endpoint_variable_gets_a_function():
+    for version, old in (("2.9.19", True), ("1.22.34", True), ("2.17.3", False), ("1.32.0", False)):
+        directory = new_dir()
+        fake = os.path.join(directory, "aws")
+        with open(fake, "w", encoding="utf-8") as file:
+            file.write(f"#!/bin/sh\necho aws-cli/{version} Python/3.11.2\n")
+        os.chmod(fake, 0o755)
+        out, err = run("env", environment=reach(PATH=f"{directory}:{os.environ['PATH']}"))
+        assert ("aws() {" in out) == old and (f"this aws-cli ({version}) ignores" in err) == old, version
+
+
+@tap.test
+def doctor_checks_the_machine_and_says_what_to_do():
+    directory = new_dir()
+    port = headrace.free_port()
+    out = run("doctor", "--data-dir", directory, "--listen", f"127.0.0.1:{port}", "--json")[0]
+    found = {row["check"]: row for row in map(json.loads, out.splitlines())}
+    assert set(found) >= {"clock", "disk-latency", "disk-space", "open-files", "io_uring", "certificate", "port"}
+    assert found["port"]["verdict"] == "ok" and os.listdir(directory) == []
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        out = run("doctor", "--data-dir", directory, "--listen", taken, status=1)[0]
+    assert re.search(rf"(?m)^fail\tport\t{taken} is in use by pid {os.getpid()} ", out), out
+
+
+# ---- The demo
+
+LAST_LINE = r"put (\d+), got (\d+), lost (\d+), duplicated (\d+), out of order (\d+), throttled (\d+)"
+
+
+def books(out):
+    match = re.fullmatch(LAST_LINE, out.splitlines()[-1])
+    assert match, out
+    return dict(zip(("put", "got", "lost", "duplicated", "disorder", "throttled"), map(int, match.groups())))
+
+
+@tap.test
+def the_demo_accounts_for_every_record_and_leaves_nothing_behind():
+    folder = new_dir()
+    out, _ = run("demo", "--seconds", "3", "--rate", "600", "--plain", folder=folder)
+    total = books(out)
+    assert total["put"] == total["got"] > 0 and total["lost"] == total["disorder"] == total["duplicated"] == 0
+    assert len(re.findall(r"(?m)^t=\d+ in=\d+ out=\d+ throttled=", out)) == 3 and os.listdir(folder) == []
+
+
+@tap.test
+def the_demo_retries_what_is_throttled():
+    out, _ = run("demo", "--seconds", "4", "--rate", "1500", "--shards", "1", "--plain", folder=new_dir())
+    total = books(out)
+    assert total["throttled"] > 0 and total["put"] == total["got"] > 0 and total["lost"] == total["disorder"] == 0
+    out, _ = run("demo", "--seconds", "2", "--rate", "1500", "--shards", "1", "--limits", "off", "--plain",
+                 folder=new_dir())
+    assert books(out)["throttled"] == 0
+
+
+@tap.test
+def an_interrupt_from_the_terminal_ends_the_demo_cleanly():
+    folder = new_dir()
+    demo = subprocess.Popen([PROGRAM, "demo", "--rate", "300", "--plain"], env=clean_environment(), cwd=folder,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        for line in demo.stdout:
+            if line.startswith("t=2 "):
+                break
+        os.killpg(demo.pid, signal.SIGINT)  # as a terminal does: the server gets it as well
+        out, err = demo.communicate(timeout=SECONDS_MAX)
+    finally:
+        if demo.poll() is None:
+            demo.kill()
+            demo.wait()
+    total = books(out)
+    assert demo.returncode == 0 and total["put"] == total["got"] > 0 and total["lost"] == 0, err
+    assert os.listdir(folder) == []
+
+
+@tap.test
+def the_demo_draws_over_itself_on_a_terminal():
+    out = in_terminal([PROGRAM, "demo", "--seconds", "3", "--rate", "300"],
+                      clean_environment(TERM="xterm", COLUMNS="80"))
+    assert "\033[9A" in out and "shard 2" in out and "put to get p50" in out, out
+    assert books(out.rstrip("\n"))["lost"] == 0
+
+
+@tap.test
+def a_demo_whose_server_cannot_start_says_why():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        _, err = run("demo", "--seconds", "1", "--listen", f"127.0.0.1:{other.getsockname()[1]}", status=11,
+                     folder=new_dir())
+    assert "address in use" in err
+
+
+def main():
+    global PROGRAM, SCRATCH, SERVER
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--program", default=os.environ.get("HEADRACE", "build/headrace"))
+    parser.add_argument("words", nargs="*")
+    options = parser.parse_args()
+    PROGRAM = os.path.abspath(options.program)
+    os.makedirs(headrace.DATA, exist_ok=True)
+    SCRATCH = tempfile.mkdtemp(dir=headrace.DATA)
+    try:
+        with headrace.Server(PROGRAM, environment={"HEADRACE_CONFIG": ""}) as SERVER:
+            return tap.main(options.words)
+    finally:
+        shutil.rmtree(SCRATCH, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
