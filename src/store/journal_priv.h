@@ -290,7 +290,10 @@ void build_fill(struct log *l, struct block *b, struct journal_file *f, uint16_t
                 uint16_t parts);
 size_t append_record_bytes(const LogRecord *r); // in the block, without extent heads
 
-// ---- Threads
+// ---- The log's own parts
+
+struct log *log_new(const LogConfig *config); // nothing is read and no thread runs yet
+void log_free(struct log *l);                 // its threads have ended
 
 void *commit_run(void *log);     // log_commit.c
 void *completion_run(void *log); // log_complete.c

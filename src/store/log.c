@@ -79,7 +79,7 @@ static void init_locks(struct log *l)
     pthread_condattr_destroy(&monotonic);
 }
 
-static struct log *log_new(const LogConfig *config)
+struct log *log_new(const LogConfig *config)
 {
     struct log *l = xalloc(sizeof *l);
     l->io = config->io;
@@ -97,7 +97,7 @@ static struct log *log_new(const LogConfig *config)
     return l;
 }
 
-static void log_free(struct log *l)
+void log_free(struct log *l)
 {
     l->io->queue_close(l->queue);
     cache_done(&l->cache);
