@@ -85,9 +85,12 @@ static void add_value(struct buf *b, const struct shape *shape, const void *valu
     }
 }
 
-// AWS prints Java object names for structs; the form without a value says as much.
-static bool can_show(const struct shape *shape)
+// AWS prints Java object names for structs; the form without a value says as much. An empty list
+// shows nothing of them.
+static bool can_show(const struct shape *shape, const void *value)
 {
+    if (shape->kind == SHAPE_LIST && ((const struct any_list *)value)->n == 0)
+        return true;
     while (shape->kind == SHAPE_LIST || shape->kind == SHAPE_MAP)
         shape = shape->member;
     return shape->kind != SHAPE_STRUCT;
@@ -103,7 +106,7 @@ static bool begin(struct validator *v, const struct shape *shape, const void *va
     buf_add(b, v->count > 1 ? S("; ") : S(""));
     if (value == NULL) {
         buf_add(b, S("Value null at '"));
-    } else if (can_show(shape)) {
+    } else if (can_show(shape, value)) {
         buf_add(b, S("Value '"));
         add_value(b, shape, value);
         buf_add(b, S("' at '"));
