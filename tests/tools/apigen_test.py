@@ -13,9 +13,11 @@ import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tools"))
+sys.path.insert(0, os.path.join(ROOT, "tests"))
 import api_import  # noqa: E402
 import apigen  # noqa: E402
 import services  # noqa: E402
+import tap  # noqa: E402
 from api_grammar import ApiError, parse, snake  # noqa: E402
 
 HEAD = "service t protocol=json-1.1 target=T sign=t\n"
@@ -288,5 +290,28 @@ class Kinesis(unittest.TestCase):
                           "TagResource", "UntagResource", "GetRecords"})
 
 
+def every_test(suite):
+    for part in suite:
+        if isinstance(part, unittest.TestSuite):
+            yield from every_test(part)
+        else:
+            yield part
+
+
+def main():
+    """Runs all and speaks TAP, as every suite here does."""
+    speaker = tap.Tap()
+    for case in every_test(unittest.defaultTestLoader.loadTestsFromModule(sys.modules[__name__])):
+        result = unittest.TestResult()
+        case.run(result)
+        name = case.id().rsplit(".", 1)[-1].removeprefix("test_").replace("_", " ")
+        faults = [text for _, text in result.failures + result.errors]
+        if faults:
+            speaker.not_ok(name, "\n".join(faults))
+        else:
+            speaker.ok(name)
+    return speaker.end()
+
+
 if __name__ == "__main__":
-    unittest.main()
+    sys.exit(main())
