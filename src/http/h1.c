@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#define JUDGE_AGAIN_NS INT64_C(1000000000)
+
 static Str input(const struct conn *c)
 {
     return str_from(c->in + c->in_at, c->in_n - c->in_at);
@@ -97,6 +99,7 @@ static void begin_body(struct conn *c, const H1Head *h)
     if (s->handler.body_max != NULL)
         e->body_max = s->handler.body_max(s->handler.self, &e->x);
     e->started_ns = e->moved_ns = now(c);
+    c->h1.judge_ns = now(c) + s->limits.body_rate_after_ns;
     c->h1.left = h->length;
     c->h1.extension_bytes = c->h1.trailer_bytes = 0;
     if (h->has_length && h->length > e->body_max) {
@@ -347,10 +350,7 @@ int64_t h1_deadline(struct conn *c)
     default:
         break;
     }
-    int64_t rate_at = e->started_ns + l->body_rate_after_ns;
-    if (rate_at <= now(c)) // judged again every second
-        rate_at = now(c) + 1000000000;
-    return MIN(e->moved_ns + l->body_ns, rate_at);
+    return MIN(e->moved_ns + l->body_ns, c->h1.judge_ns);
 }
 
 void h1_late(struct conn *c)
@@ -359,8 +359,10 @@ void h1_late(struct conn *c)
         c->ending = true; // idle
         return;
     }
-    if (c->h1.state != H1_HEAD && !exchange_is_slow(c->h1.e))
+    if (c->h1.state != H1_HEAD && !exchange_is_slow(c->h1.e)) {
+        c->h1.judge_ns = now(c) + JUDGE_AGAIN_NS;
         return;
+    }
     metric_add(c->server->metrics.slow, 1);
     refuse(c, c->paused ? 503 : 408);
 }

@@ -131,6 +131,7 @@ struct h1 {
     size_t scanned;     // bytes of the head that were tried in vain
     size_t extension_bytes, trailer_bytes;
     int64_t since_ns; // when the head began to arrive
+    int64_t judge_ns; // when the rate of the body is looked at next
 };
 
 struct h2 {

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "http/client.h"
+#include "http/test_rig.h"
+#include "os/tls.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static HttpClientConfig config_for(struct arena *a, const struct rig *r, const char *scheme)
+{
+    return (HttpClientConfig){ .url = str_fmt(a, "%s://127.0.0.1:%u/ignored", scheme, r->port),
+                               .timeout_ns = 10000000000 };
+}
+
+TEST(the_client_calls_and_keeps_its_connection)
+{
+    struct rig r;
+    rig_init(&r);
+    rig_start(&r);
+    HttpClientConfig config = config_for(a, &r, "http");
+    AUTO(http_client) c = NULL;
+    EXPECT_OK(http_client_open(&config, &c));
+    EXPECT_STR(str_fmt(a, "127.0.0.1:%u", r.port), http_client_host(c));
+    int64_t before = metric_now(S("headrace_http_accepted_total"), S(""), METRIC_COUNTER);
+    HttpHeader headers[] = { { S("X-Test"), S("1") } };
+    HttpReply reply;
+    for (int i = 0; i < 3; i++) {
+        EXPECT_OK(http_client_call(c, a, S("POST"), S("/p?q"), headers, 1, S("body"), &reply));
+        EXPECT_INT(200, reply.status);
+        EXPECT_STR(S("POST /p q [body]"), reply.body);
+        EXPECT_STR(S("content-type"), reply.headers[0].name);
+    }
+    EXPECT_OK(http_client_call(c, a, S("GET"), S("/stream"), NULL, 0, S(""), &reply));
+    EXPECT_STR(S("one,two,three"), reply.body);
+    EXPECT_OK(http_client_call(c, a, S("HEAD"), S("/x"), NULL, 0, S(""), &reply));
+    EXPECT_STR(S(""), reply.body);
+    EXPECT_OK(http_client_call(c, a, S("GET"), S("/big?3000000"), NULL, 0, S(""), &reply));
+    EXPECT_INT(3000000, reply.body.n);
+    EXPECT_INT(before + 1, metric_now(S("headrace_http_accepted_total"), S(""), METRIC_COUNTER));
+    rig_stop(&r);
+}
+
+TEST(a_connection_that_was_closed_while_idle_is_opened_again)
+{
+    struct rig r;
+    rig_init(&r);
+    r.config.limits.idle_ns = 20000000;
+    rig_start(&r);
+    HttpClientConfig config = config_for(a, &r, "http");
+    AUTO(http_client) c = NULL;
+    EXPECT_OK(http_client_open(&config, &c));
+    HttpReply reply;
+    for (int i = 0; i < 2; i++) {
+        EXPECT_OK(http_client_call(c, a, S("GET"), S("/x"), NULL, 0, S(""), &reply));
+        EXPECT_STR(S("GET /x - []"), reply.body);
+        struct timespec long_enough = { .tv_nsec = 100000000 };
+        nanosleep(&long_enough, NULL);
+    }
+    rig_stop(&r);
+}
+
+TEST(a_refusal_before_the_body_is_sent_whole_is_read)
+{
+    struct rig r;
+    rig_init(&r);
+    r.desk.body_bytes_max = 1000;
+    rig_start(&r);
+    HttpClientConfig config = config_for(a, &r, "http");
+    AUTO(http_client) c = NULL;
+    EXPECT_OK(http_client_open(&config, &c));
+    HttpReply reply;
+    Str large = str_from(arena_alloc(a, 4000000, 1), 4000000);
+    EXPECT_OK(http_client_call(c, a, S("PUT"), S("/x"), NULL, 0, large, &reply));
+    EXPECT_INT(413, reply.status);
+    EXPECT_OK(http_client_call(c, a, S("PUT"), S("/x"), NULL, 0, S("ok"), &reply));
+    EXPECT_INT(200, reply.status);
+    rig_stop(&r);
+}
+
+TEST(a_url_that_is_none_is_an_error)
+{
+    static const char *const urls[] = { "",
+                                        "127.0.0.1:1",
+                                        "ftp://x",
+                                        "http://",
+                                        "http://:80",
+                                        "http://x:99999",
+                                        "http://[::1",
+                                        "http://x:y",
+                                        "http://[::1]x" };
+    for (size_t i = 0; i < COUNT_OF(urls); i++) {
+        HttpClientConfig config = { .url = str_of(urls[i]), .timeout_ns = 1000000000 };
+        AUTO(http_client) c = NULL;
+        EXPECT_ERR(ERR_INVALID, http_client_open(&config, &c));
+    }
+}
+
+// A server that answers one connection with given bytes, whatever it is asked.
+struct fake {
+    int listener;
+    uint16_t port;
+    Str answer;
+    pthread_t thread;
+};
+
+static void *fake_run(void *argument)
+{
+    struct fake *f = argument;
+    int fd = accept(f->listener, NULL, NULL);
+    char scrap[4096];
+    if (fd >= 0 && recv(fd, scrap, sizeof scrap, 0) > 0)
+        (void)!send(fd, f->answer.p, f->answer.n, MSG_NOSIGNAL);
+    if (f->answer.n > 0) // else it keeps silent until the client leaves
+        shutdown(fd, SHUT_WR);
+    while (recv(fd, scrap, sizeof scrap, 0) > 0)
+        ;
+    close(fd);
+    return NULL;
+}
+
+static Err call_fake(struct arena *a, Str answer, int64_t timeout_ns, HttpReply *ret)
+{
+    struct fake f = { .listener = socket(AF_INET, SOCK_STREAM, 0), .answer = answer };
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t n = sizeof at;
+    EXPECT(bind(f.listener, (struct sockaddr *)&at, n) == 0 && listen(f.listener, 1) == 0 &&
+           getsockname(f.listener, (struct sockaddr *)&at, &n) == 0);
+    EXPECT(pthread_create(&f.thread, NULL, fake_run, &f) == 0);
+    HttpClientConfig config = { .url = str_fmt(a, "http://127.0.0.1:%u", ntohs(at.sin_port)),
+                                .timeout_ns = timeout_ns };
+    struct http_client *c = NULL;
+    EXPECT_OK(http_client_open(&config, &c));
+    Err e = http_client_call(c, a, S("GET"), S("/"), NULL, 0, S(""), ret);
+    http_client_close(c);
+    EXPECT(pthread_join(f.thread, NULL) == 0);
+    close(f.listener);
+    return e;
+}
+
+TEST(broken_and_odd_replies_are_told_apart)
+{
+    const int64_t s = 10000000000;
+    HttpReply reply;
+    EXPECT_OK(call_fake(a, S("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 200 OK\r\n\r\nto the end"), s,
+                        &reply));
+    EXPECT_STR(S("to the end"), reply.body);
+    EXPECT_OK(call_fake(a, S("HTTP/1.1 304 x\r\nContent-Length: 5\r\n\r\n"), s, &reply));
+    EXPECT_STR(S(""), reply.body);
+    EXPECT_ERR(ERR_CLOSED,
+               call_fake(a, S("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc"), s, &reply));
+    EXPECT_ERR(ERR_CLOSED, call_fake(a, S("HTTP/1.1 20"), s, &reply));
+    EXPECT_ERR(ERR_INVALID, call_fake(a, S("SSH-2.0-x\r\n"), s, &reply));
+    EXPECT_ERR(
+        ERR_INVALID,
+        call_fake(a, S("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), s, &reply));
+    EXPECT_ERR(ERR_INVALID,
+               call_fake(a, S("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc"), s,
+                         &reply));
+    EXPECT_ERR(ERR_LIMIT,
+               call_fake(a, S("HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n"), s, &reply));
+    EXPECT_ERR(ERR_TIMEOUT, call_fake(a, S(""), 30000000, &reply));
+}
+
+TEST(nobody_at_the_address_is_not_found)
+{
+    int fd = socket(AF_INET, SOCK_STREAM, 0); // bound but not listening: refused
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t n = sizeof at;
+    EXPECT(bind(fd, (struct sockaddr *)&at, n) == 0 &&
+           getsockname(fd, (struct sockaddr *)&at, &n) == 0);
+    HttpClientConfig config = { .url = str_fmt(a, "http://127.0.0.1:%u", ntohs(at.sin_port)),
+                                .timeout_ns = 1000000000 };
+    AUTO(http_client) c = NULL;
+    EXPECT_OK(http_client_open(&config, &c));
+    HttpReply reply;
+    EXPECT_ERR(ERR_NOT_FOUND, http_client_call(c, a, S("GET"), S("/"), NULL, 0, S(""), &reply));
+    close(fd);
+}
+
+// ---- TLS.
+
+static void rig_start_tls(struct arena *a, struct rig *r, Str *ret_cert)
+{
+    Str key;
+    EXPECT_OK(tls_make_certificate(io_real(), test_dir(a), ret_cert, &key, a));
+    EXPECT_OK(tls_server_context(*ret_cert, key, &r->config.tls));
+    rig_start(r);
+}
+
+TEST(tls_calls_work_with_and_without_trust)
+{
+    struct rig r;
+    Str cert;
+    rig_init(&r);
+    rig_start_tls(a, &r, &cert);
+    HttpClientConfig config = config_for(a, &r, "https");
+    HttpReply reply;
+    for (int verify = 0; verify < 2; verify++) {
+        config.verify = verify == 1;
+        config.ca_file = cert;
+        AUTO(http_client) c = NULL;
+        EXPECT_OK(http_client_open(&config, &c));
+        for (int i = 0; i < 3; i++) {
+            EXPECT_OK(http_client_call(c, a, S("POST"), S("/p"), NULL, 0, S("body"), &reply));
+            EXPECT_STR(S("POST /p - [body]"), reply.body);
+        }
+        char *bytes = arena_alloc(a, 3000000, 1);
+        memset(bytes, 'x', 3000000);
+        Str large = str_from(bytes, 3000000);
+        EXPECT_OK(http_client_call(c, a, S("PUT"), S("/p"), NULL, 0, large, &reply));
+        EXPECT_INT(3000000 + 11, reply.body.n);
+        EXPECT_OK(http_client_call(c, a, S("GET"), S("/stream"), NULL, 0, S(""), &reply));
+        EXPECT_STR(S("one,two,three"), reply.body);
+    }
+    config.url = str_fmt(a, "http://127.0.0.1:%u", r.port); // the same port, plain
+    AUTO(http_client) plain = NULL;
+    EXPECT_OK(http_client_open(&config, &plain));
+    EXPECT_OK(http_client_call(plain, a, S("GET"), S("/p"), NULL, 0, S(""), &reply));
+    EXPECT_INT(200, reply.status);
+    rig_stop(&r);
+    tls_context_close(r.config.tls);
+}
+
+TEST(a_certificate_that_nobody_vouches_for_is_refused)
+{
+    struct rig r;
+    Str cert;
+    rig_init(&r);
+    rig_start_tls(a, &r, &cert);
+    HttpClientConfig config = config_for(a, &r, "https");
+    config.verify = true; // by the system's authorities
+    AUTO(http_client) c = NULL;
+    EXPECT_OK(http_client_open(&config, &c));
+    HttpReply reply;
+    EXPECT_ERR(ERR_DENIED, http_client_call(c, a, S("GET"), S("/p"), NULL, 0, S(""), &reply));
+    EXPECT_INT(0, desk_requests(&r.desk));
+    rig_stop(&r);
+    tls_context_close(r.config.tls);
+}
+
+TEST(a_tls_handshake_that_stops_is_closed)
+{
+    struct rig r;
+    Str cert;
+    rig_init(&r);
+    r.config.limits.first_bytes_ns = 50000000;
+    rig_start_tls(a, &r, &cert);
+    int begun = dial(&r), garbage = dial(&r);
+    say(begun, S("\x16\x03\x01\x02\x00\x01"));
+    say(garbage, S("\x16garbage that is no handshake at all"));
+    hear_rest(a, garbage);
+    EXPECT_STR(S(""), hear_rest(a, begun));
+    rig_stop(&r);
+    tls_context_close(r.config.tls);
+}

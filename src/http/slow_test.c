@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+// Slow clients: each deadline of HttpLimits, set to a few hundredths of a second. The tests wait
+// for what must happen and state nothing about when.
+#include "http/test_rig.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MS INT64_C(1000000)
+
+static int64_t slow_count(void)
+{
+    return metric_now(S("headrace_http_slow_total"), S(""), METRIC_COUNTER);
+}
+
+static void pause_ms(long ms)
+{
+    nanosleep(&(struct timespec){ .tv_nsec = ms * 1000000 }, NULL);
+}
+
+// Sends byte after byte, for ever, until the server has had enough. Its reply, if any.
+static Str drip(struct arena *a, int fd, Str first, char endless)
+{
+    say(fd, first);
+    char reply[4096];
+    size_t n = 0;
+    for (;;) {
+        pause_ms(5);
+        ssize_t sent = send(fd, &endless, 1, MSG_NOSIGNAL);
+        ssize_t got = recv(fd, reply + n, sizeof reply - n, MSG_DONTWAIT);
+        n += got > 0 ? (size_t)got : 0;
+        if (got == 0 || (got < 0 && errno != EAGAIN) || sent < 0)
+            break;
+    }
+    close(fd);
+    return str_dup(a, str_from(reply, n));
+}
+
+TEST(a_client_that_shows_no_protocol_in_time_is_closed)
+{
+    struct rig r;
+    rig_init(&r);
+    r.config.limits.first_bytes_ns = 50 * MS;
+    rig_start(&r);
+    int64_t before = slow_count();
+    int silent = dial(&r), half = dial(&r);
+    say(half, S("PR"));
+    EXPECT_STR(S(""), hear_rest(a, silent));
+    EXPECT_STR(S(""), hear_rest(a, half));
+    EXPECT_INT(before + 2, slow_count());
+    rig_stop(&r);
+}
+
+TEST(headers_that_come_byte_by_byte_end_at_their_deadline)
+{
+    struct rig r;
+    rig_init(&r);
+    r.config.limits.header_ns = 60 * MS;
+    rig_start(&r);
+    Str reply = drip(a, dial(&r), S("GET / HTTP/1.1\r\nHost: h\r\nX: "), 'x');
+    EXPECT(str_starts(reply, S("HTTP/1.1 408 Request Timeout\r\n")));
+    reply = drip(a, dial(&r), S("GET / HTTP/1.1\r\nHost: h\r\n"), 'x'); // never a full line
+    EXPECT(str_starts(reply, S("HTTP/1.1 408 ")));
+    EXPECT_INT(0, desk_requests(&r.desk));
+    rig_stop(&r);
+}
+
+TEST(a_body_that_stops_coming_is_given_up)
+{
+    struct rig r;
+    rig_init(&r);
+    r.config.limits.body_ns = 50 * MS;
+    rig_start(&r);
+    static const char *const parts[] = {
+        "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nab",
+        "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n",
+        "PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\na",
+        "PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n",
+    };
+    for (size_t i = 0; i < COUNT_OF(parts); i++) {
+        int fd = dial(&r);
+        say(fd, str_of(parts[i]));
+        EXPECT(str_starts(hear_rest(a, fd), S("HTTP/1.1 408 ")));
+    }
+    EXPECT_INT(0, desk_requests(&r.desk));
+    rig_stop(&r);
+}
+
+TEST(a_body_that_comes_too_slowly_is_given_up)
+{
+    struct rig r;
+    rig_init(&r);
+    r.config.limits.body_rate_after_ns = 100 * MS;
+    r.config.limits.body_bytes_per_s_min = 100000;
+    rig_start(&r);
+    Str reply =
+        drip(a, dial(&r), S("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999\r\n\r\n"), 'x');
+    EXPECT(str_starts(reply, S("HTTP/1.1 408 ")));
+    rig_stop(&r);
+}
+
+TEST(an_idle_connection_is_closed_without_a_word)
+{
+    struct rig r;
+    rig_init(&r);
+    r.config.limits.idle_ns = 50 * MS;
+    rig_start(&r);
+    int fd = dial(&r);
+    say(fd, S("GET /x HTTP/1.1\r\nHost: h\r\n\r\n"));
+    EXPECT_STR(S("GET /x - []"), hear_reply(a, fd, NULL));
+    EXPECT_STR(S(""), hear_rest(a, fd));
+    rig_stop(&r);
+}
+
+TEST(waiting_for_a_handler_is_not_being_slow)
+{
+    struct rig r;
+    rig_init(&r);
+    HttpLimits *l = &r.config.limits;
+    l->first_bytes_ns = l->header_ns = l->body_ns = l->idle_ns = l->write_ns = 20 * MS;
+    rig_start(&r);
+    int fd = dial(&r);
+    say(fd, S("GET /hold HTTP/1.1\r\nHost: h\r\n\r\n"));
+    struct http_exchange *x = desk_wait(&r.desk, 0);
+    pause_ms(100);
+    EXPECT(!http_stream_gone(x));
+    http_reply(x, 200, NULL, 0, S("late"));
+    EXPECT_STR(S("late"), hear_reply(a, fd, NULL));
+    close(fd);
+    rig_stop(&r);
+}
+
+static bool is_gone(void *x)
+{
+    return http_stream_gone(x);
+}
+
+TEST(a_client_that_does_not_read_its_reply_is_closed)
+{
+    struct rig r;
+    rig_init(&r);
+    r.config.limits.write_ns = 60 * MS;
+    rig_start(&r);
+    int64_t before = slow_count();
+    int fd = dial(&r);
+    say(fd, S("GET /hold HTTP/1.1\r\nHost: h\r\n\r\n"));
+    struct http_exchange *x = desk_wait(&r.desk, 0);
+    http_stream_start(x, 200, NULL, 0);
+    Str piece = str_from(arena_alloc(a, 1000000, 1), 1000000);
+    for (int i = 0; i < 10; i++)
+        http_stream_write(x, piece);
+    wait_until(is_gone, x);
+    http_stream_end(x);
+    EXPECT_INT(before + 1, slow_count());
+    close(fd);
+    rig_stop(&r);
+}
+
+TEST(bodies_that_wait_for_memory_too_long_are_refused)
+{
+    struct rig r;
+    rig_init(&r);
+    r.config.limits.body_pool_bytes_max = 1000;
+    r.config.limits.body_ns = 100 * MS;
+    rig_start(&r);
+    // The first is read on; while it keeps coming, slowly, the second waits and is told so.
+    int first = dial(&r), second = dial(&r);
+    Str head = S("PUT /hold HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n0123456789");
+    say(first, head);
+    say(second, head);
+    char reply[16] = { 0 };
+    for (bool told = false; !told;) {
+        pause_ms(10);
+        EXPECT(send(first, "x", 1, MSG_NOSIGNAL) == 1);
+        ssize_t n = recv(second, reply, 12, MSG_DONTWAIT);
+        ssize_t other = recv(first, reply, n > 0 ? 0 : 12, MSG_DONTWAIT);
+        told = n == 12 || other == 12;
+        if (n < 0) // whichever of them came second
+            EXPECT(send(second, "x", 1, MSG_NOSIGNAL) == 1);
+    }
+    EXPECT_STR(S("HTTP/1.1 503"), str_of(reply));
+    EXPECT_INT(503, desk_wait_broken(&r.desk, 0));
+    close(first);
+    close(second);
+    rig_stop(&r);
+}
