@@ -100,7 +100,9 @@ TEST(a_full_disk_refuses_appends_and_takes_them_again_when_space_returns)
         sleep_a_little();
     LogPlace place;
     EXPECT_OK(test_put(l, SHARD, data, &place));
-    EXPECT(l->files.reserve_held);
+    struct io_file *reserve;
+    EXPECT_OK(io->open(io, S("/log/reserve.tmp"), IO_READ, &reserve));
+    io->close(reserve);
     log_close(l);
     l = open_one(&config);
     EXPECT_INT(n + 1, test_read_all(l, a, SHARD, 0).n);
@@ -167,8 +169,7 @@ TEST(a_write_that_finds_no_space_fails_its_appends_and_nothing_of_them_is_seen)
     struct log *l = open_one(&config);
     LogPlace place;
     EXPECT_OK(test_put(l, SHARD, S("before"), &place));
-    while (l->next_file == NULL) // else the keeper's write could be the one that fails
-        sleep_a_little();
+    test_wait_for_spare(l); // else the keeper's write could be the one that fails
     io_fault_add(faults, (IoFault){ .ops = IO_OP_WRITE,
                                     .path_part = S("journal-"),
                                     .times = 5,
@@ -198,8 +199,7 @@ TEST(after_a_failed_write_the_same_records_go_to_another_file)
     struct log *l = open_one(&config);
     LogPlace before, place;
     EXPECT_OK(test_put(l, SHARD, S("before"), &before));
-    while (l->next_file == NULL)
-        sleep_a_little();
+    test_wait_for_spare(l);
     for (unsigned tear = 0; tear < 3; tear++) {
         io_fault_add(faults, (IoFault){
                                  .ops = IO_OP_WRITE,
@@ -209,10 +209,9 @@ TEST(after_a_failed_write_the_same_records_go_to_another_file)
                              });
         EXPECT_OK(test_put(l, SHARD, str_fmt(a, "rewritten %u", tear), &place));
         EXPECT(place.position > before.position);
-        EXPECT_INT(tear + 2, l->files.n); // files in use
+        EXPECT_INT(tear + 2, test_files_in_use(l));
         io_fault_clear(faults);
-        while (l->next_file == NULL)
-            sleep_a_little();
+        test_wait_for_spare(l);
     }
     EXPECT_INT(0, atomic_load(&fatal.calls));
     for (int restart = 0; restart < 2; restart++) {
@@ -309,9 +308,12 @@ TEST(whichever_operation_fails_nothing_acknowledged_is_lost)
 // The offset of the block that holds the n-th record, in the only file.
 static uint64_t place_of(struct log *l, size_t n)
 {
+    pthread_mutex_lock(&l->lock);
     const struct shard *s = shards_find(&l->shards, SHARD);
-    EXPECT(s != NULL && n < s->end - s->first);
-    return s->at[s->first + n].place / JOURNAL_ALIGN_BYTES * JOURNAL_ALIGN_BYTES;
+    CHECK(s != NULL && n < s->end - s->first);
+    uint64_t place = s->at[s->first + n].place;
+    pthread_mutex_unlock(&l->lock);
+    return place / JOURNAL_ALIGN_BYTES * JOURNAL_ALIGN_BYTES;
 }
 
 static Str first_file(const struct log *l, struct arena *a)
@@ -331,8 +333,7 @@ static struct io_mem *killed_journal(struct arena *a, uint64_t places[5], Str *r
         places[i] = place_of(l, i);
     }
     *ret_path = first_file(l, a);
-    while (l->next_file == NULL)
-        sleep_a_little();
+    test_wait_for_spare(l);
     struct io_mem *after = io_mem_crash(disk, (IoMemCrash){ .keep = IO_KEEP_ALL });
     log_close(l);
     return after;
@@ -403,7 +404,7 @@ TEST(a_damaged_head_or_a_missing_file_is_refused)
         LogPlace place;
         for (int i = 0; i < 8; i++)
             EXPECT_OK(test_put(l, SHARD, some_data(a, 300 << 10, 'x'), &place));
-        EXPECT(l->files.n >= 3);
+        EXPECT(test_files_in_use(l) >= 3);
         Str path = files_path(&l->files, a, 2);
         log_close(l);
         if (missing)
@@ -454,7 +455,7 @@ TEST(a_forged_block_inside_a_record_is_not_taken_for_one)
             .epoch = 1 << 20,
             .number = 1 << 30,
             .durable = 1 << 29,
-            .place = l->files.at[0]->used + at,
+            .place = place_of(l, 0) + JOURNAL_ALIGN_BYTES + at,
             .bytes = JOURNAL_ALIGN_BYTES,
             .used_bytes = BLOCK_HEAD_BYTES,
             .parts = 1,

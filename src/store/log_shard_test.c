@@ -165,7 +165,7 @@ TEST(files_whose_records_are_over_are_used_again)
         log_stats(l, &stats);
         EXPECT(stats.disk_bytes <= 8 * TEST_FILE_BYTES);
     }
-    EXPECT(l->files.at[0]->number > 2);
+    EXPECT(test_file_number(l, 0) > 2);
     LogSpan span;
     EXPECT_OK(log_span(l, SECOND, &span)); // its end has moved on with the files
     EXPECT(span.ended && span.end == end.position);
@@ -196,8 +196,8 @@ TEST(a_drop_outlives_the_file_that_told_it)
         put_much(l, THIRD);
         log_expire(l);
     }
-    EXPECT_INT(1, l->files.at[0]->number);
-    EXPECT(l->files.at[1]->number > 3);
+    EXPECT_INT(1, test_file_number(l, 0));
+    EXPECT(test_file_number(l, 1) > 3);
     log_close(l);
     l = NULL;
     EXPECT_OK(log_open(&config, &l));

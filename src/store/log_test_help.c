@@ -105,3 +105,31 @@ void test_expect_data(struct log *l, struct arena *a, uint64_t shard, const Str 
     for (size_t i = 0; i < n; i++)
         EXPECT_STR(data[i], all.at[i].data);
 }
+
+void test_wait_for_spare(struct log *l)
+{
+    bool ready = false;
+    while (!ready) {
+        pthread_mutex_lock(&l->queue_lock);
+        ready = l->next_file != NULL;
+        pthread_mutex_unlock(&l->queue_lock);
+        nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+    }
+}
+
+size_t test_files_in_use(struct log *l)
+{
+    pthread_mutex_lock(&l->lock);
+    size_t n = l->files.n;
+    pthread_mutex_unlock(&l->lock);
+    return n;
+}
+
+uint64_t test_file_number(struct log *l, size_t i)
+{
+    pthread_mutex_lock(&l->lock);
+    CHECK(i < l->files.n);
+    uint64_t number = l->files.at[i]->number;
+    pthread_mutex_unlock(&l->lock);
+    return number;
+}

@@ -36,3 +36,7 @@ Err test_put(struct log *l, uint64_t shard, Str data, LogPlace *ret);
 void test_expect_data(struct log *l, struct arena *a, uint64_t shard, const Str *data, size_t n);
 // All records of a shard from `from` on, in batches.
 LogBatch test_read_all(struct log *l, struct arena *a, uint64_t shard, uint64_t from);
+
+void test_wait_for_spare(struct log *l); // until the next journal file is ready
+size_t test_files_in_use(struct log *l);
+uint64_t test_file_number(struct log *l, size_t i); // of those in use, oldest first
