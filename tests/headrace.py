@@ -67,7 +67,9 @@ class Server:
 
     def command(self):
         command = [self.program, "serve", "--data-dir", self.data_dir, "--listen",
-                   f"127.0.0.1:{self.port}", "--limits", str(self.limits)]
+                   f"127.0.0.1:{self.port}"]
+        if self.limits is not None:
+            command += ["--limits", str(self.limits)]
         if self.profile:
             command += ["--profile", self.profile]
         return command + self.arguments

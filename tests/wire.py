@@ -37,13 +37,14 @@ class Exchange:
     def __init__(self, number, operation, body, repeat):
         self.number, self.operation, self.body, self.repeat = number, operation, body, repeat
         self.status = self.answer = None
-        self.headers, self.directives, self.before = [], [], []
+        self.headers, self.directives = [], []  # of the answer; of this request alone
+        self.before = []                        # (what, value): region, key, restart, kill
 
 
 class Dialogue:
     def __init__(self, file, title, cbor_too):
         self.file, self.title, self.cbor_too = file, title, cbor_too
-        self.exchanges, self.server, self.region, self.key = [], None, None, None
+        self.exchanges, self.server = [], None
 
 
 # ---- Reading a file.
@@ -82,10 +83,12 @@ class Parser:
 
     def directive(self, number, text):
         name, _, value = text.partition("=")
-        if name in ("server", "region", "key"):
-            setattr(self.dialogue(), name, value.strip())
+        if name == "server":
+            self.dialogue().server = value.strip()
+        elif name in ("region", "key"):
+            self.before.append((name, value.strip()))
         elif text in ("restart", "kill"):
-            self.before.append(text)
+            self.before.append((text, ""))
         elif re.match(r"(header|method|path|type) \S|unsigned$", text):
             self.pending.append(text)
         else:
@@ -239,10 +242,17 @@ class Player:
 
     def __init__(self, dialogue, server, region, content_type):
         self.dialogue, self.server, self.content_type = dialogue, server, content_type
-        self.region = dialogue.region or region
-        key_id, secret = (dialogue.key or f"{headrace.KEY_ID} {headrace.SECRET}").split()
-        self.client = server.client(region=self.region, key_id=key_id, secret=secret)
-        self.variables = {"region": self.region, "account": headrace.ACCOUNT, "now": str(int(time.time()))}
+        self.client = server.client(region=region)
+        self.variables = {"region": region, "account": headrace.ACCOUNT, "now": str(int(time.time()))}
+
+    def prepare(self, what, value):
+        """What a directive between two exchanges asks for."""
+        if what == "region":
+            self.client.region = self.variables["region"] = value
+        elif what == "key":
+            self.client.key_id, self.client.secret = value.split()
+        else:
+            self.restart(what)
 
     def restart(self, how):
         if self.dialogue.server is None:
@@ -283,8 +293,8 @@ class Player:
         body = encode_body(substitute(exchange.body, self.variables), headers.get("Content-Type"))
         if signed:
             place, _, query = path.partition("?")
-            headers = sigv4.sign(self.client.key_id, self.client.secret, self.region, self.client.service,
-                                 method, place, headers, body, query=query)
+            headers = sigv4.sign(self.client.key_id, self.client.secret, self.client.region,
+                                 self.client.service, method, place, headers, body, query=query)
         headers = {n: v for n, v in headers.items() if n.lower() not in dropped}
         return self.client.send(method, path, headers, body)
 
@@ -305,8 +315,8 @@ class Player:
 
     def play(self):
         for exchange in self.dialogue.exchanges:
-            for how in exchange.before:
-                self.restart(how)
+            for what, value in exchange.before:
+                self.prepare(what, value)
             end = time.monotonic() + RETRY_SECONDS_MAX
             while True:
                 status, headers, raw = self.request(exchange)
@@ -328,7 +338,8 @@ def play(dialogue, program, shared, region, content_type):
         finally:
             player.client.close()
     arguments = shlex.split(dialogue.server)
-    with headrace.Server(program, *arguments) as server:
+    limits = None if "--limits" in arguments else "off"
+    with headrace.Server(program, *arguments, limits=limits) as server:
         player = Player(dialogue, server, region, content_type)
         player.play()
         player.client.close()
