@@ -24,6 +24,9 @@ enum { QUEUE_DEPTH_MAX = 256 }; // more writes at once than any device gains fro
 
 Err real_write(struct io_file *f, const void *p, size_t n, uint64_t at, bool durable);
 
+// Whether pwritev2 may be asked for RWF_DSYNC; tests say no, as old kernels and filesystems do.
+void real_allow_dsync(bool allow);
+
 // ERR_DENIED: this kernel, or its policy for this process, has no io_uring.
 Err queue_uring_open(unsigned depth, struct io_queue **ret);
 Err queue_threads_open(unsigned depth, struct io_queue **ret);

@@ -371,6 +371,11 @@ static const char *real_queue_kind(const struct io_queue *q)
     return q->kind->name;
 }
 
+void real_allow_dsync(bool allow)
+{
+    atomic_store(&dsync_missing, !allow);
+}
+
 void io_allow_uring(bool allow)
 {
     atomic_store(&uring_allowed, allow);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/test.h"
 #include "base/time.h"
-#include "os/io.h"
+#include "os/io_priv.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -44,6 +44,27 @@ TEST(what_is_written_is_read_back_and_reads_end_at_the_end)
     EXPECT_OK(io->allocate(f, 100000));
     EXPECT_OK(io->size(f, &bytes));
     EXPECT_INT(100000, bytes);
+    io->close(f);
+}
+
+TEST(a_durable_write_works_without_data_sync_writes)
+{
+    struct io *io = io_real();
+    struct io_file *f = open_new(a, "f");
+    real_allow_dsync(false);
+    Err e = io->write(f, "hello", 5, 0, true);
+    real_allow_dsync(true);
+    EXPECT_OK(e);
+    char p[8] = { 0 };
+    size_t n = 0;
+    EXPECT_OK(io->read(f, p, sizeof p, 0, &n));
+    EXPECT_STR(S("hello"), str_from(p, n));
+    io->close(f);
+    EXPECT_OK(io->open(io, S("/dev/full"), IO_WRITE, &f));
+    real_allow_dsync(false);
+    e = io->write(f, "x", 1, 0, true);
+    real_allow_dsync(true);
+    EXPECT_ERR(ERR_FULL, e);
     io->close(f);
 }
 
@@ -357,6 +378,54 @@ static void submit_beside_a_waiter(struct arena *a, bool uring, const char *name
     EXPECT_INT(WRITES, waiter.ended);
     io->queue_close(waiter.q);
     io->close(f);
+}
+
+struct submitter {
+    struct io_queue *q;
+    struct io_write *writes; // DEPTH of them
+};
+
+static void *submit_and_end(void *p)
+{
+    struct submitter *s = p;
+    for (unsigned i = 0; i < DEPTH; i++)
+        if (io_real()->queue_submit(s->q, &s->writes[i]).kind != ERR_NONE)
+            return p;
+    return NULL;
+}
+
+static void submit_from_an_ending_thread(struct arena *a, bool uring, const char *name)
+{
+    struct io *io = io_real();
+    struct io_queue *q = queue_of(uring);
+    struct io_file *f = open_new(a, name);
+    char *p = memset(arena_new(a, char, BLOCK_BYTES), 'x', BLOCK_BYTES);
+    for (unsigned round = 0; round < 20; round++) {
+        struct io_write writes[DEPTH];
+        for (unsigned i = 0; i < DEPTH; i++)
+            writes[i] = (struct io_write){ .file = f,
+                                           .part = { p, BLOCK_BYTES },
+                                           .at = (uint64_t)i * BLOCK_BYTES };
+        struct submitter submitter = { q, writes };
+        pthread_t thread;
+        void *refused = NULL;
+        EXPECT(pthread_create(&thread, NULL, submit_and_end, &submitter) == 0);
+        pthread_join(thread, &refused);
+        EXPECT(refused == NULL);
+        for (unsigned i = 0; i < DEPTH; i++) {
+            struct io_write *w = NULL;
+            EXPECT_OK(io->queue_wait(q, &w));
+            EXPECT_OK(w->result);
+        }
+    }
+    io->queue_close(q);
+    io->close(f);
+}
+
+TEST(a_write_outlives_the_thread_that_submitted_it)
+{
+    submit_from_an_ending_thread(a, true, "uring");
+    submit_from_an_ending_thread(a, false, "threads");
 }
 
 TEST(one_thread_submits_while_another_waits)

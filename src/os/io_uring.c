@@ -83,7 +83,8 @@ static bool is_ended(struct uring_queue *q, struct slot *s, int result)
         w->result = real_write(w->file, w->part.p, w->part.n, w->at, true);
         return true;
     }
-    if (result < 0 && result != -EINTR && result != -EAGAIN) {
+    // Cancelled: the thread that had submitted it has ended. This one does it again.
+    if (result < 0 && result != -EINTR && result != -EAGAIN && result != -ECANCELED) {
         w->result = fail_os(-result, "write");
         return true;
     }

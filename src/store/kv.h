@@ -24,6 +24,11 @@ Err kv_table_open(struct kv *db, Str name, struct kv_table **ret);
 
 // Transactions may touch every table of the store. A write transaction sees its own changes; it is
 // rolled back unless committed. Neither may be held over a wait for a client.
+//
+// A reader sees what was committed when it first read, whatever is written meanwhile; 32 read at
+// once, more wait. A thread has one write transaction at a time: a second one would wait for
+// itself, so it ends the program. Beginning does not fail; what hurts a transaction (ERR_FULL,
+// ERR_IO) is returned by the call that meets it and by all calls after it, kv_commit included.
 struct kv_txn *kv_write(struct kv_table *t); // waits for its turn
 struct kv_txn *kv_read(struct kv_table *t);
 void kv_txn_close(struct kv_txn *tx); // rolls back what was not committed; NULL is fine

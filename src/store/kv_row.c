@@ -213,21 +213,12 @@ void kv_end_scans(struct kv_conn *c)
         cursor_end(c, c->running);
 }
 
-struct kv_scan kv_scan_start(struct kv_txn *tx, Str prefix, Str after)
+static Err scan_open(struct kv_txn *tx, Str prefix, Str after, void **ret_cursor)
 {
-    struct kv_scan scan = { .tx = tx, .prefix_bytes = prefix.n, .err = tx->err };
-    if (scan.err.kind == ERR_NONE)
-        scan.err = check_key(prefix);
-    if (scan.err.kind == ERR_NONE)
-        scan.err = check_key(after);
-    struct kv_cursor *cursor = NULL;
-    if (scan.err.kind == ERR_NONE) {
-        check_open(tx);
-        scan.err = cursor_start(tx->conn, &cursor);
-    }
-    if (scan.err.kind != ERR_NONE)
-        return scan;
-
+    TRY(tx->err);
+    TRY(check_key(prefix));
+    TRY(check_key(after));
+    check_open(tx);
     // The least key above `after` is `after` and a zero byte.
     char room[KV_KEY_BYTES_MAX + 1];
     Str from = prefix;
@@ -238,10 +229,20 @@ struct kv_scan kv_scan_start(struct kv_txn *tx, Str prefix, Str after)
     }
     char room_end[KV_KEY_BYTES_MAX + 1];
     Str end = after_prefix(prefix, room_end);
-    sqlite3_bind_int64(cursor->statement, 1, tx->table_id);
-    sqlite3_bind_blob64(cursor->statement, 2, from.n > 0 ? from.p : "", from.n, SQLITE_TRANSIENT);
-    sqlite3_bind_blob64(cursor->statement, 3, end.p, end.n, SQLITE_TRANSIENT);
-    scan.cursor = cursor;
+    struct kv_cursor *cursor = NULL;
+    TRY(cursor_start(tx->conn, &cursor));
+    sqlite3_stmt *s = cursor->statement;
+    sqlite3_bind_int64(s, 1, tx->table_id);
+    sqlite3_bind_blob64(s, 2, from.n > 0 ? from.p : "", from.n, SQLITE_TRANSIENT);
+    sqlite3_bind_blob64(s, 3, end.p, end.n, SQLITE_TRANSIENT);
+    *ret_cursor = cursor;
+    return OK;
+}
+
+struct kv_scan kv_scan_start(struct kv_txn *tx, Str prefix, Str after)
+{
+    struct kv_scan scan = { .tx = tx, .prefix_bytes = prefix.n };
+    scan.err = scan_open(tx, prefix, after, &scan.cursor);
     return scan;
 }
 
