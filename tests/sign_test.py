@@ -4,7 +4,8 @@
 
     tests/sign_test.py PROGRAM     the probe program of src/aws
 
-Without botocore the tests are skipped.
+botocore comes from the tests' own Python (build/venv) where this one has none; without it the tests
+are skipped.
 """
 import hashlib
 import http.client
@@ -21,6 +22,9 @@ try:
     import botocore.credentials
 except ImportError:
     botocore = None
+    VENV = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "build/venv/bin/python")
+    if os.path.exists(VENV) and sys.prefix == sys.base_prefix:
+        os.execv(VENV, [VENV, *sys.argv])
 
 KEY, SECRET, TOKEN = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "IQoJb3/+=="
 BODY = b'{"Name":"abc"}'

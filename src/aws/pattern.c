@@ -408,13 +408,17 @@ struct threads {
     size_t n;
 };
 
+// Scratch of one thread: large, and wanted once per text, so it is neither on the stack nor cleared
+// each time.
 struct matcher {
     const struct pattern *p;
     uint32_t seen[PATTERN_STEPS_MAX]; // the turn in which an instruction was last reached
     uint32_t turn;
     uint16_t pending[PATTERN_STEPS_MAX + 1];
     bool at_begin, at_end;
+    struct threads lists[2];
 };
+static _Thread_local struct matcher scratch;
 
 static void push(struct matcher *m, size_t *n, size_t at)
 {
@@ -457,28 +461,27 @@ static void reach(struct matcher *m, struct threads *into, size_t at)
 
 bool pattern_matches(const struct pattern *p, Str text)
 {
-    struct matcher m;
-    struct threads lists[2];
-    struct threads *now = &lists[0], *next = &lists[1];
-    m.p = p;
-    m.turn = 1;
-    m.at_begin = true;
-    m.at_end = text.n == 0;
-    memset(m.seen, 0, p->step_count * sizeof *m.seen);
+    struct matcher *m = &scratch;
+    struct threads *now = &m->lists[0], *next = &m->lists[1];
+    m->p = p;
+    m->turn = 1;
+    m->at_begin = true;
+    m->at_end = text.n == 0;
+    memset(m->seen, 0, p->step_count * sizeof *m->seen);
     now->n = 0;
-    reach(&m, now, 0);
+    reach(m, now, 0);
     while (text.n > 0 && now->n > 0) {
         uint32_t c;
         if (!take_code_point(&text, &c))
             return false;
-        m.turn++;
-        m.at_begin = false;
-        m.at_end = text.n == 0;
+        m->turn++;
+        m->at_begin = false;
+        m->at_end = text.n == 0;
         next->n = 0;
         for (size_t i = 0; i < now->n; i++) {
             const Step *step = &p->steps[now->at[i]];
             if (step->kind == STEP_SET && set_has(&p->sets[step->x], c))
-                reach(&m, next, now->at[i] + 1u);
+                reach(m, next, now->at[i] + 1u);
         }
         struct threads *swapped = now;
         now = next;

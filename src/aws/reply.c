@@ -4,6 +4,7 @@
 #include "base/logline.h"
 #include "base/time.h"
 #include "codec/base64.h"
+#include "codec/hash.h"
 #include "os/io.h"
 
 #include <string.h>
@@ -21,11 +22,22 @@ static uint64_t next_id(struct front *f)
 
 void reply_ids(struct front_call *f)
 {
-    uint64_t x = next_id(f->front), y = next_id(f->front);
-    f->call.request_id =
-        str_fmt(f->x->arena, "%08x-%04x-4%03x-%04x-%012llx", (unsigned)(x >> 32),
-                (unsigned)(x >> 16 & 0xffff), (unsigned)(x & 0xfff),
-                (unsigned)((y >> 48 & 0x3fff) | 0x8000), (unsigned long long)(y & 0xffffffffffff));
+    static const unsigned char groups[] = { 4, 2, 2, 2, 6 }; // bytes between the dashes
+    uint64_t words[2] = { next_id(f->front), next_id(f->front) };
+    unsigned char bytes[sizeof words];
+    char *text = arena_alloc(f->x->arena, UUID_CHARS, 1);
+    memcpy(bytes, words, sizeof bytes);
+    bytes[6] = (unsigned char)((bytes[6] & 0x0f) | 0x40); // version 4, RFC 9562
+    bytes[8] = (unsigned char)((bytes[8] & 0x3f) | 0x80);
+    size_t from = 0, to = 0;
+    for (size_t i = 0; i < COUNT_OF(groups); i++) {
+        if (i > 0)
+            text[to++] = '-';
+        hex_lower(text + to, bytes + from, groups[i]);
+        from += groups[i];
+        to += 2u * groups[i];
+    }
+    f->call.request_id = str_from(text, UUID_CHARS);
 }
 
 static Str id_2(struct front_call *f)

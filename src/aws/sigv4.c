@@ -68,8 +68,10 @@ static Str encode_again(struct arena *tmp, Str s)
 
 static Err add_query(struct buf *out, const Canonical *c, struct arena *tmp)
 {
-    size_t n = 0;
-    Parameter *all = arena_new(tmp, Parameter, SIGV4_PARAMETERS_MAX);
+    size_t n = 0, most = 1;
+    for (size_t i = 0; i < c->query.n; i++)
+        most += c->query.p[i] == '&';
+    Parameter *all = arena_new(tmp, Parameter, MIN(most, (size_t)SIGV4_PARAMETERS_MAX));
     Str rest = c->query, pair;
     while (rest.n > 0) {
         str_cut(rest, '&', &pair, &rest);
@@ -176,8 +178,12 @@ void sigv4_string_to_sign(struct buf *out, Str time, const Scope *scope, Str can
     char hex[SIGNATURE_HEX];
     sha256(canonical.p, canonical.n, hash);
     hex_lower(hex, hash, sizeof hash);
-    buf_addf(out, "AWS4-HMAC-SHA256\n%.*s\n%.*s/%.*s/%.*s/aws4_request\n", FMT(time),
-             FMT(scope->date), FMT(scope->region), FMT(scope->service));
+    const Str parts[] = {
+        S("AWS4-HMAC-SHA256\n"), time,   S("\n"),        scope->date,         S("/"),
+        scope->region,           S("/"), scope->service, S("/aws4_request\n")
+    };
+    for (size_t i = 0; i < COUNT_OF(parts); i++)
+        buf_add(out, parts[i]);
     buf_add(out, str_from(hex, sizeof hex));
 }
 

@@ -185,7 +185,11 @@ static int64_t length_of(const struct shape *shape, const void *value)
     if (shape->kind == SHAPE_LIST || shape->kind == SHAPE_MAP)
         return (int64_t)((const struct any_list *)value)->n;
     Str s = *(const Str *)value;
-    if (shape->kind == SHAPE_BLOB)
+    // No text has more code points than bytes, nor none in some bytes: often that is enough to
+    // know.
+    bool fits = (!shape->has_max || (int64_t)s.n <= shape->max) &&
+                (!shape->has_min || shape->min <= (s.n > 0));
+    if (shape->kind == SHAPE_BLOB || fits)
         return (int64_t)s.n;
     size_t n = str_utf8_count(s);
     return n == SIZE_MAX ? INT64_MAX : (int64_t)n;

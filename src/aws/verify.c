@@ -205,6 +205,7 @@ static Err take_time(struct verifier *v)
 {
     Signature *s = &v->s;
     Err e = time_parse_basic(s->time, &s->time_ns);
+    bool basic = e.kind == ERR_NONE;
     if (e.kind != ERR_NONE && !s->presigned)
         e = time_parse_http(s->time, &s->time_ns);
     if (e.kind != ERR_NONE)
@@ -213,7 +214,7 @@ static Err take_time(struct verifier *v)
                               "Date must be in ISO-8601 'basic format'. Got '%.*s'. See "
                               "http://en.wikipedia.org/wiki/ISO_8601",
                               FMT(s->time)));
-    s->time_basic = time_basic(v->a, s->time_ns);
+    s->time_basic = basic ? s->time : time_basic(v->a, s->time_ns);
     if (!str_eq(str_head(s->time_basic, DATE_CHARS), s->scope.date))
         return refuse(v, INVALID,
                       str_fmt(v->a,
@@ -242,21 +243,21 @@ static Err check_time(struct verifier *v)
     int64_t now = v->want->now_ns, window = SIGV4_SKEW_NS;
     if (s->presigned && s->expires.p != NULL)
         TRY(check_expires(v, &window));
-    Str now_text = time_basic(v->a, now);
     if (s->time_ns < now - window)
-        return refuse(
-            v, INVALID,
-            str_fmt(v->a, "Signature expired: %.*s is now earlier than %.*s (%.*s - %lld %s.)",
-                    FMT(s->time_basic), FMT(time_basic(v->a, now - window)), FMT(now_text),
-                    (long long)(window == SIGV4_SKEW_NS ? 5 : window / NS_PER_S),
-                    window == SIGV4_SKEW_NS ? "min" : "sec"));
+        return refuse(v, INVALID,
+                      str_fmt(v->a,
+                              "Signature expired: %.*s is now earlier than %.*s (%.*s - %lld %s.)",
+                              FMT(s->time_basic), FMT(time_basic(v->a, now - window)),
+                              FMT(time_basic(v->a, now)),
+                              (long long)(window == SIGV4_SKEW_NS ? 5 : window / NS_PER_S),
+                              window == SIGV4_SKEW_NS ? "min" : "sec"));
     if (s->time_ns > now + SIGV4_SKEW_NS)
         return refuse(v, INVALID,
                       str_fmt(v->a,
                               "Signature not yet current: %.*s is still later than %.*s (%.*s + 5 "
                               "min.)",
                               FMT(s->time_basic), FMT(time_basic(v->a, now + SIGV4_SKEW_NS)),
-                              FMT(now_text)));
+                              FMT(time_basic(v->a, now))));
     return OK;
 }
 
@@ -303,27 +304,41 @@ static Err check_signed_headers(struct verifier *v)
     return OK;
 }
 
-static void signing_key(struct sigv4 *keys, struct arena *tmp, Str secret, const Scope *scope,
+// Everything that a signing key is made of, or an empty name if it is too long to be kept.
+static size_t cache_name(char name[CACHED_NAME_BYTES], Str secret, const Scope *scope)
+{
+    const Str parts[] = { secret, scope->date, scope->region, scope->service };
+    size_t n = 0;
+    for (size_t i = 0; i < COUNT_OF(parts); i++) {
+        if (parts[i].n >= CACHED_NAME_BYTES - n)
+            return 0;
+        memcpy(name + n, parts[i].p, parts[i].n);
+        n += parts[i].n;
+        name[n++] = '/'; // in none of the last three, so that two names cannot be one
+    }
+    return n;
+}
+
+static void signing_key(struct sigv4 *keys, Str secret, const Scope *scope,
                         unsigned char key[SHA256_BYTES])
 {
-    Str name = str_fmt(tmp, "%.*s/%.*s/%.*s/%.*s", FMT(secret), FMT(scope->date),
-                       FMT(scope->region), FMT(scope->service));
-    struct cached *place = &keys->cache[map_hash(name) % SIGV4_KEYS_CACHED];
+    char name[CACHED_NAME_BYTES];
+    size_t n = cache_name(name, secret, scope);
+    struct cached *place = &keys->cache[map_hash(str_from(name, n)) % SIGV4_KEYS_CACHED];
     pthread_rwlock_rdlock(&keys->lock);
-    bool found = str_eq(str_from(place->name, place->name_bytes), name);
+    bool found = n > 0 && str_eq(str_from(place->name, place->name_bytes), str_from(name, n));
     if (found)
         memcpy(key, place->key, SHA256_BYTES);
     pthread_rwlock_unlock(&keys->lock);
     if (!found) {
         sigv4_signing_key(secret, scope, key);
-        if (name.n <= CACHED_NAME_BYTES) {
-            pthread_rwlock_wrlock(&keys->lock);
-            memcpy(place->name, name.p, name.n);
-            place->name_bytes = name.n;
-            memcpy(place->key, key, SHA256_BYTES);
-            pthread_rwlock_unlock(&keys->lock);
-        }
+        pthread_rwlock_wrlock(&keys->lock);
+        memcpy(place->name, name, n);
+        place->name_bytes = n;
+        memcpy(place->key, key, SHA256_BYTES);
+        pthread_rwlock_unlock(&keys->lock);
     }
+    explicit_bzero(name, sizeof name);
 }
 
 static Str payload_hash(struct verifier *v)
@@ -356,7 +371,7 @@ static Err check_signature(struct verifier *v, const Key *key)
     if (sigv4_canonical(&canonical, &c, v->a).kind == ERR_NONE && s->signature.n == SIGNATURE_HEX &&
         hex_decode(got, s->signature)) {
         sigv4_string_to_sign(&text, s->time_basic, &s->scope, buf_str(&canonical));
-        signing_key(v->keys, v->a, key->secret, &s->scope, signing);
+        signing_key(v->keys, key->secret, &s->scope, signing);
         hmac_sha256(str_from(signing, sizeof signing), buf_str(&text), want);
         explicit_bzero(signing, sizeof signing);
         same = bytes_equal_in_constant_time(want, got, sizeof want);

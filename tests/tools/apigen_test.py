@@ -21,7 +21,7 @@ import tap  # noqa: E402
 from api_grammar import ApiError, parse, snake  # noqa: E402
 
 HEAD = "service t protocol=json-1.1 target=T sign=t\n"
-MUTATIONS = 3000
+MUTATIONS = 1000
 
 
 def generated(text):
