@@ -98,6 +98,7 @@ SUITES = {
     "unit": lambda: unit_suites("build-asan", "unit", is_unit, SANITIZER_OPTIONS),
     "corpus": lambda: unit_suites("build-asan", "unit", lambda n: not is_unit(n), SANITIZER_OPTIONS),
     "thread": lambda: unit_suites("build-tsan", "thread", is_threaded, SANITIZER_OPTIONS),
+    "cli": lambda: server_suite("cli", "cli/cli_test.py", 600),
     "wire": lambda: server_suite("wire", "wire.py", 600),
     "boto3": lambda: server_suite("boto3", "clients/boto3_test.py", 300),
     "awscli": lambda: server_suite("awscli", "clients/awscli_test.py", 600),

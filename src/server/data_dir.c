@@ -169,6 +169,25 @@ static Err check_new(const struct opening *o)
     return OK;
 }
 
+// The names of a new directory and of its parents, which may be new too, must last as well: a power
+// cut would take the whole directory otherwise.
+static Err sync_parents(const struct opening *o)
+{
+    for (Str dir = o->path;;) {
+        size_t n = dir.n; // up to and with the last slash
+        while (n > 0 && dir.p[n - 1] != '/')
+            n--;
+        Str parent = n == 0 ? S(".") : str_head(dir, MAX(n - 1, 1));
+        Err e = o->io->sync_dir(o->io, parent);
+        // One that we may not read is one in which we made nothing.
+        if (e.kind != ERR_NONE && e.kind != ERR_DENIED)
+            return explain_os(o, e, parent);
+        if (n <= 1)
+            return OK;
+        dir = parent;
+    }
+}
+
 static Err check_format(const struct opening *o, struct data_dir *d)
 {
     Str path = str_cat(o->a, o->path, S("/FORMAT")), content = S("");
@@ -179,7 +198,8 @@ static Err check_format(const struct opening *o, struct data_dir *d)
         return explain_os(o, e, path);
     TRY(check_new(o));
     d->is_new = true;
-    return write_marker(o, path);
+    TRY(write_marker(o, path));
+    return sync_parents(o);
 }
 
 Err data_dir_open(struct io *io, struct arena *a, Str path, Str version, struct data_dir **ret,

@@ -20,6 +20,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -93,6 +94,9 @@ static void set_up_log(const Settings *settings)
 static ExitCode prepare_process(struct server *s)
 {
     set_up_log(s->settings);
+    for (size_t i = 0; i < s->settings->unknown_count; i++)
+        LOG(LOG_WARN, "an environment variable is no setting",
+            F_STR("variable", s->settings->unknown[i]));
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
         files.rlim_cur = files.rlim_max;
@@ -352,6 +356,14 @@ static ExitCode address_in_use(struct server *s, Str address)
         port < UINT16_MAX ? port + 1u : port - 1u);
 }
 
+// "localhost:1" is 127.0.0.1 here: what it resolves to elsewhere differs from machine to machine.
+static Str numeric(struct server *s, Str address)
+{
+    static const Str name = S_INIT("localhost:");
+    return str_starts(address, name) ? str_cat(s->a, S("127.0.0.1:"), str_skip(address, name.n))
+                                     : address;
+}
+
 // "127.0.0.1:0" with the port that was bound.
 static Str bound_address(struct server *s, Str address, uint16_t port)
 {
@@ -374,7 +386,7 @@ static ExitCode listen_all(struct server *s)
                FMT(s->data_path), FMT(s->key.access_key), FMT(s->key.secret_key));
     const SettingValue *listen = settings_value(s->settings, S("listen"));
     for (size_t i = 0; i < listen->item_count; i++) {
-        Str address = listen->items[i];
+        Str address = numeric(s, listen->items[i]);
         uint16_t port = 0;
         Err e = http_server_listen(s->http, address, &port);
         if (e.kind == ERR_BUSY)
@@ -389,8 +401,11 @@ static ExitCode listen_all(struct server *s)
     pages_set_ready(s->pages, true);
     err_ignore(notify_manager(s->config->notify_socket, S("READY=1"))); // it times out by itself
     puts("Ready.");
-    if (fflush(stdout) != 0)
+    if (fflush(stdout) != 0) {
         LOG(LOG_WARN, "standard output is closed; nobody sees that the server is ready");
+        __fpurge(stdout); // what nobody read is no failure of the server when it ends
+        clearerr(stdout);
+    }
     LOG(LOG_INFO, "ready", F_STR("version", version), F_STR("data_dir", s->data_path),
         F_STR("profile", profile), F_INT("loops", s->loop_count));
     return EXIT_GOOD;

@@ -360,6 +360,49 @@ static Str environment_get(const char *const *environment, Str name)
     return (Str){ 0 };
 }
 
+static bool is_known_variable(struct arena *a, Str name)
+{
+    static const Str others[] = { S_INIT("HEADRACE_CONFIG"), S_INIT("HEADRACE_ACCESS_KEY_ID"),
+                                  S_INIT("HEADRACE_SECRET_ACCESS_KEY") };
+    for (size_t i = 0; i < COUNT_OF(others); i++)
+        if (str_eq(others[i], name))
+            return true;
+    for (size_t i = 0; i < setting_count; i++)
+        if (str_eq(setting_environment(a, &setting_table[i]), name))
+            return true;
+    return false;
+}
+
+static Str with_nearest_variable(struct arena *a, Str name)
+{
+    size_t best = NAME_DISTANCE_MAX + 1;
+    Str nearest = S("");
+    for (size_t i = 0; i < setting_count; i++) {
+        Str variable = setting_environment(a, &setting_table[i]);
+        size_t distance = str_distance(variable, name);
+        if (distance < best) {
+            best = distance;
+            nearest = variable;
+        }
+    }
+    return nearest.n > 0 ? str_cat3(a, name, S("; did you mean "), str_cat(a, nearest, S("?")))
+                         : name;
+}
+
+static void note_unknown_variables(struct loader *l, const char *const *environment)
+{
+    size_t n = 0;
+    while (environment != NULL && environment[n] != NULL)
+        n++;
+    l->settings->unknown = arena_new(l->a, Str, n);
+    for (size_t i = 0; i < n; i++) {
+        Str name, value;
+        (void)str_cut(str_of(environment[i]), '=', &name, &value);
+        if (str_starts(name, S("HEADRACE_")) && !is_known_variable(l->a, name))
+            l->settings->unknown[l->settings->unknown_count++] = with_nearest_variable(l->a, name);
+    }
+}
+
 static Err set_from_environment(struct loader *l, const char *const *environment)
 {
     for (size_t i = 0; i < setting_count; i++) {
@@ -453,6 +496,7 @@ Err settings_load(struct arena *a, const SettingsInput *in, Settings *ret, Str *
                                   err_kind_name(e.kind)));
     }
     TRY(set_from_environment(&l, in->environment));
+    note_unknown_variables(&l, in->environment);
     TRY(set_from_flags(&l, in));
     *ret = *settings;
     return OK;

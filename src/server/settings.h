@@ -44,6 +44,11 @@ typedef struct SettingValue {
 typedef struct Settings {
     SettingValue at[SETTING_COUNT_MAX]; // as setting_table is ordered
     Str file;                           // the configuration file that was read; absent: none
+    // Variables that begin with HEADRACE_ and are no setting, each with the nearest one:
+    // "HEADRACE_X; did you mean HEADRACE_Y?". They may be somebody else's, so they are only worth a
+    // warning.
+    Str *unknown;
+    size_t unknown_count;
 } Settings;
 
 // A flag with its value, as the command line was taken apart.

@@ -93,6 +93,21 @@ TEST(a_file_wins_over_the_state_directory_of_the_service_manager)
     EXPECT_STR(S("/srv/x"), settings_text(s, S("data_dir")));
 }
 
+TEST(a_variable_that_is_no_setting_is_noted_with_the_nearest_one)
+{
+    static const char *const environment[] = { "HEADRACE_LISTN=x",
+                                               "HEADRACE=y",
+                                               "HEADRACE_ACCESS_KEY_ID=z",
+                                               "HEADRACE_CONFIG=",
+                                               "HEADRACE_SOMETHING_ELSE=w",
+                                               "PATH=/bin",
+                                               NULL };
+    Settings *s = loaded(a, (SettingsInput){ .environment = environment });
+    EXPECT_INT(2, s->unknown_count);
+    EXPECT_STR(S("HEADRACE_LISTN; did you mean HEADRACE_LISTEN?"), s->unknown[0]);
+    EXPECT_STR(S("HEADRACE_SOMETHING_ELSE"), s->unknown[1]);
+}
+
 TEST(listeners_come_as_a_list_from_every_source)
 {
     Str file = config_file(a, S("listen = ['a:1', 'b:2']\n"));

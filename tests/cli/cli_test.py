@@ -322,6 +322,56 @@ def every_signal_that_asks_for_the_end_ends_it_well():
 
 
 @tap.test
+def a_second_signal_ends_it_at_once():
+    with serve(new_dir(), "--http-drain-timeout", "1h") as server:
+        port = server.wait_ready().port()
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as slow:
+            # A request whose body never comes keeps the first signal waiting.
+            slow.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n")
+            assert slow.recv(100).startswith(b"HTTP/1.1 100")
+            server.process.send_signal(signal.SIGTERM)
+            refused(port)
+            server.end(status=130)
+
+
+def refused(port):
+    """Waits until nobody accepts any more: then the first signal has been heard."""
+    deadline = time.monotonic() + SECONDS_MAX
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=20).close()
+        except OSError:
+            return
+    raise AssertionError("it still accepts")
+
+
+@tap.test
+def it_listens_on_every_address_it_is_given():
+    with Process("--data-dir", new_dir(), "--listen", "localhost:0", "--listen", "[::1]:0") as server:
+        printed = "\n".join(server.wait_ready().lines)
+        assert re.search(r"http://127\.0\.0\.1:\d+\n", printed) and re.search(r"http://\[::1\]:\d+\n", printed)
+        server.end()
+
+
+@tap.test
+def a_reader_that_has_gone_away_does_not_end_it():
+    with serve(new_dir()) as server:
+        server.process.stdout.close()
+        server.process.stdout = open(os.devnull, encoding="utf-8")
+        for line in server.process.stderr:
+            if '"ready"' in line:
+                break
+        server.end()
+
+
+@tap.test
+def a_variable_that_is_no_setting_is_warned_of():
+    with serve(new_dir(), environment=clean_environment(HEADRACE_LISTN="x")) as server:
+        server.wait_ready()
+        assert "HEADRACE_LISTN; did you mean HEADRACE_LISTEN?" in server.end()
+
+
+@tap.test
 def a_hang_up_reads_the_log_level_again():
     path = new_file('[log]\nlevel = "error"\n')
     with serve(new_dir(), "--config", path) as server:
