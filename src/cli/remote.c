@@ -10,7 +10,7 @@
 const Flag remote_flags[] = {
     { S_INIT("endpoint"), 0, S_INIT("URL"),
       S_INIT("The server; else AWS_ENDPOINT_URL, else http://127.0.0.1:4566") },
-    { S_INIT("region"), 0, S_INIT("REGION"), S_INIT("Else AWS_REGION, else us-east-1") },
+    { S_INIT("region"), 0, S_INIT("REGION"), S_INIT("Else AWS_REGION, else the setting") },
     { S_INIT("data-dir"), 0, S_INIT("DIR"),
       S_INIT("Where a local server keeps its credentials and certificate") },
     { S_INIT("config"), 0, S_INIT("FILE"),
@@ -76,7 +76,7 @@ ExitCode remote_config(const struct invocation *in, ClientConfig *ret)
     c.region = first_of(flag_text(in, S("region")),
                         first_of(environment_text(in, S("AWS_REGION")),
                                  environment_text(in, S("AWS_DEFAULT_REGION"))));
-    c.region = first_of(c.region, S("us-east-1"));
+    c.region = first_of(c.region, settings_text(settings, S("region")));
     Str made = str_cat(in->a, data_dir, S("/tls/cert.pem"));
     c.ca_file = first_of(flag_text(in, S("ca-file")), environment_text(in, S("AWS_CA_BUNDLE")));
     if (c.ca_file.n == 0)

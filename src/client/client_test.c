@@ -13,9 +13,9 @@ struct rig {
     pthread_t thread;
     unsigned status;
     Str body, error_type;
-    Str target, authorization, token, content_type; // of the last request, in `a`
+    Str target, authorization, token, content_type; // of the last request, in the rig's arena
     Str request_body;
-    struct arena *a;
+    struct arena *a; // the loop's thread puts it there; closed by the test
 };
 
 static Str kept(struct rig *r, const struct http_exchange *x, Str name)
@@ -44,7 +44,7 @@ static void *run_loop(void *self)
 
 static struct client *rig_start(struct rig *r, struct arena *a)
 {
-    r->a = a;
+    r->a = arena_open();
     EXPECT_OK(loop_open(&r->loop));
     HttpConfig config = { .limits = http_limits_default(),
                           .loops = &r->loop,
@@ -93,6 +93,7 @@ TEST(a_call_is_signed_and_its_reply_comes_back)
     Str scope = S("/eu-west-1/kinesis/aws4_request");
     EXPECT(str_search(r.authorization, scope) < r.authorization.n);
     EXPECT(str_starts(r.authorization, S("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/")));
+    arena_close(r.a);
 }
 
 struct wrong {
@@ -121,6 +122,7 @@ TEST(errors_are_found_wherever_aws_puts_their_names)
         EXPECT_OK(client_call(c, a, &client_kinesis, S("X"), S("{}"), &reply));
         client_close(c);
         rig_stop(&r);
+        arena_close(r.a);
         EXPECT_INT(cases[i].status, reply.status);
         EXPECT_STR(cases[i].error, reply.error);
         EXPECT_STR(cases[i].message, reply.message);

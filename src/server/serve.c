@@ -413,11 +413,12 @@ static ExitCode listen_all(struct server *s)
 
 static void reload(struct server *s)
 {
-    Settings *again = arena_new(s->a, Settings, 1);
-    Str problem = S("");
     if (s->config->input == NULL)
         return;
-    Err e = settings_load(s->a, s->config->input, again, &problem);
+    AUTO(arena) tmp = arena_open();
+    Settings *again = arena_new(tmp, Settings, 1);
+    Str problem = S("");
+    Err e = settings_load(tmp, s->config->input, again, &problem);
     if (e.kind != ERR_NONE) {
         LOG(LOG_ERROR, "the configuration was not read again", F_STR("problem", problem));
         return;
