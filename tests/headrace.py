@@ -80,11 +80,12 @@ class Server:
         return self
 
     def spawn(self):
-        self.ready = threading.Event()
+        self.ready, self.log = threading.Event(), []
         self.process = subprocess.Popen(self.command(), env=self.environment, preexec_fn=_die_with_parent,
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                         stderr=subprocess.STDOUT, text=True, errors="replace")
-        self._reader = threading.Thread(target=self._read_log, args=(self.process,), daemon=True)
+        self._reader = threading.Thread(target=self._read_log, args=(self.process, self.log, self.ready),
+                                        daemon=True)
         self._reader.start()
 
     def wait_ready(self, seconds_max=READY_SECONDS_MAX):
@@ -92,13 +93,15 @@ class Server:
             self.kill()
             raise AssertionError(f"the server did not become ready; it said:\n{self.tail()}")
 
-    def _read_log(self, process):
+    @staticmethod
+    def _read_log(process, log, ready):
         for line in process.stdout:
-            self.log.append(line.rstrip("\n"))
-            del self.log[:-LOG_LINES_MAX]
+            log.append(line.rstrip("\n"))
             if line == "Ready.\n":
-                self.ready.set()
-        self.ready.set()  # it ended: nobody waits for it in vain
+                ready.set()
+            elif len(log) > LOG_LINES_MAX:
+                del log[LOG_LINES_MAX // 2]  # the beginning and the end tell most
+        ready.set()  # it ended: nobody waits for it in vain
 
     def tail(self, lines=40):
         return "\n".join(f"    {line}" for line in self.log[-lines:])
