@@ -35,7 +35,7 @@ test: ## every test: unit, corpus, thread, wire, clients, crash, bad input, disk
 	@$(PYTHON) tests/run.py $(SUITES)
 
 test-build: build-asan/build.ninja build-tsan/build.ninja
-	@$(NINJA) -C build-asan
+	@$(NINJA) -C build-asan all meson-test-prereq
 	@tools/link_program build-asan
 	@$(PYTHON3) tests/run.py --build-thread-tests build-tsan
 
