@@ -17,13 +17,17 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LOGS = os.path.join(ROOT, "build", "test-logs")
 THREADED_ROOMS = ("os", "http", "store", "aws", "server", "kinesis")
 TAP_LINE = re.compile(r"^(not ok|ok)\b\s*\d*\s*(?:-\s*)?(.*?)(?:\s*#\s*(SKIP|skip)\b\s*(.*))?$")
 TAIL_LINES = 60
+TIMED_OUT = 124  # the status of timeout(1)
+AT_ONCE = 2      # suites that run beside each other; several of them mostly wait
 
 
 class Suite:
@@ -35,10 +39,17 @@ class Suite:
 
 
 class Total:
+    """Counts from several threads, one line for each test."""
+
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
+        self.lock = threading.RLock()
 
     def count(self, suite, verdict, name, reason=None):
+        with self.lock:
+            self.count_locked(suite, verdict, name, reason)
+
+    def count_locked(self, suite, verdict, name, reason):
         if reason is not None:
             self.skipped += 1
             print(f"skipped - {suite}: {name} ({reason})", flush=True)
@@ -119,38 +130,59 @@ SUITES = {
 }
 
 
-def run_suite(suite, total):
-    """Streams a suite's TAP. True if all of it passed and it ended as it should."""
-    os.makedirs(LOGS, exist_ok=True)
-    log = os.path.join(LOGS, suite.name.replace(" ", "-") + ".log")
-    before, lines, plan = (total.passed, total.failed, total.skipped), [], None
-    process = subprocess.Popen(["timeout", "--kill-after=10", str(suite.seconds_max), *suite.command],
-                               cwd=suite.folder, env={**os.environ, **suite.environment},
-                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, text=True, errors="replace")
-    with open(log, "w", encoding="utf-8") as file:
-        for line in process.stdout:
-            file.write(line)
-            lines.append(line)
-            match = TAP_LINE.match(line.rstrip("\n"))
-            if match:
-                reason = (match[4] or "no reason given") if match[3] else None
-                total.count(suite.name, match[1], match[2], reason)
-            elif line.startswith("1.."):
-                plan = int(line[3:].split()[0])
-    status = process.wait()
-    failed = total.failed - before[1]
-    ran = total.passed - before[0] + failed + total.skipped - before[2]
-    if status == 124:
-        total.count(suite.name, "not ok", f"ends within {suite.seconds_max} seconds")
-    elif status != 0 and failed == 0:
-        total.count(suite.name, "not ok", f"ends well (it ended with status {status})")
-    elif plan is None or plan != ran:
-        total.count(suite.name, "not ok", f"runs what it planned ({ran} of {plan} tests)")
-    if total.failed > before[1]:
-        print(f"---- the end of {os.path.relpath(log, ROOT)}:")
-        print("".join(f"    {line}" for line in lines[-TAIL_LINES:]), end="")
-        print("----", flush=True)
+class Run:
+    """One suite while it runs: its TAP is counted as it comes."""
+
+    def __init__(self, suite, total):
+        self.suite, self.total = suite, total
+        self.ran = self.failed = 0
+        self.planned, self.lines, self.seconds = None, [], 0.0
+        self.log = os.path.join(LOGS, suite.name.replace(" ", "-") + ".log")
+
+    def count(self, verdict, name, reason=None):
+        self.ran += 1
+        self.failed += verdict != "ok"
+        self.total.count(self.suite.name, verdict, name, reason)
+
+    def line(self, line):
+        self.lines.append(line)
+        match = TAP_LINE.match(line.rstrip("\n"))
+        if match:
+            self.count(match[1], match[2], (match[4] or "no reason given") if match[3] else None)
+        elif line.startswith("1.."):
+            self.planned = int(line[3:].split()[0])
+
+    def judge(self, status):
+        """A suite that passed all it ran may still have run too little."""
+        if status == TIMED_OUT:
+            self.count("not ok", f"ends within {self.suite.seconds_max} seconds")
+        elif status != 0 and self.failed == 0:
+            self.count("not ok", f"ends well (it ended with status {status})")
+        elif self.planned is None or self.planned != self.ran:
+            self.count("not ok", f"runs what it planned ({self.ran} of {self.planned} tests)")
+
+    def show_failure(self):
+        with self.total.lock:
+            print(f"---- the end of {os.path.relpath(self.log, ROOT)}:")
+            print("".join(f"    {line}" for line in self.lines[-TAIL_LINES:]), end="")
+            print("----", flush=True)
+
+    def run(self):
+        start = time.monotonic()
+        limited = ["timeout", "--kill-after=10", str(self.suite.seconds_max), *self.suite.command]
+        process = subprocess.Popen(limited, cwd=self.suite.folder, text=True, errors="replace",
+                                   env={**os.environ, **self.suite.environment},
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        with open(self.log, "w", encoding="utf-8") as file:
+            for line in process.stdout:
+                file.write(line)
+                file.flush()
+                self.line(line)
+        self.judge(process.wait())
+        self.seconds = time.monotonic() - start
+        if self.failed:
+            self.show_failure()
+        return self
 
 
 def main():
@@ -169,13 +201,13 @@ def main():
         print(f"There is no suite {' '.join(unknown)}; there are {' '.join(SUITES)}", file=sys.stderr)
         return 2
 
-    total, seconds = Total(), {}
-    for name in options.suites or SUITES:
-        start = time.monotonic()
-        for suite in SUITES[name]():
-            run_suite(suite, total)
-        seconds[name] = time.monotonic() - start
-    print("seconds: " + ", ".join(f"{name} {took:.0f}" for name, took in seconds.items()))
+    os.makedirs(LOGS, exist_ok=True)
+    total = Total()
+    suites = [suite for name in options.suites or SUITES for suite in SUITES[name]()]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        runs = list(pool.map(lambda suite: Run(suite, total).run(), suites))
+    slowest = sorted(runs, key=lambda run: -run.seconds)[:10]
+    print("slowest suites: " + ", ".join(f"{run.suite.name} {run.seconds:.0f} s" for run in slowest))
     if total.skipped:
         print(f"{total.skipped} skipped: see the lines that begin with 'skipped'")
     if not options.suites:
