@@ -225,7 +225,7 @@ static Err connect_to(struct http_client *c, const struct addrinfo *to)
 
 static Err start_tls(struct http_client *c, struct arena *tmp)
 {
-    const char *host = str_c(tmp, c->host);
+    char *host = str_c(tmp, c->host);
     unsigned char address[sizeof(struct in6_addr)];
     bool is_ip = inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1;
     c->ssl = SSL_new(tls_context_ssl(c->tls));

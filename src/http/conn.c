@@ -112,6 +112,7 @@ static void conn_linger(struct conn *c)
     if (!is_decided(c))
         atomic_fetch_sub(&c->server->undecided_count, 1);
     drop_exchanges(c);
+    c->read_again = false; // from here on the socket is read itself, not the TLS layer
     c->state = CONN_LINGER;
     c->idle_ns = now(c);
 }
@@ -262,14 +263,27 @@ static void give_up_exemption(struct conn *c)
     tell_of_room(c->server);
 }
 
+static void conn_resume(struct conn *c)
+{
+    c->paused = false;
+    c->on->paused--;
+    atomic_fetch_sub(&c->server->paused_count, 1);
+    metric_add(c->server->metrics.paused, -1);
+    for (struct exchange *e = c->exchanges; e != NULL; e = e->next)
+        e->started_ns = e->moved_ns = now(c); // the pause was not the client's
+}
+
 // Stops reading while bodies hold too much memory. If all that hold it were stopped nobody would
 // ever release any: so one connection reads on until its request is complete.
 static void conn_pause(struct conn *c)
 {
     struct http_server *s = c->server;
-    if (c->exempt && !is_receiving(c))
+    bool receives = is_receiving(c);
+    if (c->exempt && !receives)
         give_up_exemption(c);
-    if (c->paused || c->exempt || !bodies_full(s) || !is_receiving(c))
+    if (c->paused && !receives) // its request was refused: it is read to its end
+        conn_resume(c);
+    if (c->paused || c->exempt || !receives || !bodies_full(s))
         return;
     if (!atomic_exchange(&s->exempt_taken, true)) {
         c->exempt = true;
@@ -282,16 +296,6 @@ static void conn_pause(struct conn *c)
     bool missed = !bodies_full(s) || !atomic_load(&s->exempt_taken); // while we were not counted
     if (missed)
         tell_of_room(s);
-}
-
-static void conn_resume(struct conn *c)
-{
-    c->paused = false;
-    c->on->paused--;
-    atomic_fetch_sub(&c->server->paused_count, 1);
-    metric_add(c->server->metrics.paused, -1);
-    for (struct exchange *e = c->exchanges; e != NULL; e = e->next)
-        e->started_ns = e->moved_ns = now(c); // the pause was not the client's
 }
 
 void loop_resume(struct task *t)

@@ -144,7 +144,14 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     return 0;
 }
 
-static void headers_ended(struct exchange *e)
+static void say_continue(nghttp2_session *session, const struct exchange *e)
+{
+    nghttp2_nv status = nv_of(S(":status"), S("100"));
+    nghttp2_submit_headers(session, NGHTTP2_FLAG_NONE, e->stream, NULL, &status, 1, NULL);
+}
+
+// `last`: the request has no body.
+static void headers_ended(nghttp2_session *session, struct exchange *e, bool last)
 {
     const struct http_server *s = e->on->server;
     e->headers_ended = true;
@@ -165,6 +172,8 @@ static void headers_ended(struct exchange *e)
     Str stated = http_header(&e->x, S("content-length")); // nghttp2 has checked it
     if (stated.p != NULL && str_u64(stated, &length).kind == ERR_NONE && length > e->body_max)
         refuse(e, 413);
+    else if (!last && str_eq_nocase(http_header(&e->x, S("expect")), S("100-continue")))
+        say_continue(session, e);
 }
 
 static bool count_reset(struct conn *c)
@@ -191,14 +200,22 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     struct exchange *e = exchange_at(session, frame->hd.stream_id);
     if (e == NULL)
         return 0;
+    bool last = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST)
-        headers_ended(e);
-    if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
+        headers_ended(session, e, last);
+    if (last) {
         e->request_ended = true;
         if (!e->handed)
             hand(e);
     }
     return 0;
+}
+
+// The reply was sent before the request had ended. Clients exist that lose a reply which is
+// followed by a reset at once, so they may send on for a while, into the void.
+static void stop_sending(nghttp2_session *session, const struct exchange *e)
+{
+    nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, e->stream, NGHTTP2_NO_ERROR);
 }
 
 static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream,
@@ -207,8 +224,14 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream
     (void)flags;
     (void)user;
     struct exchange *e = exchange_at(session, stream);
-    if (e == NULL || e->handed)
-        return 0; // of a request that was refused
+    if (e == NULL)
+        return 0;
+    if (e->handed) { // of a request that was refused
+        e->dropped_bytes += n;
+        if (e->ended && e->dropped_bytes > LINGER_BYTES_MAX)
+            stop_sending(session, e);
+        return 0;
+    }
     e->moved_ns = now(e->c);
     if (n > e->body_max - e->body.n) {
         refuse(e, 413);
@@ -247,15 +270,13 @@ static int on_stream_close(nghttp2_session *session, int32_t stream, uint32_t co
     return 0;
 }
 
-// A reply that was sent before its request had ended: the client is told to stop sending.
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
-    (void)user;
     bool last = (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS) &&
                 (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
-    const struct exchange *e = last ? exchange_at(session, frame->hd.stream_id) : NULL;
-    if (e != NULL && !e->request_ended)
-        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, e->stream, NGHTTP2_NO_ERROR);
+    struct exchange *e = last ? exchange_at(session, frame->hd.stream_id) : NULL;
+    if (e != NULL)
+        e->moved_ns = now(user); // from here on it is only waited for the end of the request
     return 0;
 }
 
@@ -459,6 +480,9 @@ static void look_at_stream(struct conn *c, struct exchange *e)
     bool unsent = e->handed && (e->first != NULL || (e->ended && e->content.n > 0));
     bool late = !e->handed &&
                 (e->headers_ended ? exchange_is_slow(e) : now(c) >= e->started_ns + l->header_ns);
+    int64_t linger_ns = MIN(LINGER_NS, l->body_ns);
+    if (e->ended && !unsent && !e->request_ended && now(c) >= e->moved_ns + linger_ns)
+        stop_sending(c->h2.session, e);
     if (late) {
         metric_add(c->server->metrics.slow, 1);
         refuse(e, c->paused ? 503 : 408);

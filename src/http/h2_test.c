@@ -17,8 +17,9 @@ enum { STREAMS_MAX = 64 };
 struct stream {
     unsigned status;
     struct buf body;
-    Str length; // content-length as it was sent
-    bool ended; // the reply is complete
+    Str length;     // content-length as it was sent
+    bool continued; // 100 came first
+    bool ended;     // the reply is complete
     bool closed;
     uint32_t error;
     Str upload;
@@ -62,6 +63,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     uint64_t status = 0;
     if (str_eq(key, S(":status")) && str_u64(text, &status).kind == ERR_NONE)
         at(c, frame->hd.stream_id)->status = (unsigned)status;
+    at(c, frame->hd.stream_id)->continued |= status == 100;
     if (str_eq(key, S("content-length")))
         at(c, frame->hd.stream_id)->length = str_dup(c->a, text);
     return 0;
@@ -312,6 +314,23 @@ TEST(streams_are_answered_as_they_are_ready_not_in_order)
     free(w);
 }
 
+TEST(a_client_that_asks_before_sending_its_body_is_told_to_go_on_on_its_stream)
+{
+    struct world *w = world_new();
+    world_start(a, w, false);
+    struct client *c = &w->c;
+    HttpHeader expect = { S("expect"), S("100-continue") };
+    int32_t id = ask(c, S("PUT"), S("/e"), S(""), &expect, 1, true);
+    while (!at(c, id)->continued)
+        pump(c);
+    at(c, id)->upload = S("body");
+    at(c, id)->holds = false;
+    EXPECT(nghttp2_session_resume_data(c->session, id) == 0);
+    EXPECT_STR(S("PUT /e - [body]"), finish(c, id));
+    world_stop(w);
+    free(w);
+}
+
 TEST(a_ping_is_answered)
 {
     struct world *w = world_new();
@@ -337,6 +356,7 @@ TEST(a_stream_that_breaks_a_limit_is_refused_alone)
     struct world *w = world_new();
     w->r.config.limits.header_bytes_max = 4000;
     w->r.config.limits.header_count_max = 20;
+    w->r.config.limits.body_ns = 300 * MS;
     w->r.desk.body_bytes_max = 1000;
     world_start(a, w, false);
     struct client *c = &w->c;
@@ -350,7 +370,7 @@ TEST(a_stream_that_breaks_a_limit_is_refused_alone)
     expect_refused(w, get(c, target), 414);
     expect_refused(w, ask(c, S("PUT"), S("/"), filled(a, 5000), NULL, 0, false), 413);
     expect_refused(w, ask(c, S("PUT"), S("/"), filled(a, 5000), &length, 1, false), 413);
-    // A body that is refused half way: the client is told to stop.
+    // A body that is refused half way: after a while the client is told to stop.
     int32_t id = ask(c, S("PUT"), S("/"), filled(a, 5000), NULL, 0, true);
     expect_refused(w, id, 413);
     while (!at(c, id)->closed)

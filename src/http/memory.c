@@ -89,7 +89,7 @@ void body_reserve(struct http_loop *hl, struct body *b, size_t need)
 
 void tell_of_room(struct http_server *s)
 {
-    if (atomic_load(&s->paused_count) == 0)
+    if (atomic_load(&s->paused_count) == 0 || s->closing)
         return;
     for (size_t i = 0; i < s->loop_count; i++)
         if (!atomic_exchange(&s->loops[i].resume_posted, true))

@@ -223,7 +223,7 @@ static void make_h1_head(struct exchange *e, unsigned status, const HttpHeader *
     e->head = str_from(start, (size_t)(at - start));
 }
 
-static nghttp2_nv nv_of(Str name, Str value)
+nghttp2_nv nv_of(Str name, Str value)
 {
     return (nghttp2_nv){ .name = (uint8_t *)(uintptr_t)name.p,
                          .namelen = name.n,

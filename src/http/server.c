@@ -122,6 +122,7 @@ void http_server_close(struct http_server *s)
 {
     if (s == NULL)
         return;
+    s->closing = true;
     while (s->listeners != NULL) {
         struct listener *l = s->listeners;
         s->listeners = l->next;

@@ -103,5 +103,7 @@ Err http_server_listen(struct http_server *s, Str address, uint16_t *ret_port);
 // Stops accepting, lets running requests end within limits.drain_ns, then closes every connection.
 // Blocks; the loops must be running. Not from a loop's thread.
 void http_server_drain(struct http_server *s);
-void http_server_close(struct http_server *s); // after drain and after the loops have stopped
+// After drain and after the loops have stopped; no handler may reply any more. Exchanges that were
+// never replied to end here.
+void http_server_close(struct http_server *s); // NULL is fine
 AUTO_CLOSE(http_server)

@@ -100,6 +100,7 @@ struct exchange {
     bool ended;  // the reply is complete
     bool request_ended, headers_ended;
     size_t header_bytes;
+    size_t dropped_bytes;         // of the body of a request that was refused
     int64_t started_ns, moved_ns; // when it began, when it last made progress
     struct out head_out, end_out;
     struct piece *first, **last; // HTTP/2: pieces not yet framed
@@ -242,6 +243,7 @@ struct http_server {
     _Atomic size_t conn_count, undecided_count, body_bytes, paused_count;
     _Atomic bool exempt_taken;
     _Atomic bool draining;
+    bool closing; // the loops have stopped
 
     pthread_mutex_t lock; // of what follows
     pthread_cond_t changed;
@@ -271,6 +273,7 @@ void op_run(struct task *t);
 void reply_plain(struct exchange *e, unsigned status); // the default for broken requests
 const char *status_text(unsigned status);
 void piece_done(struct out *o);
+nghttp2_nv nv_of(Str name, Str value);
 
 // ---- conn.c
 

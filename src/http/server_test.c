@@ -578,6 +578,26 @@ TEST(connections_that_show_nothing_are_limited_by_themselves)
     rig_stop(&r);
 }
 
+TEST(connections_are_shared_out_evenly)
+{
+    struct rig r;
+    rig_init(&r);
+    rig_start(&r);
+    int fds[8], on_first = 0;
+    for (size_t i = 0; i < COUNT_OF(fds); i++) {
+        fds[i] = dial(&r);
+        say(fds[i], S(GET("/hold")));
+        on_first += desk_wait(&r.desk, i)->loop == r.loops[0];
+    }
+    EXPECT_INT(4, on_first);
+    for (size_t i = 0; i < COUNT_OF(fds); i++) {
+        http_reply(desk_wait(&r.desk, i), 200, NULL, 0, S(""));
+        hear_reply(a, fds[i], NULL);
+        close(fds[i]);
+    }
+    rig_stop(&r);
+}
+
 TEST(an_address_in_use_or_misspelt_is_an_error)
 {
     struct rig r;

@@ -38,8 +38,7 @@ static Err context_open(const SSL_METHOD *method, struct tls_context **ret)
     if (ssl == NULL)
         return fail(ERR_IO, "OpenSSL cannot make a context");
     SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION);
-    SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-                                 SSL_OP_IGNORE_UNEXPECTED_EOF);
+    SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                               SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_read_ahead(ssl, 1); // one call to the kernel reads many records
@@ -77,6 +76,8 @@ Err tls_server_context(Str cert_path, Str key_path, struct tls_context **ret)
         return fail(ERR_INVALID, "the TLS key cannot be read");
     if (SSL_CTX_check_private_key(t->ssl) != 1)
         return fail(ERR_INVALID, "the TLS key does not belong to the certificate");
+    // HTTP says itself where a request ends; many clients leave without a TLS goodbye.
+    SSL_CTX_set_options(t->ssl, SSL_OP_IGNORE_UNEXPECTED_EOF);
     SSL_CTX_set_alpn_select_cb(t->ssl, choose_protocol, NULL);
     // Sessions live in tickets at the clients only: nothing grows here.
     SSL_CTX_set_session_cache_mode(t->ssl, SSL_SESS_CACHE_OFF);
