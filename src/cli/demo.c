@@ -305,7 +305,8 @@ static ExitCode finish(struct demo *d, ExitCode code)
     ExitCode health = EXIT_GOOD;
     if (d->load != NULL) {
         demo_load_stop(d->load);
-        drain(d);
+        if (demo_server_runs(d->server))
+            drain(d);
         health = check_health(d);
         DemoTotals t = demo_count_totals(d->books);
         if (health == EXIT_GOOD && (t.lost > 0 || t.out_of_order > 0))

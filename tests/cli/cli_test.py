@@ -644,6 +644,44 @@ def an_interrupt_from_the_terminal_ends_the_demo_cleanly():
     assert os.listdir(folder) == []
 
 
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(word) for word in file.read().split()]
+
+
+@tap.test
+def a_demo_whose_server_dies_says_so_and_keeps_the_evidence():
+    folder = new_dir()
+    demo = subprocess.Popen([PROGRAM, "demo", "--rate", "300", "--plain"], env=clean_environment(), cwd=folder,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        for line in demo.stdout:
+            if line.startswith("t=2 "):
+                break
+        os.kill(children(demo.pid)[0], signal.SIGKILL)
+        out, err = demo.communicate(timeout=SECONDS_MAX)
+    finally:
+        if demo.poll() is None:
+            demo.kill()
+            demo.wait()
+    assert demo.returncode == 1 and "the server ended by itself" in err and books(out)["put"] > 0, err
+    assert len(os.listdir(folder)) == 1
+
+
+@tap.test
+def a_server_ends_when_its_demo_is_killed():
+    folder = new_dir()
+    demo = subprocess.Popen([PROGRAM, "demo", "--rate", "300", "--plain"], env=clean_environment(), cwd=folder,
+                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        port = int(re.search(r"http://127\.0\.0\.1:(\d+)", demo.stdout.readline())[1])
+        assert get(port, "/_headrace/ready")[0] == 200
+    finally:
+        demo.kill()
+        demo.communicate(timeout=SECONDS_MAX)
+    refused(port)
+
+
 @tap.test
 def the_demo_draws_over_itself_on_a_terminal():
     out = in_terminal([PROGRAM, "demo", "--seconds", "3", "--rate", "300"],
