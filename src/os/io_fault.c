@@ -309,7 +309,10 @@ static void fault_queue_close(struct io_queue *q)
 
 static Err fault_queue_submit(struct io_queue *q, struct io_write *w)
 {
-    return sim_queue_submit(q->sim, w);
+    pthread_mutex_lock(&q->f->lock);
+    bool late = q->f->is_off;
+    pthread_mutex_unlock(&q->f->lock);
+    return sim_queue_submit(q->sim, w, late);
 }
 
 static Err fault_queue_wait(struct io_queue *q, struct io_write **ret)
@@ -432,9 +435,11 @@ uint64_t io_fault_count(struct io_fault *f, unsigned ops)
 void io_fault_power_off(struct io_fault *f)
 {
     pthread_mutex_lock(&f->lock);
+    bool was_on = !f->is_off;
     f->is_off = true;
     pthread_mutex_unlock(&f->lock);
-    tear_waiting_writes(f);
+    if (was_on)
+        tear_waiting_writes(f);
 }
 
 void io_fault_set_budget(struct io_fault *f, uint64_t bytes)

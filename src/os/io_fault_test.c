@@ -185,6 +185,29 @@ TEST(a_power_cut_tears_what_a_queue_has_under_way)
     EXPECT(survived > 0);
 }
 
+TEST(nothing_that_is_submitted_after_a_power_cut_reaches_the_disk)
+{
+    AUTO(io_mem) m = io_mem_open(1);
+    AUTO(io_fault) f = io_fault_open(io_mem_io(m), 1);
+    struct io *io = io_fault_io(f);
+    struct io_file *file = NULL;
+    struct io_queue *q = NULL;
+    char x[] = "x";
+    struct io_write w[16];
+    EXPECT_OK(io->open(io, S("/f"), IO_WRITE | IO_CREATE, &file));
+    EXPECT_OK(io->queue_open(io, COUNT_OF(w), &q));
+    io_fault_power_off(f);
+    for (size_t i = 0; i < COUNT_OF(w); i++) {
+        w[i] = (struct io_write){ .file = file, .part = { x, 1 }, .at = i };
+        EXPECT_OK(io->queue_submit(q, &w[i]));
+    }
+    io_fault_power_off(f);
+    io->queue_close(q);
+    io->close(file);
+    AUTO(io_mem) later = io_mem_crash(m, (IoMemCrash){ .keep = IO_KEEP_ALL });
+    EXPECT_STR(S(""), get(a, io_mem_io(later), S("/f")));
+}
+
 TEST(a_device_that_lies_loses_what_it_called_durable)
 {
     AUTO(io_mem) m = io_mem_open(1);

@@ -645,7 +645,7 @@ static void mem_queue_close(struct io_queue *q)
 
 static Err mem_queue_submit(struct io_queue *q, struct io_write *w)
 {
-    return sim_queue_submit(q->sim, w);
+    return sim_queue_submit(q->sim, w, false);
 }
 
 static Err mem_queue_wait(struct io_queue *q, struct io_write **ret)

@@ -17,11 +17,16 @@ uint64_t sim_below(uint64_t *state, uint64_t n)
     return sim_random(state) % n;
 }
 
+struct waiting {
+    struct io_write *w;
+    bool late;
+};
+
 struct sim_queue {
     struct io *io; // whose write carries out
     pthread_mutex_t lock;
     pthread_cond_t more; // something was submitted
-    struct io_write **waiting;
+    struct waiting *waiting;
     unsigned depth, n, under_way;
     uint64_t random;
 };
@@ -32,7 +37,7 @@ struct sim_queue *sim_queue_open(struct io *io, unsigned depth, uint64_t seed)
     q->io = io;
     q->depth = depth;
     q->random = seed;
-    q->waiting = xalloc(mul_checked(depth, sizeof(struct io_write *)));
+    q->waiting = xalloc(mul_checked(depth, sizeof *q->waiting));
     pthread_mutex_init(&q->lock, NULL);
     pthread_cond_init(&q->more, NULL);
     return q;
@@ -50,13 +55,13 @@ void sim_queue_close(struct sim_queue *q)
     free(q);
 }
 
-Err sim_queue_submit(struct sim_queue *q, struct io_write *w)
+Err sim_queue_submit(struct sim_queue *q, struct io_write *w, bool late)
 {
     pthread_mutex_lock(&q->lock);
     bool fits = q->under_way < q->depth;
     if (fits) {
         q->under_way++;
-        q->waiting[q->n++] = w;
+        q->waiting[q->n++] = (struct waiting){ w, late };
         pthread_cond_signal(&q->more);
     }
     pthread_mutex_unlock(&q->lock);
@@ -69,7 +74,7 @@ Err sim_queue_wait(struct sim_queue *q, struct io_write **ret)
     while (q->n == 0)
         pthread_cond_wait(&q->more, &q->lock);
     uint64_t i = sim_below(&q->random, q->n);
-    struct io_write *w = q->waiting[i];
+    struct io_write *w = q->waiting[i].w;
     q->waiting[i] = q->waiting[--q->n];
     pthread_mutex_unlock(&q->lock);
 
@@ -85,6 +90,7 @@ void sim_queue_each(struct sim_queue *q, void (*see)(void *user, struct io_write
 {
     pthread_mutex_lock(&q->lock);
     for (unsigned i = 0; i < q->n; i++)
-        see(user, q->waiting[i]);
+        if (!q->waiting[i].late)
+            see(user, q->waiting[i].w);
     pthread_mutex_unlock(&q->lock);
 }
