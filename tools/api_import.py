@@ -13,6 +13,7 @@ import argparse
 import glob
 import gzip
 import json
+import math
 import os
 import re
 import sys
@@ -45,13 +46,18 @@ def load(path):
 def word_range(shape):
     if "min" not in shape and "max" not in shape:
         return ""
-    return f" {shape.get('min', '')}..{shape.get('max', '')}"
+    # Floating limits are rounded outwards: the format has whole ones.
+    low = math.floor(shape["min"]) if "min" in shape else ""
+    high = math.ceil(shape["max"]) if "max" in shape else ""
+    return f" {low}..{high}"
 
 
-def member_texts(shape):
+def member_texts(shape, streams=()):
+    """Members as the format has them, without event streams, which it does not describe."""
     required = set(shape.get("required", ()))
     for name, member in shape.get("members", {}).items():
-        yield f"{name}{'!' if name in required else ''} {member['shape']}"
+        if member["shape"] not in streams:
+            yield f"{name}{'!' if name in required else ''} {member['shape']}"
 
 
 def fill(line, words):
@@ -80,13 +86,24 @@ def wrap(head, texts, tail):
     return "\n".join(lines + [line, "}" + tail])
 
 
+def without_scalar_names(model):
+    """The model with shapes that are called like our scalars renamed: `bool` becomes `Bool`."""
+    text = json.dumps(model)
+    for name in set(model["shapes"]) & set(KINDS.values()):
+        text = text.replace(f'"shape": "{name}"', f'"shape": "{name.capitalize()}"')
+        text = text.replace(f'"{name}": {{"type"', f'"{name.capitalize()}": {{"type"')
+    return json.loads(text)
+
+
 class Draft:
     def __init__(self, model, ops):
+        model = without_scalar_names(model)
         self.model, self.shapes = model, model["shapes"]
         everything = model["operations"]
         self.ops = {n: o for n, o in everything.items() if ops is None or n in ops}
         self.top = {o[side]["shape"] for o in everything.values() for side in ("input", "output")
                     if side in o}
+        self.streams = {n for n, s in self.shapes.items() if s.get("eventstream")}
         self.errors = {e["shape"] for o in everything.values() for e in o.get("errors", ())}
 
     def service(self, name):
@@ -113,8 +130,13 @@ class Draft:
         o = self.ops[name]
         inputs = list(member_texts(self.shapes[o["input"]["shape"]])) if "input" in o else []
         text = wrap(f"op {name} in", inputs, "")
+        used = [m["shape"] for m in self.shapes.get(o.get("output", {}).get("shape"), {})
+                .get("members", {}).values()]
+        if self.streams & set(used):
+            text = "# The output has an event stream, which is left out here.\n" + text
         if "output" in o:
-            text += (" " if text.endswith("\n}") else "\n    ") + wrap("out", list(member_texts(self.shapes[o["output"]["shape"]])), "")
+            outputs = member_texts(self.shapes[o["output"]["shape"]], self.streams)
+            text += (" " if text.endswith("\n}") else "\n    ") + wrap("out", list(outputs), "")
         errors = [e["shape"] for e in o.get("errors", ())]
         return text + "\n" + fill("    throws", errors) if errors else text
 

@@ -286,7 +286,7 @@ static void *entry_find(const struct growth *g, const struct shape *shape, Str k
 
 static Err decode_map(struct decoder *d, const struct shape *shape, struct any_list *into)
 {
-    enum { REPEATS_SOUGHT_MAX = 1000 }; // in larger maps a repeated key is kept twice
+    enum { REPEATS_SOUGHT_MAX = 250 }; // in larger maps a repeated key is kept twice
     struct growth g = { 0 };
     for (;;) {
         Event e = { 0 };

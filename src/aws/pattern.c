@@ -2,11 +2,19 @@
 // Expression -> instructions, written while parsing; a repeat copies the instructions of what it
 // repeats. Matching steps all threads of the program through the text together (Thompson's way).
 #include "aws/pattern.h"
+#include "aws/pattern_priv.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { RANGES_MAX = 24, REPEAT_MAX = 1000, UNBOUNDED = -1, CODE_POINT_MAX = 0x10ffff };
+enum {
+    GUARDS_MAX = 4,
+    GUARD_DEPTH_MAX = 4,
+    RANGES_MAX = 24,
+    REPEAT_MAX = 1000,
+    UNBOUNDED = -1,
+    CODE_POINT_MAX = 0x10ffff
+};
 
 typedef enum StepKind {
     STEP_SET,   // one code point of a set; goes on at the next instruction
@@ -28,7 +36,8 @@ typedef struct Set {
         uint32_t low, high;
     } ranges[RANGES_MAX]; // beyond ASCII
     size_t range_count;
-    bool negated; // of what is beyond ASCII; ascii[] is already turned
+    uint32_t categories; // of Unicode, a bit each; also beyond ASCII only
+    bool negated;        // of what is beyond ASCII; ascii[] is already turned
 } Set;
 
 struct pattern {
@@ -36,6 +45,11 @@ struct pattern {
     size_t step_count;
     Set *sets;
     size_t set_count;
+    struct guard {
+        struct pattern *begins; // what the text must, or must not, begin with
+        bool refuses;
+    } guards[GUARDS_MAX];
+    size_t guard_count;
 };
 
 struct parser {
@@ -45,6 +59,7 @@ struct parser {
 };
 
 static Err parse_choice(struct parser *p);
+static Err open_guarded(Str expression, unsigned depth, struct pattern **ret);
 
 // ---- Sets
 
@@ -68,10 +83,26 @@ static void set_negate(Set *s)
     s->negated = !s->negated;
 }
 
+// The number of a code point's general category: the last run that does not begin behind it.
+static unsigned category_of(uint32_t c)
+{
+    size_t low = 0, high = unicode_run_count;
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        if (unicode_runs[middle] >> UNICODE_CATEGORY_BITS <= c)
+            low = middle;
+        else
+            high = middle;
+    }
+    return unicode_runs[low] & ((1u << UNICODE_CATEGORY_BITS) - 1);
+}
+
 static bool set_has(const Set *s, uint32_t c)
 {
     if (c < 128)
         return (s->ascii[c / 64] >> (c % 64) & 1) != 0;
+    if (s->categories != 0 && (s->categories >> category_of(c) & 1) != 0)
+        return !s->negated;
     for (size_t i = 0; i < s->range_count; i++)
         if (c >= s->ranges[i].low && c <= s->ranges[i].high)
             return !s->negated;
@@ -128,6 +159,49 @@ static bool accept(struct parser *p, char c)
     return true;
 }
 
+static void set_add_categories(Set *s, uint32_t categories)
+{
+    s->categories |= categories;
+    for (uint32_t c = 0; c < 128; c++)
+        if ((categories >> category_of(c) & 1) != 0)
+            s->ascii[c / 64] |= UINT64_C(1) << (c % 64);
+}
+
+// "{L}" or "{Zs}" after \p, or after \P, which is all but that.
+static Err take_property(struct parser *p, bool opposite, Set *set)
+{
+    size_t end = str_find(p->rest, '}');
+    Str name = str_head(p->rest, end);
+    if (!str_starts(name, S("{")) || end == p->rest.n || name.n < 2 || name.n > 3)
+        return fail(ERR_INVALID, "a property that the pattern language does not have");
+    uint32_t found = 0, all = 0;
+    for (unsigned i = 0; unicode_categories[2 * i] != 0; i++) {
+        const char *category = &unicode_categories[2 * i];
+        all |= 1u << i;
+        if (category[0] == name.p[1] && (name.n == 2 || category[1] == name.p[2]))
+            found |= 1u << i;
+    }
+    if (found == 0)
+        return fail(ERR_INVALID, "a property that the pattern language does not have");
+    p->rest = str_skip(p->rest, end + 1);
+    set_add_categories(set, opposite ? all & ~found : found);
+    return OK;
+}
+
+// After a backslash: whether it is a class (\d) or a property (\p{L}), which is added then.
+static Err take_class(struct parser *p, Set *set, bool *ret_taken)
+{
+    *ret_taken = true;
+    if (accept(p, 'p'))
+        return take_property(p, false, set);
+    if (accept(p, 'P'))
+        return take_property(p, true, set);
+    *ret_taken = p->rest.n > 0 && set_of_class(set, p->rest.p[0]);
+    if (*ret_taken)
+        p->rest = str_skip(p->rest, 1);
+    return OK;
+}
+
 static Err take_hex(struct parser *p, size_t digits, uint32_t *ret)
 {
     uint32_t c = 0;
@@ -146,6 +220,23 @@ static Err take_hex(struct parser *p, size_t digits, uint32_t *ret)
     return OK;
 }
 
+// \uHHHH, and two of them for what is beyond the first plane, as Java writes it.
+static Err take_utf16(struct parser *p, uint32_t *ret)
+{
+    uint32_t high, low;
+    TRY(take_hex(p, 4, &high));
+    *ret = high;
+    if (high < 0xd800 || high > 0xdbff || !str_starts(p->rest, S("\\u")))
+        return OK;
+    struct parser ahead = *p;
+    ahead.rest = str_skip(ahead.rest, 2);
+    if (take_hex(&ahead, 4, &low).kind != ERR_NONE || low < 0xdc00 || low > 0xdfff)
+        return OK;
+    *ret = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+    p->rest = ahead.rest;
+    return OK;
+}
+
 // After a backslash that begins no class: the character it stands for.
 static Err take_escape(struct parser *p, uint32_t *ret)
 {
@@ -154,8 +245,10 @@ static Err take_escape(struct parser *p, uint32_t *ret)
     static const char letters[] = "tnrf", meanings[] = "\t\n\r\f";
     char c = p->rest.p[0];
     p->rest = str_skip(p->rest, 1);
-    if (c == 'x' || c == 'u')
-        return take_hex(p, c == 'x' ? 2 : 4, ret);
+    if (c == 'x')
+        return take_hex(p, 2, ret);
+    if (c == 'u')
+        return take_utf16(p, ret);
     const char *found = c != 0 ? strchr(letters, c) : NULL;
     bool word = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
     if (found == NULL && (word || (unsigned char)c >= 128 || c < ' '))
@@ -199,11 +292,11 @@ static Err add_set(struct parser *p, const Set *set)
 static Err parse_set_member(struct parser *p, Set *set)
 {
     uint32_t low, high;
-    bool escaped = accept(p, '\\');
-    if (escaped && p->rest.n > 0 && set_of_class(set, p->rest.p[0])) {
-        p->rest = str_skip(p->rest, 1);
+    bool escaped = accept(p, '\\'), is_class = false;
+    if (escaped)
+        TRY(take_class(p, set, &is_class));
+    if (is_class)
         return OK;
-    }
     if (escaped)
         TRY(take_escape(p, &low));
     else if (!take_code_point(&p->rest, &low))
@@ -263,10 +356,10 @@ static Err parse_atom(struct parser *p)
         return add_set(p, &set);
     }
     if (accept(p, '\\')) {
-        if (p->rest.n > 0 && set_of_class(&set, p->rest.p[0])) {
-            p->rest = str_skip(p->rest, 1);
+        bool is_class = false;
+        TRY(take_class(p, &set, &is_class));
+        if (is_class)
             return add_set(p, &set);
-        }
         TRY(take_escape(p, &c));
     } else if (p->rest.p[0] == '*' || p->rest.p[0] == '+' || p->rest.p[0] == '?' ||
                p->rest.p[0] == '{') {
@@ -346,8 +439,9 @@ static Err parse_repeat(struct parser *p, size_t from)
     } else if (!accept(p, '*')) {
         return OK;
     }
-    if (p->rest.n > 0 && (p->rest.p[0] == '+' || p->rest.p[0] == '?'))
-        return fail(ERR_INVALID, "lazy and possessive repeats are not in the pattern language");
+    accept(p, '?'); // lazy: the same, where the whole text must match
+    if (p->rest.n > 0 && p->rest.p[0] == '+')
+        return fail(ERR_INVALID, "possessive repeats are not in the pattern language");
     return repeat_part(p, from, min, max);
 }
 
@@ -377,11 +471,58 @@ static Err parse_choice(struct parser *p)
     return OK;
 }
 
-Err pattern_open(Str expression, struct pattern **ret)
+// The place of `wanted` outside of all groups and sets, or s.n. A ')' that closes what was opened
+// before `s` ends the search unless it is what is wanted.
+static size_t find_outside(Str s, char wanted)
+{
+    size_t depth = 0;
+    bool in_set = false;
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+        if (c == '\\')
+            i++;
+        else if (in_set || c == '[')
+            in_set = c != ']';
+        else if (depth == 0 && c == wanted)
+            return i;
+        else if (c == '(')
+            depth++;
+        else if (c == ')' && depth-- == 0)
+            return s.n;
+    }
+    return s.n;
+}
+
+// (?!...) and (?=...) at the start: patterns of their own, tried on the same text.
+static Err take_guards(struct parser *p, unsigned depth)
+{
+    struct pattern *out = p->out;
+    Str rest = str_starts(p->rest, S("^(?")) ? str_skip(p->rest, 1) : p->rest;
+    while (str_starts(rest, S("(?!")) || str_starts(rest, S("(?="))) {
+        Str inside = str_skip(rest, sizeof "(?!" - 1);
+        size_t end = find_outside(inside, ')');
+        if (end == inside.n)
+            return fail(ERR_INVALID, "a group is not closed");
+        if (out->guard_count == GUARDS_MAX || depth == GUARD_DEPTH_MAX)
+            return fail(ERR_LIMIT, "too many groups that look ahead");
+        struct guard *g = &out->guards[out->guard_count];
+        TRY(open_guarded(str_head(inside, end), depth + 1, &g->begins));
+        g->refuses = rest.p[2] == '!';
+        out->guard_count++;
+        rest = str_skip(inside, end + 1);
+        p->rest = rest;
+    }
+    if (out->guard_count > 0 && find_outside(p->rest, '|') < p->rest.n)
+        return fail(ERR_INVALID, "a look ahead of one choice only");
+    return OK;
+}
+
+static Err open_guarded(Str expression, unsigned depth, struct pattern **ret)
 {
     AUTO(pattern) out = xalloc(sizeof *out);
-    out->steps = xalloc(PATTERN_STEPS_MAX * sizeof *out->steps);
     struct parser p = { .rest = expression, .out = out };
+    out->steps = xalloc(PATTERN_STEPS_MAX * sizeof *out->steps);
+    TRY(take_guards(&p, depth));
     TRY(parse_choice(&p));
     if (p.rest.n > 0)
         return fail(ERR_INVALID, "a group is closed that was not opened");
@@ -392,10 +533,17 @@ Err pattern_open(Str expression, struct pattern **ret)
     return OK;
 }
 
+Err pattern_open(Str expression, struct pattern **ret)
+{
+    return open_guarded(expression, 0, ret);
+}
+
 void pattern_close(struct pattern *p)
 {
     if (p == NULL)
         return;
+    for (size_t i = 0; i < p->guard_count; i++)
+        pattern_close(p->guards[i].begins);
     free(p->steps);
     free(p->sets);
     free(p);
@@ -459,7 +607,16 @@ static void reach(struct matcher *m, struct threads *into, size_t at)
     }
 }
 
-bool pattern_matches(const struct pattern *p, Str text)
+static bool has_match(const struct pattern *p, const struct threads *list)
+{
+    for (size_t i = 0; i < list->n; i++)
+        if (p->steps[list->at[i]].kind == STEP_MATCH)
+            return true;
+    return false;
+}
+
+// `whole`: the match must end where the text does; otherwise it may end anywhere.
+static bool run(const struct pattern *p, Str text, bool whole)
 {
     struct matcher *m = &scratch;
     struct threads *now = &m->lists[0], *next = &m->lists[1];
@@ -472,6 +629,8 @@ bool pattern_matches(const struct pattern *p, Str text)
     reach(m, now, 0);
     while (text.n > 0 && now->n > 0) {
         uint32_t c;
+        if (!whole && has_match(p, now))
+            return true;
         if (!take_code_point(&text, &c))
             return false;
         m->turn++;
@@ -487,8 +646,18 @@ bool pattern_matches(const struct pattern *p, Str text)
         now = next;
         next = swapped;
     }
-    for (size_t i = 0; text.n == 0 && i < now->n; i++)
-        if (p->steps[now->at[i]].kind == STEP_MATCH)
-            return true;
-    return false;
+    return text.n == 0 && has_match(p, now);
+}
+
+static bool guarded_run(const struct pattern *p, Str text, bool whole)
+{
+    for (size_t i = 0; i < p->guard_count; i++)
+        if (guarded_run(p->guards[i].begins, text, false) == p->guards[i].refuses)
+            return false;
+    return run(p, text, whole);
+}
+
+bool pattern_matches(const struct pattern *p, Str text)
+{
+    return guarded_run(p, text, true);
 }

@@ -3,8 +3,9 @@
 // text, in time that grows with text times pattern whatever both are. No backtracking, so no client
 // can make one expensive.
 //
-//     literals  .  [a-z_.-]  [^:]  \d \w \s \D \W \S  \t \n \r \f  \xHH  \uHHHH  \<punctuation>
-//     ( )  (?: )  |  *  +  ?  {n}  {n,}  {n,m}  ^  $
+//     literals  .  [a-z_.-]  [^:]  \d \w \s \D \W \S  \p{L} \P{Zs}  \t \n \r \f  \xHH  \uHHHH
+//     \<punctuation>  ( )  (?: )  |  *  +  ?  {n}  {n,}  {n,m}  (and with ? behind)  ^  $
+//     (?! ) and (?= ) at the very start
 //
 // A program is made once and then used by any number of threads.
 #pragma once

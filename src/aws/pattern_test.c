@@ -82,6 +82,46 @@ TEST(real_arns_match)
     expect_match(arn, S("arn:aws:kinesis:us-east-1:000000000000:stream/"), false);
 }
 
+TEST(properties_are_unicodes)
+{
+    Str tag = S("[\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*");
+    expect_match(tag, S("caf\u00e9 \u4e16\u754c \u0664 a=b"), true);
+    expect_match(tag, S("a!"), false);
+    expect_match(tag, S("\u2028"), true);
+    expect_match(tag, S("\u20ac"), false);
+    expect_match(S("\\p{Sc}+"), S("$\u20ac"), true);
+    expect_match(S("\\P{C}+"), S("a\u20ac"), true);
+    expect_match(S("\\P{C}+"), S("a\n"), false);
+    expect_match(S("[^\\p{L}]"), S("\u00e9"), false);
+    expect_match(S("[^\\p{L}]"), S("\u20ac"), true);
+    expect_match(S("\\p{L}"), S("\xf0\x90\x90\x80"), true); // beyond the first plane
+}
+
+TEST(surrogates_in_pairs_are_one_character)
+{
+    Str all = S("[\\u0020-\\uD7FF\\uE000-\\uFFFD\\uD800\\uDC00-\\uDBFF\\uDFFF\\r\\n\\t]*");
+    expect_match(all, S("a\n\xf0\x9f\x98\x80\u4e16"), true);
+    expect_match(all, S("\x01"), false);
+}
+
+TEST(a_look_ahead_guards_the_start)
+{
+    expect_match(S("^(?!aws:)[a-z:]*$"), S("aws:x"), false);
+    expect_match(S("^(?!aws:)[a-z:]*$"), S("awsx"), true);
+    expect_match(S("^(?!aws:)[a-z:]*$"), S(""), true);
+    expect_match(S("(?=.{2,3}$)(?!x)[a-z]+"), S("abc"), true);
+    expect_match(S("(?=.{2,3}$)(?!x)[a-z]+"), S("abcd"), false);
+    expect_match(S("(?=.{2,3}$)(?!x)[a-z]+"), S("xa"), false);
+    expect_match(S("(?![)(]a)..(?:b)"), S(")ab"), false);
+    expect_match(S("(?!(?!a)b)[ab]"), S("b"), false);
+}
+
+TEST(lazy_repeats_match_the_same_texts)
+{
+    expect_match(S("a+?b*?c??d{2}?"), S("aabdd"), true);
+    expect_match(S("a+?b*?c??d{2}?"), S("aab"), false);
+}
+
 TEST(malformed_text_does_not_match)
 {
     expect_match(S(".*"), S("a\xff"), false);
@@ -100,10 +140,11 @@ TEST(an_expensive_looking_pattern_is_cheap)
 
 TEST(what_the_language_does_not_have_is_refused)
 {
-    const Str bad[] = { S("("),      S(")"),     S("a)"),     S("[a"),    S("[]"),
-                        S("*"),      S("a{"),    S("a{2,1}"), S("a{x}"),  S("(?=a)"),
-                        S("a*?"),    S("a++"),   S("\\"),     S("\\b"),   S("\\1"),
-                        S("\\p{L}"), S("[b-a]"), S("\\u12"),  S("\\xzz"), S("\xff") };
+    const Str bad[] = { S("("),         S(")"),       S("a)"),   S("[a"),     S("[]"),   S("*"),
+                        S("a{"),        S("a{2,1}"),  S("a{x}"), S("(?<=a)"), S("a*+"),  S("a++"),
+                        S("\\"),        S("\\b"),     S("\\1"),  S("\\p{Q}"), S("\\pL"), S("[b-a]"),
+                        S("\\u12"),     S("\\xzz"),   S("\xff"), S("a(?!b)"), S("(?!a"), S("\\p{"),
+                        S("(?!(?<b))"), S("(?!a)b|c") };
     for (size_t i = 0; i < COUNT_OF(bad); i++)
         expect_refused(ERR_INVALID, bad[i]);
     expect_refused(ERR_LIMIT, S("a{1001}"));

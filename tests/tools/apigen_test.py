@@ -64,6 +64,10 @@ class Accepted(unittest.TestCase):
         api = parse(HEAD + r"string A 1..9 /a\/b/[^#,= ]+/" + "\n")
         self.assertEqual(api.shapes["A"].pattern, r"a\/b/[^#,= ]+")
 
+    def test_what_models_have_and_python_has_not_is_a_pattern(self):
+        for pattern in (r"^(?!aws:)[\p{L}\p{Z}_-]*$", r"[\uD800\uDC00-\uDBFF\uDFFF]*", r"[\w-_]+?"):
+            self.assertEqual(parse(HEAD + f"string A /{pattern}/").shapes["A"].pattern, pattern)
+
     def test_open_ranges_and_defaults_of_every_kind(self):
         api = parse(HEAD + 'enum C X Y\nop O in { A int 1.. = 3, B string ..4 = "x y", '
                            "D bool = false, E C = Y, F long = -1 }\n")
@@ -89,7 +93,8 @@ class Refused(unittest.TestCase):
         (2, HEAD + "string A -1..2\n", "not negative"),
         (2, HEAD + "string A 1..2 extra\n", "unexpected 'extra'"),
         (2, HEAD + "string A /[/\n", "does not compile"),
-        (2, HEAD + "string A /(?=a)/\n", "look-around"),
+        (2, HEAD + "string A /(?<=a)/\n", "look-behind"),
+        (2, HEAD + "string A /a++/\n", "possessive"),
         (2, HEAD + "enum A\n", "needs values"),
         (2, HEAD + "enum A X X\n", "repeated value"),
         (2, HEAD + "list A B\n", "type B is not defined"),
