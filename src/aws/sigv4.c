@@ -126,15 +126,21 @@ static void add_folded(struct buf *out, Str value)
     }
 }
 
+// HTTP/2 says where a request goes in :authority, HTTP/1.1 in host. Clients sign it under either
+// name, and the server hands it up under either.
+static bool is_host(Str name)
+{
+    return str_eq(name, S("host")) || str_eq(name, S(":authority"));
+}
+
 static Err add_header(struct buf *out, const Canonical *c, Str name)
 {
     size_t found = 0;
+    bool host = is_host(name);
     for (size_t i = 0; i < c->header_count; i++) {
-        // HTTP/2 says where a request goes in :authority; it is signed as host.
-        bool host = str_eq(name, S("host")) && str_eq(c->headers[i].name, S(":authority"));
-        if (!host && !str_eq(c->headers[i].name, name))
-            continue;
-        if (host && found > 0)
+        bool same =
+            host ? is_host(c->headers[i].name) && found == 0 : str_eq(c->headers[i].name, name);
+        if (!same)
             continue;
         if (found == 0)
             buf_add(out, name);

@@ -40,7 +40,7 @@ static void add_integer(struct event_writer *w, Str key, uint64_t number)
 
 static bool is_ready(struct pages *p, const LogStats *stats)
 {
-    return atomic_load(&p->ready) && !stats->full;
+    return atomic_load(&p->ready) && !stats->full && !stats->failed;
 }
 
 static unsigned render_live(struct pages *p, struct buf *b)
@@ -55,9 +55,10 @@ static unsigned render_ready(struct pages *p, struct buf *b)
     LogStats stats = { 0 };
     log_stats(p->config.log, &stats);
     bool ready = is_ready(p, &stats);
-    buf_add(b, ready        ? S("{\"status\":\"ready\"}")
-               : stats.full ? S("{\"status\":\"disk full\"}")
-                            : S("{\"status\":\"not ready\"}"));
+    buf_add(b, ready          ? S("{\"status\":\"ready\"}")
+               : stats.failed ? S("{\"status\":\"disk failed\"}")
+               : stats.full   ? S("{\"status\":\"disk full\"}")
+                              : S("{\"status\":\"not ready\"}"));
     return ready ? 200 : 503;
 }
 
@@ -71,6 +72,8 @@ static void add_journal(struct event_writer *w, const LogStats *stats)
     add_integer(w, S("records"), stats->records);
     w->ops->key(w, S("full"));
     w->ops->boolean(w, stats->full);
+    w->ops->key(w, S("failed"));
+    w->ops->boolean(w, stats->failed);
     w->ops->key(w, S("direct"));
     w->ops->boolean(w, stats->direct);
     add_text(w, S("queue"), str_of(stats->queue_kind != NULL ? stats->queue_kind : ""));

@@ -231,12 +231,15 @@ static ExitCode open_loops(struct server *s)
     return e.kind == ERR_NONE ? EXIT_GOOD : refuse(e, "cannot start the workers", S(""));
 }
 
-// Nothing can be acknowledged any more, and what was is safe: a restart finds it.
+// Nothing can be acknowledged any more, but what was is safe and can be read: the server stays,
+// answers every write with an error, and says on its health pages that it is not ready.
 static void journal_failed(void *self, Err e)
 {
     (void)self;
-    LOG(LOG_ERROR, "the journal failed; the server ends so that a restart can recover", F_ERR(e));
-    _exit(EXIT_DISK);
+    LOG(LOG_ERROR,
+        "the journal failed: writes are refused until the disk is mended and the server "
+        "started again",
+        F_ERR(e));
 }
 
 static ExitCode open_store(struct server *s)
@@ -543,6 +546,9 @@ ExitCode serve(const ServeConfig *config)
         wait_for_end(s);
         err_ignore(notify_manager(config->notify_socket, S("STOPPING=1"))); // it sees our end too
         arm_second_signal(s);
+        LogStats stats;
+        log_stats(s->log, &stats);
+        code = stats.failed ? EXIT_DISK : EXIT_GOOD; // whoever started it should know
     }
     close_all(s);
     if (code == EXIT_GOOD)

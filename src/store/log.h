@@ -30,7 +30,8 @@ typedef struct LogConfig {
     size_t tail_cache_bytes; // of recent blocks kept in memory for readers; 0: 256 MiB
     size_t queue_bytes_max;  // waiting to be written, over which log_append refuses; 0: 64 MiB
     unsigned depth;          // block writes under way at once; 0: 2, or 4 while blocks are small
-    // The journal failed twice in a row: nothing can be acknowledged any more. NULL: abort().
+    // The journal failed twice in a row: from now on every append gets ERR_IO; what was stored can
+    // still be read. Called once, without locks. NULL: abort().
     void (*fatal)(void *self, Err e);
     void *fatal_self;
 } LogConfig;
@@ -91,6 +92,7 @@ typedef struct LogStats {
     uint64_t recovered_blocks, recovered_records, torn_bytes; // at start
     int64_t recovery_ns;
     bool full;              // writes are being refused for want of space
+    bool failed;            // the device is: nothing is written any more, reads go on
     bool direct;            // files are written with O_DIRECT
     const char *queue_kind; // "io_uring" or "pwritev2"
 } LogStats;

@@ -298,6 +298,7 @@ void log_stats(struct log *l, LogStats *ret)
     if (l->next_file != NULL)
         st.disk_bytes += l->next_file->bytes;
     st.full = l->full;
+    st.failed = l->dead;
     st.queue_kind = l->io->queue_kind(l->queue);
     pthread_mutex_unlock(&l->queue_lock);
     st.direct = l->files.direct;
