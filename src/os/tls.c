@@ -222,6 +222,7 @@ Err tls_make_certificate(struct io *io, Str dir, Str *ret_cert_path, Str *ret_ke
             return fail(ERR_INVALID, "there is a TLS certificate without its key");
         Str cert = { 0 }, key = { 0 };
         TRY(io->mkdir(io, folder));
+        TRY(io->sync_dir(io, dir)); // the folder's name; what is in it io_write_file makes durable
         TRY(make_pems(io, tmp, &cert, &key));
         TRY(io_write_file(io, tmp, key_path, key));
         TRY(io_write_file(io, tmp, cert_path, cert));

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/test.h"
+#include "os/io_fault.h"
+#include "os/io_mem.h"
 #include "os/tls.h"
 
 #include <openssl/pem.h>
@@ -74,6 +76,53 @@ TEST(a_certificate_without_its_key_is_reported_not_replaced)
     EXPECT_OK(tls_make_certificate(io_real(), dir, &cert_path, &key_path, a));
     EXPECT_OK(io_real()->unlink(io_real(), key_path));
     EXPECT_ERR(ERR_INVALID, tls_make_certificate(io_real(), dir, &cert_path, &key_path, a));
+}
+
+static BIO *bio_of(struct arena *a, struct io *io, Str path)
+{
+    Str pem;
+    EXPECT_OK(io_read_file(io, a, path, 65536, &pem));
+    BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.n);
+    EXPECT(bio != NULL);
+    return bio;
+}
+
+static void expect_pair(struct arena *a, struct io *io, Str cert_path, Str key_path)
+{
+    BIO *cert_bio = bio_of(a, io, cert_path), *key_bio = bio_of(a, io, key_path);
+    X509 *cert = PEM_read_bio_X509(cert_bio, NULL, NULL, NULL);
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(key_bio, NULL, NULL, NULL);
+    EXPECT(cert != NULL && key != NULL && X509_check_private_key(cert, key) == 1);
+    EVP_PKEY_free(key);
+    X509_free(cert);
+    BIO_free(key_bio);
+    BIO_free(cert_bio);
+}
+
+TEST(power_cut_anywhere_in_the_first_start_leaves_a_pair_or_the_way_to_one)
+{
+    Str dir = S("/data"), cert_path, key_path, cert;
+    bool passed = false;
+    for (uint64_t n = 0; !passed; n++) {
+        AUTO(io_mem) disk = io_mem_open(n);
+        EXPECT_OK(io_mem_io(disk)->mkdir(io_mem_io(disk), dir));
+        EXPECT_OK(io_mem_io(disk)->sync_dir(io_mem_io(disk), S("/")));
+        AUTO(io_fault) f = io_fault_open(io_mem_io(disk), n);
+        io_fault_add(f, (IoFault){ .ops = IO_OP_CHANGE, .skip = n, .power_off = true });
+        Err e = tls_make_certificate(io_fault_io(f), dir, &cert_path, &key_path, a);
+        passed = io_fault_hits(f) == 0;
+        EXPECT(passed == (e.kind == ERR_NONE));
+        if (passed)
+            EXPECT_OK(io_read_file(io_mem_io(disk), a, cert_path, 65536, &cert));
+
+        AUTO(io_mem) later = io_mem_crash(disk, (IoMemCrash){ .seed = n, .keep = IO_KEEP_NONE });
+        struct io *io = io_mem_io(later);
+        EXPECT_OK(tls_make_certificate(io, dir, &cert_path, &key_path, a));
+        expect_pair(a, io, cert_path, key_path);
+        Str now;
+        EXPECT_OK(io_read_file(io, a, cert_path, 65536, &now));
+        EXPECT(!passed || str_eq(cert, now)); // what was told to exist still does
+    }
 }
 
 TEST(contexts_refuse_what_is_no_certificate)
