@@ -399,6 +399,37 @@ TEST(what_is_not_http_2_after_its_first_letters_is_closed)
     rig_stop(&r);
 }
 
+static void *answer_held(void *desk)
+{
+    for (size_t i = 0; i < 3; i++)
+        http_reply(desk_wait(desk, i), 200, NULL, 0, S("held"));
+    return NULL;
+}
+
+TEST(bodies_over_the_common_limit_make_the_connection_wait_but_end)
+{
+    struct world *w = world_new();
+    w->r.config.limits.body_pool_bytes_max = 100000;
+    world_start(a, w, false);
+    struct client *c = &w->c;
+    int second = dial(&w->r); // holds the memory, so that the first has to wait
+    say(second, S("PUT /hold HTTP/1.1\r\nHost: h\r\nContent-Length: 200000\r\n\r\n"));
+    Str body = filled(a, 200000);
+    say(second, body);
+    desk_wait(&w->r.desk, 0);
+    int32_t one = ask(c, S("PUT"), S("/hold"), body, NULL, 0, false);
+    int32_t two = ask(c, S("PUT"), S("/hold"), body, NULL, 0, false);
+    pthread_t answerer;
+    EXPECT(pthread_create(&answerer, NULL, answer_held, &w->r.desk) == 0);
+    EXPECT_STR(S("held"), finish(c, one));
+    EXPECT_STR(S("held"), finish(c, two));
+    EXPECT(pthread_join(answerer, NULL) == 0);
+    EXPECT_STR(S("held"), hear_reply(a, second, NULL));
+    close(second);
+    world_stop(w);
+    free(w);
+}
+
 // ---- Clients that leave or misbehave.
 
 static bool is_gone(void *x)

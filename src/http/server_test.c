@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -575,6 +576,31 @@ TEST(connections_that_show_nothing_are_limited_by_themselves)
         close(decided[i]);
     close(silent);
     close(half);
+    rig_stop(&r);
+}
+
+TEST(without_free_descriptors_a_client_is_told_at_once)
+{
+    struct rig r;
+    rig_init(&r);
+    rig_start(&r);
+    int64_t before = refused(S("reason=\"connections_max\""));
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int lowest_free = dup(fd);
+    close(lowest_free);
+    struct rlimit old, tight;
+    EXPECT(getrlimit(RLIMIT_NOFILE, &old) == 0);
+    tight = (struct rlimit){ .rlim_cur = (rlim_t)lowest_free, .rlim_max = old.rlim_max };
+    EXPECT(setrlimit(RLIMIT_NOFILE, &tight) == 0);
+    connect_to(&r, fd);
+    Str heard = hear_rest(a, fd);
+    EXPECT(setrlimit(RLIMIT_NOFILE, &old) == 0);
+    EXPECT_STR(S(""), heard);
+    EXPECT_INT(before + 1, refused(S("reason=\"connections_max\"")));
+    fd = dial(&r); // and when there are some again, it is served
+    say(fd, S(GET("/x")));
+    EXPECT_STR(S("GET /x - []"), hear_reply(a, fd, NULL));
+    close(fd);
     rig_stop(&r);
 }
 

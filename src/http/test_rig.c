@@ -156,13 +156,18 @@ void rig_stop(struct rig *r)
     pthread_mutex_destroy(&r->desk.lock);
 }
 
-int dial(const struct rig *r)
+void connect_to(const struct rig *r, int fd)
 {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct sockaddr_in to = { .sin_family = AF_INET,
                               .sin_port = htons(r->port),
                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     EXPECT(fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof to) == 0);
+}
+
+int dial(const struct rig *r)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    connect_to(r, fd);
     return fd;
 }
 

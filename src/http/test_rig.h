@@ -45,6 +45,7 @@ void rig_start(struct rig *r);
 void rig_stop(struct rig *r); // drains
 
 int dial(const struct rig *r);
+void connect_to(const struct rig *r, int fd);
 void say(int fd, Str bytes);
 Str hear(struct arena *a, int fd, size_t n);            // exactly n bytes
 Str hear_head(struct arena *a, int fd);                 // to the empty line
