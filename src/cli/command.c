@@ -25,6 +25,11 @@ static bool is_group(struct arena *a, Str word)
     return false;
 }
 
+static bool asks_for_help(const char *word)
+{
+    return str_eq(str_of(word), S("--help")) || str_eq(str_of(word), S("-h"));
+}
+
 // How far a name may be off and still be suggested: a third of it, so that short words do not match
 // just anything.
 static size_t distance_max(Str name)
@@ -162,7 +167,7 @@ static ExitCode parse_arguments(struct parsing *p, bool *ret_help)
             p->in->args[p->in->arg_count++] = word;
         else if (str_eq(word, S("--")))
             flags_ended = true;
-        else if (str_eq(word, S("--help")) || str_eq(word, S("-h")))
+        else if (asks_for_help(word.p))
             *ret_help = true;
         else if (str_starts(word, S("--")))
             code = parse_long(p, word);
@@ -204,7 +209,7 @@ static const struct command *find_command(struct arena *a, int argc, const char 
     Str name = first;
     if (is_group(a, first)) {
         if (argc < 3 || argv[2][0] == '-') {
-            help_group(first);
+            help_group(stderr, first);
             return NULL;
         }
         name = str_cat3(a, first, S(" "), str_of(argv[2]));
@@ -222,10 +227,15 @@ ExitCode command_parse(struct arena *a, int argc, const char *const *argv, struc
                        bool *ret_helped)
 {
     *ret_helped = false;
-    if (argc < 2 || str_eq(str_of(argv[1]), S("--help")) || str_eq(str_of(argv[1]), S("-h"))) {
+    if (argc < 2 || asks_for_help(argv[1])) {
         help_overview(argc < 2 ? stderr : stdout);
         *ret_helped = true;
         return argc < 2 ? EXIT_USAGE : EXIT_GOOD;
+    }
+    if (argc > 2 && asks_for_help(argv[2]) && is_group(a, str_of(argv[1]))) {
+        help_group(stdout, str_of(argv[1]));
+        *ret_helped = true;
+        return EXIT_GOOD;
     }
     if (str_eq(str_of(argv[1]), S("--version"))) {
         static const char *const version[] = { "headrace", "version", NULL };

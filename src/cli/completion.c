@@ -61,11 +61,11 @@ static void add_cases(struct buf *b, struct arena *tmp)
         if (begins_group(i)) {
             Str group = group_of(c->name);
             add_verbs(&words, group);
-            buf_addf(b, "    '%.*s') words='%.*s' ;;\n", FMT(group), FMT(buf_str(&words)));
+            buf_addf(b, "    '%.*s') candidates='%.*s' ;;\n", FMT(group), FMT(buf_str(&words)));
             buf_clear(&words);
         }
         add_flag_words(&words, tmp, c);
-        buf_addf(b, "    '%.*s'|'%.*s '*) words='%.*s' ;;\n", FMT(c->name), FMT(c->name),
+        buf_addf(b, "    '%.*s'|'%.*s '*) candidates='%.*s' ;;\n", FMT(c->name), FMT(c->name),
                  FMT(buf_str(&words)));
     }
 }
@@ -76,12 +76,12 @@ static void add_bash(struct buf *b, struct arena *tmp)
     add_first_words(&first);
     buf_add(b, S("# headrace completion bash\n"
                  "_headrace() {\n"
-                 "  local words='' typed=\"${COMP_WORDS[*]:1:COMP_CWORD-1}\"\n"
+                 "  local candidates='' typed=\"${COMP_WORDS[*]:1:COMP_CWORD-1}\"\n"
                  "  case \"$typed\" in\n"));
-    buf_addf(b, "    '') words='%.*s' ;;\n", FMT(buf_str(&first)));
+    buf_addf(b, "    '') candidates='%.*s' ;;\n", FMT(buf_str(&first)));
     add_cases(b, tmp);
     buf_add(b, S("  esac\n"
-                 "  COMPREPLY=($(compgen -W \"$words\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n"
+                 "  COMPREPLY=($(compgen -W \"$candidates\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n"
                  "}\n"
                  "complete -o default -F _headrace headrace\n"));
 }
@@ -92,12 +92,12 @@ static void add_zsh(struct buf *b, struct arena *tmp)
     add_first_words(&first);
     buf_add(b, S("#compdef headrace\n"
                  "_headrace() {\n"
-                 "  local words_typed=\"${(j: :)words[2,CURRENT-1]}\" words=''\n"
-                 "  case \"$words_typed\" in\n"));
-    buf_addf(b, "    '') words='%.*s' ;;\n", FMT(buf_str(&first)));
+                 "  local typed=\"${(j: :)words[2,CURRENT-1]}\" candidates=''\n"
+                 "  case \"$typed\" in\n"));
+    buf_addf(b, "    '') candidates='%.*s' ;;\n", FMT(buf_str(&first)));
     add_cases(b, tmp);
     buf_add(b, S("  esac\n"
-                 "  compadd -- ${=words}\n"
+                 "  compadd -- ${=candidates}\n"
                  "}\n"
                  "if [ \"$funcstack[1]\" = _headrace ]; then _headrace \"$@\"; else compdef "
                  "_headrace headrace; fi\n"));

@@ -221,7 +221,7 @@ static void find_dir(struct doctor *d)
             n--;
         dir = n > 1 ? str_head(dir, n - 1) : n == 1 ? S("/") : S(".");
     }
-    d->dir = dir;
+    d->dir = dir.n > 0 ? dir : S(".");
 }
 
 static void print_finding(struct doctor *d, struct table *t, Str name, Finding f)

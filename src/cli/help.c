@@ -25,13 +25,13 @@ void help_overview(FILE *out)
           out);
 }
 
-void help_group(Str group)
+void help_group(FILE *out, Str group)
 {
-    fprintf(stderr, "Usage: headrace %.*s COMMAND\n\nCommands:\n", FMT(group));
+    fprintf(out, "Usage: headrace %.*s COMMAND\n\nCommands:\n", FMT(group));
     for (size_t i = 0; i < command_count; i++) {
         Str name = command_table[i]->name;
         if (str_starts(name, group) && name.n > group.n && name.p[group.n] == ' ')
-            print_command(stderr, command_table[i]);
+            print_command(out, command_table[i]);
     }
 }
 
@@ -110,7 +110,7 @@ static ExitCode run(struct invocation *in)
     }
     for (size_t i = 0; i < command_count; i++) {
         if (str_starts(command_table[i]->name, str_cat(in->a, name, S(" ")))) {
-            help_group(name);
+            help_group(stdout, name);
             return EXIT_GOOD;
         }
     }

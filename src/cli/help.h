@@ -6,5 +6,5 @@
 #include <stdio.h>
 
 void help_overview(FILE *out);
-void help_group(Str group); // the commands below one word, on standard error
+void help_group(FILE *out, Str group); // the commands below one word
 void help_command(struct arena *a, const struct command *c);

@@ -27,10 +27,9 @@ static Str first_of(Str x, Str y)
     return x.n > 0 ? x : y;
 }
 
-static bool readable(struct arena *a, Str path)
+static bool readable(Str path)
 {
     struct io_file *f = NULL;
-    (void)a;
     if (io_real()->open(io_real(), path, IO_READ, &f).kind != ERR_NONE)
         return false;
     io_real()->close(f);
@@ -80,7 +79,7 @@ ExitCode remote_config(const struct invocation *in, ClientConfig *ret)
     Str made = str_cat(in->a, data_dir, S("/tls/cert.pem"));
     c.ca_file = first_of(flag_text(in, S("ca-file")), environment_text(in, S("AWS_CA_BUNDLE")));
     if (c.ca_file.n == 0)
-        c.ca_file = readable(in->a, made) ? made : (Str){ 0 };
+        c.ca_file = data_dir.n > 0 && readable(made) ? made : (Str){ 0 };
     Str timeout = flag_text(in, S("timeout"));
     if (timeout.p != NULL &&
         (parse_duration(timeout, &c.timeout_ns).kind != ERR_NONE || c.timeout_ns <= 0))

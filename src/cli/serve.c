@@ -22,6 +22,7 @@ static ExitCode run(struct invocation *in)
         .access_key = environment_text(in, S("HEADRACE_ACCESS_KEY_ID")),
         .secret_key = environment_text(in, S("HEADRACE_SECRET_ACCESS_KEY")),
         .notify_socket = environment_text(in, S("NOTIFY_SOCKET")),
+        .journal_stream = environment_text(in, S("JOURNAL_STREAM")),
         .attached = flag_given(in, S("attached")),
     };
     return serve(&config);

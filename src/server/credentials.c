@@ -31,6 +31,8 @@ Err credentials_given(Str access_key, Str secret_key, Credentials *ret)
 Err credentials_read(struct io *io, struct arena *a, Str dir, Credentials *ret)
 {
     Str content = S("");
+    if (dir.n == 0)
+        return fail(ERR_NOT_FOUND, "no data directory");
     TRY(io_read_file(io, a, str_cat(a, dir, S("/credentials")), CREDENTIALS_BYTES_MAX, &content));
     Credentials c = { 0 };
     for (Str line, name, value; content.n > 0;) {

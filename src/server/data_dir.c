@@ -212,7 +212,7 @@ Err data_dir_open(struct io *io, struct arena *a, Str path, Str version, struct 
     };
     if (path.n == 0)
         return explain(&o, fail(ERR_INVALID, "no data directory"),
-                       S("the name of the data directory is empty"));
+                       S("no data directory: give --data-dir DIR, or set HOME"));
     TRY(make_directories(&o));
     struct data_dir *d = xalloc(sizeof *d);
     d->io = io;

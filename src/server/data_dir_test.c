@@ -108,6 +108,7 @@ TEST(made_credentials_are_private_read_back_and_differ)
     Str dir = test_dir(a);
     Credentials made = { 0 }, again = { 0 }, back = { 0 };
     EXPECT_ERR(ERR_NOT_FOUND, credentials_read(io_real(), a, dir, &back));
+    EXPECT_ERR(ERR_NOT_FOUND, credentials_read(io_real(), a, S(""), &back));
     EXPECT_OK(credentials_make(io_real(), a, dir, &made));
     EXPECT_OK(credentials_read(io_real(), a, dir, &back));
     EXPECT_STR(made.access_key, back.access_key);

@@ -147,6 +147,9 @@ static unsigned render_metrics(struct pages *p, struct buf *b)
               stats.cache_bytes);
     set_gauge(S("headrace_journal_full"), S("1 while writes are refused for want of space."),
               stats.full);
+    if (p->config.pool != NULL)
+        set_gauge(S("headrace_workers_queued"), S("Calls that wait for a worker thread."),
+                  pool_queued(p->config.pool));
     set_gauge(S("process_resident_memory_bytes"), S("Resident memory of the process."),
               resident_bytes());
     set_gauge(S("process_start_time_seconds"), S("Start of the process since 1970."),

@@ -17,6 +17,7 @@ struct pages;
 typedef struct PagesConfig {
     struct io *io;
     struct log *log;
+    struct pool *pool; // NULL: none
     Str version, profile;
     const Str *services; // names
     size_t service_count;

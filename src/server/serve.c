@@ -25,6 +25,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -299,6 +300,7 @@ static ExitCode open_front(struct server *s)
                            .pool = s->pool };
     PagesConfig pages = { .io = s->io,
                           .log = s->log,
+                          .pool = s->pool,
                           .version = s->config->version,
                           .profile = settings_text(s->settings, S("profile")),
                           .services = names,
@@ -377,6 +379,27 @@ static Str bound_address(struct server *s, Str address, uint16_t port)
     return str_fmt(s->a, "%.*s:%u", FMT(host.n > 0 ? host : S("0.0.0.0")), port);
 }
 
+// Whether what is printed goes to the log of the service manager, where no secret may be.
+static bool prints_to_log(struct server *s)
+{
+    struct stat st;
+    if (s->config->journal_stream.n == 0 || fstat(STDOUT_FILENO, &st) != 0)
+        return false;
+    Str ours =
+        str_fmt(s->a, "%llu:%llu", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+    return str_eq(ours, s->config->journal_stream);
+}
+
+static void print_made_key(struct server *s)
+{
+    if (prints_to_log(s))
+        printf("Made a root key, kept in %.*s/credentials\n", FMT(s->data_path));
+    else
+        printf("Made a root key, kept in %.*s/credentials and shown only now:\n"
+               "  AWS_ACCESS_KEY_ID=%.*s\n  AWS_SECRET_ACCESS_KEY=%.*s\n",
+               FMT(s->data_path), FMT(s->key.access_key), FMT(s->key.secret_key));
+}
+
 // The first lines on standard output: scripts wait for the last of them.
 static ExitCode listen_all(struct server *s)
 {
@@ -384,9 +407,7 @@ static ExitCode listen_all(struct server *s)
     printf("headrace %.*s  data %.*s%s  profile %.*s\n", FMT(version), FMT(s->data_path),
            data_dir_is_new(s->data_dir) ? " (new)" : "", FMT(profile));
     if (s->key_was_made)
-        printf("Made a root key, kept in %.*s/credentials and shown only now:\n"
-               "  AWS_ACCESS_KEY_ID=%.*s\n  AWS_SECRET_ACCESS_KEY=%.*s\n",
-               FMT(s->data_path), FMT(s->key.access_key), FMT(s->key.secret_key));
+        print_made_key(s);
     const SettingValue *listen = settings_value(s->settings, S("listen"));
     for (size_t i = 0; i < listen->item_count; i++) {
         Str address = numeric(s, listen->items[i]);

@@ -11,6 +11,7 @@ typedef struct ServeConfig {
     Str version;
     Str access_key, secret_key; // the root key; both empty: kept in or made for the data directory
     Str notify_socket;          // of the service manager; empty: none
+    Str journal_stream;         // JOURNAL_STREAM, "device:inode" of the log of the service manager
     bool attached; // ends with its standard input and leaves SIGINT to whoever holds the other end
 } ServeConfig;
 

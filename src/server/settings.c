@@ -435,14 +435,17 @@ static Err set_from_flags(struct loader *l, const SettingsInput *in)
     return OK;
 }
 
-// BASE/rest, where BASE is a variable or, without it, a directory below HOME.
+// BASE/rest, where BASE is a variable or, without it, a directory below HOME. Absent without
+// either: a place that everybody may write to is no place for data.
 static Str below_home(struct arena *a, const char *const *environment, Str variable, Str otherwise,
                       Str rest)
 {
     Str base = environment_get(environment, variable);
     if (base.n == 0 || base.p[0] != '/') { // XDG: relative paths are invalid
         Str home = environment_get(environment, S("HOME"));
-        base = str_cat3(a, home.n > 0 ? home : S("/tmp"), S("/"), otherwise);
+        if (home.n == 0)
+            return (Str){ 0 };
+        base = str_cat3(a, home, S("/"), otherwise);
     }
     return str_cat3(a, base, S("/"), rest);
 }
@@ -459,7 +462,8 @@ static Err set_data_dir(struct loader *l, const SettingsInput *in)
     Str path = in->root ? S("/var/lib/headrace")
                         : below_home(l->a, in->environment, S("XDG_DATA_HOME"), S(".local/share"),
                                      S("headrace"));
-    return set(l, s, RANK_DEFAULT, S("default"), (SettingValue){ .text = path });
+    return set(l, s, RANK_DEFAULT, S("default"),
+               (SettingValue){ .text = path.p != NULL ? path : S("") });
 }
 
 // The configuration file, and whether somebody named it: then it must be there.
@@ -487,7 +491,8 @@ Err settings_load(struct arena *a, const SettingsInput *in, Settings *ret, Str *
 
     bool named;
     Str path = config_path(a, in, &named), content = S("");
-    Err e = io_read_file(io_real(), a, path, CONFIG_BYTES_MAX, &content);
+    Err e = path.n > 0 ? io_read_file(io_real(), a, path, CONFIG_BYTES_MAX, &content)
+                       : fail(ERR_NOT_FOUND, "no place for a configuration file");
     if (e.kind == ERR_NONE) {
         settings->file = path;
         TRY(set_from_file(&l, path, content));

@@ -45,6 +45,15 @@ TEST(without_any_source_every_setting_has_its_default)
     EXPECT(!settings_given(s, S("listen")) && s->file.p == NULL);
 }
 
+TEST(without_a_home_there_is_no_data_directory_by_default)
+{
+    static const char *const homeless[] = { "PATH=/bin", NULL };
+    Settings *s = loaded(a, (SettingsInput){ .environment = homeless });
+    EXPECT_STR(S(""), settings_text(s, S("data_dir")));
+    s = loaded(a, (SettingsInput){ .environment = homeless, .root = true });
+    EXPECT_STR(S("/var/lib/headrace"), settings_text(s, S("data_dir")));
+}
+
 TEST(every_default_and_example_is_a_good_value)
 {
     for (size_t i = 0; i < setting_count; i++) {

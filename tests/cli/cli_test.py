@@ -131,6 +131,7 @@ def help_of_every_command_has_examples_and_goes_to_standard_output():
         assert "Examples:" in out and "See also:" in out and err == "", name
         assert run(*name.split(), "--help")[0] == out
     assert "  130  " in run("help", "exit-codes")[0]
+    assert "stream tail" in run("stream", "--help")[0] and run("help", "stream") == run("stream", "--help")
     assert "journal.file_size" in run("help", "config")[0]
     assert run(status=2)[1].startswith("headrace:")
 
@@ -229,6 +230,24 @@ def the_first_start_makes_a_key_and_shows_it_once():
         server.wait_ready()
         assert secret not in "\n".join(server.lines) and "(new)" not in server.lines[0]
         server.end()
+
+
+@tap.test
+def a_key_is_not_shown_to_the_log_of_the_service_manager():
+    directory, (reader, writer) = new_dir(), os.pipe()
+    known = os.fstat(writer)
+    environment = clean_environment(JOURNAL_STREAM=f"{known.st_dev}:{known.st_ino}")
+    with subprocess.Popen([PROGRAM, "serve", "--data-dir", directory, "--listen", "127.0.0.1:0"], stdout=writer,
+                          stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, env=environment) as server, \
+            os.fdopen(reader, encoding="utf-8") as output:
+        os.close(writer)
+        printed = ""
+        while not printed.endswith("Ready.\n"):
+            line = output.readline()
+            assert line, printed
+            printed += line
+        server.terminate()
+    assert "Made a root key, kept in" in printed and "SECRET" not in printed, printed
 
 
 @tap.test
