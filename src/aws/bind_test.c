@@ -244,6 +244,44 @@ TEST(bad_base64_is_told_in_the_words_of_aws)
                  S("{\"Data\":\"aGl=\"}"));
 }
 
+TEST(lists_and_maps_without_a_maximum_have_the_binders)
+{
+    AUTO_BUF(list);
+    AUTO_BUF(map);
+    In in;
+    Str fault = { 0 };
+    buf_add(&list, S("{\"Many\":["));
+    buf_add(&map, S("{\"Boxes\":{"));
+    for (int i = 0; i < BIND_LIST_MAX; i++) {
+        buf_add(&list, i > 0 ? S(",{}") : S("{}"));
+        buf_addf(&map, i > 0 ? ",\"%d\":{}" : "\"%d\":{}", i);
+    }
+    size_t list_bytes = list.n, map_bytes = map.n;
+    buf_add(&list, S("]}"));
+    buf_add(&map, S("}}"));
+    EXPECT_OK(decode_by(&protocol_json_1_1, a, buf_str(&list), &in, &fault));
+    EXPECT_INT(BIND_LIST_MAX, in.many.n);
+    EXPECT_OK(decode_by(&protocol_json_1_1, a, buf_str(&map), &in, &fault));
+    EXPECT_INT(BIND_LIST_MAX, in.boxes.n);
+    list.n = list_bytes;
+    map.n = map_bytes;
+    buf_add(&list, S(",{}]}"));
+    buf_add(&map, S(",\"x\":{}}}"));
+    EXPECT_ERR(ERR_LIMIT, decode_by(&protocol_json_1_1, a, buf_str(&list), &in, &fault));
+    EXPECT_ERR(ERR_LIMIT, decode_by(&protocol_json_1_1, a, buf_str(&map), &in, &fault));
+}
+
+TEST(nesting_has_an_end)
+{
+    AUTO_BUF(body);
+    In in;
+    Str fault = { 0 };
+    for (int i = 0; i <= EVENT_DEPTH_MAX; i++)
+        buf_add(&body, i == 0 ? S("{\"Item\":") : S("{\"Inner\":"));
+    buf_add(&body, S("3"));
+    EXPECT_ERR(ERR_LIMIT, decode_by(&protocol_json_1_1, a, buf_str(&body), &in, &fault));
+}
+
 TEST(the_first_wrong_type_is_the_one_that_is_told)
 {
     expect_fault(a, S("Expected list or null"), S("{\"Names\":1,\"Small\":\"x\",\"Name\":[]}"));

@@ -26,6 +26,12 @@ static void *run_loop(void *loop)
     return NULL;
 }
 
+static void serve_health(void *self, struct http_exchange *x)
+{
+    (void)self;
+    http_reply(x, 200, NULL, 0, S("fine"));
+}
+
 void probe_serve(struct keyring *keys, struct probe_server **ret)
 {
     struct probe_server *s = xalloc(sizeof *s);
@@ -36,6 +42,7 @@ void probe_serve(struct keyring *keys, struct probe_server **ret)
         .io = io_real(), .keys = keys, .services = &service, .service_count = 1, .pool = s->pool
     };
     must(front_open(&config, &s->front));
+    must(front_add_page(s->front, S("/health"), serve_health, NULL));
     const HttpConfig http = { .limits = http_limits_default(),
                               .loops = &s->loop,
                               .loop_count = 1,
@@ -49,11 +56,6 @@ void probe_serve(struct keyring *keys, struct probe_server **ret)
 uint16_t probe_server_port(const struct probe_server *s)
 {
     return s->port;
-}
-
-struct front *probe_server_front(struct probe_server *s)
-{
-    return s->front;
 }
 
 void probe_server_close(struct probe_server *s)

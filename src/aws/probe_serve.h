@@ -5,9 +5,8 @@
 
 struct probe_server;
 
-// `keys` is borrowed.
+// `keys` is borrowed. There is one page, /health.
 void probe_serve(struct keyring *keys, struct probe_server **ret);
 uint16_t probe_server_port(const struct probe_server *s);
-struct front *probe_server_front(struct probe_server *s);
 void probe_server_close(struct probe_server *s); // drains; NULL is fine
 AUTO_CLOSE(probe_server)

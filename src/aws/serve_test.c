@@ -131,18 +131,11 @@ TEST(calls_that_wait_are_answered_over_the_socket)
     client_close(&c);
 }
 
-static void serve_health(void *self, struct http_exchange *x)
-{
-    (void)self;
-    http_reply(x, 200, NULL, 0, S("fine"));
-}
-
 TEST(pages_are_served_beside_the_operations)
 {
     struct client c;
     HttpReply r = { 0 };
     client_open(&c, a);
-    EXPECT_OK(front_add_page(probe_server_front(c.server), S("/health"), serve_health, NULL));
     EXPECT_OK(http_client_call(c.http, a, S("GET"), S("/health"), NULL, 0, S(""), &r));
     expect_reply(200, S("fine"), r);
     EXPECT_OK(http_client_call(c.http, a, S("GET"), S("/_headrace/none"), NULL, 0, S(""), &r));

@@ -288,6 +288,41 @@ TEST(two_headers_of_one_name_are_joined)
     EXPECT_STR(S("GET\n/\n\nhost:h\nmy:b c,a\n\nhost;my\nx"), buf_str(&out));
 }
 
+TEST(more_headers_or_parameters_than_allowed_are_refused)
+{
+    HttpHeader host = { S("host"), S("h") };
+    Canonical c = { .method = S("GET"), .headers = &host, .header_count = 1 };
+    AUTO_BUF(names);
+    AUTO_BUF(query);
+    AUTO_BUF(out);
+    for (int i = 0; i < SIGV4_HEADERS_SIGNED_MAX; i++)
+        buf_add(&names, i > 0 ? S(";host") : S("host"));
+    for (int i = 0; i < SIGV4_PARAMETERS_MAX; i++)
+        buf_add(&query, S("&a"));
+    c.signed_headers = buf_str(&names);
+    c.query = buf_str(&query);
+    EXPECT_OK(sigv4_canonical(&out, &c, a));
+    buf_add(&query, S("&a"));
+    c.query = buf_str(&query);
+    EXPECT_ERR(ERR_LIMIT, sigv4_canonical(&out, &c, a));
+    c.query = (Str){ 0 };
+    buf_add(&names, S(";host"));
+    c.signed_headers = buf_str(&names);
+    EXPECT_ERR(ERR_LIMIT, sigv4_canonical(&out, &c, a));
+}
+
+TEST(keys_from_the_cache_belong_to_their_secret)
+{
+    struct scene s;
+    scene_open(&s, a, NULL);
+    scene_sign(&s, NULL);
+    EXPECT_OK(verify(&s));
+    Key other = { .access_key = EXAMPLE_KEY, .secret = S("rotated"), .account = S("111122223333") };
+    EXPECT_OK(keyring_add(s.keys, &other));
+    expect_refused(&s, S("InvalidSignatureException"), WRONG);
+    scene_close(&s);
+}
+
 TEST(an_unsigned_payload_is_refused_where_it_is_not_permitted)
 {
     struct scene s;
