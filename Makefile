@@ -22,7 +22,6 @@ PYTHON = build/venv/bin/python
 
 all: build/build.ninja ## build the release program: build/headrace (the default)
 	@$(NINJA) -C build
-	@tools/link_program build
 
 run: ## build, start a server on an empty directory and show the demo load live (ARGS=... for options)
 	@tools/install_packages build
@@ -36,7 +35,6 @@ test: ## every test: unit, corpus, thread, wire, clients, crash, bad input, disk
 
 test-build: build-asan/build.ninja build-tsan/build.ninja
 	@$(NINJA) -C build-asan all meson-test-prereq
-	@tools/link_program build-asan
 	@$(PYTHON3) tests/run.py --build-thread-tests build-tsan
 
 test-thread: ## only the unit tests of the threaded rooms, under the thread sanitizer

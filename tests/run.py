@@ -95,7 +95,8 @@ def unit_suites(build, prefix, wanted, options):
         if wanted(name, command):
             if os.path.basename(command[0]).startswith("python3"):
                 command = [sys.executable, *command[1:]]  # the one that has the clients
-            suites.append(Suite(f"{prefix} {name}", command, timeout, {**environment, **options}, folder))
+            suites.append(Suite(f"{prefix} {name}", command, timeout, {**environment, **options},
+                                folder or os.path.join(ROOT, build)))
     return suites
 
 
