@@ -147,6 +147,8 @@ static unsigned render_metrics(struct pages *p, struct buf *b)
               stats.cache_bytes);
     set_gauge(S("headrace_journal_full"), S("1 while writes are refused for want of space."),
               stats.full);
+    set_gauge(S("headrace_journal_failed"), S("1 since the journal could not be written."),
+              stats.failed);
     if (p->config.pool != NULL)
         set_gauge(S("headrace_workers_queued"), S("Calls that wait for a worker thread."),
                   pool_queued(p->config.pool));
