@@ -29,10 +29,85 @@ static struct metric *gauge_of(struct conn *c)
     return m->conns[c->state == CONN_H1 ? 1 : c->state == CONN_H2 ? 2 : 0];
 }
 
-// ---- Its end.
+// ---- Pausing.
 
-static void conn_resume(struct conn *c);
-static void give_up_exemption(struct conn *c);
+// Whether a request's body is being read.
+static bool is_receiving(const struct conn *c)
+{
+    if (c->state == CONN_H1)
+        return c->h1.state != H1_HEAD && c->h1.state != H1_WAITS;
+    for (const struct exchange *e = c->exchanges; e != NULL; e = e->next)
+        if (!e->handed)
+            return true;
+    return false;
+}
+
+static void give_up_exemption(struct conn *c)
+{
+    c->exempt = false;
+    atomic_store(&c->server->exempt_taken, false);
+    tell_of_room(c->server);
+}
+
+static void conn_resume(struct conn *c)
+{
+    c->paused = false;
+    c->on->paused--;
+    atomic_fetch_sub(&c->server->paused_count, 1);
+    metric_add(c->server->metrics.paused, -1);
+    for (struct exchange *e = c->exchanges; e != NULL; e = e->next)
+        e->started_ns = e->moved_ns = now(c); // the pause was not the client's
+}
+
+// Stops reading while bodies hold too much memory. If all that hold it were stopped nobody would
+// ever release any: so one connection reads on until its request is complete.
+static void conn_pause(struct conn *c)
+{
+    struct http_server *s = c->server;
+    if (!c->exempt && !c->paused && !bodies_full(s))
+        return;
+    bool receives = is_receiving(c);
+    if (c->exempt && !receives)
+        give_up_exemption(c);
+    if (c->paused && !receives) // its request was refused: it is read to its end
+        conn_resume(c);
+    if (c->paused || c->exempt || !receives || !bodies_full(s))
+        return;
+    if (!atomic_exchange(&s->exempt_taken, true)) {
+        c->exempt = true;
+        return;
+    }
+    c->paused = true;
+    c->on->paused++;
+    atomic_fetch_add(&s->paused_count, 1);
+    metric_add(s->metrics.paused, 1);
+    bool missed = !bodies_full(s) || !atomic_load(&s->exempt_taken); // while we were not counted
+    if (missed)
+        tell_of_room(s);
+}
+
+void loop_resume(struct task *t)
+{
+    struct http_loop *hl =
+        (struct http_loop *)((char *)t - offsetof(struct http_loop, resume_task));
+    struct http_server *s = hl->server;
+    atomic_store(&hl->resume_posted, false);
+    for (struct conn *c = hl->conns; c != NULL && hl->paused > 0; c = c->next) {
+        bool one = bodies_full(s);
+        if (one && atomic_load(&s->exempt_taken))
+            break;
+        if (!c->paused)
+            continue;
+        conn_resume(c);
+        c->read_again = true;
+        conn_mark(c);
+        if (one)
+            break; // it takes the exemption when its turn comes
+    }
+    turn_finish(hl);
+}
+
+// ---- Its end.
 
 static void drop_exchanges(struct conn *c)
 {
@@ -228,7 +303,6 @@ static void conn_read(struct conn *c)
     switch (receive(c, p, room, &n)) {
     case GOT_BYTES:
         metric_add(c->server->metrics.in_bytes, (int64_t)n);
-        c->read_ns = now(c);
         if (body)
             h1_body_arrived(c, n);
         else
@@ -243,80 +317,6 @@ static void conn_read(struct conn *c)
         conn_close(c);
         break;
     }
-}
-
-// Whether a request's body is being read.
-static bool is_receiving(const struct conn *c)
-{
-    if (c->state == CONN_H1)
-        return c->h1.state != H1_HEAD && c->h1.state != H1_WAITS;
-    for (const struct exchange *e = c->exchanges; e != NULL; e = e->next)
-        if (!e->handed)
-            return true;
-    return false;
-}
-
-static void give_up_exemption(struct conn *c)
-{
-    c->exempt = false;
-    atomic_store(&c->server->exempt_taken, false);
-    tell_of_room(c->server);
-}
-
-static void conn_resume(struct conn *c)
-{
-    c->paused = false;
-    c->on->paused--;
-    atomic_fetch_sub(&c->server->paused_count, 1);
-    metric_add(c->server->metrics.paused, -1);
-    for (struct exchange *e = c->exchanges; e != NULL; e = e->next)
-        e->started_ns = e->moved_ns = now(c); // the pause was not the client's
-}
-
-// Stops reading while bodies hold too much memory. If all that hold it were stopped nobody would
-// ever release any: so one connection reads on until its request is complete.
-static void conn_pause(struct conn *c)
-{
-    struct http_server *s = c->server;
-    bool receives = is_receiving(c);
-    if (c->exempt && !receives)
-        give_up_exemption(c);
-    if (c->paused && !receives) // its request was refused: it is read to its end
-        conn_resume(c);
-    if (c->paused || c->exempt || !receives || !bodies_full(s))
-        return;
-    if (!atomic_exchange(&s->exempt_taken, true)) {
-        c->exempt = true;
-        return;
-    }
-    c->paused = true;
-    c->on->paused++;
-    atomic_fetch_add(&s->paused_count, 1);
-    metric_add(s->metrics.paused, 1);
-    bool missed = !bodies_full(s) || !atomic_load(&s->exempt_taken); // while we were not counted
-    if (missed)
-        tell_of_room(s);
-}
-
-void loop_resume(struct task *t)
-{
-    struct http_loop *hl =
-        (struct http_loop *)((char *)t - offsetof(struct http_loop, resume_task));
-    struct http_server *s = hl->server;
-    atomic_store(&hl->resume_posted, false);
-    for (struct conn *c = hl->conns; c != NULL && hl->paused > 0; c = c->next) {
-        bool one = bodies_full(s);
-        if (one && atomic_load(&s->exempt_taken))
-            break;
-        if (!c->paused)
-            continue;
-        conn_resume(c);
-        c->read_again = true;
-        conn_mark(c);
-        if (one)
-            break; // it takes the exemption when its turn comes
-    }
-    turn_finish(hl);
 }
 
 // ---- Writing.
@@ -496,6 +496,9 @@ static void first_byte(struct conn *c)
         start_tls(c);
 }
 
+// ---- Deadlines: one timer per connection. It is armed late: a deadline that moves away lets it
+// fire once for nothing.
+
 bool exchange_is_slow(const struct exchange *e)
 {
     const HttpLimits *l = &e->c->server->limits;
@@ -507,9 +510,6 @@ bool exchange_is_slow(const struct exchange *e)
     double rate = (double)e->body.n / ((double)took_ns / 1e9);
     return rate < (double)l->body_bytes_per_s_min;
 }
-
-// ---- Deadlines: one timer per connection. It is armed late: a deadline that moves away lets it
-// fire once for nothing.
 
 static int64_t deadline(struct conn *c)
 {
@@ -692,7 +692,7 @@ void conn_arrive(struct task *t)
     c->watch.ready = conn_ready;
     c->timer.fire = conn_late;
     c->out_last = &c->out_first;
-    c->opened_ns = c->idle_ns = c->read_ns = now(c);
+    c->opened_ns = c->idle_ns = now(c);
     Err e = hl->draining ? fail(ERR_CLOSED, "the server is shutting down")
                          : loop_watch(hl->loop, &c->watch, c->fd, LOOP_READ);
     if (e.kind != ERR_NONE) {

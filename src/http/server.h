@@ -62,7 +62,8 @@ struct http_handler {
     // The request is complete. It must be replied to exactly once, now or later.
     void (*request)(void *self, struct http_exchange *x);
     // A request that broke a limit or the protocol of HTTP: the reply to send. May be NULL (then a
-    // plain-text one is made). `status` is 400, 408, 413, 414, 431 or 503.
+    // plain-text one is made). `status` is 400, 408, 413, 414, 431 or 503. What was not understood
+    // is empty: method, path, headers and always the body. Replied to like a request.
     void (*broken)(void *self, struct http_exchange *x, unsigned status);
 };
 

@@ -170,7 +170,7 @@ struct conn {
     bool read_again; // there may be more to read without an event: inside the TLS layer
     bool wants_read_to_write; // TLS
     size_t requests_in_turn, lingered_bytes;
-    int64_t opened_ns, idle_ns, read_ns, wrote_ns;
+    int64_t opened_ns, idle_ns, wrote_ns; // wrote_ns: the last progress
 
     struct exchange *exchanges; // of this connection
     size_t exchange_count;
