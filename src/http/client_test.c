@@ -44,6 +44,12 @@ TEST(the_client_calls_and_keeps_its_connection)
     rig_stop(&r);
 }
 
+static bool nobody_is_connected(void *unused)
+{
+    (void)unused;
+    return metric_now(S("headrace_http_connections"), S("protocol=\"h1\""), METRIC_GAUGE) == 0;
+}
+
 TEST(a_connection_that_was_closed_while_idle_is_opened_again)
 {
     struct rig r;
@@ -57,8 +63,7 @@ TEST(a_connection_that_was_closed_while_idle_is_opened_again)
     for (int i = 0; i < 2; i++) {
         EXPECT_OK(http_client_call(c, a, S("GET"), S("/x"), NULL, 0, S(""), &reply));
         EXPECT_STR(S("GET /x - []"), reply.body);
-        struct timespec long_enough = { .tv_nsec = 100000000 };
-        nanosleep(&long_enough, NULL);
+        wait_until(nobody_is_connected, NULL);
     }
     rig_stop(&r);
 }

@@ -187,8 +187,8 @@ TEST(a_flood_whose_replies_are_not_read_stops_being_served)
     say(fd, buf_str(&all));
     for (int i = 0; i < 200; i++) {
         EXPECT_INT(1048576, hear_reply(a, fd, NULL).n);
-        // What is begun but not written is bounded: two replies are beyond OUT_HIGH_BYTES.
-        EXPECT(desk_requests(&r.desk) <= (size_t)i + 16);
+        // Begun is what the two sockets hold and a little more, not all that was asked.
+        EXPECT(desk_requests(&r.desk) <= (size_t)i + 100);
     }
     EXPECT_INT(before + (int64_t)all.n,
                metric_now(S("headrace_http_received_bytes_total"), S(""), METRIC_COUNTER));

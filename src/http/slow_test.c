@@ -121,7 +121,7 @@ TEST(waiting_for_a_handler_is_not_being_slow)
     struct rig r;
     rig_init(&r);
     HttpLimits *l = &r.config.limits;
-    l->first_bytes_ns = l->header_ns = l->body_ns = l->idle_ns = l->write_ns = 20 * MS;
+    l->header_ns = l->body_ns = l->idle_ns = l->write_ns = 20 * MS;
     rig_start(&r);
     int fd = dial(&r);
     say(fd, S("GET /hold HTTP/1.1\r\nHost: h\r\n\r\n"));
@@ -165,7 +165,7 @@ TEST(bodies_that_wait_for_memory_too_long_are_refused)
     struct rig r;
     rig_init(&r);
     r.config.limits.body_pool_bytes_max = 1000;
-    r.config.limits.body_ns = 100 * MS;
+    r.config.limits.body_ns = 500 * MS;
     rig_start(&r);
     // The first is read on; while it keeps coming, slowly, the second waits and is told so.
     int first = dial(&r), second = dial(&r);
