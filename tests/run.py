@@ -28,6 +28,7 @@ TAP_LINE = re.compile(r"^(not ok|ok)\b\s*\d*\s*(?:-\s*)?(.*?)(?:\s*#\s*(SKIP|ski
 TAIL_LINES = 60
 TIMED_OUT = 124  # the status of timeout(1)
 AT_ONCE = 2      # suites that run beside each other; several of them mostly wait
+THREAD_SLOWDOWN = 3  # what the thread sanitizer may cost against the address sanitizer
 
 
 class Suite:
@@ -89,13 +90,13 @@ def build_thread_tests(build):
     return subprocess.run(["ninja", "-C", build, *programs], cwd=ROOT).returncode
 
 
-def unit_suites(build, prefix, wanted, options):
+def unit_suites(build, prefix, wanted, options, slowdown=1):
     suites = []
     for name, command, environment, folder, timeout in meson_tests(build):
         if wanted(name, command):
             if os.path.basename(command[0]).startswith("python3"):
                 command = [sys.executable, *command[1:]]  # the one that has the clients
-            suites.append(Suite(f"{prefix} {name}", command, timeout, {**environment, **options},
+            suites.append(Suite(f"{prefix} {name}", command, slowdown * timeout, {**environment, **options},
                                 folder or os.path.join(ROOT, build)))
     return suites
 
@@ -116,7 +117,7 @@ SUITES = {
     "tools": lambda: [Suite("tools", [sys.executable, os.path.join(ROOT, "tests/tools_test.py")], 120)],
     "unit": lambda: unit_suites("build-asan", "unit", is_unit, SANITIZER_OPTIONS),
     "corpus": lambda: unit_suites("build-asan", "unit", lambda *test: not is_unit(*test), SANITIZER_OPTIONS),
-    "thread": lambda: unit_suites("build-tsan", "thread", is_threaded, SANITIZER_OPTIONS),
+    "thread": lambda: unit_suites("build-tsan", "thread", is_threaded, SANITIZER_OPTIONS, THREAD_SLOWDOWN),
     "cli": lambda: server_suite("cli", "cli/cli_test.py", 600),
     "wire": lambda: server_suite("wire", "wire.py", 600),
     "boto3": lambda: server_suite("boto3", "clients/boto3_test.py", 300),
