@@ -266,6 +266,7 @@ struct log {
     Err prepare_err;                           // why there is none
     bool needs_epoch;                          // the next block must begin one
     bool full;                                 // appends are refused
+    bool telling;                              // somebody is being told, without the lock
     bool probe;                                // the keeper asks the commit thread to try a write
     bool dead;                                 // the journal failed twice in a row
     unsigned failures;                         // in a row
@@ -307,6 +308,8 @@ Err log_open_epoch(struct log *l);
 void log_leave_full(struct log *l);
 // Tells the owner of an append or control operation, on this thread. Without locks.
 void log_finish(struct log *l, struct log_append *a, Err e);
+// A write has ended: acknowledges what can be. Under queue_lock, which is given up in between.
+void log_written(struct log *l, struct block *b);
 // Has the completion thread tell it. Under queue_lock.
 void log_fail_later(struct log *l, struct log_append *a, ErrKind kind);
 // Writes control records and waits until they are durable. ERR_CLOSED: the log is closing.

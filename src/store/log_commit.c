@@ -405,6 +405,27 @@ static void submit(struct log *l)
         l->failed = e;
 }
 
+// Whether the only block there is was made for one small append, and nothing waits behind it. Then
+// writing it here is quicker than waking the queue's threads and the completion thread.
+static bool is_lonely(const struct log *l)
+{
+    const struct block *b = l->ready;
+    bool is_only_block = l->under_way == 0 && b == l->unacked && b->next == NULL;
+    return is_only_block && l->waiting == NULL && !l->telling && b->appends->next == NULL &&
+           b->head.bytes <= SMALL_BLOCK_BYTES;
+}
+
+static void write_here(struct log *l)
+{
+    struct block *b = l->ready;
+    b->state = BLOCK_WRITING;
+    l->ready = NULL;
+    pthread_mutex_unlock(&l->queue_lock);
+    b->write.result = l->io->write(b->file->io, b->bytes, b->head.bytes, b->head.place, true);
+    pthread_mutex_lock(&l->queue_lock);
+    log_written(l, b);
+}
+
 // ---- The thread
 
 static unsigned depth_now(const struct log *l)
@@ -451,7 +472,10 @@ static bool step(struct log *l)
     if (l->under_way >= depth_now(l))
         return false;
     if (l->ready != NULL) {
-        submit(l);
+        if (is_lonely(l))
+            write_here(l);
+        else
+            submit(l);
         return true;
     }
     if ((l->waiting == NULL && !l->probe) || (l->needs_epoch && l->unacked != NULL))

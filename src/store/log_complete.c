@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The completion thread: takes finished writes from the queue, acknowledges strictly in the order
-// of blocks, makes their records visible to readers and tells those who wait.
+// of blocks, makes their records visible to readers and tells those who wait. The commit thread
+// does the same for a block that it wrote itself, while nothing else is under way and nobody is
+// being told; so those who wait are told by one thread at a time, in order.
 #include "store/journal_priv.h"
 
 static const char *failure_text(ErrKind kind)
@@ -134,12 +136,24 @@ static void acknowledge(struct log *l)
     l->queued_bytes -= bytes;
     metric_set(l->metrics.queue_bytes, (int64_t)l->queued_bytes);
     metric_add(l->metrics.appends, (int64_t)appends);
+    l->telling = true;
     pthread_mutex_unlock(&l->queue_lock);
     for (struct log_append *a = publish(l, blocks), *next; a != NULL; a = next) {
         next = a->next;
         log_finish(l, a, OK);
     }
     pthread_mutex_lock(&l->queue_lock);
+    l->telling = false;
+}
+
+void log_written(struct log *l, struct block *b)
+{
+    bool failed = b->write.result.kind != ERR_NONE;
+    b->state = failed ? BLOCK_FAILED : BLOCK_WRITTEN;
+    bool is_worst = l->failed.kind == ERR_NONE || l->failed.kind == ERR_FULL;
+    if (failed && is_worst)
+        l->failed = b->write.result;
+    acknowledge(l);
 }
 
 static void wait_for_write(struct log *l)
@@ -153,13 +167,8 @@ static void wait_for_write(struct log *l)
         CHECK(e.kind == ERR_NONE);
     }
     pthread_mutex_lock(&l->queue_lock);
-    struct block *b = w->owner;
     l->under_way--;
-    b->state = w->result.kind == ERR_NONE ? BLOCK_WRITTEN : BLOCK_FAILED;
-    bool is_first = l->failed.kind == ERR_NONE || l->failed.kind == ERR_FULL;
-    if (b->state == BLOCK_FAILED && is_first)
-        l->failed = w->result;
-    acknowledge(l);
+    log_written(l, w->owner);
 }
 
 static void tell_failing(struct log *l)
@@ -168,6 +177,7 @@ static void tell_failing(struct log *l)
     l->failing = NULL;
     l->failing_end = &l->failing;
     metric_set(l->metrics.queue_bytes, (int64_t)l->queued_bytes);
+    l->telling = true;
     pthread_mutex_unlock(&l->queue_lock);
     for (struct log_append *next; a != NULL; a = next) {
         next = a->next;
@@ -175,6 +185,7 @@ static void tell_failing(struct log *l)
         log_finish(l, a, fail(kind, failure_text(kind)));
     }
     pthread_mutex_lock(&l->queue_lock);
+    l->telling = false;
 }
 
 void *completion_run(void *p)

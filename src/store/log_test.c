@@ -79,7 +79,7 @@ TEST(a_real_directory_holds_the_log)
 
 // ---- Order and groups
 
-// An io table whose write queue takes nothing while its gate is closed.
+// An io table that starts no durable write while its gate is closed.
 struct gate {
     struct io io; // first
     struct io *below;
@@ -89,11 +89,10 @@ struct gate {
     unsigned waiting;
 };
 
-static struct gate *gate_of_test; // queues do not know their table
+static struct gate *gate_of_test; // files and queues do not know their table
 
-static Err gated_submit(struct io_queue *q, struct io_write *w)
+static void pass(struct gate *g)
 {
-    struct gate *g = gate_of_test;
     pthread_mutex_lock(&g->lock);
     g->waiting++;
     pthread_cond_broadcast(&g->changed);
@@ -101,13 +100,26 @@ static Err gated_submit(struct io_queue *q, struct io_write *w)
         pthread_cond_wait(&g->changed, &g->lock);
     g->waiting--;
     pthread_mutex_unlock(&g->lock);
-    return g->below->queue_submit(q, w);
+}
+
+static Err gated_submit(struct io_queue *q, struct io_write *w)
+{
+    pass(gate_of_test);
+    return gate_of_test->below->queue_submit(q, w);
+}
+
+static Err gated_write(struct io_file *f, const void *p, size_t n, uint64_t at, bool durable)
+{
+    if (durable)
+        pass(gate_of_test);
+    return gate_of_test->below->write(f, p, n, at, durable);
 }
 
 static void gate_init(struct gate *g, struct io *below)
 {
     *g = (struct gate){ .io = *below, .below = below };
     g->io.queue_submit = gated_submit;
+    g->io.write = gated_write;
     pthread_mutex_init(&g->lock, NULL);
     pthread_cond_init(&g->changed, NULL);
     gate_of_test = g;
@@ -152,6 +164,7 @@ TEST(what_arrives_during_a_write_shares_the_next_one)
     gate_init(&gate, io_mem_io(disk));
     LogConfig config = test_config(&gate.io, S("/log"));
     AUTO(log) l = open_with(&config, 2);
+    test_wait_for_spare(l); // the keeper is not the one who waits at the gate
     gate_set(&gate, true);
     struct test_append *first = start_one(l, SHARD, S("first"));
     gate_wait_for_one(&gate);
@@ -177,6 +190,7 @@ TEST(over_the_queue_limit_appends_are_refused_until_it_drains)
     LogConfig config = test_config(&gate.io, S("/log"));
     config.queue_bytes_max = 100;
     AUTO(log) l = open_with(&config, 1);
+    test_wait_for_spare(l);
     gate_set(&gate, true);
     struct test_append *first = start_one(l, SHARD, S("0123456789012345678901234567890123456789"));
     struct test_append *second = test_append_new();
