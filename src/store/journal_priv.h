@@ -8,6 +8,7 @@
 // What only the commit thread touches is marked so and has no lock.
 #pragma once
 #include "base/logline.h"
+#include "base/map.h"
 #include "base/metric.h"
 #include "base/time.h"
 #include "store/journal_format.h"
@@ -36,8 +37,10 @@ struct journal_file {
     uint64_t name; // the number in its name: differs from `number` after a crash while recycling
     struct io_file *io;
     uint64_t used;         // where the next block goes; the commit thread's
-    uint64_t predecessor;  // the block before its first one; 0 if it has none yet
     uint64_t last_block;   // the newest block placed in it, 0 if none
+    uint64_t first_block;  // under lock: the first that was acknowledged, 0 if none
+    uint64_t predecessor;  // under lock: the block before that one
+    bool continues;        // under lock: that one is a later part of an append
     unsigned users;        // under lock: readers and blocks under way
     uint64_t live_extents; // under lock: extents in the index
     uint64_t live_bytes;   // under lock
@@ -87,6 +90,16 @@ static inline uint64_t file_room_end(const struct journal_file *f)
     return (f->bytes - margin) / JOURNAL_ALIGN_BYTES * JOURNAL_ALIGN_BYTES;
 }
 
+// A block of the file has become part of the chain for good.
+static inline void file_note_block(struct journal_file *f, const BlockHead *b)
+{
+    if (f->first_block != 0)
+        return;
+    f->first_block = b->number;
+    f->predecessor = b->predecessor;
+    f->continues = b->part > 0;
+}
+
 // ---- Facts: control records that are still needed (log_facts.c). All under lock.
 
 struct fact {
@@ -95,14 +108,16 @@ struct fact {
 };
 
 struct facts {
-    struct fact *at;
-    size_t n, room;
+    struct map *all; // of struct fact, by what and id; NULL: none yet
     uint64_t oldest; // files before this one are gone
 };
 
 void facts_state(struct facts *f, const Control *c, uint64_t file);
 const Control *facts_find(const struct facts *f, ControlWhat what, uint64_t id); // NULL: none
 void facts_forget(struct facts *f, ControlWhat what, uint64_t id);
+size_t facts_count(const struct facts *f);
+// for (size_t at = 0; facts_next(f, &at, &fact);) ...; facts may not be stated meanwhile.
+bool facts_next(const struct facts *f, size_t *at, struct fact **ret);
 void facts_done(struct facts *f);
 
 // ---- Blocks

@@ -226,6 +226,7 @@ static void settle_one(struct scan *s, struct held take_h)
     if (!follows)
         held_drop(spans, 0);
     s->settled = take_h.head;
+    file_note_block(take_h.file, &take_h.head);
     if (!follows && take_h.head.part > 0) {
         held_free(&take_h);
         return;
@@ -271,8 +272,6 @@ static void take(struct scan *s, const struct held *h)
     s->in_gap = false;
     s->file->used = h->head.place + h->head.bytes;
     s->file->last_block = h->head.number;
-    if (s->file->predecessor == 0)
-        s->file->predecessor = h->head.predecessor;
     s->l->stats.recovered_blocks++;
     s->l->arrival_ms = MAX(s->l->arrival_ms, h->head.arrival_ms);
     settle(s, h->head.durable);
@@ -302,10 +301,11 @@ static bool jump_over_absent(struct scan *s, const BlockHead *b)
         return false;
     s->jumps = xrealloc(s->jumps, mul_checked(s->jump_count + 1, sizeof *s->jumps));
     s->jumps[s->jump_count++] = (struct jump){ s->head.number, s->first_absent };
-    // A file is retired only when all that was appended up to its end was acknowledged: parts of an
-    // append on this side and on that are whole, though others went with the file.
+    // No append reaches from a file that is there into one that is gone (see log_keeper.c): parts
+    // before the jump are the rest of one that was cut off by a crash. The other way round the
+    // first parts went with their file, and the last part tells that the append was whole.
     settle(s, UINT64_MAX);
-    apply_spans(s);
+    held_drop(&s->spans, 0);
     s->after_jump = true;
     return true;
 }

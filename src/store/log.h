@@ -5,7 +5,7 @@
 // what arrives gathers for the next. A position is 63 bits, block number << 18 | ordinal in the
 // block: it is at least 1 << 18, is never given twice, and within a shard grows in the order of
 // storage. The log knows shards only by incarnation ids: 64 bits that are never used again. The
-// format of the files is told in journal_priv.h, the way of a block in README.md.
+// format of the files is told in journal_format.h, the way of a block in README.md.
 //
 // Thread safe. log_append never blocks; what blocks says so.
 #pragma once
@@ -24,8 +24,10 @@ enum {
 
 typedef struct LogConfig {
     struct io *io;
-    Str dir;                 // made if absent
-    uint64_t file_bytes;     // of one journal file; 0: 64 MiB. Existing files keep their size.
+    Str dir; // made if absent
+    // Of one journal file; 0: 64 MiB. Existing files keep their size. Below 16 MiB the largest
+    // records do not fit and are refused.
+    uint64_t file_bytes;
     uint64_t reserve_bytes;  // given back to the filesystem when it is full; 0: 64 MiB
     size_t tail_cache_bytes; // of recent blocks kept in memory for readers; 0: 256 MiB
     size_t queue_bytes_max;  // waiting to be written, over which log_append refuses; 0: 64 MiB
@@ -54,8 +56,10 @@ struct log_append {
     const LogRecord *records;
     size_t n;         // 1..LOG_APPEND_RECORDS_MAX
     LogPlace *places; // n of them, filled before done is called
-    // On the log's own thread, in the order of blocks: hand over quickly. ERR_FULL: no space.
-    // ERR_IO: the device failed. Either way nothing of it is or will become visible.
+    // On a thread of the log, one call at a time, in the order of blocks: hand over quickly, and
+    // call nothing of the log that blocks. ERR_FULL: no space; nothing of it is or will become
+    // visible. ERR_IO: the journal failed for good (`fatal`); nothing of it is visible, and only
+    // the next start knows whether all of it is on the disk or nothing.
     void (*done)(struct log_append *a, Err e);
     void *user;
     struct log_append *next; // the log's, like all that follows
@@ -121,7 +125,8 @@ Err log_shards_end(struct log *l, const uint64_t *shards, size_t n, LogPlace *re
 Err log_shards_drop(struct log *l, const uint64_t *shards, size_t n);
 
 // Queues records. ERR_LIMIT: the queue is full; ERR_FULL: the disk is; ERR_INVALID: over a maximum
-// above. On an error `done` is not called.
+// above; ERR_IO: the journal has failed; ERR_CLOSED: log_close has begun. On an error `done` is not
+// called.
 Err log_append(struct log *l, struct log_append *a);
 
 // Records at or after `from`, oldest first: up to max_records, and no more than max_bytes of keys

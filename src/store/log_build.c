@@ -305,7 +305,5 @@ void build_fill(struct log *l, struct block *b, struct journal_file *f, uint16_t
     f->used += b->head.bytes;
     l->built = b->head.number;
     l->built_crc = b->head.crc;
-    if (f->predecessor == 0)
-        f->predecessor = b->head.predecessor;
     f->last_block = b->head.number;
 }

@@ -75,6 +75,7 @@ static Err write_marker(struct log *l)
     if (e.kind == ERR_NONE) {
         l->visible = b->head.number;
         l->visible_arrival_ms = b->head.arrival_ms;
+        file_note_block(f, &b->head);
     }
     block_unref(b);
     pthread_mutex_unlock(&l->lock);

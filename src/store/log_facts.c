@@ -4,20 +4,40 @@
 #include "store/journal_priv.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-// Few are alive at a time: shards that ended or were dropped within their retention.
+// What and id, as the key of the map.
+struct fact_key {
+    char bytes[1 + sizeof(uint64_t)];
+};
+
+static Str key_of(struct fact_key *k, ControlWhat what, uint64_t id)
+{
+    k->bytes[0] = (char)what;
+    memcpy(k->bytes + 1, &id, sizeof id);
+    return str_from(k->bytes, sizeof k->bytes);
+}
+
 static struct fact *find(const struct facts *f, ControlWhat what, uint64_t id)
 {
-    for (size_t i = 0; i < f->n; i++)
-        if (f->at[i].control.what == what && f->at[i].control.id == id)
-            return &f->at[i];
-    return NULL;
+    struct fact_key k;
+    return f->all == NULL ? NULL : map_get(f->all, key_of(&k, what, id));
 }
 
 const Control *facts_find(const struct facts *f, ControlWhat what, uint64_t id)
 {
     const struct fact *found = find(f, what, id);
     return found == NULL ? NULL : &found->control;
+}
+
+bool facts_next(const struct facts *f, size_t *at, struct fact **ret)
+{
+    Str key;
+    void *fact;
+    if (f->all == NULL || !map_next(f->all, at, &key, &fact))
+        return false;
+    *ret = fact;
+    return true;
 }
 
 // A drop is over when no file is left that may hold records of the shard, and a retired file when
@@ -33,11 +53,14 @@ static void advance_oldest(struct facts *f, uint64_t oldest)
     if (oldest <= f->oldest)
         return;
     f->oldest = oldest;
-    size_t kept = 0;
-    for (size_t i = 0; i < f->n; i++)
-        if (!is_over(&f->at[i], oldest))
-            f->at[kept++] = f->at[i];
-    f->n = kept;
+    AUTO(arena) tmp = arena_open();
+    struct fact *x, **over = arena_new(tmp, struct fact *, facts_count(f));
+    size_t n = 0;
+    for (size_t at = 0; facts_next(f, &at, &x);)
+        if (is_over(x, oldest))
+            over[n++] = x;
+    for (size_t i = 0; i < n; i++)
+        facts_forget(f, over[i]->control.what, over[i]->control.id);
 }
 
 void facts_state(struct facts *f, const Control *c, uint64_t file)
@@ -54,22 +77,31 @@ void facts_state(struct facts *f, const Control *c, uint64_t file)
     struct fact fresh = { .control = *c, .stated = file };
     if (is_over(&fresh, f->oldest))
         return;
-    if (f->n == f->room) {
-        f->room = MAX(f->room * 2, (size_t)16);
-        f->at = xrealloc(f->at, mul_checked(f->room, sizeof *f->at));
-    }
-    f->at[f->n++] = fresh;
+    if (f->all == NULL)
+        f->all = map_open();
+    struct fact_key k;
+    struct fact *kept = xalloc(sizeof *kept);
+    *kept = fresh;
+    map_put(f->all, key_of(&k, c->what, c->id), kept);
 }
 
 void facts_forget(struct facts *f, ControlWhat what, uint64_t id)
 {
-    struct fact *found = find(f, what, id);
-    if (found != NULL)
-        *found = f->at[--f->n];
+    struct fact_key k;
+    if (f->all != NULL)
+        free(map_take(f->all, key_of(&k, what, id)));
+}
+
+size_t facts_count(const struct facts *f)
+{
+    return f->all == NULL ? 0 : map_count(f->all);
 }
 
 void facts_done(struct facts *f)
 {
-    free(f->at);
+    struct fact *x;
+    for (size_t at = 0; facts_next(f, &at, &x);)
+        free(x);
+    map_close(f->all);
     *f = (struct facts){ 0 };
 }

@@ -138,19 +138,25 @@ static void plan_retirement(const struct log *l, struct arena *tmp, struct retir
     const struct journal_files *fs = &l->files;
     const struct facts *facts = &l->facts;
     r->files = arena_new(tmp, struct journal_file *, fs->n);
-    r->controls = arena_new(tmp, Control, fs->n + facts->n + 1);
+    r->controls = arena_new(tmp, Control, fs->n + facts_count(facts) + 1);
     uint64_t oldest = 0;
     for (size_t i = 0; i < fs->n; i++) {
-        if (is_over(l, fs->at[i]))
-            r->files[r->file_count++] = fs->at[i];
+        struct journal_file *f = fs->at[i];
+        // An append that began in the file before would lose its end with this one, and recovery
+        // would take the rest for one that a crash has cut off.
+        bool is_needed = f->continues && i > 0 && fs->at[i - 1]->number == f->number - 1 &&
+                         !is_retiring(r, f->number - 1);
+        if (is_over(l, f) && !is_needed)
+            r->files[r->file_count++] = f;
         else if (oldest == 0)
-            oldest = fs->at[i]->number;
+            oldest = f->number;
     }
-    for (size_t i = 0; i < facts->n; i++) {
-        const struct fact *x = &facts->at[i];
+    if (r->file_count == 0)
+        return;
+    struct fact *x;
+    for (size_t at = 0; facts_next(facts, &at, &x);)
         if (is_retiring(r, x->stated) || files_find(fs, x->stated) == NULL)
             r->controls[r->control_count++] = x->control;
-    }
     for (size_t i = 0; i < r->file_count; i++)
         if (r->files[i]->number > oldest)
             r->controls[r->control_count++] = (Control){
