@@ -122,7 +122,7 @@ void loop_stop(struct loop *l)
 
 // Runs what was posted until now; what these tasks post runs in the next turn, so that descriptors
 // and timers get their share. Says whether the loop was told to stop before.
-static bool run_tasks(struct loop *l)
+static bool run_posted(struct loop *l)
 {
     pthread_mutex_lock(&l->lock);
     struct task *t = l->first;
@@ -138,6 +138,22 @@ static bool run_tasks(struct loop *l)
         t = next;
     }
     return stopping;
+}
+
+// A loop that stops runs on until no task is left: what was begun before it may take several, each
+// posting the next.
+static bool run_tasks(struct loop *l)
+{
+    if (!run_posted(l))
+        return false;
+    for (bool more = true; more;) {
+        pthread_mutex_lock(&l->lock);
+        more = l->first != NULL;
+        pthread_mutex_unlock(&l->lock);
+        if (more)
+            run_posted(l);
+    }
+    return true;
 }
 
 // ---- Timers: a binary heap; each timer knows its place, so that moving and disarming are cheap.

@@ -35,8 +35,10 @@ Err loop_open(struct loop **ret);
 void loop_close(struct loop *l); // NULL is fine; nothing may be left on it but idle timers
 AUTO_CLOSE(loop)
 
-void loop_run(struct loop *l);                  // on the calling thread, until loop_stop
-void loop_stop(struct loop *l);                 // from any thread; tasks posted before it still run
+void loop_run(struct loop *l); // on the calling thread, until loop_stop
+// From any thread. Tasks posted before it still run, and those that they post; after loop_run has
+// returned nobody may post any more, or the loop must be run again.
+void loop_stop(struct loop *l);
 void loop_post(struct loop *l, struct task *t); // from any thread; runs in the order of posting
 bool loop_is_current(const struct loop *l);     // whether this is the loop's thread
 int64_t loop_now_ns(const struct loop *l);      // monotonic, read once per turn

@@ -89,6 +89,30 @@ TEST(tasks_of_many_threads_all_run_and_each_threads_in_its_order)
     free(posters);
 }
 
+struct relay {
+    struct task task;
+    struct loop *loop;
+    int left;
+};
+
+static void pass_on(struct task *t)
+{
+    struct relay *r = (struct relay *)t;
+    if (--r->left > 0)
+        loop_post(r->loop, &r->task);
+}
+
+TEST(a_loop_that_stops_runs_what_its_last_tasks_post)
+{
+    AUTO(loop) l = NULL;
+    EXPECT_OK(loop_open(&l));
+    struct relay r = { .task.run = pass_on, .loop = l, .left = 5 };
+    loop_stop(l);
+    loop_post(l, &r.task);
+    loop_run(l);
+    EXPECT(r.left == 0);
+}
+
 TEST(a_stop_before_the_run_is_kept_and_the_loop_can_be_run_again)
 {
     AUTO(loop) l = NULL;
