@@ -186,6 +186,7 @@ void exchange_free(struct exchange *e)
         e->first = p->next;
         free(p);
     }
+    atomic_fetch_sub_explicit(&hl->server->reply_bytes, e->content_counted, memory_order_relaxed);
     free(e->content_memory);
     body_release(hl, &e->body);
     arena_reset(e->x.arena);

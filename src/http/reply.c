@@ -275,15 +275,30 @@ static void make_head(struct exchange *e, unsigned status, const HttpHeader *hea
 
 // ---- What handlers call.
 
+bool http_replies_full(const struct http_exchange *x)
+{
+    const struct http_server *s = exchange_of(x)->on->server;
+    return atomic_load(&s->reply_bytes) >= s->limits.reply_pool_bytes_max;
+}
+
+// Memory of its own for a reply's body, counted until the exchange is freed.
+static void take_content(struct exchange *e, void *take_memory, Str content)
+{
+    e->content_memory = take_memory;
+    e->content = content;
+    e->content_counted = content.n; // HTTP/2 shortens content as it sends
+    atomic_fetch_add_explicit(&e->on->server->reply_bytes, content.n, memory_order_relaxed);
+}
+
 void http_reply(struct http_exchange *x, unsigned status, const HttpHeader *headers, size_t n,
                 Str body)
 {
     struct exchange *e = exchange_of(x);
     make_head(e, status, headers, n, body.n);
     if (body.n > CONTENT_IN_ARENA_BYTES_MAX && !e->bodyless) {
-        e->content_memory = xrealloc(NULL, body.n);
-        memcpy(e->content_memory, body.p, body.n);
-        e->content = str_from(e->content_memory, body.n);
+        char *memory = xrealloc(NULL, body.n);
+        memcpy(memory, body.p, body.n);
+        take_content(e, memory, str_from(memory, body.n));
     } else if (body.n > 0 && !e->bodyless) {
         e->content = str_dup(x->arena, body);
     }
@@ -296,8 +311,7 @@ void http_reply_take(struct http_exchange *x, unsigned status, const HttpHeader 
     struct exchange *e = exchange_of(x);
     make_head(e, status, headers, n, take_body->n);
     if (!e->bodyless) {
-        e->content_memory = take_body->p;
-        e->content = buf_str(take_body);
+        take_content(e, take_body->p, buf_str(take_body));
         *take_body = (struct buf){ .max = take_body->max };
     }
     buf_done(take_body);

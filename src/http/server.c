@@ -30,6 +30,7 @@ HttpLimits http_limits_default(void)
         .undecided_max = 1000,
         .streams_max = 256,
         .body_pool_bytes_max = 256 << 20,
+        .reply_pool_bytes_max = 512 << 20,
         .first_bytes_ns = 10 * s,
         .header_ns = 20 * s,
         .body_ns = 30 * s,

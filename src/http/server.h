@@ -27,6 +27,7 @@ typedef struct HttpLimits {
     size_t undecided_max;        // connections that have not shown their protocol yet, 1,000
     size_t streams_max;          // concurrent HTTP/2 streams per connection, 256
     size_t body_pool_bytes_max;  // bodies in memory over all connections; reading stops above it
+    size_t reply_pool_bytes_max; // replies in memory over all connections: http_replies_full
     int64_t first_bytes_ns;      // to show the protocol and finish a TLS handshake, 10 s
     int64_t header_ns;           // from the first byte of a request to the end of its headers, 20 s
     int64_t body_ns;             // between two reads of a body, 30 s
@@ -87,6 +88,10 @@ void http_stream_write(struct http_exchange *x, Str piece);
 void http_stream_end(struct http_exchange *x); // ends the exchange
 bool http_stream_gone(const struct http_exchange *x);
 size_t http_stream_pending(const struct http_exchange *x);
+
+// Whether the replies that clients have not taken yet hold limits.reply_pool_bytes_max. Handlers
+// ask before they make a large one, and refuse instead. From any thread.
+bool http_replies_full(const struct http_exchange *x);
 
 typedef struct HttpConfig {
     HttpLimits limits;

@@ -90,7 +90,8 @@ struct exchange {
     nghttp2_nv *nv; // HTTP/2
     size_t nv_count;
     Str content;
-    void *content_memory; // to be freed, or NULL: content is in the arena
+    void *content_memory;   // to be freed, or NULL: content is in the arena
+    size_t content_counted; // of it in reply_bytes
     struct op reply_op, end_op;
     _Atomic bool gone;
     _Atomic size_t pending;
@@ -240,7 +241,7 @@ struct http_server {
     nghttp2_option *h2_options;
     int spare_fd; // given up for a moment when descriptors run out
 
-    _Atomic size_t conn_count, undecided_count, body_bytes, paused_count;
+    _Atomic size_t conn_count, undecided_count, body_bytes, reply_bytes, paused_count;
     _Atomic bool exempt_taken;
     _Atomic bool draining;
     bool closing; // the loops have stopped

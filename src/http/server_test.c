@@ -473,6 +473,36 @@ TEST(a_producer_sees_what_is_not_yet_with_the_kernel)
     rig_stop(&r);
 }
 
+static bool are_full(void *x)
+{
+    return http_replies_full(x);
+}
+
+static bool are_not_full(void *x)
+{
+    return !http_replies_full(x);
+}
+
+TEST(replies_that_nobody_takes_are_counted_until_they_are_taken)
+{
+    struct rig r;
+    rig_init(&r);
+    r.config.limits.reply_pool_bytes_max = 1000000;
+    rig_start(&r);
+    int held = dial(&r), fd = dial(&r);
+    say(held, S(GET("/hold")));
+    struct http_exchange *x = desk_wait(&r.desk, 0);
+    EXPECT(!http_replies_full(x));
+    say(fd, S(GET("/big?60000000"))); // more than the kernel keeps for a reader
+    wait_until(are_full, x);
+    EXPECT_INT(60000000, hear_reply(a, fd, NULL).n);
+    wait_until(are_not_full, x);
+    close(fd);
+    http_reply(x, 200, NULL, 0, S(""));
+    close(held);
+    rig_stop(&r);
+}
+
 // ---- Clients that leave.
 
 TEST(an_exchange_outlives_its_client)
