@@ -49,6 +49,7 @@ struct front_call {
     const struct front_service *service; // NULL: the target names none
     const struct protocol *protocol;     // of the reply
     void *in, *out;
+    ArenaMark before_run; // what the operation allocates goes when its output is written
     struct task task;
     Err result;
     atomic_int parts; // of a call that waits: its return and its call_done

@@ -96,7 +96,6 @@ static void account_for(struct front_call *f, unsigned status, Str type)
 
 void reply_output(struct front_call *f)
 {
-    struct reply_headers h = usual_headers(f, f->protocol->content_type);
     struct buf body;
     buf_init(&body, 0);
     if (f->call.op->output != NULL) {
@@ -109,6 +108,8 @@ void reply_output(struct front_call *f)
         reply_error(f, aws_InternalFailure.status, aws_InternalFailure.name, (Str){ 0 });
         return;
     }
+    arena_rewind(f->x->arena, f->before_run); // a slow client holds the reply alone
+    struct reply_headers h = usual_headers(f, f->protocol->content_type);
     account_for(f, 200, S(""));
     http_reply_take(f->x, 200, h.at, h.n, &body);
 }

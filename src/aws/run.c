@@ -55,15 +55,24 @@ static void run(struct front_call *f)
     finish(f);
 }
 
+// Work for a client that has gone while its call was queued would only delay others, and the end of
+// the server. And what runs here may answer with much: it waits until clients have taken theirs.
 static void run_on_pool(struct task *t)
 {
-    run(of_task(t));
+    struct front_call *f = of_task(t);
+    if (!http_stream_gone(f->x) && !http_replies_full(f->x)) {
+        run(f);
+        return;
+    }
+    reply_error(f, aws_ThrottlingException.status, aws_ThrottlingException.name,
+                S("Rate exceeded"));
 }
 
 void front_run(struct front_call *f)
 {
     const struct api_op *op = f->call.op;
     size_t out_bytes = op->output != NULL ? op->output->struct_bytes : 1;
+    f->before_run = arena_mark(f->x->arena);
     f->out = arena_alloc(f->x->arena, out_bytes, _Alignof(max_align_t));
     f->call.done = done_later;
     atomic_init(&f->parts, 2);
