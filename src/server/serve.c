@@ -15,6 +15,7 @@
 #include "store/kv.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -31,6 +32,7 @@
 enum {
     LOOPS_MAX = 256,
     POOL_QUEUE_MAX = 4096, // calls waiting for a worker, over which they are throttled
+    LARGE_BYTES = 4 << 20, // memory that goes back to the system as soon as it is freed
 };
 #define ACCOUNT_ROOT S("000000000000")
 #define PRINCIPAL_ROOT S("arn:aws:iam::000000000000:root")
@@ -104,6 +106,7 @@ static ExitCode prepare_process(struct server *s)
         if (setrlimit(RLIMIT_NOFILE, &files) != 0)
             LOG(LOG_WARN, "the limit of open files stays low", F_INT("errno", errno));
     }
+    mallopt(M_MMAP_THRESHOLD, LARGE_BYTES); // it would grow, and a burst of large bodies stay
     uint64_t secret;
     s->io->random(s->io, &secret, sizeof secret);
     map_seed(secret);
@@ -509,13 +512,17 @@ static void arm_second_signal(struct server *s)
     pthread_sigmask(SIG_UNBLOCK, &s->signals, NULL);
 }
 
-static void stop_http(struct server *s)
+// In the order in which work flows, so that each part ends with nothing on its way to the next: no
+// request comes after the drain, the workers then finish what is queued, and the log what was
+// appended, also for clients that have gone. The loops end last: all answers go through them.
+static void stop_work(struct server *s)
 {
     if (s->pages != NULL)
         pages_set_ready(s->pages, false);
     if (s->http != NULL && s->loop_count > 0 && s->loops[s->loop_count - 1].running)
         http_server_drain(s->http);
-    pool_close(s->pool); // finishes what is queued; its replies go through the loops
+    pool_close(s->pool);
+    log_close(s->log);
     for (size_t i = 0; i < s->loop_count; i++) {
         if (!s->loops[i].running)
             continue;
@@ -526,10 +533,9 @@ static void stop_http(struct server *s)
 
 static void close_all(struct server *s)
 {
-    stop_http(s);
+    stop_work(s);
     for (size_t i = s->opened; i > 0; i--)
         services[i - 1]->close(s->states[i - 1]);
-    log_close(s->log);
     kv_close(s->kv);
     http_server_close(s->http);
     front_close(s->front);
