@@ -36,6 +36,12 @@ static Err shard_not_found(struct call *c, Str stream_name, uint32_t index)
                      FMT(shard_id_str(c->arena, index)), FMT(stream_name), FMT(c->account));
 }
 
+// The log does not know the shard: its stream was deleted after we had found it.
+static Err from_log(struct call *c, const struct stream *s, const struct shard *sh, Err e)
+{
+    return e.kind == ERR_NOT_FOUND ? shard_not_found(c, s->name, sh->index) : e;
+}
+
 // ---- GetShardIterator
 
 static Err bad_sequence(struct call *c, const struct kinesis_GetShardIterator_in *in,
@@ -173,7 +179,7 @@ Err kinesis_GetShardIterator(struct call *c, const struct kinesis_GetShardIterat
     uint64_t position;
     TRY(find_shard(c, in, &s, &sh));
     TRY(check_arguments(c, in));
-    TRY(find_position(c, in, s, sh, &position));
+    TRY(from_log(c, s, sh, find_position(c, in, s, sh, &position)));
     if (in->dry_run)
         return dry_run(c);
     pthread_mutex_lock(&sh->limits_lock);
@@ -283,8 +289,8 @@ static Err read_records(struct call *c, const struct stream *s, struct shard *sh
     struct kinesis *k = c->state;
     LogBatch batch;
     LogSpan span;
-    TRY(log_read(k->env.log, c->arena, read, &batch));
-    TRY(log_span(k->env.log, sh->id, &span));
+    TRY(from_log(c, s, sh, log_read(k->env.log, c->arena, read, &batch)));
+    TRY(from_log(c, s, sh, log_span(k->env.log, sh->id, &span)));
     size_t bytes = fill_records(c, sh, &batch, out);
     metric_add(s->got_records, (int64_t)batch.n);
     metric_add(s->got_bytes, (int64_t)bytes);
