@@ -163,10 +163,9 @@ static Err create_locked(struct call *c, const struct kinesis_CreateStream_in *i
 
 Err kinesis_CreateStream(struct call *c, const struct kinesis_CreateStream_in *in)
 {
-    struct kinesis *k = c->state;
-    pthread_mutex_lock(&k->changing);
+    TRY(kinesis_change_begin(c, in->stream_name));
     Err e = create_locked(c, in);
-    pthread_mutex_unlock(&k->changing);
+    kinesis_change_end(c->state);
     return e;
 }
 
@@ -192,9 +191,9 @@ Err kinesis_DeleteStream(struct call *c, const struct kinesis_DeleteStream_in *i
     struct kinesis *k = c->state;
     AUTO(stream) s = NULL;
     TRY(kinesis_find(c, STREAM_REF(in), &s));
-    pthread_mutex_lock(&k->changing);
+    TRY(kinesis_change_begin(c, s->name));
     Err e = delete_locked(k, s);
-    pthread_mutex_unlock(&k->changing);
+    kinesis_change_end(k);
     return e;
 }
 
@@ -251,7 +250,7 @@ static Err change_retention(struct call *c, StreamRef ref, int32_t hours, bool i
     struct kinesis *k = c->state;
     AUTO(stream) s = NULL;
     TRY(kinesis_find(c, ref, &s));
-    pthread_mutex_lock(&k->changing);
+    TRY(kinesis_change_begin(c, s->name));
     uint32_t wanted = (uint32_t)hours;
     Err e = kinesis_require_active(c, s);
     if (e.kind == ERR_NONE)
@@ -261,7 +260,7 @@ static Err change_retention(struct call *c, StreamRef ref, int32_t hours, bool i
         if (e.kind == ERR_NONE)
             e = kinesis_declare(k, s);
     }
-    pthread_mutex_unlock(&k->changing);
+    kinesis_change_end(k);
     return e;
 }
 

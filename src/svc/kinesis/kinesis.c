@@ -165,6 +165,27 @@ void kinesis_remove(struct kinesis *k, struct stream *s)
     stream_unref(s); // the table's reference
 }
 
+// ---- Turns
+
+Err kinesis_change_begin(struct call *c, Str stream_name)
+{
+    struct kinesis *k = c->state;
+    if (atomic_fetch_add(&k->changers, 1) >= CHANGERS_MAX) {
+        atomic_fetch_sub(&k->changers, 1);
+        return call_fail(c, &kinesis_LimitExceededException,
+                         "Rate exceeded for stream %.*s under account %.*s.", FMT(stream_name),
+                         FMT(c->account));
+    }
+    pthread_mutex_lock(&k->changing);
+    return OK;
+}
+
+void kinesis_change_end(struct kinesis *k)
+{
+    pthread_mutex_unlock(&k->changing);
+    atomic_fetch_sub(&k->changers, 1);
+}
+
 // ---- Rows
 
 Err kinesis_change(struct kinesis *k, struct stream *s, StreamEdit *edit, const void *arg)

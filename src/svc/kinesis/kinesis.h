@@ -12,12 +12,19 @@
 #include "svc/kinesis/stream.h"
 #include "svc/kinesis/token.h"
 
+#include <stdatomic.h>
+
+// Operations that may change streams or wait for their turn to. More are refused, as AWS refuses
+// more than five a second: waiting they would hold every worker, and with them every read.
+enum { CHANGERS_MAX = 8 };
+
 struct kinesis {
     struct service_env env;
     struct kv_table *rows; // kinesis.streams
     struct kv_table *meta; // kinesis.meta: the secret of tokens
     struct sealer sealer;
-    pthread_mutex_t changing;
+    pthread_mutex_t changing; // by kinesis_change_begin and _end
+    atomic_int changers;      // that hold it or wait for it
     pthread_rwlock_t lock;
     struct map *by_key;     // account/region/name -> struct stream, each with a reference
     struct stream **sorted; // by account, region, name
@@ -35,6 +42,11 @@ typedef struct StreamRef {
 // named or named twice differently. The stream may have any status.
 Err kinesis_find(struct call *c, StreamRef ref, struct stream **ret);
 Err kinesis_find_arn(struct call *c, Str resource_arn, struct stream **ret);
+
+// Waits for the turn to change streams: `changing` is held when it returns OK, until _end.
+// LimitExceededException: too many wait already.
+Err kinesis_change_begin(struct call *c, Str stream_name);
+void kinesis_change_end(struct kinesis *k);
 
 // ResourceInUseException unless ACTIVE. Call it with `changing` held.
 Err kinesis_require_active(struct call *c, const struct stream *s);

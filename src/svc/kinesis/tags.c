@@ -62,21 +62,20 @@ static Err add_locked(struct call *c, struct stream *s, kinesis_TagMap tags)
 
 static Err add(struct call *c, struct stream *s, kinesis_TagMap tags)
 {
-    struct kinesis *k = c->state;
     TRY(tags_check(c, tags));
-    pthread_mutex_lock(&k->changing);
+    TRY(kinesis_change_begin(c, s->name));
     Err e = add_locked(c, s, tags);
-    pthread_mutex_unlock(&k->changing);
+    kinesis_change_end(c->state);
     return e;
 }
 
 static Err drop(struct call *c, struct stream *s, kinesis_TagKeyList keys)
 {
     struct kinesis *k = c->state;
-    pthread_mutex_lock(&k->changing);
+    TRY(kinesis_change_begin(c, s->name));
     Err e = s->status == STREAM_GONE ? kinesis_not_found(c, s->name)
                                      : kinesis_change(k, s, drop_tags, &keys);
-    pthread_mutex_unlock(&k->changing);
+    kinesis_change_end(k);
     return e;
 }
 
