@@ -28,7 +28,6 @@ TAP_LINE = re.compile(r"^(not ok|ok)\b\s*\d*\s*(?:-\s*)?(.*?)(?:\s*#\s*(SKIP|ski
 TAIL_LINES = 60
 TIMED_OUT = 124  # the status of timeout(1)
 AT_ONCE = 2      # suites that run beside each other; several of them mostly wait
-THREAD_SLOWDOWN = 3  # what the thread sanitizer may cost against the address sanitizer
 
 
 class Suite:
@@ -90,13 +89,13 @@ def build_thread_tests(build):
     return subprocess.run(["ninja", "-C", build, *programs], cwd=ROOT).returncode
 
 
-def unit_suites(build, prefix, wanted, options, slowdown=1):
+def unit_suites(build, prefix, wanted, options):
     suites = []
     for name, command, environment, folder, timeout in meson_tests(build):
         if wanted(name, command):
             if os.path.basename(command[0]).startswith("python3"):
                 command = [sys.executable, *command[1:]]  # the one that has the clients
-            suites.append(Suite(f"{prefix} {name}", command, slowdown * timeout, {**environment, **options},
+            suites.append(Suite(f"{prefix} {name}", command, timeout, {**environment, **options},
                                 folder or os.path.join(ROOT, build)))
     return suites
 
@@ -117,7 +116,7 @@ SUITES = {
     "tools": lambda: [Suite("tools", [sys.executable, os.path.join(ROOT, "tests/tools_test.py")], 120)],
     "unit": lambda: unit_suites("build-asan", "unit", is_unit, SANITIZER_OPTIONS),
     "corpus": lambda: unit_suites("build-asan", "unit", lambda *test: not is_unit(*test), SANITIZER_OPTIONS),
-    "thread": lambda: unit_suites("build-tsan", "thread", is_threaded, SANITIZER_OPTIONS, THREAD_SLOWDOWN),
+    "thread": lambda: unit_suites("build-tsan", "thread", is_threaded, SANITIZER_OPTIONS),
     "cli": lambda: server_suite("cli", "cli/cli_test.py", 600),
     "wire": lambda: server_suite("wire", "wire.py", 600),
     "boto3": lambda: server_suite("boto3", "clients/boto3_test.py", 300),
@@ -126,6 +125,8 @@ SUITES = {
     "java": lambda: server_suite("java", "clients/java_test.py", 900),
     "cli": lambda: server_suite("cli", "cli/cli_test.py", 600),
     "crash": lambda: server_suite("crash", "crash.py", 900, "--rounds", "50"),
+    "model": lambda: server_suite("model", "model.py", 180, "--seconds", "30"),
+    "storm": lambda: server_suite("storm", "storm.py", 300),
     "bad-input": lambda: server_suite("bad-input", "bad_input.py", 600),
     "disk": lambda: server_suite("disk", "disk.py", 600),
     "install": lambda: server_suite("install", "install_test.py", 120),
