@@ -167,7 +167,8 @@ class Run:
     def show_failure(self):
         with self.total.lock:
             print(f"---- the end of {os.path.relpath(self.log, ROOT)}:")
-            print("".join(f"    {line}" for line in self.lines[-TAIL_LINES:]), end="")
+            telling = [line for line in self.lines if not line.startswith("ok ")]
+            print("".join(f"    {line}" for line in telling[-TAIL_LINES:]), end="")
             print("----", flush=True)
 
     def run(self):
