@@ -83,7 +83,7 @@ static Err begin_life(struct journal_files *fs, struct journal_file *f, uint64_t
     f->salt = h.salt;
     f->used = JOURNAL_HEAD_BYTES;
     f->predecessor = f->first_block = f->last_block = 0;
-    f->continues = false;
+    f->is_tied = false;
     f->live_extents = f->live_bytes = 0;
     return OK;
 }
@@ -103,7 +103,7 @@ static Err make_new(struct journal_files *fs, struct arena *tmp, uint64_t epoch,
         f->name = f->number;
         e = fs->io->sync_dir(fs->io, fs->dir);
     } else {
-        err_ignore(fs->io->unlink(fs->io, path)); // removed at the next start otherwise
+        err_ignore(fs->io->unlink(fs->io, path)); // made anew next time otherwise
     }
     return e;
 }

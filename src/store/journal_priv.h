@@ -36,11 +36,12 @@ struct journal_file {
     uint64_t number, salt, bytes;
     uint64_t name; // the number in its name: differs from `number` after a crash while recycling
     struct io_file *io;
-    uint64_t used;         // where the next block goes; the commit thread's
-    uint64_t last_block;   // the newest block placed in it, 0 if none
-    uint64_t first_block;  // under lock: the first that was acknowledged, 0 if none
-    uint64_t predecessor;  // under lock: the block before that one
-    bool continues;        // under lock: that one is a later part of an append
+    uint64_t used;        // where the next block goes; the commit thread's
+    uint64_t last_block;  // the newest block placed in it, 0 if none
+    uint64_t first_block; // under lock: the first that was acknowledged, 0 if none
+    uint64_t predecessor; // under lock: the block before that one
+    bool
+        is_tied; // under lock: to the file before it, which may not outlive it; see file_note_block
     unsigned users;        // under lock: readers and blocks under way
     uint64_t live_extents; // under lock: extents in the index
     uint64_t live_bytes;   // under lock
@@ -90,14 +91,16 @@ static inline uint64_t file_room_end(const struct journal_file *f)
     return (f->bytes - margin) / JOURNAL_ALIGN_BYTES * JOURNAL_ALIGN_BYTES;
 }
 
-// A block of the file has become part of the chain for good.
-static inline void file_note_block(struct journal_file *f, const BlockHead *b)
+// A block of the file has become part of the chain for good. If it is the first and goes on with an
+// append that began in the file before, or begins an epoch, which makes blocks at the end of the
+// file before void, then that file cannot be understood without this one.
+static inline void file_note_block(struct journal_file *f, const BlockHead *b, bool begins_epoch)
 {
     if (f->first_block != 0)
         return;
     f->first_block = b->number;
     f->predecessor = b->predecessor;
-    f->continues = b->part > 0;
+    f->is_tied = b->part > 0 || begins_epoch;
 }
 
 // ---- Facts: control records that are still needed (log_facts.c). All under lock.

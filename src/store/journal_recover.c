@@ -225,8 +225,8 @@ static void settle_one(struct scan *s, struct held take_h)
     s->after_jump = false;
     if (!follows)
         held_drop(spans, 0);
+    file_note_block(take_h.file, &take_h.head, take_h.head.epoch != s->settled.epoch);
     s->settled = take_h.head;
-    file_note_block(take_h.file, &take_h.head);
     if (!follows && take_h.head.part > 0) {
         held_free(&take_h);
         return;
@@ -301,9 +301,10 @@ static bool jump_over_absent(struct scan *s, const BlockHead *b)
         return false;
     s->jumps = xrealloc(s->jumps, mul_checked(s->jump_count + 1, sizeof *s->jumps));
     s->jumps[s->jump_count++] = (struct jump){ s->head.number, s->first_absent };
-    // No append reaches from a file that is there into one that is gone (see log_keeper.c): parts
-    // before the jump are the rest of one that was cut off by a crash. The other way round the
-    // first parts went with their file, and the last part tells that the append was whole.
+    // A file goes before those that are needed to understand it (see log_keeper.c): so nothing at
+    // the end of this one is void, and parts there are the rest of an append that a crash cut off.
+    // The other way round first parts went with their file, and the last one tells that the append
+    // was whole.
     settle(s, UINT64_MAX);
     held_drop(&s->spans, 0);
     s->after_jump = true;

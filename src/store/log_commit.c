@@ -52,7 +52,7 @@ static Err place_block(struct log *l, size_t bytes, bool is_control, struct jour
 
 // ---- Markers: blocks without content, written at once
 
-static Err write_marker(struct log *l)
+static Err write_marker(struct log *l, bool begins_epoch)
 {
     struct block *b = build_plan(l, NULL, 0, NULL);
     struct journal_file *f = NULL;
@@ -75,7 +75,7 @@ static Err write_marker(struct log *l)
     if (e.kind == ERR_NONE) {
         l->visible = b->head.number;
         l->visible_arrival_ms = b->head.arrival_ms;
-        file_note_block(f, &b->head);
+        file_note_block(f, &b->head, begins_epoch);
     }
     block_unref(b);
     pthread_mutex_unlock(&l->lock);
@@ -89,7 +89,7 @@ Err log_open_epoch(struct log *l)
     l->built_crc = l->acked_crc;
     l->epoch++;
     pthread_mutex_unlock(&l->queue_lock);
-    return write_marker(l);
+    return write_marker(l, true);
 }
 
 // ---- Failures. Under queue_lock, which die() and repair() give up in between.
@@ -505,7 +505,7 @@ void *commit_run(void *p)
     bool mark = !l->dead && !l->needs_epoch;
     pthread_mutex_unlock(&l->queue_lock);
     if (mark) { // so that the next start can tell damage to the last blocks from a torn tail
-        Err e = write_marker(l);
+        Err e = write_marker(l, false);
         if (e.kind != ERR_NONE)
             LOG(LOG_WARN, "the last marker of the journal could not be written", F_ERR(e));
     }

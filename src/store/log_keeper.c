@@ -142,9 +142,8 @@ static void plan_retirement(const struct log *l, struct arena *tmp, struct retir
     uint64_t oldest = 0;
     for (size_t i = 0; i < fs->n; i++) {
         struct journal_file *f = fs->at[i];
-        // An append that began in the file before would lose its end with this one, and recovery
-        // would take the rest for one that a crash has cut off.
-        bool is_needed = f->continues && i > 0 && fs->at[i - 1]->number == f->number - 1 &&
+        // Without it recovery would misunderstand the end of the file before, which stays.
+        bool is_needed = f->is_tied && i > 0 && fs->at[i - 1]->number == f->number - 1 &&
                          !is_retiring(r, f->number - 1);
         if (is_over(l, f) && !is_needed)
             r->files[r->file_count++] = f;

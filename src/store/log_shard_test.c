@@ -246,3 +246,51 @@ TEST(thousands_of_shards_share_the_journal)
         EXPECT(log_span(l, id, &span).kind == (id % 2 == 1 ? ERR_NOT_FOUND : ERR_NONE));
     log_close(l);
 }
+
+// A device that stores a block and then reports a failure.
+static struct io *below_late;
+static _Atomic bool fails_late;
+
+static Err late_write(struct io_file *f, const void *p, size_t n, uint64_t at, bool durable)
+{
+    TRY(below_late->write(f, p, n, at, durable));
+    if (durable && fails_late) {
+        fails_late = false;
+        return fail(ERR_IO, "injected");
+    }
+    return OK;
+}
+
+TEST(a_block_that_was_made_void_stays_void_when_files_are_retired)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    below_late = io_mem_io(disk);
+    struct io io = *below_late;
+    io.write = late_write;
+    LogConfig config = test_config(&io, S("/log"));
+    io_mem_set_clock(disk, START_NS, START_NS);
+    struct log *l = open_three(&config);
+    EXPECT_OK(log_shard_add(l, FIRST, 100 * HOUR_NS));
+    LogPlace place;
+    EXPECT_OK(test_put(l, FIRST, S("holds the first file"), &place));
+    test_wait_for_spare(l);
+    fails_late = true;
+    EXPECT_OK(test_put(l, SECOND, S("twice on the disk"), &place)); // in the second file
+    EXPECT(!fails_late);
+    test_expect_data(l, a, SECOND, (Str[]){ S("twice on the disk") }, 1);
+    for (int i = 0; i < 12; i++) {
+        io_mem_advance(disk, HOUR_NS / 2);
+        put_much(l, THIRD);
+        log_expire(l);
+    }
+    EXPECT_INT(1, test_file_number(l, 0));
+    EXPECT_INT(2, test_file_number(l, 1)); // without records, but it tells how the first one ends
+    EXPECT(test_file_number(l, 2) > 3);
+    log_close(l);
+    l = open_three(&config);
+    EXPECT_OK(log_shard_add(l, FIRST, 100 * HOUR_NS));
+    EXPECT_OK(log_shard_add(l, SECOND, 100 * HOUR_NS));
+    test_expect_data(l, a, FIRST, (Str[]){ S("holds the first file") }, 1);
+    EXPECT_INT(1, test_read_all(l, a, SECOND, 0).n); // once: still in the second file
+    log_close(l);
+}
