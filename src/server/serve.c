@@ -15,7 +15,6 @@
 #include "store/kv.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -32,7 +31,6 @@
 enum {
     LOOPS_MAX = 256,
     POOL_QUEUE_MAX = 4096, // calls waiting for a worker, over which they are throttled
-    LARGE_BYTES = 4 << 20, // memory that goes back to the system as soon as it is freed
 };
 #define ACCOUNT_ROOT S("000000000000")
 #define PRINCIPAL_ROOT S("arn:aws:iam::000000000000:root")
@@ -106,7 +104,6 @@ static ExitCode prepare_process(struct server *s)
         if (setrlimit(RLIMIT_NOFILE, &files) != 0)
             LOG(LOG_WARN, "the limit of open files stays low", F_INT("errno", errno));
     }
-    mallopt(M_MMAP_THRESHOLD, LARGE_BYTES); // it would grow, and a burst of large bodies stay
     uint64_t secret;
     s->io->random(s->io, &secret, sizeof secret);
     map_seed(secret);
