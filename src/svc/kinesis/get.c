@@ -132,19 +132,36 @@ static Err find_position(struct call *c, const struct kinesis_GetShardIterator_i
     return OK;
 }
 
-// The stream and the shard that a call means, as GetShardIterator names what is missing.
+// How the caller names the stream, which need not exist.
+static Str name_given(const struct kinesis_GetShardIterator_in *in)
+{
+    if (in->stream_name.p != NULL)
+        return in->stream_name;
+    Str arn = in->stream_arn;
+    return arn.p != NULL ? str_skip(arn, MIN(str_find(arn, '/') + 1, arn.n)) : in->stream_id;
+}
+
+// The stream and the shard that a call means, as GetShardIterator names what is missing: the form
+// of the shard's id comes first, and of a missing stream the shard is what does not exist.
 static Err find_shard(struct call *c, const struct kinesis_GetShardIterator_in *in,
                       struct stream **ret, struct shard **ret_shard)
 {
     struct kinesis *k = c->state;
     AUTO(stream) s = NULL;
     struct shard *sh = NULL;
-    uint32_t index;
-    TRY(kinesis_find(c, STREAM_REF(in), &s));
-    if (shard_parse_id(in->shard_id, &index).kind != ERR_NONE)
+    uint32_t index = 0;
+    Str name = name_given(in);
+    Err malformed = shard_parse_id(in->shard_id, &index);
+    if (name.p != NULL && malformed.kind != ERR_NONE)
         return call_fail(c, &kinesis_ResourceNotFoundException,
                          "Could not find shard %.*s in stream %.*s under account %.*s.",
-                         FMT(in->shard_id), FMT(s->name), FMT(c->account));
+                         FMT(in->shard_id), FMT(name), FMT(c->account));
+    Err found = kinesis_find(c, STREAM_REF(in), &s);
+    if (found.kind == ERR_FAULT && c->error == &kinesis_ResourceNotFoundException)
+        c->error = NULL; // said in this operation's own words
+    if (found.kind == ERR_FAULT && c->error == NULL)
+        return shard_not_found(c, name, index);
+    TRY(found);
     pthread_rwlock_rdlock(&k->lock);
     bool gone = s->status == STREAM_GONE || s->status == STREAM_DELETING;
     Err e = gone ? OK : stream_find_shard(s, in->shard_id, &sh);
