@@ -123,11 +123,11 @@ SUITES = {
     "awscli": lambda: server_suite("awscli", "clients/awscli_test.py", 600),
     "javascript": lambda: server_suite("javascript", "clients/javascript_test.py", 300),
     "java": lambda: server_suite("java", "clients/java_test.py", 900),
-    "cli": lambda: server_suite("cli", "cli/cli_test.py", 600),
     "crash": lambda: server_suite("crash", "crash.py", 900, "--rounds", "50"),
     "model": lambda: server_suite("model", "model.py", 180, "--seconds", "30"),
     "storm": lambda: server_suite("storm", "storm.py", 300),
     "bad-input": lambda: server_suite("bad-input", "bad_input.py", 600),
+    "clock": lambda: server_suite("clock", "clock.py", 300),
     "disk": lambda: server_suite("disk", "disk.py", 600),
     "install": lambda: server_suite("install", "install_test.py", 120),
 }

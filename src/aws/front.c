@@ -82,7 +82,8 @@ static bool believe(struct front_call *f)
     struct front *front = f->front;
     Caller caller = { 0 };
     AuthFault fault = { 0 };
-    Sigv4Want want = { .service = f->service->api->signing, .now_ns = f->call.now_ns };
+    Sigv4Want want = { .service = f->service->api->signing,
+                       .now_ns = front->io->wall_ns(front->io) };
     Err e = sigv4_verify(front->verifier, f->x, &want, &caller, &fault);
     if (e.kind != ERR_NONE) {
         reply_error(f, 400, fault.type, fault.message);
@@ -162,11 +163,14 @@ static void serve_page(struct front *f, struct http_exchange *x, const struct fr
 {
     static const HttpHeader plain[] = { { S_INIT("Content-Type"), S_INIT("text/plain") },
                                         { S_INIT("Allow"), S_INIT("GET, HEAD") } };
+    static const HttpHeader form[] = { { S_INIT("Content-Type"), S_INIT("text/plain") },
+                                       { S_INIT("Allow"), S_INIT("GET, HEAD, POST") } };
     (void)f;
     if (page == NULL)
         http_reply(x, 404, plain, 1, S("not found\n"));
-    else if (!str_eq(x->method, S("GET")) && !str_eq(x->method, S("HEAD")))
-        http_reply(x, 405, plain, 2, S("only GET and HEAD\n"));
+    else if (!str_eq(x->method, S("GET")) && !str_eq(x->method, S("HEAD")) &&
+             !(page->takes_post && str_eq(x->method, S("POST"))))
+        http_reply(x, 405, page->takes_post ? form : plain, 2, S("not this method\n"));
     else
         page->serve(page->self, x);
 }
@@ -184,7 +188,7 @@ static void take_request(void *self, struct http_exchange *x)
     f->x = x;
     f->call.arena = x->arena;
     f->call.loop = x->loop;
-    f->call.now_ns = front->io->wall_ns(front->io);
+    f->call.now_ns = front->clock->wall_ns(front->clock);
     reply_ids(f);
 
     if (str_eq(x->method, S("OPTIONS")) && http_header(x, S("origin")).p != NULL)
@@ -260,6 +264,7 @@ Err front_open(const FrontConfig *config, struct front **ret)
     AUTO(front) f = xalloc(sizeof *f);
     f->arena = arena_open();
     f->io = config->io;
+    f->clock = config->clock != NULL ? config->clock : config->io;
     f->keys = config->keys;
     f->pool = config->pool;
     f->io->random(f->io, &f->id_seed, sizeof f->id_seed);
@@ -288,12 +293,25 @@ struct http_handler front_handler(struct front *f)
     };
 }
 
-Err front_add_page(struct front *f, Str path, void (*serve)(void *self, struct http_exchange *x),
-                   void *self)
+static Err add_page(struct front *f, const struct front_page *page)
 {
     if (f->page_count == FRONT_PAGES_MAX)
         return fail(ERR_LIMIT, "too many pages");
-    f->pages[f->page_count++] =
-        (struct front_page){ .path = str_dup(f->arena, path), .serve = serve, .self = self };
+    struct front_page *added = &f->pages[f->page_count++];
+    *added = *page;
+    added->path = str_dup(f->arena, page->path);
     return OK;
+}
+
+Err front_add_page(struct front *f, Str path, void (*serve)(void *self, struct http_exchange *x),
+                   void *self)
+{
+    return add_page(f, &(struct front_page){ .path = path, .serve = serve, .self = self });
+}
+
+Err front_add_form(struct front *f, Str path, void (*serve)(void *self, struct http_exchange *x),
+                   void *self)
+{
+    return add_page(
+        f, &(struct front_page){ .path = path, .takes_post = true, .serve = serve, .self = self });
 }

@@ -26,6 +26,7 @@ typedef struct FrontService {
 // Everything is borrowed and outlives the front; strings and tables are copied.
 typedef struct FrontConfig {
     struct io *io;
+    struct io *clock; // the time that operations see; NULL: io. Signatures are held against io.
     struct keyring *keys;
     const FrontService *services;
     size_t service_count;
@@ -43,4 +44,8 @@ struct http_handler front_handler(struct front *f);
 // A page of the server's own: GET and HEAD of this path, or of every path below it if it ends in
 // '/'. `serve` replies, on the reactor's thread, without blocking. Before the server listens.
 Err front_add_page(struct front *f, Str path, void (*serve)(void *self, struct http_exchange *x),
+                   void *self);
+
+// The same, with POST as well. A form that changes something guards itself against other sites.
+Err front_add_form(struct front *f, Str path, void (*serve)(void *self, struct http_exchange *x),
                    void *self);

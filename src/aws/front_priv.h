@@ -23,12 +23,13 @@ struct front_service {
 
 struct front_page {
     Str path;
+    bool takes_post;
     void (*serve)(void *self, struct http_exchange *x);
     void *self;
 };
 
 struct front {
-    struct io *io;
+    struct io *io, *clock;
     struct keyring *keys;
     struct sigv4 *verifier;
     struct pool *pool;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The data directory: one process holds it, and one file says which format it has.
 //
-//     DIR/lock          held by the server while it runs; contains its process id
-//     DIR/FORMAT        "headrace-data", "format N", "reader N", "version V", "crc32c H", a line
-//     each DIR/credentials   the root key, if it was made here (credentials.h) DIR/tls/ the
-//     certificate, if it was made here (os/tls.h) DIR/journal/      the log    DIR/headrace.db  the
-//     key-value store
+//     DIR/lock           held by the server while it runs; contains its process id
+//     DIR/FORMAT         one a line: headrace-data, format N, reader N, version V, crc32c H
+//     DIR/credentials    the root key, if it was made here (credentials.h)
+//     DIR/tls/           the certificate, if it was made here (os/tls.h)
+//     DIR/clock          how far the virtual clock has been moved (clock.h)
+//     DIR/journal/       the log
+//     DIR/headrace.db    the key-value store
 //
 // "reader" is the least format number that a program must know to read the directory. The checksum
 // is over all bytes before its line.

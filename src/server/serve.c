@@ -10,6 +10,7 @@
 #include "server/credentials.h"
 #include "server/data_dir.h"
 #include "server/notify.h"
+#include "server/clock.h"
 #include "server/pages.h"
 #include "server/port_owner.h"
 #include "store/kv.h"
@@ -60,6 +61,7 @@ struct server {
     struct loop *loop_list[LOOPS_MAX];
     size_t loop_count;
     struct pool *pool;
+    struct clock *clock;
     struct log *log;
     struct kv *kv;
     struct service_env env;
@@ -243,11 +245,21 @@ static void journal_failed(void *self, Err e)
         F_ERR(e));
 }
 
+static ExitCode open_clock(struct server *s)
+{
+    ClockConfig config = {
+        .io = s->io, .data_path = s->data_path, .may_advance = s->dev, .pool = s->pool
+    };
+    Err e = clock_open(&config, &s->clock);
+    return e.kind == ERR_NONE ? EXIT_GOOD : refuse(e, "cannot use the clock of", s->data_path);
+}
+
 static ExitCode open_store(struct server *s)
 {
     const Settings *set = s->settings;
+    struct io *io = clock_io(s->clock);
     LogConfig config = {
-        .io = s->io,
+        .io = io,
         .dir = str_cat(s->a, s->data_path, S("/journal")),
         .file_bytes = settings_size(set, S("journal.file_size")),
         .reserve_bytes = settings_size(set, S("journal.reserve")),
@@ -256,7 +268,7 @@ static ExitCode open_store(struct server *s)
         .fatal = journal_failed,
     };
     Str path = str_cat(s->a, s->data_path, S("/headrace.db"));
-    Err e = kv_open(s->io, path, &s->kv);
+    Err e = kv_open(io, path, &s->kv);
     if (e.kind != ERR_NONE)
         return refuse(e, "cannot open", path);
     e = log_open(&config, &s->log);
@@ -266,7 +278,7 @@ static ExitCode open_store(struct server *s)
 static ExitCode open_services(struct server *s)
 {
     s->env = (struct service_env){
-        .io = s->io,
+        .io = clock_io(s->clock),
         .kv = s->kv,
         .log = s->log,
         .pool = s->pool,
@@ -294,6 +306,7 @@ static ExitCode open_front(struct server *s)
         names[i] = services[i]->api->name;
     }
     FrontConfig config = { .io = s->io,
+                           .clock = clock_io(s->clock),
                            .keys = s->keys,
                            .services = list,
                            .service_count = service_count,
@@ -308,6 +321,8 @@ static ExitCode open_front(struct server *s)
     Err e = front_open(&config, &s->front);
     if (e.kind == ERR_NONE)
         e = pages_open(&pages, s->front, &s->pages);
+    if (e.kind == ERR_NONE)
+        e = clock_add_page(s->clock, s->front);
     return e.kind == ERR_NONE ? EXIT_GOOD : refuse(e, "cannot open the front", S(""));
 }
 
@@ -534,6 +549,7 @@ static void close_all(struct server *s)
     for (size_t i = s->opened; i > 0; i--)
         services[i - 1]->close(s->states[i - 1]);
     kv_close(s->kv);
+    clock_close(s->clock);
     http_server_close(s->http);
     front_close(s->front);
     pages_close(s->pages);
@@ -549,7 +565,7 @@ static void close_all(struct server *s)
 ExitCode serve(const ServeConfig *config)
 {
     static ExitCode (*const steps[])(struct server *) = {
-        prepare_process, open_data_dir, open_keys,  open_tls,   open_loops,
+        prepare_process, open_data_dir, open_keys,  open_tls,   open_loops, open_clock,
         open_store,      open_services, open_front, start_http, listen_all,
     };
     AUTO(arena) a = arena_open();

@@ -1,0 +1,177 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The virtual clock: what takes minutes or days on a server happens when its clock is moved.
+
+    tests/clock.py --program build-asan/headrace
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import headrace
+import tap
+from tap import test
+
+PROGRAM = None
+
+
+def advance(server, duration, guard=True):
+    """Moves the clock as the command line does; the answer of the page."""
+    request = urllib.request.Request(f"{server.url}/_headrace/clock?advance={duration}", method="POST",
+                                     headers={"x-headrace-clock": "1"} if guard else {})
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        return json.load(reply)
+
+
+def status_of(server, duration, guard=True):
+    try:
+        advance(server, duration, guard)
+        return 200
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def dev_server(**options):
+    return headrace.Server(PROGRAM, profile="dev", **options)
+
+
+def iterator(client, kind, **more):
+    return client.call("GetShardIterator", StreamName="s", ShardId="0", ShardIteratorType=kind,
+                       **more)["ShardIterator"]
+
+
+def records(client, at):
+    return [r["Data"] for r in client.call("GetRecords", ShardIterator=at)["Records"]]
+
+
+@test
+def records_are_gone_after_their_retention_and_not_before():
+    with dev_server() as server:
+        client = server.client()
+        client.call("CreateStream", StreamName="s", ShardCount=1)
+        client.call("PutRecord", StreamName="s", Data="b2xk", PartitionKey="k")
+        advance(server, "23h")
+        assert records(client, iterator(client, "TRIM_HORIZON")) == ["b2xk"]
+        advance(server, "1h")
+        client.call("PutRecord", StreamName="s", Data="bmV3", PartitionKey="k")
+        advance(server, "1m")
+        assert records(client, iterator(client, "TRIM_HORIZON")) == ["bmV3"]
+        assert records(client, iterator(client, "AT_TIMESTAMP", Timestamp=1000)) == ["bmV3"]
+
+
+@test
+def a_longer_retention_keeps_records_and_a_shorter_one_drops_them():
+    with dev_server() as server:
+        client = server.client()
+        client.call("CreateStream", StreamName="s", ShardCount=1)
+        client.call("IncreaseStreamRetentionPeriod", StreamName="s", RetentionPeriodHours=168)
+        client.call("PutRecord", StreamName="s", Data="b2xk", PartitionKey="k")
+        advance(server, "100h")
+        assert records(client, iterator(client, "TRIM_HORIZON")) == ["b2xk"]
+        client.call("DecreaseStreamRetentionPeriod", StreamName="s", RetentionPeriodHours=24)
+        assert records(client, iterator(client, "TRIM_HORIZON")) == []
+
+
+@test
+def an_iterator_lives_for_five_minutes():
+    with dev_server() as server:
+        client = server.client()
+        client.call("CreateStream", StreamName="s", ShardCount=1)
+        at = iterator(client, "LATEST")
+        advance(server, "299s")
+        assert records(client, at) == []
+        advance(server, "2s")
+        try:
+            records(client, at)
+            raise AssertionError("an expired iterator was taken")
+        except headrace.AwsError as error:
+            assert error.kind == "ExpiredIteratorException", error
+            assert error.message.startswith("Iterator expired. The iterator was created at time "), error
+            assert error.message.endswith(" which is further in the future than the tolerated delay of "
+                                          "300000 milliseconds."), error
+
+
+@test
+def a_page_token_lives_for_five_minutes():
+    with dev_server() as server:
+        client = server.client()
+        client.call("CreateStream", StreamName="s", ShardCount=2)
+        token = client.call("ListShards", StreamName="s", MaxResults=1)["NextToken"]
+        advance(server, "301s")
+        try:
+            client.call("ListShards", NextToken=token)
+            raise AssertionError("an expired token was taken")
+        except headrace.AwsError as error:
+            assert error.kind == "ExpiredNextTokenException", error
+
+
+@test
+def the_limits_of_a_shard_refill_with_the_clock():
+    with dev_server(limits="on") as server:
+        client = server.client()
+        client.call("CreateStream", StreamName="s", ShardCount=1)
+        megabyte = {"StreamName": "s", "Records": [{"Data": "A" * 699048, "PartitionKey": "k"}] * 3}
+        for _ in range(3):
+            assert client.call("PutRecords", **megabyte)["FailedRecordCount"] >= 1
+            advance(server, "1s")
+
+
+@test
+def a_moved_clock_stays_moved_after_kill_9():
+    server = dev_server()
+    try:
+        server.start()
+        before = advance(server, "25h")["offset_seconds"]
+        assert before == 25 * 3600, before
+        server.kill()
+        server.start()
+        client = server.client()
+        client.call("CreateStream", StreamName="s", ShardCount=1)
+        client.call("PutRecord", StreamName="s", Data="eA==", PartitionKey="k")
+        got = client.call("GetRecords", ShardIterator=iterator(client, "TRIM_HORIZON"))["Records"]
+        ahead = got[0]["ApproximateArrivalTimestamp"] - time.time()
+        assert 24.9 * 3600 < ahead < 25.1 * 3600, ahead
+        server.stop()
+    finally:
+        server.remove()
+
+
+@test
+def the_command_line_moves_the_clock():
+    with dev_server() as server:
+        def run(*arguments):
+            return subprocess.run([os.path.abspath(PROGRAM), "clock", *arguments, "--endpoint", server.url],
+                                  capture_output=True, text=True, timeout=60)
+        assert json.loads(run("advance", "90s").stdout)["offset_seconds"] == 90
+        assert json.loads(run("show").stdout)["offset_seconds"] == 90
+        assert run("advance", "yesterday").returncode == 2
+
+
+@test
+def only_the_profile_dev_moves_the_clock_and_no_foreign_page_does():
+    with headrace.Server(PROGRAM) as server:
+        assert status_of(server, "1s") == 403
+    with dev_server() as server:
+        assert status_of(server, "1s", guard=False) == 403
+        assert status_of(server, "-1s") == 400
+        assert status_of(server, "99999999h") == 400
+        assert status_of(server, "1s") == 200
+
+
+def main():
+    global PROGRAM
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--program", required=True)
+    parser.add_argument("names", nargs="*")
+    options = parser.parse_args()
+    PROGRAM = options.program
+    return tap.main(options.names)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
