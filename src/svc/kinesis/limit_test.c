@@ -83,3 +83,14 @@ TEST(a_scale_multiplies_and_zero_lifts)
     for (int i = 0; i < 5000; i++)
         EXPECT(limit_write(&l, 0, start, 1, 1 << 20) && limit_read(&l, 0, start));
 }
+
+TEST(a_tiny_scale_makes_calls_rare_and_never_impossible)
+{
+    ShardLimits l = { 0 };
+    EXPECT(limit_read(&l, 0.01, start) && limit_iterator(&l, 0.01, start));
+    EXPECT(limit_write(&l, 0.01, start, 1, 1 << 20));
+    EXPECT(!limit_read(&l, 0.01, start + 19 * NS_PER_S));
+    EXPECT(limit_read(&l, 0.01, start + 20 * NS_PER_S));
+    EXPECT(!limit_write(&l, 0.01, start + 99 * NS_PER_S, 1, 1 << 20));
+    EXPECT(limit_write(&l, 0.01, start + 100 * NS_PER_S, 1, 1 << 20));
+}
