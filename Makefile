@@ -18,10 +18,10 @@ PYTHON = build/venv/bin/python
 
 .DEFAULT_GOAL := all
 .PHONY: all run test test-build test-thread tests-ready check fuzz bench soak analyze install \
-        uninstall packages clean help
+        packages clean help
 
 all: build/build.ninja ## build the release program: build/headrace (the default)
-	@$(NINJA) -C build
+	@$(NINJA) -C build headrace
 
 run: ## build, start a server on an empty directory and show the demo load live (ARGS=... for options)
 	@tools/install_packages build
