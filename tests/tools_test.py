@@ -11,6 +11,7 @@ sys.path.insert(0, os.path.join(ROOT, "tests"))
 import check  # noqa: E402
 import layers  # noqa: E402
 import cbor  # noqa: E402
+import crash  # noqa: E402
 import sigv4  # noqa: E402
 import tap  # noqa: E402
 import wire  # noqa: E402
@@ -174,6 +175,50 @@ def the_signer_gives_the_signature_of_the_published_example():
                         now=1440938160)
     assert signed["Authorization"].endswith(
         "Signature=5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7")
+
+
+SHARD = "shardId-000000000000"
+
+
+def crash_verdict(new, promised, sent=("a", "b", "c"), before=()):
+    """What the crash loop says of a shard that shows `new` after `before`; None if it is content."""
+    history = crash.History()
+    history.records[SHARD] = list(before)
+    history.known = {content for _, content in before}
+    try:
+        history.check_new(SHARD, list(new), dict(promised), set(sent))
+    except AssertionError as error:
+        return str(error)
+    return None
+
+
+@tap.test
+def the_crash_loop_is_content_with_what_was_promised_and_with_more():
+    assert crash_verdict([(1, "a"), (2, "b")], {1: "a"}) is None
+    assert crash_verdict([(5, "b")], {5: "b"}, before=[(4, "a")]) is None
+
+
+@tap.test
+def the_crash_loop_finds_what_is_lost_changed_doubled_or_out_of_order():
+    assert "are lost" in crash_verdict([(1, "a")], {1: "a", 2: "b"})
+    assert "for other data" in crash_verdict([(1, "a")], {1: "b"})
+    assert "a second time" in crash_verdict([(1, "a"), (2, "a")], {1: "a"})
+    assert "a second time" in crash_verdict([(5, "a")], {}, before=[(4, "a")])
+    assert "comes after" in crash_verdict([(2, "a"), (1, "b")], {})
+    assert "comes after" in crash_verdict([(4, "a")], {}, before=[(4, "b")])
+    assert "nobody sent" in crash_verdict([(1, "x")], {})
+
+
+@tap.test
+def the_crash_loop_finds_a_put_that_got_a_smaller_number_than_the_one_before():
+    class Writer:
+        acknowledged = [[(SHARD, 2, "a")], [(SHARD, 1, "b")]]
+
+    try:
+        crash.History.check_writer_order(Writer)
+    except AssertionError:
+        return
+    raise AssertionError("it was not found")
 
 
 if __name__ == "__main__":

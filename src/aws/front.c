@@ -23,6 +23,17 @@ static const struct front_service *service_find(const struct front *f, Str targe
     return NULL;
 }
 
+// A request without a target is for the service that its credential scope names.
+static const struct front_service *service_of_scope(const struct front *f,
+                                                    const struct http_exchange *x)
+{
+    Str signing = sigv4_scope_service(x);
+    for (size_t i = 0; i < f->service_count && signing.n > 0; i++)
+        if (str_eq(f->services[i].api->signing, signing))
+            return &f->services[i];
+    return NULL;
+}
+
 static int compare_op(const void *name, const void *op)
 {
     return str_cmp(*(const Str *)name, ((const struct api_op *)op)->name);
@@ -136,8 +147,8 @@ static void take_post(struct front_call *f)
     struct http_exchange *x = f->x;
     Str service, op, content_type, parameters;
     bool complete = target_parts(http_header(x, S("x-amz-target")), &service, &op);
-    f->service = complete ? service_find(f->front, service) : NULL;
-    f->call.op = f->service != NULL ? op_find(f->service, op) : NULL;
+    f->service = complete ? service_find(f->front, service) : service_of_scope(f->front, x);
+    f->call.op = complete && f->service != NULL ? op_find(f->service, op) : NULL;
     f->call.state = f->service != NULL ? f->service->state : NULL;
 
     str_cut(http_header(x, S("content-type")), ';', &content_type, &parameters);

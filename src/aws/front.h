@@ -3,7 +3,8 @@
 //
 // It answers in AWS's order: method, body, content type, syntax, operation, signature, types,
 // constraints; only then does the operation run, on the reactor or, if it is marked `blocking`, on
-// the pool. Paths below /_ and those that were registered are pages of the server itself.
+// the pool. The target names service and operation; without one, the credential scope names the
+// service. Paths below /_ and those that were registered are pages of the server itself.
 #pragma once
 #include "aws/call.h"
 #include "aws/keyring.h"

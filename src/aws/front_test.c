@@ -543,6 +543,48 @@ TEST(a_target_of_another_service_or_none_is_an_unknown_operation)
     stage_close(&s);
 }
 
+TEST(without_a_target_the_scope_names_the_service)
+{
+    struct api_service other = probe_api;
+    other.target = S("Other_20250101");
+    other.signing = S("other");
+    other.protocol = API_JSON_1_0;
+    FrontService both[] = { { .api = &probe_api }, { .api = &other } };
+    struct stage s;
+    stage_open(&s);
+    front_close(s.front);
+    FrontConfig config = { .io = io_real(), .keys = s.keys, .services = both, .service_count = 2 };
+    EXPECT_OK(front_open(&config, &s.front));
+    s.handler = front_handler(s.front);
+
+    static const struct {
+        const char *authorization, *query, *body;
+        unsigned status;
+    } cases[] = {
+        { "AWS4-HMAC-SHA256 Credential=a/20250101/r/other/aws4_request, Signature=0", NULL,
+          "{\"__type\":\"UnknownOperationException\"}", 400 },
+        { NULL, "X-Amz-Credential=a%2F20250101%2Fr%2Fother%2Faws4_request",
+          "{\"__type\":\"UnknownOperationException\"}", 400 },
+        // The probe does not speak this protocol, and nobody is called "none".
+        { "AWS4-HMAC-SHA256 Credential=a/20250101/r/probe/aws4_request", NULL, "<Access", 403 },
+        { "AWS4-HMAC-SHA256 Credential=a/20250101/r/none/aws4_request", NULL, "<Access", 403 },
+        { "AWS4-HMAC-SHA256 Credential=a/20250101", NULL, "<Access", 403 },
+        { "Credential=", NULL, "<Access", 403 },
+        { "x", NULL, "<Access", 403 },
+        { NULL, NULL, "<Access", 403 },
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct play *p = play_new(&s, a, NULL, "application/x-amz-json-1.0", "{}");
+        p->x.query = str_of(cases[i].query);
+        if (cases[i].authorization != NULL)
+            add_header(p, S("authorization"), str_of(cases[i].authorization));
+        perform(&s, p);
+        EXPECT_INT(cases[i].status, p->reply.status);
+        EXPECT(str_starts(p->reply.body, str_of(cases[i].body)));
+    }
+    stage_close(&s);
+}
+
 TEST(the_body_maximum_is_the_operations)
 {
     struct stage s;

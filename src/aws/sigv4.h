@@ -53,6 +53,10 @@ typedef struct AuthFault {
 Err sigv4_verify(struct sigv4 *v, const struct http_exchange *x, const Sigv4Want *want, Caller *ret,
                  AuthFault *ret_fault);
 
+// The service that the credential scope names, before anything is verified: what a request without
+// a target is for. Absent if there is no complete scope.
+Str sigv4_scope_service(const struct http_exchange *x);
+
 // ---- For clients
 
 typedef struct Sigv4Sign {

@@ -187,6 +187,21 @@ static Err take_scope(struct verifier *v)
     return OK;
 }
 
+Str sigv4_scope_service(const struct http_exchange *x)
+{
+    static const Str name = S_INIT("Credential=");
+    Str header = http_header(x, S("authorization"));
+    Str rest = header.n > 0 ? str_skip(header, str_search(header, name))
+                            : sigv4_parameter(x->arena, x->query, S("X-Amz-Credential"));
+    if (header.n > 0 && rest.n > 0)
+        rest = str_head(str_skip(rest, name.n), str_find(str_skip(rest, name.n), ','));
+    Str part = { 0 };
+    for (int i = 0; i < 4; i++) // key id, date, region, service
+        if (!str_cut(rest, '/', &part, &rest))
+            return (Str){ 0 };
+    return part;
+}
+
 // The region becomes part of ARNs: a word, and not a long one.
 static Err check_region(struct verifier *v)
 {

@@ -11,6 +11,8 @@ struct tls_context;
 Err tls_make_certificate(struct io *io, Str dir, Str *ret_cert_path, Str *ret_key_path,
                          struct arena *a);
 
+// Making a context lets the process ignore SIGPIPE: OpenSSL writes with write(2).
+//
 // A server context with ALPN h2 and http/1.1, TLS 1.2 or newer.
 Err tls_server_context(Str cert_path, Str key_path, struct tls_context **ret);
 // A client context. verify == false accepts any certificate; ca_path absent: the system's CAs.
