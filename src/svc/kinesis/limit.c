@@ -10,16 +10,11 @@ static int64_t cost_ns(double scale, size_t amount, int64_t rate)
     return scale == 1 ? whole + rest : (int64_t)((double)(whole + rest) / scale);
 }
 
+// A full bucket gives whatever is asked and is owed the rest: a record of the largest size comes
+// with a partition key, and a small scale makes one call cost more than a second.
 static bool fits(int64_t full_ns, int64_t now_ns, int64_t cost, int64_t capacity)
 {
-    return MAX(full_ns, now_ns) + cost - now_ns <= capacity;
-}
-
-// A bucket holds a second's worth, and at least one of what is taken: a scale so small that one
-// call costs more than a second only makes calls rare.
-static int64_t capacity_for(int64_t cost)
-{
-    return MAX(cost, NS_PER_S);
+    return full_ns <= now_ns || full_ns + cost - now_ns <= capacity;
 }
 
 static void take(int64_t *full_ns, int64_t now_ns, int64_t cost)
@@ -35,11 +30,11 @@ bool limit_write(ShardLimits *l, double scale, int64_t now_ns, size_t records, s
     int64_t by_bytes = cost_ns(scale, bytes, SHARD_WRITE_BYTES_PER_S);
     int64_t burst = cost_ns(scale, SHARD_WRITE_BURST_BYTES, SHARD_WRITE_BYTES_PER_S);
     // A larger scale shortens costs, so that a second of capacity holds more.
-    bool large = bytes > SHARD_WRITE_BYTES_PER_S;
-    if (!fits(l->records_full_ns, now_ns, by_count, capacity_for(by_count)))
+    bool large = bytes > SHARD_WRITE_SMALL_BYTES_MAX;
+    if (!fits(l->records_full_ns, now_ns, by_count, NS_PER_S))
         return false;
     if (large ? !fits(l->burst_full_ns, now_ns, by_bytes, burst)
-              : !fits(l->bytes_full_ns, now_ns, by_bytes, capacity_for(by_bytes)))
+              : !fits(l->bytes_full_ns, now_ns, by_bytes, NS_PER_S))
         return false;
     take(&l->records_full_ns, now_ns, by_count);
     take(&l->burst_full_ns, now_ns, by_bytes);
@@ -54,8 +49,7 @@ bool limit_read(ShardLimits *l, double scale, int64_t now_ns)
     if (scale <= 0)
         return true;
     int64_t call = cost_ns(scale, 1, SHARD_READ_CALLS_PER_S);
-    if (l->read_full_ns - now_ns >= NS_PER_S ||
-        !fits(l->calls_full_ns, now_ns, call, capacity_for(call)))
+    if (l->read_full_ns - now_ns >= NS_PER_S || !fits(l->calls_full_ns, now_ns, call, NS_PER_S))
         return false;
     take(&l->calls_full_ns, now_ns, call);
     return true;
@@ -77,7 +71,7 @@ bool limit_iterator(ShardLimits *l, double scale, int64_t now_ns)
     if (scale <= 0)
         return true;
     int64_t call = cost_ns(scale, 1, SHARD_ITERATORS_PER_S);
-    if (!fits(l->iterators_full_ns, now_ns, call, capacity_for(call)))
+    if (!fits(l->iterators_full_ns, now_ns, call, NS_PER_S))
         return false;
     take(&l->iterators_full_ns, now_ns, call);
     return true;

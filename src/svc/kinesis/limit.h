@@ -16,6 +16,7 @@
 enum {
     SHARD_WRITE_RECORDS_PER_S = 1000,
     SHARD_WRITE_BYTES_PER_S = 1 << 20,
+    SHARD_WRITE_SMALL_BYTES_MAX = (1 << 20) + 1024, // 1 MiB of data and any partition key
     SHARD_WRITE_BURST_BYTES = 10 << 20,
     SHARD_READ_CALLS_PER_S = 5,
     SHARD_READ_BYTES_PER_S = 2 << 20,

@@ -45,6 +45,18 @@ TEST(large_records_draw_on_a_burst_of_ten_mebibytes)
     EXPECT(limit_write(&l, 1, start + 3 * NS_PER_S, 1, 2 << 20));
 }
 
+TEST(the_largest_records_fit_with_their_partition_keys)
+{
+    ShardLimits l = { 0 }, large = { 0 };
+    EXPECT(limit_write(&l, 1, start, 1, (1 << 20) + 1024));
+    EXPECT(!limit_write(&l, 1, start, 1, (1 << 20) + 1024));   // it is no large record
+    EXPECT(!limit_write(&l, 1, start + NS_PER_S, 1, 1 << 20)); // and the key is owed
+    EXPECT(limit_write(&l, 1, start + 2 * NS_PER_S, 1, (1 << 20) + 1024));
+    EXPECT(limit_write(&large, 1, start, 1, (10 << 20) + 1024));
+    EXPECT(!limit_write(&large, 1, start, 1, (10 << 20) + 1024));
+    EXPECT(limit_write(&large, 1, start + 11 * NS_PER_S, 1, (10 << 20) + 1024));
+}
+
 TEST(five_reads_a_second_then_they_are_refused)
 {
     ShardLimits l = { 0 };
