@@ -69,6 +69,14 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     struct conn *c = user;
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
         return 0;
+    // Each connection may have few streams, but all together would hold more than there is. A
+    // client may send a refused one again (RFC 9113 8.7).
+    if (atomic_load(&c->server->stream_count) >= c->server->limits.open_streams_max) {
+        metric_add(c->server->metrics.refused_streams, 1);
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+                                  NGHTTP2_REFUSED_STREAM);
+        return 0;
+    }
     struct exchange *e = exchange_open(c);
     e->stream = frame->hd.stream_id;
     e->x.headers = arena_new(e->x.arena, HttpHeader, c->server->limits.header_count_max);

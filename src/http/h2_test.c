@@ -509,6 +509,29 @@ TEST(streams_over_the_limit_wait_at_the_client)
     free(w);
 }
 
+TEST(streams_over_the_limit_of_all_connections_are_refused_to_be_sent_again)
+{
+    struct world *w = world_new();
+    w->r.config.limits.open_streams_max = 2;
+    world_start(a, w, false);
+    struct client *c = &w->c;
+    int32_t held[] = { get(c, S("/hold")), get(c, S("/hold")) };
+    nghttp2_session_send(c->session);
+    desk_wait(&w->r.desk, 1);
+    int32_t over = ask(c, S("PUT"), S("/over"), S("body"), NULL, 0, false);
+    while (!at(c, over)->closed)
+        pump(c);
+    EXPECT_INT(NGHTTP2_REFUSED_STREAM, at(c, over)->error);
+    for (size_t i = 0; i < COUNT_OF(held); i++) {
+        http_reply(desk_wait(&w->r.desk, i), 200, NULL, 0, S("held"));
+        EXPECT_STR(S("held"), finish(c, held[i]));
+    }
+    EXPECT_STR(S("PUT /again - [body]"),
+               finish(c, ask(c, S("PUT"), S("/again"), S("body"), NULL, 0, false)));
+    world_stop(w);
+    free(w);
+}
+
 // ---- Streams of events.
 
 TEST(a_producer_is_held_back_by_the_window_of_its_stream)

@@ -156,6 +156,8 @@ struct exchange *exchange_open(struct conn *c)
     e->on = hl;
     e->c = c;
     e->last = &e->first;
+    if (e->x.http_version == 20)
+        atomic_fetch_add_explicit(&hl->server->stream_count, 1, memory_order_relaxed);
     e->started_ns = e->moved_ns = loop_now_ns(hl->loop);
     list_add(&c->exchanges, e);
     c->exchange_count++;
@@ -186,6 +188,8 @@ void exchange_free(struct exchange *e)
         e->first = p->next;
         free(p);
     }
+    if (e->x.http_version == 20)
+        atomic_fetch_sub_explicit(&hl->server->stream_count, 1, memory_order_relaxed);
     atomic_fetch_sub_explicit(&hl->server->reply_bytes, e->content_counted, memory_order_relaxed);
     free(e->content_memory);
     body_release(hl, &e->body);

@@ -29,6 +29,7 @@ HttpLimits http_limits_default(void)
         .connections_max = 10000,
         .undecided_max = 1000,
         .streams_max = 256,
+        .open_streams_max = 16384,
         .body_pool_bytes_max = 256 << 20,
         .reply_pool_bytes_max = 512 << 20,
         .first_bytes_ns = 10 * s,
@@ -74,6 +75,7 @@ static struct http_metrics metrics_find(void)
                       S("Connections and streams ended because the client was too slow."), S("")),
         .refused_connections = count(refused, refused_help, S("reason=\"connections_max\"")),
         .refused_undecided = count(refused, refused_help, S("reason=\"undecided_max\"")),
+        .refused_streams = count(refused, refused_help, S("reason=\"open_streams_max\"")),
         .refused_protocol = count(refused, refused_help, S("reason=\"protocol\"")),
     };
 }

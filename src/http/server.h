@@ -26,6 +26,7 @@ typedef struct HttpLimits {
     size_t connections_max;      // over all loops, 10,000
     size_t undecided_max;        // connections that have not shown their protocol yet, 1,000
     size_t streams_max;          // concurrent HTTP/2 streams per connection, 256
+    size_t open_streams_max;     // HTTP/2 streams over all connections, 16,384
     size_t body_pool_bytes_max;  // bodies in memory over all connections; reading stops above it
     size_t reply_pool_bytes_max; // replies in memory over all connections: http_replies_full
     int64_t first_bytes_ns;      // to show the protocol and finish a TLS handshake, 10 s

@@ -224,7 +224,8 @@ struct listener {
 struct http_metrics {
     struct metric *conns[3]; // undecided, h1, h2
     struct metric *opened, *requests_h1, *requests_h2, *in_bytes, *out_bytes;
-    struct metric *paused, *slow, *refused_connections, *refused_undecided, *refused_protocol;
+    struct metric *paused, *slow, *refused_connections, *refused_undecided, *refused_protocol,
+        *refused_streams;
 };
 
 struct http_server {
@@ -241,6 +242,7 @@ struct http_server {
     nghttp2_option *h2_options;
     int spare_fd; // given up for a moment when descriptors run out
 
+    _Atomic size_t stream_count; // exchanges of HTTP/2
     _Atomic size_t conn_count, undecided_count, body_bytes, reply_bytes, paused_count;
     _Atomic bool exempt_taken;
     _Atomic bool draining;
