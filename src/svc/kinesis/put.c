@@ -198,7 +198,7 @@ static Err answer_one(struct put *p)
         return p->stored; // logged with its cause
     if (fault != NULL)
         return call_fail(p->call, fault, "%.*s", FMT(fault_text(p, e, fault)));
-    p->one->shard_id = shard_id_str(p->call->arena, e->shard->index);
+    p->one->shard_id = str_dup(p->call->arena, shard_name(e->shard)); // it outlives the stream
     p->one->sequence_number = entry_sequence(p, e);
     return OK;
 }
@@ -216,7 +216,7 @@ static Err answer_many(struct put *p)
             list.at[i].error_code = fault->name;
             list.at[i].error_message = fault_text(p, e, fault);
         } else {
-            list.at[i].shard_id = shard_id_str(a, e->shard->index);
+            list.at[i].shard_id = str_dup(a, shard_name(e->shard));
             list.at[i].sequence_number = entry_sequence(p, e);
         }
     }

@@ -3,6 +3,7 @@
 #include "base/metric.h"
 #include "base/time.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,6 +101,7 @@ struct shard *stream_add_shard(struct stream *s)
     pthread_mutex_init(&sh->limits_lock, NULL);
     sh->index = (uint32_t)s->shard_count;
     sh->parent = sh->adjacent = -1;
+    snprintf(sh->name, sizeof sh->name, "shardId-%012u", sh->index);
     s->shards[s->shard_count++] = sh;
     return sh;
 }
@@ -165,6 +167,11 @@ Err stream_find_shard(const struct stream *s, Str shard_id, struct shard **ret)
 Str shard_id_str(struct arena *a, int64_t index)
 {
     return str_fmt(a, "shardId-%012lld", (long long)index);
+}
+
+Str shard_name(const struct shard *sh)
+{
+    return str_of(sh->name);
 }
 
 Sequence shard_sequence(const struct shard *sh, uint64_t position, int64_t arrival_ms)

@@ -45,6 +45,7 @@ typedef struct StreamTag {
 struct shard {
     uint64_t id; // incarnation: how the log knows it
     uint32_t index;
+    char name[24]; // "shardId-000000000003", terminated
     HashKey start, end;
     int64_t created_s;
     int64_t parent, adjacent; // indexes, or -1
@@ -94,6 +95,7 @@ struct shard *stream_route(const struct stream *s, HashKey h);
 Err stream_find_shard(const struct stream *s, Str shard_id, struct shard **ret);
 Err shard_parse_id(Str shard_id, uint32_t *ret_index);
 Str shard_id_str(struct arena *a, int64_t index); // shardId-000000000003
+Str shard_name(const struct shard *sh);           // the same, borrowed from the shard
 
 // The number of a record of the shard, its start, and its end if it is closed.
 Sequence shard_sequence(const struct shard *sh, uint64_t position, int64_t arrival_ms);
