@@ -30,6 +30,9 @@ TIMED_OUT = 124  # the status of timeout(1)
 AT_ONCE = 2      # suites that run beside each other; several of them mostly wait
 
 
+PATIENCE = 3  # times what Meson allows: the machine may be shared, and sanitizers are slow
+
+
 class Suite:
     """A program with its name, what it needs in its environment, and how long it may take."""
 
@@ -95,7 +98,7 @@ def unit_suites(build, prefix, wanted, options):
         if wanted(name, command):
             if os.path.basename(command[0]).startswith("python3"):
                 command = [sys.executable, *command[1:]]  # the one that has the clients
-            suites.append(Suite(f"{prefix} {name}", command, timeout, {**environment, **options},
+            suites.append(Suite(f"{prefix} {name}", command, timeout * PATIENCE, {**environment, **options},
                                 folder or os.path.join(ROOT, build)))
     return suites
 
