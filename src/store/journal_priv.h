@@ -45,7 +45,7 @@ struct journal_file {
     unsigned users;        // under lock: readers and blocks under way
     uint64_t live_extents; // under lock: extents in the index
     uint64_t live_bytes;   // under lock
-    bool suspect;          // a write failed: read it, never write it again
+    bool suspect; // read it, but write it no more: a write failed, or its first did not count
 };
 
 struct journal_files {

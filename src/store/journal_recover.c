@@ -40,7 +40,7 @@ struct scan {
     struct log *l;
     struct io *io;
     struct journal_file *file;
-    bool after_absent; // there are files missing between this one and the one before
+    bool after_absent; // files are missing between the newest block of the chain and this file
     uint64_t first_absent;
     uint8_t *window; // [window_at, window_at + window_n) of the file
     size_t window_room, window_n;
@@ -50,7 +50,6 @@ struct scan {
     BlockHead settled;      // the newest that is applied
     struct held_list held;  // behind it, by number
     struct held_list spans; // parts of an append whose last part has not come
-    struct journal_file *head_file;
     uint64_t number_seen, epoch_seen; // in any good block
 
     bool in_gap;
@@ -268,7 +267,7 @@ static void take(struct scan *s, const struct held *h)
 {
     held_push(&s->held, *h);
     s->head = h->head;
-    s->head_file = s->file;
+    s->after_absent = false;
     s->in_gap = false;
     s->file->used = h->head.place + h->head.bytes;
     s->file->last_block = h->head.number;
@@ -582,8 +581,10 @@ static Err walk(struct scan *s)
     for (size_t i = 0; i < fs->n; i++) {
         s->file = fs->at[i];
         uint64_t before = i > 0 ? fs->at[i - 1]->number : 0;
-        s->after_absent = s->file->number > before + 1;
-        s->first_absent = before + 1;
+        if (s->file->number > before + 1 && !s->after_absent) {
+            s->after_absent = true;
+            s->first_absent = before + 1;
+        }
         Err e = scan_file(s);
         if (e.kind != ERR_NONE && e.kind != ERR_CORRUPT)
             LOG(LOG_ERROR, "a journal file cannot be read", F_INT("file", s->file->name), F_ERR(e));

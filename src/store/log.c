@@ -270,6 +270,7 @@ size_t log_controls_max(const struct log *l)
 static void enqueue(struct log *l, struct log_append *a)
 {
     a->next = NULL;
+    a->last_block = 0; // it was in none
     *l->waiting_end = a;
     l->waiting_end = &a->next;
     l->queued_bytes += a->bytes;

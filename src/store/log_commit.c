@@ -110,19 +110,34 @@ static void queue_prepend(struct log *l, struct log_append *list, struct log_app
     l->waiting = list;
 }
 
-static void refuse_waiting(struct log *l, ErrKind kind, bool also_ops)
+// What was in a block before may lie on the device as a whole, until a new epoch makes it void:
+// only then may it be called refused. At the end nothing can be said of it.
+static ErrKind refusal(const struct log *l, const struct log_append *a, ErrKind kind)
+{
+    bool may_be_stored = kind == ERR_FULL && l->needs_epoch && a->last_block != 0;
+    if (!may_be_stored)
+        return kind;
+    return l->stopping ? ERR_IO : ERR_NONE;
+}
+
+// Returns whether there was something to refuse.
+static bool refuse_waiting(struct log *l, ErrKind kind, bool also_ops)
 {
     struct log_append *a = l->waiting;
+    bool any = false;
     l->waiting = NULL;
     l->waiting_end = &l->waiting;
     while (a != NULL) {
         struct log_append *next = a->next;
-        if (also_ops || op_of(a) == NULL)
-            log_fail_later(l, a, kind);
-        else
+        ErrKind answer = also_ops || op_of(a) == NULL ? refusal(l, a, kind) : ERR_NONE;
+        if (answer == ERR_NONE)
             queue_push(l, a);
+        else
+            log_fail_later(l, a, answer);
+        any |= answer != ERR_NONE;
         a = next;
     }
+    return any;
 }
 
 static void enter_full(struct log *l)
@@ -190,7 +205,9 @@ static struct log_append **take_unacked(struct log *l, struct log_append **ret_l
         }
         if (b->op != NULL)
             reopen_shards(l, b->op);
-        if (b->state == BLOCK_FAILED && b->write.result.kind != ERR_FULL)
+        // A file begins with a block that counts, or recovery could not tell that from damage.
+        bool is_broken = b->state == BLOCK_FAILED && b->write.result.kind != ERR_FULL;
+        if (is_broken || b->file->first_block == 0)
             b->file->suspect = true;
         b->file->users--;
         block_unref(b);
@@ -199,6 +216,21 @@ static struct log_append **take_unacked(struct log *l, struct log_append **ret_l
     pthread_mutex_unlock(&l->lock);
     pthread_mutex_lock(&l->queue_lock);
     return end;
+}
+
+// What found no space may still lie on the device as a whole. Before its appends are refused a new
+// epoch makes it void, if at least a marker finds space.
+static void repair_full(struct log *l)
+{
+    l->needs_epoch = true;
+    pthread_mutex_unlock(&l->queue_lock);
+    Err e = log_open_epoch(l);
+    pthread_mutex_lock(&l->queue_lock);
+    l->needs_epoch = e.kind != ERR_NONE;
+    if (e.kind == ERR_NONE || e.kind == ERR_FULL)
+        enter_full(l);
+    else
+        note_failure(l, e); // then they are written again
 }
 
 // No write is under way any more: what was not acknowledged goes into new blocks of a new epoch, or
@@ -210,7 +242,10 @@ static void repair(struct log *l)
     if (list != NULL)
         queue_prepend(l, list, end);
     l->failed = OK;
-    note_failure(l, e);
+    if (e.kind == ERR_FULL && !l->full)
+        repair_full(l);
+    else
+        note_failure(l, e);
 }
 
 // ---- Gathering. Under queue_lock.
@@ -461,14 +496,10 @@ static bool step(struct log *l)
         return true;
     }
     if (l->dead) {
-        bool any = l->waiting != NULL;
-        refuse_waiting(l, ERR_IO, true);
-        return any;
+        return refuse_waiting(l, ERR_IO, true);
     }
     if (l->needs_epoch && l->full && !l->probe) {
-        bool any = l->waiting != NULL;
-        refuse_waiting(l, ERR_FULL, true);
-        return any;
+        return refuse_waiting(l, ERR_FULL, true);
     }
     if (l->under_way >= depth_now(l))
         return false;

@@ -172,7 +172,6 @@ TEST(a_write_that_finds_no_space_fails_its_appends_and_nothing_of_them_is_seen)
     test_wait_for_spare(l); // else the keeper's write could be the one that fails
     io_fault_add(faults, (IoFault){ .ops = IO_OP_WRITE,
                                     .path_part = S("journal-"),
-                                    .times = 5,
                                     .err = fail(ERR_FULL, "injected") });
     EXPECT_ERR(ERR_FULL, test_put(l, SHARD, S("lost"), &place));
     while (is_full(l))

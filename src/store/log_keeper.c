@@ -65,8 +65,8 @@ static void keep(struct log *l, bool needs_file, bool is_short)
         l->next_file = f;
     if (needs_file)
         l->prepare_err = e;
-    if (e.kind == ERR_NONE && l->full && l->needs_epoch)
-        l->probe = true;
+    if (e.kind != ERR_FULL && l->full && l->needs_epoch)
+        l->probe = true; // a broken device shows there, and is the commit thread's to judge
     else if (e.kind == ERR_NONE && l->full)
         log_leave_full(l);
     pthread_cond_signal(&l->work);
@@ -143,7 +143,8 @@ static void plan_retirement(const struct log *l, struct arena *tmp, struct retir
     for (size_t i = 0; i < fs->n; i++) {
         struct journal_file *f = fs->at[i];
         // Without it recovery would misunderstand the end of the file before, which stays.
-        bool is_needed = f->is_tied && i > 0 && fs->at[i - 1]->number == f->number - 1 &&
+        bool is_tied = f->is_tied || f->first_block == 0;
+        bool is_needed = is_tied && i > 0 && fs->at[i - 1]->number == f->number - 1 &&
                          !is_retiring(r, f->number - 1);
         if (is_over(l, f) && !is_needed)
             r->files[r->file_count++] = f;
