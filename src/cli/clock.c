@@ -1,36 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/time.h"
 #include "cli/commands.h"
-#include "http/client.h"
+#include "cli/remote.h"
 
 #include <stdio.h>
 
 #define CLOCK_LIMIT_NS (30 * NS_PER_S)
 
-static const Flag flags[] = {
-    { S_INIT("endpoint"), 0, S_INIT("URL"),
-      S_INIT("The server; else AWS_ENDPOINT_URL, else http://127.0.0.1:4566") },
-};
-
 static ExitCode ask(struct invocation *in, Str method, Str target)
 {
-    Str url = flag_text(in, S("endpoint"));
-    if (url.n == 0)
-        url = environment_text(in, S("AWS_ENDPOINT_URL"));
-    if (url.n == 0)
-        url = S("http://127.0.0.1:4566");
-    HttpClientConfig config = { .url = url, .verify = false, .timeout_ns = CLOCK_LIMIT_NS };
-    AUTO(http_client) c = NULL;
-    Err e = http_client_open(&config, &c);
     HttpReply reply = { 0 };
     const HttpHeader guard = { S("x-headrace-clock"), S("1") };
-    if (e.kind == ERR_NONE)
-        e = http_client_call(c, in->a, method, target, &guard, 1, S(""), &reply);
-    if (e.kind != ERR_NONE)
-        return complain(exit_code_of(e), "%.*s: %s", FMT(url), e.text);
+    ExitCode code = remote_page(in, method, target, &guard, CLOCK_LIMIT_NS, &reply);
+    if (code != EXIT_GOOD)
+        return code;
     if (reply.status != 200)
-        return complain(reply.status == 400 ? EXIT_USAGE : EXIT_FAILED, "%.*s answers %u: %.*s",
-                        FMT(url), reply.status, FMT(reply.body));
+        return complain(reply.status == 400 ? EXIT_USAGE : EXIT_FAILED,
+                        "the server answers %u: %.*s", reply.status, FMT(reply.body));
     printf("%.*s\n", FMT(reply.body));
     return EXIT_GOOD;
 }
@@ -54,8 +40,8 @@ const struct command command_clock_show = {
     .name = S_INIT("clock show"),
     .summary = S_INIT("Show the time that a server goes by"),
     .usage = S_INIT("[--endpoint URL]"),
-    .flags = flags,
-    .flag_count = COUNT_OF(flags),
+    .flags = remote_flags,
+    .flag_count = REMOTE_PAGE_FLAGS,
     .examples = { { S_INIT("headrace clock show"), S_INIT("now, and how far it has been moved") },
                   { S_INIT("headrace clock show --endpoint http://127.0.0.1:4567"),
                     S_INIT("of a server on another port") } },
@@ -69,8 +55,8 @@ const struct command command_clock_advance = {
     .usage = S_INIT("DURATION [--endpoint URL]"),
     .details = S_INIT("Retention, iterators and limits follow at once: a test of what takes a day "
                       "need not take one. The clock never goes back, not even by a restart."),
-    .flags = flags,
-    .flag_count = COUNT_OF(flags),
+    .flags = remote_flags,
+    .flag_count = REMOTE_PAGE_FLAGS,
     .args_min = 1,
     .args_max = 1,
     .examples = { { S_INIT("headrace clock advance 25h"),

@@ -60,6 +60,28 @@ static ExitCode find_key(const struct invocation *in, Str data_dir, ClientConfig
     return EXIT_GOOD;
 }
 
+static Str endpoint_of(const struct invocation *in)
+{
+    Str given = first_of(flag_text(in, S("endpoint")),
+                         first_of(environment_text(in, S("AWS_ENDPOINT_URL_KINESIS")),
+                                  environment_text(in, S("AWS_ENDPOINT_URL"))));
+    return first_of(given, ENDPOINT_DEFAULT);
+}
+
+ExitCode remote_page(const struct invocation *in, Str method, Str target, const HttpHeader *header,
+                     int64_t timeout_ns, HttpReply *ret)
+{
+    Str url = endpoint_of(in);
+    HttpClientConfig config = { .url = url, .verify = false, .timeout_ns = timeout_ns };
+    AUTO(http_client) c = NULL;
+    Err e = http_client_open(&config, &c);
+    if (e.kind == ERR_NONE)
+        e = http_client_call(c, in->a, method, target, header, header != NULL, S(""), ret);
+    if (e.kind != ERR_NONE)
+        return complain(EXIT_FAILED, "%.*s: %s", FMT(url), e.text);
+    return EXIT_GOOD;
+}
+
 ExitCode remote_config(const struct invocation *in, ClientConfig *ret)
 {
     Settings *settings = arena_new(in->a, Settings, 1);
@@ -68,10 +90,7 @@ ExitCode remote_config(const struct invocation *in, ClientConfig *ret)
         return code;
     Str data_dir = settings_text(settings, S("data_dir"));
     ClientConfig c = { .verify = !flag_given(in, S("insecure")), .timeout_ns = 30 * NS_PER_S };
-    c.endpoint = first_of(flag_text(in, S("endpoint")),
-                          first_of(environment_text(in, S("AWS_ENDPOINT_URL_KINESIS")),
-                                   environment_text(in, S("AWS_ENDPOINT_URL"))));
-    c.endpoint = first_of(c.endpoint, ENDPOINT_DEFAULT);
+    c.endpoint = endpoint_of(in);
     c.region = first_of(flag_text(in, S("region")),
                         first_of(environment_text(in, S("AWS_REGION")),
                                  environment_text(in, S("AWS_DEFAULT_REGION"))));

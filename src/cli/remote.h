@@ -5,14 +5,21 @@
 #include "cli/command.h"
 #include "client/client.h"
 #include "codec/json.h"
+#include "http/client.h"
 
 extern const Flag remote_flags[];
 extern const size_t remote_flag_count;
+enum { REMOTE_PAGE_FLAGS = 1 }; // the first of them are those of remote_page
 
 // From the flags, then AWS's variables, then the data directory's credentials and the address that
 // a server listens on by default.
 ExitCode remote_config(const struct invocation *in, ClientConfig *ret);
 ExitCode remote_open(const struct invocation *in, struct client **ret);
+
+// One of the server's own pages, which need no key; any certificate will do. `header` may be NULL.
+// Complains when there is no reply.
+ExitCode remote_page(const struct invocation *in, Str method, Str target, const HttpHeader *header,
+                     int64_t timeout_ns, HttpReply *ret);
 
 // One operation of Kinesis. Errors have been printed when the code is not EXIT_GOOD.
 ExitCode remote_call(const struct invocation *in, struct client *c, Str operation, Str body,
