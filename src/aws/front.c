@@ -186,10 +186,29 @@ static void serve_page(struct front *f, struct http_exchange *x, const struct fr
         page->serve(page->self, x);
 }
 
+// Whether a browser says that the page it calls for is another machine's. The name by which such a
+// page reaches us says nothing: names can be made to point here after the page was loaded.
+static bool is_foreign_page(const struct http_exchange *x)
+{
+    Str origin = http_header(x, S("origin")), host;
+    size_t at = str_search(origin, S("://"));
+    if (origin.p == NULL)
+        return false;
+    host = str_skip(origin, MIN(at + 3, origin.n)); // of "null" nothing is left
+    size_t address = str_starts(host, S("[")) ? MIN(str_find(host, ']') + 1, host.n) : 0;
+    host = str_head(host, address + str_find(str_skip(host, address), ':'));
+    return !str_eq(host, S("localhost")) && !str_ends(host, S(".localhost")) &&
+           !str_eq(host, S("127.0.0.1")) && !str_eq(host, S("[::1]"));
+}
+
 static void take_request(void *self, struct http_exchange *x)
 {
     struct front *front = self;
     const struct front_page *page = page_find(front, x->path);
+    if (front->local_pages_only && is_foreign_page(x)) {
+        http_reply(x, 403, NULL, 0, S(""));
+        return;
+    }
     if (page != NULL || str_starts(x->path, S("/_"))) {
         serve_page(front, x, page);
         return;
@@ -278,6 +297,7 @@ Err front_open(const FrontConfig *config, struct front **ret)
     f->clock = config->clock != NULL ? config->clock : config->io;
     f->keys = config->keys;
     f->pool = config->pool;
+    f->local_pages_only = config->local_pages_only;
     f->io->random(f->io, &f->id_seed, sizeof f->id_seed);
     sigv4_open(f->keys, &f->verifier);
     f->services = arena_new(f->arena, struct front_service, MAX(config->service_count, 1u));

@@ -31,7 +31,8 @@ typedef struct FrontConfig {
     struct keyring *keys;
     const FrontService *services;
     size_t service_count;
-    struct pool *pool; // for operations that block
+    struct pool *pool;     // for operations that block
+    bool local_pages_only; // refuse calls from web pages that this machine does not serve
 } FrontConfig;
 
 // ERR_INVALID: a service's table is wrong (two services with one target, a pattern that does not

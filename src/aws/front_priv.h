@@ -33,6 +33,7 @@ struct front {
     struct keyring *keys;
     struct sigv4 *verifier;
     struct pool *pool;
+    bool local_pages_only;
     struct arena *arena; // tables and copies; dies with the front
     struct front_service *services;
     size_t service_count;

@@ -103,7 +103,7 @@ struct stage {
     FrontService service;
 };
 
-static void stage_open(struct stage *s)
+static void stage_open_as(struct stage *s, bool local_pages_only)
 {
     *s = (struct stage){ .service = { .api = &probe_api, .state = s } };
     probe_seen = (struct probe_seen){ 0 };
@@ -114,9 +114,15 @@ static void stage_open(struct stage *s)
                            .keys = s->keys,
                            .services = &s->service,
                            .service_count = 1,
-                           .pool = s->pool };
+                           .pool = s->pool,
+                           .local_pages_only = local_pages_only };
     EXPECT_OK(front_open(&config, &s->front));
     s->handler = front_handler(s->front);
+}
+
+static void stage_open(struct stage *s)
+{
+    stage_open_as(s, false);
 }
 
 static void stage_close(struct stage *s)
@@ -437,6 +443,40 @@ TEST(requests_with_an_origin_expose_the_headers)
     EXPECT_STR(S("x-amzn-RequestId,x-amzn-ErrorType,x-amz-request-id,x-amz-id-2,"
                  "x-amzn-ErrorMessage,Date"),
                header_of(&p->reply, S("Access-Control-Expose-Headers")));
+    stage_close(&s);
+}
+
+TEST(pages_of_other_machines_may_not_call_where_everybody_may)
+{
+    static const struct {
+        const char *origin;
+        unsigned status;
+    } cases[] = { { "https://evil.example", 403 },
+                  { "http://localhost.evil.example", 403 },
+                  { "http://evil.example:4566", 403 },
+                  { "http://[::1].evil.example", 403 },
+                  { "http://127.0.0.1.evil.example", 403 },
+                  { "null", 403 },
+                  { "", 403 },
+                  { "http://localhost", 200 },
+                  { "http://localhost:3000", 200 },
+                  { "https://app.localhost:3000", 200 },
+                  { "http://127.0.0.1:8080", 200 },
+                  { "http://[::1]:8080", 200 } };
+    struct stage s;
+    stage_open_as(&s, true);
+    for (size_t i = 0; i < COUNT_OF(cases); i++)
+        for (int preflight = 0; preflight < 2; preflight++) {
+            struct play *p = play_new(&s, a, "Drop", JSON, "{\"Name\":\"a\"}");
+            p->x.method = preflight ? S("OPTIONS") : S("POST");
+            add_header(p, S("origin"), str_of(cases[i].origin));
+            add_dev(p);
+            perform(&s, p);
+            EXPECT_INT(cases[i].status, p->reply.status);
+            bool allowed = header_of(&p->reply, S("Access-Control-Allow-Origin")).p != NULL;
+            EXPECT(allowed == (cases[i].status == 200));
+        }
+    EXPECT_INT(200, ask(&s, a, "Drop", JSON, "{\"Name\":\"a\"}").status); // no page at all
     stage_close(&s);
 }
 

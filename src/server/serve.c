@@ -310,7 +310,9 @@ static ExitCode open_front(struct server *s)
                            .keys = s->keys,
                            .services = list,
                            .service_count = service_count,
-                           .pool = s->pool };
+                           .pool = s->pool,
+                           .local_pages_only =
+                               s->dev && !settings_switch(s->settings, S("allow_dev_on_network")) };
     PagesConfig pages = { .io = s->io,
                           .log = s->log,
                           .pool = s->pool,
