@@ -3,10 +3,10 @@
 #include "cli/commands.h"
 
 const struct command *const command_table[] = {
-    &command_serve,         &command_demo,          &command_env,          &command_stream_ls,
-    &command_stream_create, &command_stream_show,   &command_stream_put,   &command_stream_tail,
-    &command_stream_rm,     &command_doctor,        &command_config_print, &command_healthcheck,
-    &command_clock_show,    &command_clock_advance, &command_version,      &command_completion,
-    &command_man,           &command_help,
+    &command_serve,         &command_demo,        &command_env,           &command_stream_ls,
+    &command_stream_create, &command_stream_show, &command_stream_put,    &command_stream_tail,
+    &command_stream_rm,     &command_doctor,      &command_config_print,  &command_healthcheck,
+    &command_store_check,   &command_clock_show,  &command_clock_advance, &command_version,
+    &command_completion,    &command_man,         &command_help,
 };
 const size_t command_count = COUNT_OF(command_table);

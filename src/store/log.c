@@ -204,6 +204,31 @@ Err log_open(const LogConfig *config, struct log **ret)
     return OK;
 }
 
+Err log_check(const LogConfig *config, LogCheck *ret)
+{
+    struct log *l = log_new(config);
+    Err e = recover(l);
+    if (e.kind == ERR_NONE) {
+        LogCheck found = {
+            .files = l->files.n + l->files.spare_count,
+            .blocks = l->stats.recovered_blocks,
+            .records = l->stats.recovered_records,
+            .torn_bytes = l->stats.torn_bytes,
+            .newest_arrival_ms = l->visible_arrival_ms,
+        };
+        for (size_t i = 0; i < l->files.n; i++)
+            found.disk_bytes += l->files.at[i]->bytes;
+        for (size_t i = 0; i < l->files.spare_count; i++)
+            found.disk_bytes += l->files.spares[i]->bytes;
+        for (size_t i = 0; i < l->shards.room; i++)
+            found.shards +=
+                l->shards.at[i] != NULL && l->shards.at[i]->end > l->shards.at[i]->first;
+        *ret = found;
+    }
+    log_free(l);
+    return e;
+}
+
 void log_close(struct log *l)
 {
     if (l == NULL)

@@ -108,6 +108,20 @@ Err log_open(const LogConfig *config, struct log **ret);
 void log_close(struct log *l); // writes what is queued, then ends; NULL is fine
 AUTO_CLOSE(log)
 
+// What reading the whole journal has found.
+typedef struct LogCheck {
+    uint64_t files, disk_bytes;
+    uint64_t blocks, records;  // in blocks whose checksum and place in the chain are right
+    uint64_t shards;           // incarnations with records
+    uint64_t torn_bytes;       // at the end, never acknowledged: the next open cuts them off
+    int64_t newest_arrival_ms; // 0: no block
+} LogCheck;
+
+// Reads every block of a journal that nobody has open, as log_open does, and writes nothing (but
+// completes the renaming of a recycled file). ERR_CORRUPT and ERR_FORMAT as log_open, logged with
+// file and offset; `ret` is complete on success only.
+Err log_check(const LogConfig *config, LogCheck *ret);
+
 // Declares a shard: its row is already committed in kv. Needed once after every log_open, before
 // reading or appending. Retention may be changed by calling it again.
 Err log_shard_add(struct log *l, uint64_t shard, int64_t retention_ns);

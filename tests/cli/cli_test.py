@@ -619,6 +619,41 @@ def doctor_checks_the_machine_and_says_what_to_do():
 LAST_LINE = r"put (\d+), got (\d+), lost (\d+), duplicated (\d+), out of order (\d+), throttled (\d+)"
 
 
+def damage(path, at):
+    with open(path, "r+b") as file:
+        file.seek(at)
+        byte = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+@tap.test
+def a_store_is_checked_while_no_server_runs_on_it():
+    _, err = run("store", "check", "--data-dir", os.path.join(new_dir(), "none"), status=3)
+    assert "there is no data directory" in err
+    server = headrace.Server(PROGRAM)
+    try:
+        server.start()
+        client = server.client()
+        client.create_stream("s", 1)
+        for _ in range(5):
+            client.call("PutRecord", StreamName="s", PartitionKey="k", Data="A" * 20000)
+        _, err = run("store", "check", "--data-dir", server.data_dir, status=10)
+        assert str(server.process.pid) in err
+        server.stop()
+        out, _ = run("store", "check", "--data-dir", server.data_dir)
+        assert "5 records of 1 shards" in out and "\nok\tkv\t" in out, out
+        again, _ = run("store", "check", "--data-dir", server.data_dir)
+        assert again == out  # it changes nothing
+        journal = os.path.join(server.data_dir, "journal")
+        first = os.path.join(journal, sorted(n for n in os.listdir(journal) if n.endswith(".hrj"))[0])
+        damage(first, 4096 + 4096 + 200)  # inside the second block: whole ones follow it
+        _, err = run("store", "check", "--data-dir", server.data_dir, status=12)
+        assert "is not sound" in err and "offset" in err, err
+    finally:
+        server.remove()
+
+
 def books(out):
     match = re.fullmatch(LAST_LINE, out.splitlines()[-1])
     assert match, out

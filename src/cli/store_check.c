@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/time.h"
+#include "cli/commands.h"
+#include "cli/term.h"
+#include "os/io.h"
+#include "server/data_dir.h"
+#include "store/kv.h"
+#include "store/log.h"
+
+#include <stdio.h>
+
+static ExitCode check_journal(struct invocation *in, Str path)
+{
+    LogConfig config = { .io = io_real(), .dir = str_cat(in->a, path, S("/journal")) };
+    LogCheck found;
+    Err e = log_check(&config, &found);
+    if (e.kind != ERR_NONE)
+        return complain(exit_code_of(e), "the journal in %.*s is not sound: %s", FMT(config.dir),
+                        e.text);
+    Str newest = found.newest_arrival_ms > 0
+                     ? time_iso_ms(in->a, found.newest_arrival_ms * NS_PER_MS)
+                     : S("never");
+    printf("ok\tjournal\t%llu files of %llu bytes together; %llu blocks, %llu records of %llu "
+           "shards; newest %.*s; %llu bytes torn at the end\n",
+           (unsigned long long)found.files, (unsigned long long)found.disk_bytes,
+           (unsigned long long)found.blocks, (unsigned long long)found.records,
+           (unsigned long long)found.shards, FMT(newest), (unsigned long long)found.torn_bytes);
+    return EXIT_GOOD;
+}
+
+static ExitCode check_kv(struct invocation *in, Str path)
+{
+    Str file = str_cat(in->a, path, S("/headrace.db"));
+    AUTO(kv) db = NULL;
+    Err e = kv_open(io_real(), file, &db); // reads the whole file
+    if (e.kind != ERR_NONE)
+        return complain(exit_code_of(e), "%.*s is not sound: %s", FMT(file), e.text);
+    printf("ok\tkv\t%.*s\n", FMT(file));
+    return EXIT_GOOD;
+}
+
+static ExitCode run(struct invocation *in)
+{
+    Settings *settings = arena_new(in->a, Settings, 1);
+    ExitCode code = invocation_settings(in, settings);
+    if (code != EXIT_GOOD)
+        return code;
+    Str path = settings_text(settings, S("data_dir")), marker, problem = S("");
+    Err e = io_read_file(io_real(), in->a, str_cat(in->a, path, S("/FORMAT")), 4096, &marker);
+    if (e.kind == ERR_NOT_FOUND) // opening it would make it
+        return complain(EXIT_NOT_FOUND, "there is no data directory at %.*s", FMT(path));
+    AUTO(data_dir) d = NULL;
+    e = data_dir_open(io_real(), in->a, path, HEADRACE_VERSION_STR, &d, &problem);
+    if (e.kind != ERR_NONE)
+        return complain(exit_code_of(e), "%.*s", FMT(problem));
+    code = check_journal(in, path);
+    ExitCode other = check_kv(in, path); // both are told
+    return code != EXIT_GOOD ? code : other;
+}
+
+const struct command command_store_check = {
+    .name = S_INIT("store check"),
+    .summary = S_INIT("Read all that a stopped server keeps, and verify every checksum"),
+    .usage = S_INIT("[--data-dir DIR]"),
+    .details = S_INIT("Nothing is changed. Status 12: something is damaged, and the message says "
+                      "where; 10: a server is running on the directory."),
+    .settings = true,
+    .examples = { { S_INIT("headrace store check --data-dir ./data"),
+                    S_INIT("before a backup, or after a bad night") },
+                  { S_INIT("headrace store check"), S_INIT("of the usual directory") } },
+    .see_also = S_INIT("serve, doctor, help exit-codes"),
+    .run = run,
+};
