@@ -30,6 +30,7 @@ NAMES = ["storm-a", "storm-b", "storm-c"]
 KEPT = "storm-kept"  # nobody deletes it
 RACERS, LEAVERS, STOPS = 12, 4, 5
 LARGE_BYTES = 200_000
+SLOW_SECONDS_MAX = 90  # more, on a busy machine, for every deed to be done once
 GONE = (OSError, http.client.HTTPException)
 REFUSALS = {"ResourceNotFoundException", "ResourceInUseException", "LimitExceededException",
             "InvalidArgumentException", "ProvisionedThroughputExceededException", "ThrottlingException"}
@@ -209,16 +210,24 @@ def check_kept(server, kept):
     assert not lost, f"{len(lost)} of {len(kept)} acknowledged records are not there, the first is {lost[0]}"
 
 
+def counted(threads):
+    counts = {}
+    for racer in threads[:RACERS]:
+        for deed, n in list(racer.counts.items()):
+            counts[deed] = counts.get(deed, 0) + n
+    return counts
+
+
 def storm(program, seconds, rng, report):
     with headrace.Server(program) as server:
         stop, threads = begin(server, rng)
         time.sleep(seconds)
+        late = time.monotonic() + SLOW_SECONDS_MAX
+        while len(counted(threads)) < len(Racer.DEEDS) and time.monotonic() < late:
+            time.sleep(0.2)
         stop.set()
         end(threads)
-        counts = {}
-        for racer in threads[:RACERS]:
-            for deed, n in racer.counts.items():
-                counts[deed] = counts.get(deed, 0) + n
+        counts = counted(threads)
         assert len(counts) == len(Racer.DEEDS), f"not every deed was done: {counts}"
         check_kept(server, kept_by(threads))
     print(f"# {counts}, {sum(t.left for t in threads[RACERS:])} connections left", flush=True)
