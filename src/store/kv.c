@@ -14,6 +14,16 @@ static Err exec(sqlite3 *db, const char *sql)
     return sqlite_vfs_err(sqlite3_exec(db, sql, NULL, NULL, NULL));
 }
 
+// Ends a query of one row whose last step gave this code. What a statement changes is committed
+// when it ends, after its row was given, and may fail there.
+static Err query_end(sqlite3_stmt *s, int code)
+{
+    int end = sqlite3_finalize(s);
+    if (end != SQLITE_OK)
+        return sqlite_vfs_err(end);
+    return code == SQLITE_ROW ? OK : fail(ERR_IO, "sqlite: a query gave no row");
+}
+
 // The first column of the first row, as a number.
 static Err query_int(sqlite3 *db, const char *sql, int64_t *ret)
 {
@@ -22,8 +32,7 @@ static Err query_int(sqlite3 *db, const char *sql, int64_t *ret)
     int code = sqlite3_step(s);
     if (code == SQLITE_ROW)
         *ret = sqlite3_column_int64(s, 0);
-    sqlite3_finalize(s);
-    return code == SQLITE_ROW ? OK : sqlite_vfs_err(code);
+    return query_end(s, code);
 }
 
 static Err query_is(sqlite3 *db, const char *sql, Str want, bool *ret)
@@ -32,8 +41,7 @@ static Err query_is(sqlite3 *db, const char *sql, Str want, bool *ret)
     TRY(sqlite_vfs_err(sqlite3_prepare_v2(db, sql, -1, &s, NULL)));
     int code = sqlite3_step(s);
     *ret = code == SQLITE_ROW && str_eq(str_of((const char *)sqlite3_column_text(s, 0)), want);
-    sqlite3_finalize(s);
-    return code == SQLITE_ROW ? OK : sqlite_vfs_err(code);
+    return query_end(s, code);
 }
 
 static Err open_sqlite(struct kv *db, struct kv_conn *c, int cache_kib)
