@@ -482,6 +482,7 @@ static void begin_epoch(struct log *l)
         return;
     }
     l->needs_epoch = false;
+    l->probe = false; // the keeper may have asked again meanwhile
     if (l->full)
         log_leave_full(l);
 }
