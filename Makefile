@@ -7,6 +7,8 @@ DESTDIR    ?=
 SYSCONFDIR ?= /etc
 ROUNDS     ?= 10000
 SECONDS    ?= 60
+SEEDS      ?= 2000
+SEED       ?=
 JOBS       ?= $(shell nproc)
 ARGS       ?=
 SUITES     ?=
@@ -17,7 +19,7 @@ NINJA  = ninja -j$(JOBS)
 PYTHON = build/venv/bin/python
 
 .DEFAULT_GOAL := all
-.PHONY: all run test test-build test-thread tests-ready check fuzz bench soak analyze install \
+.PHONY: all run test test-build test-thread tests-ready check fuzz bench soak sim analyze install \
         packages clean help
 
 all: build/build.ninja ## build the release program: build/headrace (the default)
@@ -62,6 +64,12 @@ soak: ## the crash loop for a long time, on the release program: make soak ROUND
 	@tools/install_packages build
 	@$(MAKE) --no-print-directory all
 	@$(PYTHON3) tests/crash.py --program build/headrace --rounds $(ROUNDS) $(ARGS)
+
+sim: ## the store on a simulated disk with faults: make sim SEEDS=10000, make sim SEED=7 ARGS=--loud
+	@tools/install_packages build
+	@$(MAKE) --no-print-directory build/build.ninja
+	@$(NINJA) -C build src/store/headrace-sim
+	@build/src/store/headrace-sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
 
 analyze: ## gcc's static analyzer over the whole source (slow, and it cries wolf)
 	@tools/install_packages build

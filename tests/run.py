@@ -119,6 +119,8 @@ SUITES = {
     "tools": lambda: [Suite("tools", [sys.executable, os.path.join(ROOT, "tests/tools_test.py")], 120)],
     "unit": lambda: unit_suites("build-asan", "unit", is_unit, SANITIZER_OPTIONS),
     "corpus": lambda: unit_suites("build-asan", "unit", lambda *test: not is_unit(*test), SANITIZER_OPTIONS),
+    "sim": lambda: [Suite("sim", [os.path.join(ROOT, "build-asan/src/store/headrace-sim"), "--test",
+                                  os.path.join(ROOT, "src/store/sim_seeds.txt"), "--seeds", "300"], 600, SANITIZER_OPTIONS)],
     "thread": lambda: unit_suites("build-tsan", "thread", is_threaded, SANITIZER_OPTIONS),
     "cli": lambda: server_suite("cli", "cli/cli_test.py", 600),
     "wire": lambda: server_suite("wire", "wire.py", 600),

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// The device of the simulator, as an io table: every operation takes (virtual) time, writes that
+// are under way together end in any order, and the power can go at any change.
+//
+//     engine > sim_disk (turns, time, power) > io_fault (errors, lies) > io_mem (what is durable)
+//
+// When the power goes, of each write under way any subset of its sectors is on the disk. From then
+// on everything fails. Clocks, randomness and order come from sim_sched.h.
+#pragma once
+#include "os/io_fault.h"
+#include "os/io_mem.h"
+
+struct sim_disk;
+
+typedef enum SimSpeed { SIM_QUICK, SIM_USUAL, SIM_SLOW, SIM_STALLING } SimSpeed;
+
+// Errors that are planted in the simulated world on purpose, to show that they are found.
+typedef enum SimPlant {
+    PLANT_NONE,
+    PLANT_SKIP_SYNC,     // syncs of files do nothing
+    PLANT_SKIP_SYNC_DIR, // syncs of directories do nothing
+    PLANT_SKIP_DURABLE,  // durable writes are ordinary ones
+    PLANT_EARLY,         // writes are reported as ended when they have been handed over
+    PLANT_IGNORE_CRC,    // of blocks and extents
+    PLANT_REUSE_NUMBER,  // after a start, block numbers go on too early
+    PLANT_FORGET_FACTS,  // ends and drops are not stated again when a file is retired
+    PLANT_RETRY_SYNC,    // a failed sync is tried again, and that it then succeeds is believed
+    PLANT_COUNT,
+} SimPlant;
+
+extern SimPlant sim_plant;
+const char *sim_plant_name(SimPlant plant);
+
+// The disk is borrowed.
+struct sim_disk *sim_disk_open(struct io_mem *below, uint64_t seed, SimSpeed speed);
+void sim_disk_close(struct sim_disk *d); // NULL is fine; its files and queues must be closed
+AUTO_CLOSE(sim_disk)
+
+struct io *sim_disk_io(struct sim_disk *d);
+struct io_fault *sim_disk_faults(struct sim_disk *d);
+
+void sim_disk_cut_after(struct sim_disk *d, uint64_t changes); // the power goes with the next one
+void sim_disk_power_off(struct sim_disk *d);
+bool sim_disk_is_off(const struct sim_disk *d);
+
+// From now on every operation is printed.
+void sim_disk_loud(bool is_loud);
