@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http/client.h"
 #include "http/h1_parse.h"
+#include "os/io.h"
 #include "os/tls.h"
 
 #include <arpa/inet.h>
@@ -13,7 +14,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -25,6 +25,7 @@ enum {
 };
 
 struct http_client {
+    struct io *io;
     struct arena *names; // what the next three point into
     Str host;            // without brackets
     Str port;
@@ -76,6 +77,7 @@ static Err parse_url(struct http_client *c, Str url)
 Err http_client_open(const HttpClientConfig *config, struct http_client **ret)
 {
     AUTO(http_client) c = xalloc(sizeof *c);
+    c->io = config->io != NULL ? config->io : io_real();
     c->fd = -1;
     c->names = arena_open();
     buf_init(&c->in, REPLY_BYTES_MAX + REPLY_HEADER_BYTES_MAX);
@@ -117,18 +119,16 @@ Str http_client_host(const struct http_client *c)
 
 // ---- Bytes. The socket never blocks: waiting is poll's, so that it can end.
 
-static int64_t mono_ms(void)
+static int64_t mono_ms(const struct http_client *c)
 {
-    struct timespec t;
-    CHECK(clock_gettime(CLOCK_MONOTONIC, &t) == 0);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+    return c->io->mono_ns(c->io) / 1000000;
 }
 
 static Err wait_for(const struct http_client *c, short events)
 {
-    int64_t until_ms = mono_ms() + c->timeout_ms;
+    int64_t until_ms = mono_ms(c) + c->timeout_ms;
     for (;;) {
-        int64_t left_ms = MAX(until_ms - mono_ms(), (int64_t)0);
+        int64_t left_ms = MAX(until_ms - mono_ms(c), (int64_t)0);
         struct pollfd p = { .fd = c->fd, .events = events };
         int n = poll(&p, 1, (int)left_ms);
         if (n > 0)
@@ -167,12 +167,10 @@ static Err receive(struct http_client *c, char *p, size_t room, size_t *ret_n)
             TRY(wait_for_tls(c, r));
             continue;
         }
-        ssize_t n = recv(c->fd, p, room, 0);
-        if (n >= 0) {
-            *ret_n = (size_t)n;
+        Err e = c->io->receive(c->io, c->fd, p, room, false, ret_n);
+        if (e.kind == ERR_NONE)
             return OK;
-        }
-        if (errno != EAGAIN && errno != EINTR)
+        if (e.kind != ERR_BUSY)
             return fail(ERR_CLOSED, "the connection to the server is broken");
         TRY(wait_for(c, POLLIN));
     }
@@ -181,8 +179,8 @@ static Err receive(struct http_client *c, char *p, size_t room, size_t *ret_n)
 static Err send_all(struct http_client *c, Str s)
 {
     while (s.n > 0) {
+        size_t n = 0;
         if (c->ssl != NULL) {
-            size_t n = 0;
             ERR_clear_error();
             int r = SSL_write_ex(c->ssl, s.p, s.n, &n);
             if (r == 1)
@@ -191,10 +189,11 @@ static Err send_all(struct http_client *c, Str s)
                 TRY(wait_for_tls(c, r));
             continue;
         }
-        ssize_t n = send(c->fd, s.p, s.n, MSG_NOSIGNAL);
-        if (n >= 0)
-            s = str_skip(s, (size_t)n);
-        else if (errno == EAGAIN || errno == EINTR)
+        IoPart part = { .p = (void *)(uintptr_t)s.p, .n = s.n };
+        Err e = c->io->send(c->io, c->fd, &part, 1, &n);
+        if (e.kind == ERR_NONE)
+            s = str_skip(s, n);
+        else if (e.kind == ERR_BUSY)
             TRY(wait_for(c, POLLOUT));
         else
             return fail(ERR_CLOSED, "the server has closed the connection");
@@ -211,8 +210,9 @@ static Err connect_to(struct http_client *c, const struct addrinfo *to)
         return fail_os(errno, "no socket for a connection");
     int error = 0, one = 1;
     socklen_t n = sizeof error;
-    if (connect(c->fd, to->ai_addr, to->ai_addrlen) != 0) {
-        if (errno != EINPROGRESS)
+    Err e = c->io->connect(c->io, c->fd, to->ai_addr, to->ai_addrlen);
+    if (e.kind != ERR_NONE) {
+        if (e.kind != ERR_BUSY)
             return fail(ERR_NOT_FOUND, "nobody listens at the server's address");
         TRY(wait_for(c, POLLOUT));
         if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &n) != 0 || error != 0)
@@ -229,8 +229,9 @@ static Err start_tls(struct http_client *c, struct arena *tmp)
     unsigned char address[sizeof(struct in6_addr)];
     bool is_ip = inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1;
     c->ssl = SSL_new(tls_context_ssl(c->tls));
-    if (c->ssl == NULL || SSL_set_fd(c->ssl, c->fd) != 1)
+    if (c->ssl == NULL)
         return fail(ERR_IO, "OpenSSL cannot make a connection");
+    TRY(tls_attach(c->ssl, c->io, c->fd));
     bool named =
         is_ip ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(c->ssl), host) == 1
               : SSL_set1_host(c->ssl, host) == 1 && SSL_set_tlsext_host_name(c->ssl, host) == 1;

@@ -12,6 +12,7 @@ typedef struct HttpClientConfig {
     bool verify;
     Str ca_file;        // absent: the system's
     int64_t timeout_ns; // for connecting and between two reads
+    struct io *io;      // moves the bytes and tells the time; NULL: io_real()
 } HttpClientConfig;
 
 typedef struct HttpReply {

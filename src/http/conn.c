@@ -2,16 +2,16 @@
 // A connection: finding out what it speaks, moving its bytes, its deadline and its end.
 #include "base/logline.h"
 #include "http/server_priv.h"
+#include "os/io.h"
+#include "os/tls.h"
 
-#include <errno.h>
 #include <openssl/err.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
-enum { PARTS_MAX = 64, TLS_RECORD_BYTES = 16384, ROUNDS_PER_TURN_MAX = 8 };
+enum { TLS_RECORD_BYTES = 16384, ROUNDS_PER_TURN_MAX = 8 };
 
 static int64_t now(const struct conn *c)
 {
@@ -208,6 +208,13 @@ void conn_drain(struct conn *c)
 
 typedef enum Got { GOT_BYTES, GOT_NOTHING, GOT_END, GOT_ERROR } Got;
 
+static Got got_of(Err e)
+{
+    if (e.kind == ERR_NONE)
+        return GOT_BYTES;
+    return e.kind == ERR_BUSY ? GOT_NOTHING : GOT_ERROR;
+}
+
 static Got receive_tls(struct conn *c, char *p, size_t room, size_t *ret_n)
 {
     size_t total = 0;
@@ -238,14 +245,11 @@ static Got receive(struct conn *c, char *p, size_t room, size_t *ret_n)
 {
     if (c->ssl != NULL && c->state != CONN_LINGER)
         return receive_tls(c, p, room, ret_n);
-    ssize_t n = recv(c->fd, p, room, 0);
-    if (n > 0) {
-        *ret_n = (size_t)n;
-        return GOT_BYTES;
-    }
-    if (n == 0)
-        return GOT_END;
-    return errno == EAGAIN || errno == EINTR ? GOT_NOTHING : GOT_ERROR;
+    struct io *io = c->server->io;
+    Err e = io->receive(io, c->fd, p, room, false, ret_n);
+    if (e.kind != ERR_NONE)
+        return got_of(e);
+    return *ret_n > 0 ? GOT_BYTES : GOT_END;
 }
 
 static void read_and_drop(struct conn *c)
@@ -385,18 +389,14 @@ static Got send_tls(struct conn *c, size_t *ret_n)
 
 static Got send_plain(struct conn *c, size_t *ret_n)
 {
-    struct iovec parts[PARTS_MAX];
-    int n = 0;
-    for (struct out *o = c->out_first; o != NULL && n < PARTS_MAX; o = o->next)
+    struct io *io = c->server->io;
+    IoPart parts[IO_SEND_PARTS_MAX];
+    size_t n = 0;
+    for (struct out *o = c->out_first; o != NULL && n < IO_SEND_PARTS_MAX; o = o->next)
         if (o->rest.n > 0)
-            parts[n++] =
-                (struct iovec){ .iov_base = (void *)(uintptr_t)o->rest.p, .iov_len = o->rest.n };
-    struct msghdr m = { .msg_iov = parts, .msg_iovlen = (size_t)n };
-    ssize_t written = n > 0 ? sendmsg(c->fd, &m, MSG_NOSIGNAL) : 0;
-    if (written < 0)
-        return errno == EAGAIN || errno == EINTR ? GOT_NOTHING : GOT_ERROR;
-    *ret_n = (size_t)written;
-    return GOT_BYTES;
+            parts[n++] = (IoPart){ .p = (void *)(uintptr_t)o->rest.p, .n = o->rest.n };
+    *ret_n = 0;
+    return n > 0 ? got_of(io->send(io, c->fd, parts, n, ret_n)) : GOT_BYTES;
 }
 
 // Writes until the kernel takes no more. False: the connection is closed.
@@ -439,7 +439,7 @@ static void start_tls(struct conn *c)
         return;
     }
     c->ssl = SSL_new(c->server->tls);
-    if (c->ssl == NULL || SSL_set_fd(c->ssl, c->fd) != 1) {
+    if (c->ssl == NULL || tls_attach(c->ssl, c->server->io, c->fd).kind != ERR_NONE) {
         conn_close(c);
         return;
     }
@@ -485,15 +485,19 @@ static void sniff(struct conn *c)
         conn_decide(c, CONN_H2);
 }
 
-// The first byte is looked at without taking it: OpenSSL wants to read it itself.
-static void first_byte(struct conn *c)
+// The first byte is looked at without taking it: OpenSSL wants to read it itself. False: it has not
+// come, so nothing may be read yet.
+static bool first_byte(struct conn *c)
 {
     char first = 0;
+    size_t n = 0;
+    struct io *io = c->server->io;
     if (c->in != NULL)
-        return;
-    ssize_t n = recv(c->fd, &first, 1, MSG_PEEK);
+        return true;
+    Err e = io->receive(io, c->fd, &first, 1, true, &n);
     if (n == 1 && first == 0x16)
         start_tls(c);
+    return e.kind != ERR_BUSY;
 }
 
 // ---- Deadlines: one timer per connection. It is armed late: a deadline that moves away lets it
@@ -677,9 +681,9 @@ static void conn_ready(struct watch *w, unsigned events)
     c->wants_read_to_write = false;
     if ((events & asked) == 0)
         conn_close(c); // an error or a hang-up, and nothing we wait for would tell
-    if (!c->closed && c->state == CONN_FIRST)
-        first_byte(c);
-    if (!c->closed && c->state != CONN_SHAKES && ((events & LOOP_READ) != 0 || read_again))
+    bool may_read = c->closed || c->state != CONN_FIRST || first_byte(c);
+    if (may_read && !c->closed && c->state != CONN_SHAKES &&
+        ((events & LOOP_READ) != 0 || read_again))
         conn_read(c);
     conn_mark(c);
     turn_finish(hl);

@@ -212,7 +212,7 @@ static void world_start(struct arena *a, struct world *w, bool tls)
     int fd = dial(&w->r);
     if (tls) {
         ssl = SSL_new(tls_context_ssl(w->tls));
-        EXPECT(SSL_set_fd(ssl, fd) == 1 && SSL_connect(ssl) == 1);
+        EXPECT(tls_attach(ssl, io_real(), fd).kind == ERR_NONE && SSL_connect(ssl) == 1);
     }
     client_init(&w->c, a, fd, ssl);
 }

@@ -206,11 +206,12 @@ static void refuse_for_descriptors(struct listener *l)
     metric_add(s->metrics.refused_connections, 1);
     if (s->spare_fd >= 0)
         close(s->spare_fd);
-    int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC);
-    if (fd >= 0)
+    int fd = -1;
+    Err e = s->io->accept(s->io, l->fd, NULL, &fd);
+    if (e.kind == ERR_NONE)
         close(fd);
     s->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (fd >= 0)
+    if (e.kind != ERR_LIMIT)
         return;
     LOG(LOG_WARN, "no descriptor is free: accepting pauses");
     loop_rewatch(s->loops[0].loop, &l->watch, 0);
@@ -230,12 +231,12 @@ static void listener_ready(struct watch *w, unsigned events)
     struct http_server *s = l->server;
     for (int i = 0; i < ACCEPTS_PER_TURN_MAX; i++) {
         struct sockaddr_storage from = { 0 };
-        socklen_t from_n = sizeof from;
-        int fd = accept4(l->fd, (struct sockaddr *)&from, &from_n, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS))
+        int fd = -1;
+        Err e = s->io->accept(s->io, l->fd, &from, &fd);
+        if (e.kind == ERR_LIMIT)
             refuse_for_descriptors(l);
-        if (fd < 0)
-            return; // EAGAIN, or a client that has gone
+        if (e.kind != ERR_NONE)
+            return; // nobody is waiting, or a client that has gone
         bool over = atomic_load(&s->conn_count) >= s->limits.connections_max;
         if (!over && atomic_load(&s->undecided_count) < s->limits.undecided_max) {
             give_to_loop(s, fd, &from);

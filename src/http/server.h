@@ -96,7 +96,7 @@ bool http_replies_full(const struct http_exchange *x);
 
 typedef struct HttpConfig {
     HttpLimits limits;
-    struct io *io;           // for the Date header; NULL: io_real()
+    struct io *io;           // moves the bytes, and tells the Date; NULL: io_real()
     struct tls_context *tls; // NULL: a TLS client is refused
     struct loop **loops;     // a new connection goes to the least busy one
     size_t loop_count;

@@ -1,13 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "os/io.h"
 
+#include "base/buf.h"
+
+enum { UNSIZED_STEP_BYTES = 4096 };
+
+static Err too_large(void)
+{
+    return fail(ERR_LIMIT, "file is larger than it may be");
+}
+
+// An empty file, or one that the kernel makes up while it is read.
+static Err read_unsized(struct io *io, struct io_file *f, struct arena *a, size_t max_bytes,
+                        Str *ret)
+{
+    AUTO_BUF(b);
+    for (size_t n = UNSIZED_STEP_BYTES; n == UNSIZED_STEP_BYTES; b.n += n) {
+        if (b.n > max_bytes || !buf_reserve(&b, UNSIZED_STEP_BYTES))
+            return too_large();
+        TRY(io->read(f, b.p + b.n, UNSIZED_STEP_BYTES, b.n, &n));
+    }
+    if (b.n > max_bytes)
+        return too_large();
+    *ret = str_dup(a, buf_str(&b));
+    return OK;
+}
+
 static Err read_open_file(struct io *io, struct io_file *f, struct arena *a, size_t max_bytes,
                           Str *ret)
 {
     uint64_t bytes = 0;
     TRY(io->size(f, &bytes));
+    if (bytes == 0)
+        return read_unsized(io, f, a, max_bytes, ret);
     if (bytes > max_bytes)
-        return fail(ERR_LIMIT, "file is larger than it may be");
+        return too_large();
     char *p = arena_new(a, char, (size_t)bytes + 1);
     size_t n = 0;
     TRY(io->read(f, p, (size_t)bytes, 0, &n));

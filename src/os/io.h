@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything that is not computation: files, time and randomness, behind one table of functions.
-// The real one is io_real(); tests and the simulator pass their own (io_fault.h), so that a full
-// disk, a torn write, a lost flush or a clock that steps can be had at will.
+// Everything that is not computation: files, sockets, time and randomness, behind one table of
+// functions. The real one is io_real(); tests and the simulator pass their own (io_fault.h), so
+// that a full disk, a torn write, a lost flush, a broken connection or a clock that steps can be
+// had at will.
 //
 // Paths are absolute or relative to the working directory. No function retries a failed sync.
 #pragma once
@@ -9,6 +10,8 @@
 
 struct io_file; // an open file; which table opened it is known inside
 struct io_queue;
+struct sockaddr;
+struct sockaddr_storage;
 
 enum {
     IO_READ = 0,        // open for reading only
@@ -21,7 +24,7 @@ enum {
 enum { IO_ALIGN_BYTES = 4096 }; // of memory, offsets and lengths of direct I/O
 
 typedef struct IoPart {
-    void *p; // not changed by writes
+    void *p; // not changed by writes and sends
     size_t n;
 } IoPart;
 
@@ -74,14 +77,33 @@ struct io {
     Err (*queue_submit)(struct io_queue *q, struct io_write *w);
     Err (*queue_wait)(struct io_queue *q, struct io_write **ret); // blocks until one has ended
     const char *(*queue_kind)(const struct io_queue *q);          // "io_uring" or "pwritev2"
+
+    // Sockets, by their descriptors, which must not block; waiting is the loop's. Making, setting
+    // up and closing them is their owners': it moves no bytes. Nothing here raises SIGPIPE.
+    // ERR_BUSY: not now. ERR_CLOSED: the peer has broken off. ERR_LIMIT: no descriptor or memory of
+    // the kernel is free. ERR_IO: anything else.
+    //
+    // Some bytes, at most n > 0. *ret_n == 0: the peer has ended its side in good order. With
+    // `peek` they stay to be received again.
+    Err (*receive)(struct io *io, int fd, void *p, size_t n, bool peek, size_t *ret_n);
+    // The first so many bytes of all parts (IO_SEND_PARTS_MAX at most), in one call: at least one.
+    Err (*send)(struct io *io, int fd, const IoPart *parts, size_t count, size_t *ret_n);
+    // A connection that came to a listening socket: its descriptor does not block and is closed in
+    // children. ret_from may be NULL. ERR_CLOSED: the client has gone already.
+    Err (*accept)(struct io *io, int fd, struct sockaddr_storage *ret_from, int *ret_fd);
+    // ERR_BUSY: under way; writable when it is decided, SO_ERROR tells. ERR_CLOSED: refused.
+    Err (*connect)(struct io *io, int fd, const struct sockaddr *to, size_t to_bytes);
 };
+
+enum { IO_SEND_PARTS_MAX = 64 };
 
 struct io *io_real(void); // the operating system; one for the process, always the same
 
 // Whether io_real() may use io_uring (default true); called at start, before any queue.
 void io_allow_uring(bool allow);
 
-// A whole small file, at most max_bytes (ERR_LIMIT).
+// A whole small file, at most max_bytes (ERR_LIMIT). Also one whose size the kernel does not know
+// before it is read, as in /proc.
 Err io_read_file(struct io *io, struct arena *a, Str path, size_t max_bytes, Str *ret);
 
 // Replaces a file as one step: written aside, synced, renamed, directory synced.

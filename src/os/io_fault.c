@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "os/io_fault.h"
 
+#include "os/io_fault_net_priv.h"
 #include "os/io_sim_priv.h"
 
 #include <pthread.h>
@@ -17,6 +18,7 @@ struct plan {
 struct io_fault {
     struct io io;
     struct io *below;
+    struct fault_net *net;
     pthread_mutex_t lock; // everything that follows
     struct plan plans[IO_FAULTS_MAX];
     size_t plan_count;
@@ -342,6 +344,43 @@ static void tear_waiting_writes(struct io_fault *f)
         sim_queue_each(q->sim, tear_waiting, f);
 }
 
+// ---- The network
+
+static Err fault_receive(struct io *io, int fd, void *p, size_t n, bool peek, size_t *ret_n)
+{
+    return fault_net_receive(fault_of(io)->net, fd, p, n, peek, ret_n);
+}
+
+static Err fault_send(struct io *io, int fd, const IoPart *parts, size_t count, size_t *ret_n)
+{
+    return fault_net_send(fault_of(io)->net, fd, parts, count, ret_n);
+}
+
+static Err fault_accept(struct io *io, int fd, struct sockaddr_storage *ret_from, int *ret_fd)
+{
+    return fault_net_accept(fault_of(io)->net, fd, ret_from, ret_fd);
+}
+
+static Err fault_connect(struct io *io, int fd, const struct sockaddr *to, size_t to_bytes)
+{
+    return fault_net_connect(fault_of(io)->net, fd, to, to_bytes);
+}
+
+void io_fault_net(struct io_fault *f, IoNetFault how)
+{
+    fault_net_set(f->net, how);
+}
+
+uint64_t io_fault_net_bytes(struct io_fault *f)
+{
+    return fault_net_bytes(f->net);
+}
+
+uint64_t io_fault_net_hits(struct io_fault *f)
+{
+    return fault_net_hits(f->net);
+}
+
 // ---- Plans
 
 struct io_fault *io_fault_open(struct io *below, uint64_t seed)
@@ -371,11 +410,16 @@ struct io_fault *io_fault_open(struct io *below, uint64_t seed)
         .queue_submit = fault_queue_submit,
         .queue_wait = fault_queue_wait,
         .queue_kind = fault_queue_kind,
+        .receive = fault_receive,
+        .send = fault_send,
+        .accept = fault_accept,
+        .connect = fault_connect,
     };
     struct io_fault *f = xalloc(sizeof *f);
     f->io = table;
     f->io.self = f;
     f->below = below;
+    f->net = fault_net_open(below, seed);
     f->random = seed;
     f->budget = UINT64_MAX;
     pthread_mutex_init(&f->lock, NULL);
@@ -387,6 +431,7 @@ void io_fault_close(struct io_fault *f)
     if (f == NULL)
         return;
     CHECK(f->queues == NULL);
+    fault_net_close(f->net);
     pthread_mutex_destroy(&f->lock);
     free(f);
 }

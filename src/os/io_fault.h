@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Makes chosen operations of an io table fail: a full disk, a broken device, a power cut.
+// Makes chosen operations of an io table fail: a full disk, a broken device, a power cut, a network
+// that delivers in pieces and breaks off.
 //
 //     AUTO(io_fault) faults = io_fault_open(io_mem_io(disk), seed);
 //     io_fault_add(faults, (IoFault){ .ops = IO_OP_CHANGE, .skip = n, .power_off = true });
@@ -67,6 +68,19 @@ void io_fault_power_off(struct io_fault *f);
 
 // Writes may carry so many more bytes; what exceeds them gets ERR_FULL. UINT64_MAX: no bound.
 void io_fault_set_budget(struct io_fault *f, uint64_t bytes);
+
+// What the network does from now on. It is seeded and begins harmless.
+typedef struct IoNetFault {
+    size_t piece_bytes_max; // a receive or send moves 1..so many bytes at random; 0: no bound
+    unsigned busy_percent;  // of receives and sends say ERR_BUSY though they need not; below 100
+    bool resets;            // connections accepted or made from now on break off after ...
+    uint64_t reset_after;   // ... so many bytes in both directions; then ERR_CLOSED for ever
+    unsigned accept_limits; // so many accepts find no descriptor: ERR_LIMIT, EMFILE
+} IoNetFault;
+void io_fault_net(struct io_fault *f, IoNetFault how); // replaces what was said before
+// Bytes that the last accepted or made connection has moved: where reset_after can strike.
+uint64_t io_fault_net_bytes(struct io_fault *f);
+uint64_t io_fault_net_hits(struct io_fault *f); // pieces, refusals and resets since open
 
 // Moves the wall clock, as when an administrator sets it.
 void io_fault_step_wall(struct io_fault *f, int64_t by_ns);

@@ -3,6 +3,7 @@
 
 #include "base/time.h"
 #include "os/io_sim_priv.h"
+#include "os/io_socket_priv.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -688,6 +689,10 @@ struct io_mem *io_mem_open(uint64_t seed)
         .queue_submit = mem_queue_submit,
         .queue_wait = mem_queue_wait,
         .queue_kind = mem_queue_kind,
+        .receive = real_receive,
+        .send = real_send,
+        .accept = real_accept,
+        .connect = real_connect,
     };
     struct io_mem *m = xalloc(sizeof *m);
     m->io = table;

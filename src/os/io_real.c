@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "os/io_priv.h"
+#include "os/io_socket_priv.h"
 
 #include "base/time.h"
 
@@ -408,6 +409,10 @@ struct io *io_real(void)
         .queue_submit = real_queue_submit,
         .queue_wait = real_queue_wait,
         .queue_kind = real_queue_kind,
+        .receive = real_receive,
+        .send = real_send,
+        .accept = real_accept,
+        .connect = real_connect,
     };
     return &real;
 }

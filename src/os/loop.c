@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "os/loop.h"
 #include "base/arena.h"
+#include "os/io.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 // Events fetched by one epoll_wait: enough that a busy loop pays for few calls, few enough that
@@ -15,6 +15,7 @@
 enum { LOOP_EVENTS_MAX = 128, LOOP_SLEEP_MS_MAX = 60000 };
 
 struct loop {
+    struct io *io;
     int epoll_fd;
     int wake_fd;
     int64_t now_ns;
@@ -34,14 +35,12 @@ struct loop {
 
 static _Thread_local const struct loop *current;
 
-static int64_t clock_ns(void)
+Err loop_open(struct loop **ret)
 {
-    struct timespec t;
-    CHECK(clock_gettime(CLOCK_MONOTONIC, &t) == 0);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+    return loop_open_with(io_real(), ret);
 }
 
-Err loop_open(struct loop **ret)
+Err loop_open_with(struct io *io, struct loop **ret)
 {
     int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (epoll_fd < 0)
@@ -56,10 +55,11 @@ Err loop_open(struct loop **ret)
         return e;
     }
     struct loop *l = xalloc(sizeof *l);
+    l->io = io;
     l->epoll_fd = epoll_fd;
     l->wake_fd = wake_fd;
     l->last = &l->first;
-    l->now_ns = clock_ns();
+    l->now_ns = io->mono_ns(io);
     CHECK(pthread_mutex_init(&l->lock, NULL) == 0);
     *ret = l;
     return OK;
@@ -322,11 +322,11 @@ void loop_run(struct loop *l)
     CHECK(current == NULL);
     current = l;
     for (;;) {
-        l->now_ns = clock_ns();
+        l->now_ns = l->io->mono_ns(l->io);
         int timeout_ms = may_sleep(l) ? sleep_ms(l) : 0;
         int n = epoll_wait(l->epoll_fd, l->events, LOOP_EVENTS_MAX, timeout_ms);
         CHECK(n >= 0 || errno == EINTR);
-        l->now_ns = clock_ns();
+        l->now_ns = l->io->mono_ns(l->io);
         l->event_count = MAX(n, 0);
         handle_events(l);
         fire_timers(l);

@@ -8,6 +8,7 @@
 
 struct loop;
 struct pool;
+struct io; // os/io.h
 
 // Embedded in what it works for. One task is in one queue at a time.
 struct task {
@@ -31,8 +32,10 @@ struct watch {
 };
 enum { LOOP_READ = 1, LOOP_WRITE = 2 };
 
-Err loop_open(struct loop **ret);
-void loop_close(struct loop *l); // NULL is fine; nothing may be left on it but idle timers
+Err loop_open(struct loop **ret); // with the time of io_real()
+Err loop_open_with(struct io *io,
+                   struct loop **ret); // only its mono_ns is used; it outlives the loop
+void loop_close(struct loop *l);       // NULL is fine; nothing may be left on it but idle timers
 AUTO_CLOSE(loop)
 
 void loop_run(struct loop *l); // on the calling thread, until loop_stop

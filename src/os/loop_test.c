@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/test.h"
+#include "os/io_mem.h"
 #include "os/loop.h"
 
 #include <pthread.h>
@@ -363,4 +364,47 @@ TEST(a_pool_of_several_threads_runs_every_task_once)
     pool_close(p);
     EXPECT_INT(JOBS, atomic_load(&done));
     free(jobs);
+}
+
+// ---- The clock.
+
+struct leap {
+    struct timer timer;
+    struct watch watch;
+    struct loop *loop;
+    struct io_mem *clock;
+    int64_t fired_ns;
+};
+
+static void leap_ready(struct watch *w, unsigned events)
+{
+    (void)events;
+    struct leap *p = (struct leap *)((char *)w - offsetof(struct leap, watch));
+    io_mem_advance(p->clock, 3600 * INT64_C(1000000000));
+}
+
+static void leap_fire(struct timer *t)
+{
+    struct leap *p = (struct leap *)t;
+    p->fired_ns = loop_now_ns(p->loop);
+    loop_stop(p->loop);
+}
+
+TEST(a_loop_goes_by_the_clock_it_was_given)
+{
+    AUTO(io_mem) clock = io_mem_open(1);
+    io_mem_set_clock(clock, 0, 1000);
+    struct leap p = { .clock = clock, .watch.ready = leap_ready, .timer.fire = leap_fire };
+    EXPECT_OK(loop_open_with(io_mem_io(clock), &p.loop));
+    EXPECT_INT(1000, loop_now_ns(p.loop));
+    int pair[2];
+    EXPECT(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0 && write(pair[0], "x", 1) == 1);
+    EXPECT_OK(loop_watch(p.loop, &p.watch, pair[1], LOOP_READ));
+    loop_arm(p.loop, &p.timer, 3600 * INT64_C(1000000000)); // an hour, of that clock
+    loop_run(p.loop);
+    EXPECT_INT(3600 * INT64_C(1000000000) + 1000, p.fired_ns);
+    loop_unwatch(p.loop, &p.watch);
+    loop_close(p.loop);
+    close(pair[0]);
+    close(pair[1]);
 }

@@ -3,12 +3,13 @@
 #include "base/buf.h"
 #include "base/time.h"
 
+#include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
-#include <signal.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -33,7 +34,6 @@ void *tls_context_ssl(struct tls_context *t)
 
 static Err context_open(const SSL_METHOD *method, struct tls_context **ret)
 {
-    signal(SIGPIPE, SIG_IGN); // OpenSSL writes with write(2), which cannot be told MSG_NOSIGNAL
     SSL_CTX *ssl = SSL_CTX_new(method);
     if (ssl == NULL)
         return fail(ERR_IO, "OpenSSL cannot make a context");
@@ -101,6 +101,88 @@ Err tls_client_context(bool verify, Str ca_path, struct tls_context **ret)
     }
     *ret = t;
     t = NULL;
+    return OK;
+}
+
+// ---- Bytes of a connection: a BIO on the table of functions.
+
+struct wire {
+    struct io *io;
+    int fd;
+    bool ended; // the peer sends no more
+};
+
+static int wire_write(BIO *bio, const char *p, int n)
+{
+    struct wire *w = BIO_get_data(bio);
+    IoPart part = { .p = (void *)(uintptr_t)p, .n = (size_t)n };
+    size_t done = 0;
+    BIO_clear_retry_flags(bio);
+    Err e = w->io->send(w->io, w->fd, &part, 1, &done);
+    if (e.kind == ERR_BUSY)
+        BIO_set_retry_write(bio);
+    return e.kind == ERR_NONE ? (int)done : -1;
+}
+
+static int wire_read(BIO *bio, char *p, int n)
+{
+    struct wire *w = BIO_get_data(bio);
+    size_t done = 0;
+    BIO_clear_retry_flags(bio);
+    Err e = w->io->receive(w->io, w->fd, p, (size_t)n, false, &done);
+    if (e.kind == ERR_BUSY)
+        BIO_set_retry_read(bio);
+    w->ended = e.kind == ERR_NONE && done == 0;
+    return e.kind == ERR_NONE ? (int)done : -1;
+}
+
+static long wire_control(BIO *bio, int command, long number, void *unused)
+{
+    (void)number;
+    (void)unused;
+    const struct wire *w = BIO_get_data(bio);
+    switch (command) {
+    case BIO_CTRL_FLUSH: // nothing is kept back
+        return 1;
+    case BIO_CTRL_EOF:
+        return w->ended;
+    default:
+        return 0;
+    }
+}
+
+static int wire_done(BIO *bio)
+{
+    free(BIO_get_data(bio));
+    return 1;
+}
+
+static BIO_METHOD *wire_method; // NULL: OpenSSL could not make it
+
+static void make_wire_method(void)
+{
+    BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "headrace io");
+    bool made = m != NULL && BIO_meth_set_write(m, wire_write) == 1 &&
+                BIO_meth_set_read(m, wire_read) == 1 && BIO_meth_set_ctrl(m, wire_control) == 1 &&
+                BIO_meth_set_destroy(m, wire_done) == 1;
+    if (made)
+        wire_method = m;
+    else
+        BIO_meth_free(m);
+}
+
+Err tls_attach(void *ssl, struct io *io, int fd)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    CHECK(pthread_once(&once, make_wire_method) == 0);
+    BIO *bio = wire_method != NULL ? BIO_new(wire_method) : NULL;
+    if (bio == NULL)
+        return fail(ERR_IO, "OpenSSL cannot attach a connection");
+    struct wire *w = xalloc(sizeof *w);
+    *w = (struct wire){ .io = io, .fd = fd };
+    BIO_set_data(bio, w);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(ssl, bio, bio); // owns it from here on
     return OK;
 }
 

@@ -11,8 +11,6 @@ struct tls_context;
 Err tls_make_certificate(struct io *io, Str dir, Str *ret_cert_path, Str *ret_key_path,
                          struct arena *a);
 
-// Making a context lets the process ignore SIGPIPE: OpenSSL writes with write(2).
-//
 // A server context with ALPN h2 and http/1.1, TLS 1.2 or newer.
 Err tls_server_context(Str cert_path, Str key_path, struct tls_context **ret);
 // A client context. verify == false accepts any certificate; ca_path absent: the system's CAs.
@@ -20,3 +18,6 @@ Err tls_client_context(bool verify, Str ca_path, struct tls_context **ret);
 void tls_context_close(struct tls_context *t); // NULL is fine
 AUTO_CLOSE(tls_context)
 void *tls_context_ssl(struct tls_context *t); // the SSL_CTX, for rooms that move bytes themselves
+// Lets an SSL, made from such an SSL_CTX, move its bytes through io on the socket, which stays the
+// caller's. ERR_BUSY of the table is what OpenSSL calls WANT_READ and WANT_WRITE.
+Err tls_attach(void *ssl, struct io *io, int fd);

@@ -8,7 +8,10 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static X509 *read_certificate(struct arena *a, Str path)
 {
@@ -180,4 +183,58 @@ TEST(a_client_that_trusts_the_certificate_shakes_hands_and_h2_is_preferred)
     check_handshake(server, client, S("\x08http/1.1"), S("http/1.1"));
     check_handshake(server, client, S("\x03xyz"), S(""));
     check_handshake(server, client, S(""), S(""));
+}
+
+// ---- Bytes through the table of functions.
+
+static void shake_through(struct io *io, struct tls_context *server, struct tls_context *client)
+{
+    int pair[2];
+    EXPECT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0);
+    SSL *cs = SSL_new(tls_context_ssl(client)), *ss = SSL_new(tls_context_ssl(server));
+    EXPECT_OK(tls_attach(cs, io, pair[0]));
+    EXPECT_OK(tls_attach(ss, io, pair[1]));
+    SSL_set_connect_state(cs);
+    SSL_set_accept_state(ss);
+    SSL_set1_host(cs, "localhost");
+    while (!SSL_is_init_finished(cs) || !SSL_is_init_finished(ss)) {
+        int r = SSL_do_handshake(cs);
+        EXPECT(r == 1 || SSL_want_read(cs) || SSL_want_write(cs));
+        r = SSL_do_handshake(ss);
+        EXPECT(r == 1 || SSL_want_read(ss) || SSL_want_write(ss));
+    }
+    while (SSL_write(cs, "hello", 5) != 5)
+        EXPECT(SSL_want_write(cs));
+    char got[5];
+    while (SSL_peek(ss, got, sizeof got) != sizeof got)
+        EXPECT(SSL_want_read(ss));
+    EXPECT(SSL_read(ss, got, sizeof got) == sizeof got && memcmp(got, "hello", 5) == 0);
+    SSL_free(cs);
+    EXPECT(shutdown(pair[0], SHUT_WR) == 0); // without a goodbye
+    int r = SSL_read(ss, got, sizeof got);
+    while (r < 0 && SSL_get_error(ss, r) == SSL_ERROR_WANT_READ)
+        r = SSL_read(ss, got, sizeof got);
+    EXPECT_INT(SSL_ERROR_ZERO_RETURN, SSL_get_error(ss, r)); // HTTP knows where its requests end
+    close(pair[0]);
+    do
+        r = SSL_write(ss, "late", 4);
+    while (r <= 0 && BIO_should_retry(SSL_get_wbio(ss)));
+    EXPECT(r <= 0); // and no signal
+    SSL_free(ss);
+    close(pair[1]);
+}
+
+TEST(tls_moves_its_bytes_through_the_table_whole_or_in_pieces)
+{
+    Str dir = test_dir(a), cert_path, key_path;
+    EXPECT_OK(tls_make_certificate(io_real(), dir, &cert_path, &key_path, a));
+    AUTO(tls_context) server = NULL;
+    AUTO(tls_context) client = NULL;
+    EXPECT_OK(tls_server_context(cert_path, key_path, &server));
+    EXPECT_OK(tls_client_context(true, cert_path, &client));
+    shake_through(io_real(), server, client);
+    AUTO(io_fault) f = io_fault_open(io_real(), 3);
+    io_fault_net(f, (IoNetFault){ .piece_bytes_max = 7, .busy_percent = 30 });
+    shake_through(io_fault_io(f), server, client);
+    EXPECT(io_fault_net_hits(f) > 100);
 }
