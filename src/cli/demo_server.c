@@ -93,6 +93,8 @@ static Err spawn_server(const struct invocation *in, struct demo_server *s, Str 
         return fail_os(errno, "no pipe for the server");
     }
     s->output = output[0];
+    // A descriptor for the child to write to, not a file of ours: so it is not opened through
+    // struct io.
     int log = open(str_c(s->a, s->log_path), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     ChildConfig config = { .argv = child_arguments(in, s, data_dir, listen),
                            .envp = child_environment(in, s),

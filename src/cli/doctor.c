@@ -21,6 +21,7 @@ enum {
     SYNC_BYTES = IO_ALIGN_BYTES,
     FILES_WANTED = 65536,
     CERT_DAYS_WARN = 30,
+    CERT_BYTES_MAX = 65536,
 };
 #define SYNC_WARN_NS (20 * NS_PER_MS) // a commit waits for one sync: more is felt in every put
 #define SYNC_FAIL_NS (200 * NS_PER_MS)
@@ -178,11 +179,12 @@ static Finding check_port(struct doctor *d, Str address)
 // Days until the certificate ends; false: there is none, or it cannot be read.
 static bool certificate_days(struct doctor *d, Str path, int *ret_days)
 {
-    FILE *f = fopen(str_c(d->a, path), "re");
-    if (f == NULL)
+    Str pem;
+    if (io_read_file(io_real(), d->a, path, CERT_BYTES_MAX, &pem).kind != ERR_NONE)
         return false;
-    X509 *x = PEM_read_X509(f, NULL, NULL, NULL);
-    fclose(f);
+    BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.n);
+    X509 *x = bio != NULL ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+    BIO_free(bio);
     int days = 0, seconds = 0;
     bool read = x != NULL && ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(x)) == 1;
     X509_free(x);

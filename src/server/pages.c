@@ -3,6 +3,7 @@
 #include "base/metric.h"
 #include "base/time.h"
 #include "codec/json.h"
+#include "os/io.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -119,15 +120,18 @@ static unsigned render_init(struct pages *p, struct buf *b)
     return 200;
 }
 
-static uint64_t resident_bytes(void)
+static uint64_t resident_bytes(struct io *io)
 {
-    FILE *f = fopen("/proc/self/statm", "re");
-    unsigned long long pages = 0;
-    if (f != NULL && fscanf(f, "%*u %llu", &pages) != 1)
-        pages = 0;
-    if (f != NULL)
-        fclose(f);
-    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    enum { STATM_BYTES_MAX = 256 };
+    AUTO(arena) tmp = arena_open();
+    Str text = S(""), size, rest, pages;
+    uint64_t n = 0;
+    // Not worth failing for: the gauge then says 0.
+    err_ignore(io_read_file(io, tmp, S("/proc/self/statm"), STATM_BYTES_MAX, &text));
+    bool told = str_cut(text, ' ', &size, &rest) && str_cut(rest, ' ', &pages, &rest);
+    if (!told || str_u64(pages, &n).kind != ERR_NONE)
+        n = 0;
+    return n * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 static void set_gauge(Str name, Str help, uint64_t value)
@@ -153,7 +157,7 @@ static unsigned render_metrics(struct pages *p, struct buf *b)
         set_gauge(S("headrace_workers_queued"), S("Calls that wait for a worker thread."),
                   pool_queued(p->config.pool));
     set_gauge(S("process_resident_memory_bytes"), S("Resident memory of the process."),
-              resident_bytes());
+              resident_bytes(p->config.io));
     set_gauge(S("process_start_time_seconds"), S("Start of the process since 1970."),
               (uint64_t)(p->started_wall_ns / NS_PER_S));
     metric_render(b);

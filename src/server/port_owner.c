@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/port_owner.h"
+#include "os/io.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -7,17 +8,26 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LINE_BYTES_MAX = 512, LINK_BYTES_MAX = 64, STATE_LISTEN = 0x0a };
+enum {
+    LINE_BYTES_MAX = 512,
+    LINK_BYTES_MAX = 64,
+    STATE_LISTEN = 0x0a,
+    TABLE_BYTES_MAX = 64 << 20, // 150 bytes a socket
+};
 
 // The inode of the socket that listens on the port, from a table of the kernel; 0: none.
-static unsigned long listening_inode(const char *table, uint16_t port)
+static unsigned long listening_inode(Str table, uint16_t port)
 {
-    FILE *f = fopen(table, "re");
-    if (f == NULL)
-        return 0;
-    char line[LINE_BYTES_MAX];
+    AUTO(arena) tmp = arena_open();
+    Str rest = { 0 }, text;
     unsigned long found = 0;
-    while (found == 0 && fgets(line, sizeof line, f) != NULL) {
+    if (io_read_file(io_real(), tmp, table, TABLE_BYTES_MAX, &rest).kind != ERR_NONE)
+        return 0;
+    while (found == 0 && str_cut(rest, '\n', &text, &rest)) {
+        char line[LINE_BYTES_MAX];
+        text = str_head(text, sizeof line - 1);
+        memcpy(line, text.p, text.n);
+        line[text.n] = '\0';
         unsigned local_port = 0, state = 0;
         unsigned long inode = 0;
         // sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode
@@ -26,7 +36,6 @@ static unsigned long listening_inode(const char *table, uint16_t port)
         if (n == 3 && local_port == port && state == STATE_LISTEN)
             found = inode;
     }
-    fclose(f);
     return found;
 }
 
@@ -50,20 +59,18 @@ static bool holds(struct arena *tmp, Str pid, Str link_wanted)
 
 Str process_name(struct arena *a, Str pid)
 {
-    FILE *f = fopen(str_c(a, str_fmt(a, "/proc/%.*s/comm", FMT(pid))), "re");
-    char name[LINE_BYTES_MAX] = "";
-    if (f != NULL && fgets(name, sizeof name, f) == NULL)
-        name[0] = '\0';
-    if (f != NULL)
-        fclose(f);
-    return str_dup(a, str_trim(str_of(name)));
+    Str name = S("");
+    // Without that file there is no such process, or it is not ours to see.
+    err_ignore(
+        io_read_file(io_real(), a, str_fmt(a, "/proc/%.*s/comm", FMT(pid)), LINE_BYTES_MAX, &name));
+    return str_trim(name);
 }
 
 Str port_owner(struct arena *a, uint16_t port)
 {
-    unsigned long inode = listening_inode("/proc/net/tcp", port);
+    unsigned long inode = listening_inode(S("/proc/net/tcp"), port);
     if (inode == 0)
-        inode = listening_inode("/proc/net/tcp6", port);
+        inode = listening_inode(S("/proc/net/tcp6"), port);
     if (inode == 0)
         return (Str){ 0 };
     Str wanted = str_fmt(a, "socket:[%lu]", inode);
