@@ -4,8 +4,8 @@
 
 #include <inttypes.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     LIVES_MAX = 7,
@@ -327,7 +327,7 @@ static LogConfig make_config(struct life *l, struct io *io)
 // Declares what lives and drops again what nobody knows to be dropped.
 static Err declare(struct sim_model *m, struct log *log)
 {
-    uint64_t unsure[DECLARED_MAX];
+    uint64_t unsure[DECLARED_MAX] = { 0 };
     size_t n = 0;
     for (size_t i = 0; i < m->shard_count; i++) {
         const struct sim_shard *s = &m->shards[i];
@@ -354,6 +354,109 @@ static Err open_kv(struct life *l, struct io *io)
 {
     TRY(sim_kv_open(&l->w->kv, io));
     return sim_kv_check(&l->w->kv, l->w->model.is_lenient);
+}
+
+// ---- Bit rot. A copy of the disk gets a few flipped bits; the store may refuse it or read what
+// was written, but never anything else.
+
+struct rot {
+    struct sim_model *model;
+    bool is_told;                   // something was ERR_CORRUPT
+    uint64_t lost_least, kept_most; // positions
+};
+
+static void note_kept(struct sim_model *m, uint64_t shard, const LogEntry *e)
+{
+    m->records[model_verify(m, shard, e) - m->records].is_seen = true;
+}
+
+// Flips one bit of a file of the journal, durably.
+static void flip(struct io_mem *mem)
+{
+    AUTO(arena) a = arena_open();
+    struct io *io = io_mem_io(mem);
+    IoName *names;
+    size_t n = 0;
+    if (io->list(io, a, LOG_DIR, &names, &n).kind != ERR_NONE || n == 0)
+        return;
+    const IoName *name = &names[sched_below(n)];
+    if (name->bytes == 0)
+        return;
+    Str path = str_cat3(a, LOG_DIR, S("/"), name->name);
+    uint64_t at = sched_below(sched_chance(4) ? MIN(name->bytes, UINT64_C(8192)) : name->bytes);
+    CHECK(io_flip(io, path, at, (unsigned char)(1u << sched_below(8))).kind == ERR_NONE);
+    sim_counts.flips++;
+    sim_tell("bit rot in %.*s at %" PRIu64, FMT(path), at);
+}
+
+static void rot_read(struct rot *r, struct log *l)
+{
+    struct sim_model *m = r->model;
+    for (size_t i = 0; i < m->n; i++)
+        m->records[i].is_seen = false;
+    for (size_t i = 0; i < m->shard_count; i++) {
+        if (m->shards[i].dropped != KNOWN_NO)
+            continue;
+        Err e = model_read_all(m, l, m->shards[i].id, note_kept);
+        if (e.kind != ERR_NONE && e.kind != ERR_CORRUPT)
+            sim_fail("damage is read as %s: %s", err_kind_name(e.kind), e.text);
+        r->is_told |= e.kind == ERR_CORRUPT;
+    }
+}
+
+// Where nothing was told, what is missing is at most the newest blocks, which nobody can tell from
+// a torn end; and after an orderly end not even those.
+static void rot_judge(struct rot *r, bool may_be_torn)
+{
+    const struct sim_model *m = r->model;
+    r->lost_least = UINT64_MAX;
+    sim_counts.flips_told += r->is_told;
+    if (r->is_told)
+        return;
+    for (size_t i = 0; i < m->n; i++) {
+        const struct sim_record *x = &m->records[i];
+        bool must_be = model_must_hold(m, x);
+        if (x->is_seen)
+            r->kept_most = MAX(r->kept_most, x->position);
+        else if (must_be)
+            r->lost_least = MIN(r->lost_least, x->position);
+    }
+    if (r->lost_least == UINT64_MAX)
+        return;
+    if (!may_be_torn || r->lost_least < r->kept_most)
+        sim_fail("bit rot loses position %" PRIu64 " without a word, though %" PRIu64 " is there",
+                 r->lost_least, r->kept_most);
+}
+
+// `late`: the bits flip while the store is open.
+static void rot_trial(struct sim_world *w, bool late)
+{
+    struct life l = { .w = w };
+    struct rot rot = { .model = &w->model };
+    AUTO(io_mem) copy = io_mem_crash(w->mem, (IoMemCrash){ .keep = IO_KEEP_ALL });
+    AUTO(sim_disk) disk = sim_disk_open(copy, sched_random(), SIM_QUICK);
+    l.disk = disk;
+    LogConfig config = make_config(&l, sim_disk_io(disk));
+    config.tail_cache_bytes = 1;
+    if (!late)
+        flip(copy);
+    struct sim_shard before[SIM_SHARDS_MAX]; // what the copy is told is forgotten
+    memcpy(before, w->model.shards, sizeof before);
+    Err e = log_open(&config, &l.log);
+    if (e.kind == ERR_NONE)
+        e = declare(&w->model, l.log);
+    memcpy(w->model.shards, before, sizeof before);
+    if (e.kind != ERR_NONE && (late || e.kind != ERR_CORRUPT))
+        sim_fail("opening a %s disk fails with %s: %s", late ? "sound" : "damaged",
+                 err_kind_name(e.kind), e.text);
+    rot.is_told = e.kind != ERR_NONE;
+    if (e.kind == ERR_NONE) {
+        for (unsigned i = 0; late && i < 3; i++)
+            flip(copy);
+        rot_read(&rot, l.log);
+    }
+    rot_judge(&rot, !late && !w->was_closed);
+    log_close(l.log);
 }
 
 // ---- A life
@@ -469,6 +572,8 @@ uint64_t sim_world_run(uint64_t seed)
     for (uint64_t i = 0; i < lives && !w.model.is_lenient; i++) {
         sim_tell("life %" PRIu64, i + 1);
         live(&w);
+        if (sched_chance(2) && !w.model.is_lenient)
+            rot_trial(&w, sched_chance(2));
     }
     live_well(&w);
     model_done(&w.model);

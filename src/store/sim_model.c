@@ -152,7 +152,7 @@ static void settle_acked(struct sim_model *m, struct sim_record *r, LogPlace pla
         r->fate = FATE_REFUSED;
         return;
     }
-    if (place.position <= m->highest_before)
+    if (place.position <= m->highest_before && !m->is_lenient)
         sim_fail("append %u got position %" PRIu64 ", though %" PRIu64
                  " had been given in an earlier life",
                  r->append, place.position, m->highest_before);
@@ -216,7 +216,7 @@ const struct sim_record *model_verify(const struct sim_model *m, uint64_t shard,
     if (r->shard != shard)
         sim_fail("append %u of shard %" PRIu64 " was read from shard %" PRIu64, r->append, r->shard,
                  shard);
-    if (r->fate == FATE_REFUSED)
+    if (r->fate == FATE_REFUSED && !m->is_lenient)
         sim_fail("append %u part %u was refused and is there", r->append, r->part);
     if (r->position != 0 && r->position != e->position)
         sim_fail("append %u part %u moved from %" PRIu64 " to %" PRIu64, r->append, r->part,
@@ -299,6 +299,12 @@ static bool may_be_expired(const struct sim_model *m, int64_t since_ms)
     return since_ms <= m->latest_ms - SIM_RETENTION_NS / NS_PER_MS;
 }
 
+bool model_must_hold(const struct sim_model *m, const struct sim_record *r)
+{
+    return r->fate == FATE_ACKED && m->shards[r->shard - 1].dropped == KNOWN_NO &&
+           !may_be_expired(m, r->arrival_ms) && !m->is_lenient;
+}
+
 static bool append_is_seen(const struct sim_model *m, uint32_t append)
 {
     for (size_t i = m->first_of[append]; i < m->n && m->records[i].append == append; i++)
@@ -312,7 +318,7 @@ static void check_missing(struct sim_model *m, const struct sim_record *r)
     const struct sim_shard *s = model_shard(m, r->shard);
     if (r->is_seen || s->dropped != KNOWN_NO || m->is_lenient)
         return;
-    if (r->fate == FATE_ACKED && !may_be_expired(m, r->arrival_ms))
+    if (model_must_hold(m, r))
         sim_fail("append %u part %u was acknowledged at %" PRIu64 " of shard %" PRIu64
                  " and is lost",
                  r->append, r->part, r->position, r->shard);
@@ -376,7 +382,8 @@ Err model_check(struct sim_model *m, struct log *l)
         if (r->fate == FATE_UNKNOWN)
             r->fate = r->is_seen ? FATE_ACKED : FATE_REFUSED;
     }
-    check_unique(m);
+    if (!m->is_lenient)
+        check_unique(m);
     m->highest_before = m->highest;
     return OK;
 }

@@ -86,6 +86,8 @@ void model_append_settle(struct sim_model *m, struct sim_append *take_p);   // i
 const struct sim_record *model_verify(const struct sim_model *m, uint64_t shard, const LogEntry *e);
 void model_read(struct sim_model *m, uint64_t shard, const LogEntry *e); // verified and remembered
 void model_tick(struct sim_model *m);
+// Acknowledged, and neither dropped nor past its retention.
+bool model_must_hold(const struct sim_model *m, const struct sim_record *r);
 
 // All that can be read of a shard, verified: in ascending order of position and of handing over.
 // `see` may be NULL.
