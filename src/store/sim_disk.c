@@ -2,7 +2,7 @@
 #include "store/sim_disk.h"
 
 #include "base/time.h"
-#include "store/sim_sched.h"
+#include "store/sim_priv.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,12 +12,15 @@ enum {
     UNDER_WAY_MAX = 64, // writes at once, of all threads and queues
     NOTED_BYTES = 96,   // of a write that go into the trace: the head of a block with its checksum
     QUEUE_DEPTH_MAX = 64,
+    QUEUED_UNAWARE_MAX = 4, // as deep as the queues of the lives
 };
 
 struct io_file {
     struct sim_disk *d;
     struct io_file *below;
-    Str path; // in memory behind the struct
+    bool has_failed;       // a sync or durable write of it, other than for want of space
+    unsigned queued_since; // writes of a queue
+    Str path;              // in memory behind the struct
 };
 
 // A durable write that the device has been given and has not finished.
@@ -200,17 +203,39 @@ static void disk_close(struct io_file *f)
     free(f);
 }
 
+// After a failed sync nobody knows what the file holds, so the journal goes on in another one; what
+// was handed over before it knew may still come. (kv overwrites what was not synced, and may sync
+// its log again then.)
+static void expect_trust(struct io_file *f, bool is_queued)
+{
+    bool is_journal = str_search(f->path, S("/journal-")) < f->path.n;
+    if (!f->has_failed || !is_journal)
+        return;
+    if (!is_queued || ++f->queued_since > QUEUED_UNAWARE_MAX)
+        sim_fail("%.*s is written on though a sync of it has failed", FMT(f->path));
+}
+
+static Err note_failure(struct io_file *f, Err e)
+{
+    f->has_failed |= e.kind != ERR_NONE && e.kind != ERR_FULL && !f->d->is_off;
+    return e;
+}
+
 static Err carry_out(struct io_file *f, const void *p, size_t n, uint64_t at, bool durable)
 {
     struct sim_disk *d = f->d;
     if (d->is_off)
         return off();
     note_bytes(p, n);
-    return d->below->write(f->below, p, n, at, durable && sim_plant != PLANT_SKIP_DURABLE);
+    bool is_kept = durable && sim_plant != PLANT_SKIP_DURABLE;
+    Err e = d->below->write(f->below, p, n, at, is_kept);
+    return durable ? note_failure(f, e) : e;
 }
 
 static Err disk_write(struct io_file *f, const void *p, size_t n, uint64_t at, bool durable)
 {
+    if (durable)
+        expect_trust(f, false);
     struct sim_disk *d = f->d;
     struct under_way w = { f, { (void *)(uintptr_t)p, n }, at };
     under_way_add(d, &w);
@@ -229,13 +254,14 @@ static Err disk_read(struct io_file *f, void *p, size_t n, uint64_t at, size_t *
 
 static Err disk_sync(struct io_file *f)
 {
+    expect_trust(f, false);
     TRY(begin(f->d, "sync", IO_OP_SYNC, f->path, 0, 0));
     if (sim_plant == PLANT_SKIP_SYNC)
         return OK;
     Err e = f->d->below->sync(f->below);
     if (e.kind != ERR_NONE && sim_plant == PLANT_RETRY_SYNC)
         e = f->d->below->sync(f->below);
-    return e;
+    return note_failure(f, e);
 }
 
 static Err disk_size(struct io_file *f, uint64_t *ret_bytes)
@@ -359,6 +385,7 @@ static Err disk_queue_submit(struct io_queue *q, struct io_write *w)
 {
     sched_point();
     note("submit", w->file->path, w->at, w->part.n);
+    expect_trust(w->file, true);
     if (q->n == q->depth)
         return fail(ERR_LIMIT, "write queue is full");
     struct queued *x = xalloc(sizeof *x);

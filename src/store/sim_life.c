@@ -408,7 +408,8 @@ static void rot_read(struct rot *r, struct log *l)
 // a torn end; and after an orderly end not even those.
 static void rot_judge(struct rot *r, bool may_be_torn)
 {
-    const struct sim_model *m = r->model;
+    struct sim_model *m = r->model;
+    model_tick(m);
     r->lost_least = UINT64_MAX;
     sim_counts.flips_told += r->is_told;
     if (r->is_told)
