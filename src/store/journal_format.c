@@ -255,7 +255,7 @@ Err control_get(const uint8_t *p, Control *ret)
         .position = get64(p + 16),
         .arrival_ms = (int64_t)get64(p + 24),
     };
-    if (c.what < CONTROL_END || c.what > CONTROL_OLDEST)
+    if (c.what < CONTROL_END || c.what > CONTROL_DROP)
         return fail(ERR_FORMAT, "a control record that this program does not know");
     *ret = c;
     return OK;

@@ -74,8 +74,6 @@ typedef struct ExtentHead {
 typedef enum ControlWhat {
     CONTROL_END = 1, // shard `id` ended at `position`, `arrival_ms`
     CONTROL_DROP,    // shard `id` is forgotten; its records lie in files up to `position`
-    CONTROL_RETIRED, // file `id` is gone; `position` is the number of the last block before it
-    CONTROL_OLDEST,  // all files before `id` are gone
 } ControlWhat;
 
 typedef struct Control {

@@ -36,16 +36,16 @@ struct journal_file {
     uint64_t number, salt, bytes;
     uint64_t name; // the number in its name: differs from `number` after a crash while recycling
     struct io_file *io;
-    uint64_t used;        // where the next block goes; the commit thread's
-    uint64_t last_block;  // the newest block placed in it, 0 if none
-    uint64_t first_block; // under lock: the first that was acknowledged, 0 if none
-    uint64_t predecessor; // under lock: the block before that one
-    bool
-        is_tied; // under lock: to the file before it, which may not outlive it; see file_note_block
-    unsigned users;        // under lock: readers and blocks under way
+    uint64_t used;         // where the next block goes; the commit thread's
+    uint64_t last_block;   // the newest block placed in it, 0 if none
+    uint64_t first_block;  // under lock: the first that was acknowledged, 0 if none
+    uint64_t newest_block; // under lock: the newest that was acknowledged
+    uint64_t predecessor;  // under lock: the block before the first one
+    bool is_tied;   // under lock: the first is a later part of an append begun in the file before
+    unsigned users; // under lock: readers and blocks under way
     uint64_t live_extents; // under lock: extents in the index
     uint64_t live_bytes;   // under lock
-    bool suspect; // read it, but write it no more: a write failed, or its first did not count
+    bool suspect;          // a write failed: read it, never write it again
 };
 
 struct journal_files {
@@ -91,17 +91,40 @@ static inline uint64_t file_room_end(const struct journal_file *f)
     return (f->bytes - margin) / JOURNAL_ALIGN_BYTES * JOURNAL_ALIGN_BYTES;
 }
 
-// A block of the file has become part of the chain for good. If it is the first and goes on with an
-// append that began in the file before, or begins an epoch, which makes blocks at the end of the
-// file before void, then that file cannot be understood without this one.
-static inline void file_note_block(struct journal_file *f, const BlockHead *b, bool begins_epoch)
+// A block of the file has become part of the chain for good. Under lock.
+static inline void file_note_block(struct journal_file *f, const BlockHead *b)
 {
+    f->newest_block = b->number;
     if (f->first_block != 0)
         return;
     f->first_block = b->number;
     f->predecessor = b->predecessor;
-    f->is_tied = b->part > 0 || begins_epoch;
+    f->is_tied = b->part > 0;
 }
+
+// ---- Files that are gone (journal_gone.c). Under lock, but for reading and writing.
+
+typedef struct GoneFile {
+    uint64_t number;
+    uint64_t before; // the block of the chain before its first one
+    uint64_t last;   // its last block of the chain; 0: it has none
+} GoneFile;
+
+struct gone {
+    uint64_t oldest;        // all files with smaller numbers are gone
+    uint64_t before_oldest; // the newest block of the chain in them
+    GoneFile *at;           // others from between those that are there, by number
+    size_t n, room;
+};
+
+Err gone_read(const struct journal_files *fs, struct arena *tmp, struct gone *g);
+Err gone_write(const struct journal_files *fs, struct arena *tmp, const struct gone *g);
+void gone_add(struct gone *g, GoneFile f);
+void gone_advance(struct gone *g, uint64_t oldest);
+const GoneFile *gone_find(const struct gone *g, uint64_t number); // NULL: not in the list
+bool gone_has(const struct gone *g, uint64_t number);
+void gone_copy(struct gone *to, const struct gone *from);
+void gone_done(struct gone *g);
 
 // ---- Facts: control records that are still needed (log_facts.c). All under lock.
 
@@ -112,11 +135,12 @@ struct fact {
 
 struct facts {
     struct map *all; // of struct fact, by what and id; NULL: none yet
-    uint64_t oldest; // files before this one are gone
+    uint64_t oldest; // drops that concern only files before it are over
 };
 
 void facts_state(struct facts *f, const Control *c, uint64_t file);
 const Control *facts_find(const struct facts *f, ControlWhat what, uint64_t id); // NULL: none
+void facts_advance(struct facts *f, uint64_t oldest_file);
 void facts_forget(struct facts *f, ControlWhat what, uint64_t id);
 size_t facts_count(const struct facts *f);
 // for (size_t at = 0; facts_next(f, &at, &fact);) ...; facts may not be stated meanwhile.
@@ -248,6 +272,7 @@ struct log {
     struct shards shards;
     struct cache cache;
     struct facts facts;
+    struct gone gone;
     LogStats stats;
     uint64_t visible; // the newest acknowledged block
     int64_t visible_arrival_ms;

@@ -30,36 +30,26 @@ struct held_list {
     size_t n, room;
 };
 
-// The chain went over files that are not there: checked when all facts are known.
-struct jump {
-    uint64_t after_block; // the newest block before it
-    uint64_t first_absent;
-};
-
 struct scan {
     struct log *l;
     struct io *io;
     struct journal_file *file;
-    bool after_absent; // files are missing between the newest block of the chain and this file
-    uint64_t first_absent;
     uint8_t *window; // [window_at, window_at + window_n) of the file
     size_t window_room, window_n;
     uint64_t window_at;
 
-    BlockHead head;         // the newest block of the chain; zeros: none
-    BlockHead settled;      // the newest that is applied
-    struct held_list held;  // behind it, by number
-    struct held_list spans; // parts of an append whose last part has not come
+    BlockHead head;                   // the newest block of the chain; zeros: none
+    BlockHead settled;                // the newest that is applied
+    struct held_list held;            // behind it, by number
+    struct held_list spans;           // parts of an append whose last part has not come
     uint64_t number_seen, epoch_seen; // in any good block
 
     bool in_gap;
     struct journal_file *gap_file;
     uint64_t gap_place, gap_bytes; // bytes of blocks that are given up
-    struct jump *jumps;
-    size_t jump_count;
-    bool after_jump;                // the next block that counts is the first behind it
-    struct journal_file **headless; // files whose head is damaged
-    size_t headless_count;
+    bool after_gap_of_files; // the next block that counts is the first behind files that are gone
+    struct journal_file **aside; // files that do not count: gone, doubles, or with a damaged head
+    size_t aside_count;
 };
 
 static void held_free(struct held *h)
@@ -220,11 +210,11 @@ static void settle_one(struct scan *s, struct held take_h)
     bool follows = before != NULL && take_h.head.epoch == before->epoch &&
                    take_h.head.predecessor == before->number &&
                    take_h.head.parts == before->parts && take_h.head.part == before->part + 1;
-    follows |= s->after_jump; // whose first parts were in files that are gone
-    s->after_jump = false;
+    follows |= s->after_gap_of_files; // whose first parts were in files that are gone
+    s->after_gap_of_files = false;
     if (!follows)
         held_drop(spans, 0);
-    file_note_block(take_h.file, &take_h.head, take_h.head.epoch != s->settled.epoch);
+    file_note_block(take_h.file, &take_h.head);
     s->settled = take_h.head;
     if (!follows && take_h.head.part > 0) {
         held_free(&take_h);
@@ -248,9 +238,16 @@ static void settle(struct scan *s, uint64_t durable)
 
 // ---- The chain
 
+// Of a block that is gone with its file only the number is known: it has no parts.
+static BlockHead number_only(uint64_t number, uint64_t epoch)
+{
+    return (BlockHead){ .number = number, .epoch = epoch };
+}
+
 static bool follows(const BlockHead *before, const BlockHead *b)
 {
-    return b->predecessor == before->number && b->previous_crc == before->crc;
+    return b->predecessor == before->number &&
+           (before->parts == 0 || b->previous_crc == before->crc);
 }
 
 static void gap_begin(struct scan *s, uint64_t place)
@@ -267,7 +264,6 @@ static void take(struct scan *s, const struct held *h)
 {
     held_push(&s->held, *h);
     s->head = h->head;
-    s->after_absent = false;
     s->in_gap = false;
     s->file->used = h->head.place + h->head.bytes;
     s->file->last_block = h->head.number;
@@ -293,31 +289,13 @@ static bool rewind_to_predecessor(struct scan *s, const BlockHead *b)
     return true;
 }
 
-static bool jump_over_absent(struct scan *s, const BlockHead *b)
-{
-    bool is_first = b->place == JOURNAL_HEAD_BYTES && s->after_absent;
-    if (!is_first || b->number <= s->head.number || b->epoch < s->head.epoch)
-        return false;
-    s->jumps = xrealloc(s->jumps, mul_checked(s->jump_count + 1, sizeof *s->jumps));
-    s->jumps[s->jump_count++] = (struct jump){ s->head.number, s->first_absent };
-    // A file goes before those that are needed to understand it (see log_keeper.c): so nothing at
-    // the end of this one is void, and parts there are the rest of an append that a crash cut off.
-    // The other way round first parts went with their file, and the last one tells that the append
-    // was whole.
-    settle(s, UINT64_MAX);
-    held_drop(&s->spans, 0);
-    s->after_jump = true;
-    return true;
-}
-
 // A good block: the next of the chain, one that does not count, or the proof of damage before it.
 static Err chain_add(struct scan *s, const struct held *h, bool *ret_taken)
 {
     const BlockHead *b = &h->head;
     s->number_seen = MAX(s->number_seen, b->number);
     s->epoch_seen = MAX(s->epoch_seen, b->epoch);
-    *ret_taken = (follows(&s->head, b) && b->epoch >= s->head.epoch) ||
-                 rewind_to_predecessor(s, b) || jump_over_absent(s, b);
+    *ret_taken = (follows(&s->head, b) && b->epoch >= s->head.epoch) || rewind_to_predecessor(s, b);
     if (*ret_taken) {
         take(s, h);
         return OK;
@@ -395,7 +373,13 @@ static Err read_head(struct io *io, struct journal_file *f, JournalHead *ret)
     return e;
 }
 
-// Opens one file and puts it into the table, or among the headless. After a failed sync nothing
+static void set_aside(struct scan *s, struct journal_file *take_f)
+{
+    s->aside = xrealloc(s->aside, mul_checked(s->aside_count + 1, sizeof(struct journal_file *)));
+    s->aside[s->aside_count++] = take_f;
+}
+
+// Opens one file and puts it into the table, or among those set aside. After a failed sync nothing
 // that is read could be trusted, so it comes first.
 static Err add_file(struct scan *s, uint64_t name, Str path)
 {
@@ -422,9 +406,7 @@ static Err add_file(struct scan *s, uint64_t name, Str path)
         file_close(fs, f);
         return e;
     }
-    s->headless =
-        xrealloc(s->headless, mul_checked(s->headless_count + 1, sizeof(struct journal_file *)));
-    s->headless[s->headless_count++] = f;
+    set_aside(s, f);
     return OK;
 }
 
@@ -452,7 +434,7 @@ static Err open_files(struct scan *s, struct arena *tmp)
         if (!names[i].is_dir && parse_name(names[i].name, &name))
             TRY(add_file(s, name, files_path(fs, tmp, name)));
     }
-    if (fs->n + s->headless_count == 0)
+    if (fs->n + s->aside_count == 0)
         TRY(s->io->sync_dir(s->io, parent_of(fs->dir))); // the directory's own name must last too
     if (fs->n > 1)
         qsort(fs->at, fs->n, sizeof(struct journal_file *), compare_files);
@@ -475,16 +457,9 @@ static void set_aside_doubles(struct scan *s)
         bool is_named = f->name == f->number;
         struct journal_file *aside = is_named ? before : f;
         fs->at[kept - 1] = is_named ? f : before;
-        s->headless = xrealloc(s->headless,
-                               mul_checked(s->headless_count + 1, sizeof(struct journal_file *)));
-        s->headless[s->headless_count++] = aside;
+        set_aside(s, aside);
     }
     fs->n = kept;
-}
-
-static bool is_retired(const struct log *l, uint64_t number)
-{
-    return number < l->facts.oldest || facts_find(&l->facts, CONTROL_RETIRED, number) != NULL;
 }
 
 static Err missing(uint64_t number, const char *why)
@@ -493,75 +468,48 @@ static Err missing(uint64_t number, const char *why)
     return fail(ERR_CORRUPT, "the journal is not complete");
 }
 
-// All files from the oldest to the newest are there or known to be gone, and before each that is
-// gone the chain was whole.
-static Err check_files(struct scan *s)
+// All files from the oldest to the newest are there or known to be gone.
+static Err check_files(const struct scan *s)
 {
     const struct journal_files *fs = &s->l->files;
-    const struct facts *facts = &s->l->facts;
-    for (size_t i = 0; i < s->headless_count; i++) {
-        uint64_t name = s->headless[i]->name;
-        if (s->headless[i]->number == 0 && !is_retired(s->l, name))
+    const struct gone *gone = &s->l->gone;
+    for (size_t i = 0; i < s->aside_count; i++) {
+        uint64_t name = s->aside[i]->name;
+        if (s->aside[i]->number == 0 && !gone_has(gone, name))
             return missing(name, "the head of the file is damaged");
     }
-    uint64_t expected = MAX(facts->oldest, UINT64_C(1));
+    uint64_t expected = MAX(gone->oldest, UINT64_C(1));
     for (size_t i = 0; i < fs->n; i++)
         for (; fs->at[i]->number >= expected; expected++)
-            if (expected < fs->at[i]->number && !is_retired(s->l, expected))
+            if (expected < fs->at[i]->number && !gone_has(gone, expected))
                 return missing(expected, "the file is missing");
-    for (size_t i = 0; i < s->jump_count; i++) {
-        const struct jump *j = &s->jumps[i];
-        const Control *c = facts_find(facts, CONTROL_RETIRED, j->first_absent);
-        if (j->first_absent >= facts->oldest && c != NULL && c->position != 0 &&
-            c->position != j->after_block)
-            return missing(j->first_absent - 1, "blocks are missing at the end of the file");
-    }
     return OK;
 }
 
-// Entries that lie in files which are retired but not yet reused.
-static void forget_retired(struct log *l)
+// Files that are gone but still lie there become spares: nothing in them counts.
+static void set_aside_gone(struct scan *s)
 {
-    for (size_t i = 0; i < l->shards.room; i++) {
-        struct shard *sh = l->shards.at[i];
-        if (sh == NULL)
-            continue;
-        uint32_t kept = sh->first;
-        for (uint32_t k = sh->first; k < sh->end; k++) {
-            if (!is_retired(l, sh->at[k].file)) {
-                sh->at[kept++] = sh->at[k];
-                continue;
-            }
-            struct journal_file *f = files_find(&l->files, sh->at[k].file);
-            f->live_extents--;
-            f->live_bytes -= sh->at[k].bytes;
-        }
-        sh->end = kept;
+    struct journal_files *fs = &s->l->files;
+    fs->highest = fs->n > 0 ? fs->at[fs->n - 1]->number : s->l->gone.oldest;
+    size_t kept = 0;
+    for (size_t i = 0; i < fs->n; i++) {
+        if (gone_has(&s->l->gone, fs->at[i]->number))
+            set_aside(s, fs->at[i]);
+        else
+            fs->at[kept++] = fs->at[i];
     }
+    fs->n = kept;
 }
 
-// Retired files become spares. The newest file stays, and one without blocks behind the newest with
-// blocks is the one to be written next.
+// Gives the files their proper names. The newest file stays; one without blocks behind others is
+// the one to be written next.
 static Err sort_files(struct scan *s, struct arena *tmp)
 {
     struct log *l = s->l;
     struct journal_files *fs = &l->files;
-    forget_retired(l);
-    fs->highest = fs->n > 0 ? fs->at[fs->n - 1]->number : l->facts.oldest;
-    size_t kept = 0, n = fs->n;
-    struct journal_file **all = arena_new(tmp, struct journal_file *, n + s->headless_count);
-    if (n > 0)
-        memcpy(all, fs->at, n * sizeof(struct journal_file *));
-    for (size_t i = 0; i < n; i++)
-        if (!is_retired(l, all[i]->number))
-            fs->at[kept++] = all[i];
-    fs->n = kept;
-    for (size_t i = 0; i < n; i++)
-        if (is_retired(l, all[i]->number))
-            files_recycle(fs, &l->lock, all[i]);
-    for (size_t i = 0; i < s->headless_count; i++)
-        files_recycle(fs, &l->lock, s->headless[i]);
-    s->headless_count = 0;
+    for (size_t i = 0; i < s->aside_count; i++)
+        files_recycle(fs, &l->lock, s->aside[i]);
+    s->aside_count = 0;
     for (size_t i = 0; i < fs->n; i++) {
         struct journal_file *f = fs->at[i];
         if (f->name == f->number)
@@ -575,16 +523,44 @@ static Err sort_files(struct scan *s, struct arena *tmp)
     return OK;
 }
 
+// The chain leads through files that are gone: on this side it ends with the block before their
+// first one, and goes on behind their last one. A file goes only with the end of an append that
+// began before it, so parts on this side are the rest of one that a crash has cut off; parts behind
+// belong to one that was whole.
+static Err pass_gone(struct scan *s, uint64_t from, uint64_t to)
+{
+    uint64_t before = 0, last = 0;
+    for (uint64_t number = from; number < to; number++) {
+        const GoneFile *g = gone_find(&s->l->gone, number);
+        if (g == NULL || g->last == 0)
+            continue;
+        before = last == 0 ? g->before : before;
+        last = g->last;
+    }
+    if (last == 0)
+        return OK; // there was no block in them
+    while (s->held.n > 0 && s->held.at[s->held.n - 1].head.number > before)
+        held_drop(&s->held, s->held.n - 1);
+    settle(s, UINT64_MAX);
+    if (s->settled.number != before)
+        return missing(from - 1, "blocks are missing at the end of the file");
+    held_drop(&s->spans, 0);
+    s->head = s->settled = number_only(last, s->settled.epoch);
+    s->after_gap_of_files = true;
+    s->in_gap = false;
+    return OK;
+}
+
 static Err walk(struct scan *s)
 {
     const struct journal_files *fs = &s->l->files;
+    const struct gone *gone = &s->l->gone;
+    s->head = s->settled = number_only(gone->before_oldest, 0);
+    s->after_gap_of_files = gone->before_oldest != 0;
     for (size_t i = 0; i < fs->n; i++) {
         s->file = fs->at[i];
-        uint64_t before = i > 0 ? fs->at[i - 1]->number : 0;
-        if (s->file->number > before + 1 && !s->after_absent) {
-            s->after_absent = true;
-            s->first_absent = before + 1;
-        }
+        if (i > 0 && s->file->number > fs->at[i - 1]->number + 1)
+            TRY(pass_gone(s, fs->at[i - 1]->number + 1, s->file->number));
         Err e = scan_file(s);
         if (e.kind != ERR_NONE && e.kind != ERR_CORRUPT)
             LOG(LOG_ERROR, "a journal file cannot be read", F_INT("file", s->file->name), F_ERR(e));
@@ -613,10 +589,13 @@ static void take_over(struct scan *s)
 static Err recover_with(struct scan *s, struct arena *tmp)
 {
     TRY(open_files(s, tmp));
+    TRY(gone_read(&s->l->files, tmp, &s->l->gone));
+    facts_advance(&s->l->facts, s->l->gone.oldest);
     set_aside_doubles(s);
+    set_aside_gone(s);
+    TRY(check_files(s));
     TRY(walk(s));
     settle(s, UINT64_MAX);
-    TRY(check_files(s));
     if (s->number_seen >= (UINT64_C(1) << (63 - LOG_ORDINAL_BITS)) - (UINT64_C(1) << 40))
         return fail(ERR_LIMIT, "the journal's block numbers are used up");
     take_over(s);
@@ -632,12 +611,11 @@ Err recover(struct log *l)
     l->stats.recovery_ns = l->io->mono_ns(l->io) - start;
     held_drop(&s.held, 0);
     held_drop(&s.spans, 0);
-    for (size_t i = 0; i < s.headless_count; i++)
-        file_close(&l->files, s.headless[i]);
+    for (size_t i = 0; i < s.aside_count; i++)
+        file_close(&l->files, s.aside[i]);
     free(s.held.at);
     free(s.spans.at);
-    free(s.headless);
-    free(s.jumps);
+    free(s.aside);
     free(s.window);
     return e;
 }

@@ -103,6 +103,7 @@ void log_free(struct log *l)
     cache_done(&l->cache);
     shards_done(&l->shards);
     facts_done(&l->facts);
+    gone_done(&l->gone);
     file_close(&l->files, l->next_file);
     files_done(&l->files);
     build_close(l->build);

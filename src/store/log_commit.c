@@ -52,7 +52,7 @@ static Err place_block(struct log *l, size_t bytes, bool is_control, struct jour
 
 // ---- Markers: blocks without content, written at once
 
-static Err write_marker(struct log *l, bool begins_epoch)
+static Err write_marker(struct log *l)
 {
     struct block *b = build_plan(l, NULL, 0, NULL);
     struct journal_file *f = NULL;
@@ -75,7 +75,7 @@ static Err write_marker(struct log *l, bool begins_epoch)
     if (e.kind == ERR_NONE) {
         l->visible = b->head.number;
         l->visible_arrival_ms = b->head.arrival_ms;
-        file_note_block(f, &b->head, begins_epoch);
+        file_note_block(f, &b->head);
     }
     block_unref(b);
     pthread_mutex_unlock(&l->lock);
@@ -89,7 +89,7 @@ Err log_open_epoch(struct log *l)
     l->built_crc = l->acked_crc;
     l->epoch++;
     pthread_mutex_unlock(&l->queue_lock);
-    return write_marker(l, true);
+    return write_marker(l);
 }
 
 // ---- Failures. Under queue_lock, which die() and repair() give up in between.
@@ -205,9 +205,7 @@ static struct log_append **take_unacked(struct log *l, struct log_append **ret_l
         }
         if (b->op != NULL)
             reopen_shards(l, b->op);
-        // A file begins with a block that counts, or recovery could not tell that from damage.
-        bool is_broken = b->state == BLOCK_FAILED && b->write.result.kind != ERR_FULL;
-        if (is_broken || b->file->first_block == 0)
+        if (b->state == BLOCK_FAILED && b->write.result.kind != ERR_FULL)
             b->file->suspect = true;
         b->file->users--;
         block_unref(b);
@@ -537,7 +535,7 @@ void *commit_run(void *p)
     bool mark = !l->dead && !l->needs_epoch;
     pthread_mutex_unlock(&l->queue_lock);
     if (mark) { // so that the next start can tell damage to the last blocks from a torn tail
-        Err e = write_marker(l, false);
+        Err e = write_marker(l);
         if (e.kind != ERR_NONE)
             LOG(LOG_WARN, "the last marker of the journal could not be written", F_ERR(e));
     }

@@ -63,7 +63,7 @@ static struct log_append *publish(struct log *l, struct block *blocks)
     pthread_mutex_lock(&l->lock);
     for (struct block *b = blocks, *next; b != NULL; b = next) {
         next = b->next;
-        file_note_block(b->file, &b->head, false);
+        file_note_block(b->file, &b->head);
         for (size_t i = 0; i < b->extent_count; i++)
             log_index_extent(l, b->file, b->head.number, b->head.arrival_ms, b->head.place,
                              &b->extents[i]);

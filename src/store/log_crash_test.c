@@ -297,6 +297,19 @@ static void open_round(struct world *w, struct run *r, struct io *io, struct are
     EXPECT_OK(log_ready(r->log));
 }
 
+// A write that fails before the power goes: the device's fault, or no space for a moment.
+static void add_stumble(struct world *w, struct io_fault *faults)
+{
+    if (random_below(w, 3) == 0)
+        return;
+    io_fault_add(faults, (IoFault){
+                             .ops = IO_OP_WRITE,
+                             .skip = random_below(w, 30),
+                             .err = random_below(w, 2) ? fail(ERR_FULL, "injected") : (Err){ 0 },
+                             .tear = random_below(w, 3),
+                         });
+}
+
 static struct io_mem *run_round(struct world *w, struct io_mem *disk, struct arena *a)
 {
     struct run r = { 0 };
@@ -313,6 +326,7 @@ static struct io_mem *run_round(struct world *w, struct io_mem *disk, struct are
                                  .power_off = true,
                                  .tear = random_below(w, 3),
                              });
+    add_stumble(w, faults);
     for (int i = 0; i < APPENDS_PER_ROUND && !atomic_load(&w->died); i++)
         act(w, &r, disk, a);
     if (!clean)

@@ -40,15 +40,13 @@ bool facts_next(const struct facts *f, size_t *at, struct fact **ret)
     return true;
 }
 
-// A drop is over when no file is left that may hold records of the shard, and a retired file when
-// it is no longer a gap between others.
+// A drop is over when no file is left that may hold records of the shard.
 static bool is_over(const struct fact *x, uint64_t oldest)
 {
-    return (x->control.what == CONTROL_DROP && x->control.position < oldest) ||
-           (x->control.what == CONTROL_RETIRED && x->control.id < oldest);
+    return x->control.what == CONTROL_DROP && x->control.position < oldest;
 }
 
-static void advance_oldest(struct facts *f, uint64_t oldest)
+void facts_advance(struct facts *f, uint64_t oldest)
 {
     if (oldest <= f->oldest)
         return;
@@ -65,10 +63,6 @@ static void advance_oldest(struct facts *f, uint64_t oldest)
 
 void facts_state(struct facts *f, const Control *c, uint64_t file)
 {
-    if (c->what == CONTROL_OLDEST) {
-        advance_oldest(f, c->id);
-        return;
-    }
     struct fact *old = find(f, c->what, c->id);
     if (old != NULL) {
         old->stated = MAX(old->stated, file); // the first end of a shard is its end

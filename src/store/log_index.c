@@ -210,9 +210,5 @@ void log_apply(struct log *l, const Control *c, uint64_t file)
             shards_remove(&l->shards, s);
         }
         break;
-    case CONTROL_RETIRED:
-    case CONTROL_OLDEST:
-        facts_state(&l->facts, c, file);
-        break;
     }
 }

@@ -120,6 +120,7 @@ struct retirement {
     size_t file_count;
     Control *controls;
     size_t control_count;
+    struct gone gone; // as it will be
 };
 
 static bool is_retiring(const struct retirement *r, uint64_t number)
@@ -130,50 +131,50 @@ static bool is_retiring(const struct retirement *r, uint64_t number)
     return false;
 }
 
-// The files that are over, and what must be written before they may be reused: all facts whose
-// newest statement would be lost with them, which files are gone from between others, and at last
-// from which file on the journal goes. Under lock.
-static void plan_retirement(const struct log *l, struct arena *tmp, struct retirement *r)
+// The files that are over. Under lock.
+static void find_over(const struct log *l, struct arena *tmp, struct retirement *r)
 {
     const struct journal_files *fs = &l->files;
-    const struct facts *facts = &l->facts;
-    r->files = arena_new(tmp, struct journal_file *, fs->n);
-    r->controls = arena_new(tmp, Control, fs->n + facts_count(facts) + 1);
     uint64_t oldest = 0;
+    r->files = arena_new(tmp, struct journal_file *, fs->n);
+    gone_copy(&r->gone, &l->gone);
     for (size_t i = 0; i < fs->n; i++) {
         struct journal_file *f = fs->at[i];
-        // Without it recovery would misunderstand the end of the file before, which stays.
-        bool is_tied = f->is_tied || f->first_block == 0;
-        bool is_needed = is_tied && i > 0 && fs->at[i - 1]->number == f->number - 1 &&
+        // With it the file before, which stays, would lose the end of an append, and recovery would
+        // take the rest for one that a crash has cut off.
+        bool is_needed = f->is_tied && i > 0 && fs->at[i - 1]->number == f->number - 1 &&
                          !is_retiring(r, f->number - 1);
-        if (is_over(l, f) && !is_needed)
+        if (is_over(l, f) && !is_needed) {
             r->files[r->file_count++] = f;
-        else if (oldest == 0)
+            gone_add(&r->gone, (GoneFile){ f->number, f->predecessor, f->newest_block });
+        } else if (oldest == 0) {
             oldest = f->number;
+        }
     }
-    if (r->file_count == 0)
-        return;
-    struct fact *x;
-    for (size_t at = 0; facts_next(facts, &at, &x);)
-        if (is_retiring(r, x->stated) || files_find(fs, x->stated) == NULL)
-            r->controls[r->control_count++] = x->control;
-    for (size_t i = 0; i < r->file_count; i++)
-        if (r->files[i]->number > oldest)
-            r->controls[r->control_count++] = (Control){
-                .what = CONTROL_RETIRED,
-                .id = r->files[i]->number,
-                .position = r->files[i]->predecessor,
-            };
-    r->controls[r->control_count++] = (Control){ .what = CONTROL_OLDEST, .id = oldest };
+    gone_advance(&r->gone, oldest);
 }
 
-// In order, so that what is last is durable last.
-static Err write_controls(struct log *l, const struct retirement *r)
+// What must be written before they may be reused: the facts whose newest statement would be lost
+// with them. Under lock.
+static void plan_retirement(const struct log *l, struct arena *tmp, struct retirement *r)
+{
+    find_over(l, tmp, r);
+    if (r->file_count == 0)
+        return;
+    r->controls = arena_new(tmp, Control, facts_count(&l->facts));
+    struct fact *x;
+    for (size_t at = 0; facts_next(&l->facts, &at, &x);)
+        if (is_retiring(r, x->stated) || files_find(&l->files, x->stated) == NULL)
+            r->controls[r->control_count++] = x->control;
+}
+
+// Facts first, then the list; after that the files are gone, whatever happens.
+static Err write_retirement(struct log *l, struct arena *tmp, const struct retirement *r)
 {
     size_t most = log_controls_max(l);
     for (size_t i = 0; i < r->control_count; i += most)
         TRY(log_run_op(l, r->controls + i, MIN(most, r->control_count - i), false));
-    return OK;
+    return gone_write(&l->files, tmp, &r->gone);
 }
 
 static void remove_from_table(struct journal_files *fs, const struct retirement *r)
@@ -185,32 +186,39 @@ static void remove_from_table(struct journal_files *fs, const struct retirement 
     fs->n = kept;
 }
 
-static void expire(struct log *l, struct arena *tmp)
+static void retire(struct log *l, struct arena *tmp, struct retirement *r)
 {
-    struct retirement r = { 0 };
-    pthread_mutex_lock(&l->lock);
-    bool is_ready = l->is_ready;
-    if (is_ready) {
-        trim_all(l);
-        plan_retirement(l, tmp, &r);
-    }
-    pthread_mutex_unlock(&l->lock);
-    if (!is_ready || r.file_count == 0)
-        return;
-    Err e = write_controls(l, &r);
+    Err e = write_retirement(l, tmp, r);
     if (e.kind != ERR_NONE) {
         if (e.kind != ERR_CLOSED) // tried again in a second
             LOG(LOG_WARN, "journal files could not be retired", F_ERR(e));
         return;
     }
     pthread_mutex_lock(&l->lock);
-    remove_from_table(&l->files, &r);
+    remove_from_table(&l->files, r);
+    gone_done(&l->gone);
+    gone_copy(&l->gone, &r->gone);
+    facts_advance(&l->facts, l->gone.oldest);
     pthread_mutex_unlock(&l->lock);
-    for (size_t i = 0; i < r.file_count; i++)
-        files_recycle(&l->files, &l->lock, r.files[i]);
+    for (size_t i = 0; i < r->file_count; i++)
+        files_recycle(&l->files, &l->lock, r->files[i]);
     pthread_mutex_lock(&l->queue_lock);
     pthread_cond_signal(&l->keep);
     pthread_mutex_unlock(&l->queue_lock);
+}
+
+static void expire(struct log *l, struct arena *tmp)
+{
+    struct retirement r = { 0 };
+    pthread_mutex_lock(&l->lock);
+    if (l->is_ready) {
+        trim_all(l);
+        plan_retirement(l, tmp, &r);
+    }
+    pthread_mutex_unlock(&l->lock);
+    if (r.file_count > 0)
+        retire(l, tmp, &r);
+    gone_done(&r.gone);
 }
 
 void log_expire(struct log *l)
