@@ -144,6 +144,29 @@ TEST(metrics_render_in_the_prometheus_text_format)
     EXPECT(str_search(text, S("t_seconds_count 1\n")) < text.n);
 }
 
+TEST(a_series_is_gone_when_all_who_got_it_have_released_it)
+{
+    struct metric *m = metric_get(METRIC_COUNTER, S("gone_total"), S("Help."), S("a=\"1\""));
+    EXPECT(metric_get(METRIC_COUNTER, S("gone_total"), S("Help."), S("a=\"1\"")) == m);
+    metric_add(m, 7);
+    metric_release(m);
+    AUTO_BUF(b);
+    metric_render(&b);
+    EXPECT(str_search(buf_str(&b), S("gone_total{a=\"1\"} 7\n")) < b.n);
+    metric_release(m);
+    buf_clear(&b);
+    metric_render(&b);
+    EXPECT(str_search(buf_str(&b), S("gone_total")) == b.n);
+    for (int i = 0; i < 3 * METRIC_SERIES_MAX; i++) // none of them adds to those that exist
+        metric_release(
+            metric_get(METRIC_COUNTER, S("many_total"), S(""), str_fmt(a, "i=\"%d\"", i)));
+    m = metric_get(METRIC_COUNTER, S("many_total"), S(""), S("i=\"x\""));
+    buf_clear(&b);
+    metric_render(&b);
+    EXPECT(str_search(buf_str(&b), S("many_total{i=\"x\"} 0\n")) < b.n);
+    metric_release(m);
+}
+
 TEST(the_distance_of_words_counts_edits)
 {
     EXPECT_INT(0, str_distance(S("listen"), S("listen")));

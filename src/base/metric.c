@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 // Upper bounds of histogram buckets: from 50 us, where a durable put lives, to 10 s.
 static const int64_t bounds_us[] = { 50,     100,     200,     500,     1000,    2000,
@@ -13,8 +14,10 @@ static const int64_t bounds_us[] = { 50,     100,     200,     500,     1000,   
 
 struct metric {
     MetricKind kind;
-    Str name, help, labels; // owned
-    _Atomic int64_t value;  // a histogram's sum in nanoseconds
+    size_t refs;                 // under the registry's lock
+    Str name, help, labels, key; // owned, in one block of memory
+    char *text;
+    _Atomic int64_t value; // a histogram's sum in nanoseconds
     _Atomic int64_t buckets[COUNT_OF(bounds_us) + 1];
 };
 
@@ -23,21 +26,33 @@ static struct {
     struct map *by_key;
     struct metric **all;
     size_t n, cap;
-    struct arena *names;
 } registry = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-static struct metric *metric_add_series(MetricKind kind, Str name, Str help, Str labels)
+// Copies a string behind those that are there already.
+static Str keep(char **end, Str s)
+{
+    Str kept = str_from(*end, s.n);
+    if (s.n > 0)
+        memcpy(*end, s.p, s.n);
+    *end += s.n;
+    return kept;
+}
+
+static struct metric *metric_add_series(MetricKind kind, Str name, Str help, Str labels, Str key)
 {
     struct metric *m = xalloc(sizeof *m);
+    char *end = m->text = xalloc(name.n + help.n + labels.n + key.n);
     m->kind = kind;
-    m->name = str_dup(registry.names, name);
-    m->help = str_dup(registry.names, help);
-    m->labels = str_dup(registry.names, labels);
+    m->name = keep(&end, name);
+    m->help = keep(&end, help);
+    m->labels = keep(&end, labels);
+    m->key = keep(&end, key);
     if (registry.n == registry.cap) {
         registry.cap = MAX(registry.cap * 2, (size_t)64);
         registry.all = xrealloc(registry.all, registry.cap * sizeof(struct metric *));
     }
     registry.all[registry.n++] = m;
+    map_put(registry.by_key, m->key, m);
     return m;
 }
 
@@ -45,10 +60,8 @@ struct metric *metric_get(MetricKind kind, Str name, Str help, Str labels)
 {
     AUTO(arena) tmp = arena_open();
     pthread_mutex_lock(&registry.lock);
-    if (registry.by_key == NULL) {
+    if (registry.by_key == NULL)
         registry.by_key = map_open();
-        registry.names = arena_open();
-    }
     Str key = str_cat3(tmp, name, S("{"), labels);
     struct metric *m = map_get(registry.by_key, key);
     if (m == NULL && registry.n >= METRIC_SERIES_MAX) {
@@ -56,13 +69,33 @@ struct metric *metric_get(MetricKind kind, Str name, Str help, Str labels)
         labels = S("overflow=\"true\"");
         m = map_get(registry.by_key, key);
     }
-    if (m == NULL) {
-        m = metric_add_series(kind, name, help, labels);
-        map_put(registry.by_key, key, m);
-    }
+    if (m == NULL)
+        m = metric_add_series(kind, name, help, labels, key);
+    m->refs++;
     pthread_mutex_unlock(&registry.lock);
     CHECK(m->kind == kind);
     return m;
+}
+
+static void remove_series(struct metric *m)
+{
+    CHECK(map_take(registry.by_key, m->key) == m);
+    size_t at = 0;
+    while (registry.all[at] != m)
+        at++;
+    registry.all[at] = registry.all[--registry.n];
+    free(m->text);
+    free(m);
+}
+
+void metric_release(struct metric *m)
+{
+    if (m == NULL)
+        return;
+    pthread_mutex_lock(&registry.lock);
+    if (--m->refs == 0)
+        remove_series(m);
+    pthread_mutex_unlock(&registry.lock);
 }
 
 void metric_add(struct metric *m, int64_t amount)

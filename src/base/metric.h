@@ -12,9 +12,11 @@ struct metric;
 
 // `labels` is the inside of the braces, `op="PutRecord"`, or empty; values must not hold quotes,
 // backslashes or line ends. The same name and labels give the same series; at most
-// METRIC_SERIES_MAX series exist, after which all further ones share one named "overflow".
+// METRIC_SERIES_MAX series exist, after which all further ones share one named "overflow". A series
+// stays until it has been released as often as it was got; most never are.
 enum { METRIC_SERIES_MAX = 20000 };
 struct metric *metric_get(MetricKind kind, Str name, Str help, Str labels);
+void metric_release(struct metric *m); // NULL is fine
 
 void metric_add(struct metric *m, int64_t amount);    // counters and gauges
 void metric_set(struct metric *m, int64_t value);     // gauges

@@ -76,6 +76,12 @@ void stream_unref(struct stream *s)
         pthread_mutex_destroy(&s->shards[i]->limits_lock);
         free(s->shards[i]);
     }
+    metric_release(s->put_records);
+    metric_release(s->put_bytes);
+    metric_release(s->put_throttled);
+    metric_release(s->got_records);
+    metric_release(s->got_bytes);
+    metric_release(s->got_throttled);
     free(s->tags);
     free(s->shards);
     free(s->open);
