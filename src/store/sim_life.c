@@ -12,6 +12,8 @@ enum {
     ACTS_MAX = 90, // of one life
     OPEN_MAX = 12, // appends under way
     CUT_MAX = 260, // changes after which the power goes
+    FULL_SECONDS_MAX = 30,
+    ANSWER_SECONDS_MAX = 10 * FULL_SECONDS_MAX,
     DECLARED_MAX = SIM_SHARDS_MAX,
 };
 #define RECORD_BYTES_MOST ((size_t)12 << 10)
@@ -33,8 +35,9 @@ struct life {
     struct log *log;
     struct sim_append *open[OPEN_MAX];
     size_t open_count;
-    bool is_full; // the disk's capacity is bounded
-    bool stops;   // the tasks are to end
+    bool is_full;         // the disk's capacity is bounded
+    int64_t full_from_ns; // monotonic
+    bool stops;           // the tasks are to end
     bool log_died;
 };
 
@@ -65,8 +68,9 @@ static struct plan make_plan(void)
 static void plan_failures(struct sim_disk *d)
 {
     static const unsigned kinds[] = {
-        IO_OP_WRITE, IO_OP_WRITE, IO_OP_SYNC,   IO_OP_SYNC_DIR,
-        IO_OP_READ,  IO_OP_OPEN,  IO_OP_RENAME, IO_OP_ALLOCATE,
+        IO_OP_WRITE, IO_OP_WRITE,  IO_OP_WRITE,    IO_OP_SYNC,  IO_OP_SYNC_DIR, IO_OP_READ,
+        IO_OP_OPEN,  IO_OP_RENAME, IO_OP_ALLOCATE, IO_OP_SIZE,  IO_OP_UNLINK,   IO_OP_TRUNCATE,
+        IO_OP_LIST,  IO_OP_SPACE,  IO_OP_LOCK,     IO_OP_MKDIR,
     };
     size_t n = 1 + sched_below(3);
     for (size_t i = 0; i < n; i++) {
@@ -93,6 +97,7 @@ static void fill_disk(struct life *l)
     uint64_t used = total - free_bytes;
     io_mem_set_capacity(l->w->mem, used + sched_below(600 << 10));
     l->is_full = true;
+    l->full_from_ns = sched_mono_ns();
     sim_tell("the disk is full soon");
 }
 
@@ -164,8 +169,11 @@ static bool act_append(struct life *l)
 static Err collect(struct life *l, size_t i)
 {
     struct sim_append *p = l->open[i];
-    while (!p->is_done)
-        sched_wait_on(p, 0);
+    for (int i = 0; !p->is_done; i++) {
+        if (i == ANSWER_SECONDS_MAX)
+            sim_fail("append %u gets no answer", p->number);
+        sched_wait_on(p, sched_mono_ns() + NS_PER_S);
+    }
     Err e = p->err;
     sim_counts.errors += e.kind == ERR_IO;
     sim_counts.fulls += e.kind == ERR_FULL;
@@ -278,6 +286,9 @@ static void *reader_run(void *p)
     while (!l->stops) {
         arena_reset(a);
         read_some(l, a);
+        // What cannot be made void waits for space, and others wait for it; so space returns.
+        if (l->is_full && sched_mono_ns() - l->full_from_ns > FULL_SECONDS_MAX * NS_PER_S)
+            free_disk(l);
         sched_sleep((int64_t)sched_below(30) * NS_PER_MS + 1);
     }
     return NULL;
@@ -370,11 +381,8 @@ static void note_kept(struct sim_model *m, uint64_t shard, const LogEntry *e)
     m->records[model_verify(m, shard, e) - m->records].is_seen = true;
 }
 
-// Flips one bit of a file of the journal, durably.
-static void flip(struct io_mem *mem)
+static void flip_one(struct io *io, struct arena *a)
 {
-    AUTO(arena) a = arena_open();
-    struct io *io = io_mem_io(mem);
     IoName *names;
     size_t n = 0;
     if (io->list(io, a, LOG_DIR, &names, &n).kind != ERR_NONE || n == 0)
@@ -387,6 +395,15 @@ static void flip(struct io_mem *mem)
     CHECK(io_flip(io, path, at, (unsigned char)(1u << sched_below(8))).kind == ERR_NONE);
     sim_counts.flips++;
     sim_tell("bit rot in %.*s at %" PRIu64, FMT(path), at);
+}
+
+// Flips one bit of a file of the journal, durably; meanwhile nobody renames it.
+static void flip(struct io_mem *mem)
+{
+    AUTO(arena) a = arena_open();
+    sched_hold(true);
+    flip_one(io_mem_io(mem), a);
+    sched_hold(false);
 }
 
 static void rot_read(struct rot *r, struct log *l)
@@ -501,6 +518,7 @@ static void expect_service(struct life *l)
 
 static void end_life(struct life *l)
 {
+    free_disk(l);
     if (l->log != NULL) {
         while (l->open_count > 0)
             err_ignore(collect(l, sched_below(l->open_count))); // the model has judged it
