@@ -169,8 +169,8 @@ static bool act_append(struct life *l)
 static Err collect(struct life *l, size_t i)
 {
     struct sim_append *p = l->open[i];
-    for (int i = 0; !p->is_done; i++) {
-        if (i == ANSWER_SECONDS_MAX)
+    for (int seconds = 0; !p->is_done; seconds++) {
+        if (seconds == ANSWER_SECONDS_MAX)
             sim_fail("append %u gets no answer", p->number);
         sched_wait_on(p, sched_mono_ns() + NS_PER_S);
     }
