@@ -162,8 +162,7 @@ static void work(struct shared *shared, unsigned job, const struct seeds *seeds)
         run_and_compare(seeds->at[i]);
         shared->counts[job] = sim_counts;
     }
-    fflush(stdout);
-    _exit(0);
+    exit(0); // not _exit: the leak checker looks now
 }
 
 static struct shared *share(void)

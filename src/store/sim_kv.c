@@ -57,6 +57,33 @@ static Err read_rows(struct kv_txn *tx, unsigned task, struct sim_kv_rows *ret)
     return OK;
 }
 
+// The same rows by a scan and by their count.
+static Err compare_scan(struct kv_txn *tx, unsigned task, const struct sim_kv_rows *rows)
+{
+    AUTO(arena) a = arena_open();
+    Str prefix = str_fmt(a, "task-%u-", task);
+    size_t n = 0, counted = 0;
+    struct kv_scan scan = kv_scan_start(tx, prefix, S(""));
+    for (unsigned key = 0; kv_scan_next(&scan); key++, n++) {
+        while (key < SIM_KV_KEYS && rows->version[key] == 0)
+            key++;
+        if (key >= SIM_KV_KEYS || !str_eq(scan.rest, str_skip(key_of(a, task, key), prefix.n)) ||
+            !str_eq(scan.value, value_of(a, rows->version[key])))
+            sim_fail("kv: a scan of task %u gives other rows than single reads", task);
+    }
+    TRY(scan.err);
+    TRY(kv_count(tx, prefix, &counted));
+    for (unsigned i = 0; i < SIM_KV_KEYS; i++)
+        n -= rows->version[i] != 0;
+    if (n != 0)
+        sim_fail("kv: a scan of task %u is too short", task);
+    for (unsigned i = 0; i < SIM_KV_KEYS; i++)
+        counted -= rows->version[i] != 0;
+    if (counted != 0)
+        sim_fail("kv: the count of the rows of task %u is wrong", task);
+    return OK;
+}
+
 static bool rows_eq(const struct sim_kv_rows *a, const struct sim_kv_rows *b)
 {
     return memcmp(a->version, b->version, sizeof a->version) == 0;
@@ -91,7 +118,17 @@ static Err check_now(struct sim_kv *k, unsigned task)
     TRY(read_rows(tx, task, &is));
     if (!rows_eq(&is, &k->rows[task]))
         sim_fail("kv: task %u reads other rows than it has committed", task);
-    return OK;
+    return compare_scan(tx, task, &is);
+}
+
+// Numbers of committed transactions are never given again; 0: it asked for none.
+static void note_id(struct sim_kv *k, uint64_t id)
+{
+    if (id == 0 || id >= SIM_KV_IDS_MAX)
+        return;
+    if (k->id_is_given[id])
+        sim_fail("kv: the number %" PRIu64 " was given twice", id);
+    k->id_is_given[id] = true;
 }
 
 Err sim_kv_act(struct sim_kv *k, unsigned task)
@@ -109,12 +146,16 @@ Err sim_kv_act(struct sim_kv *k, unsigned task)
         TRY(deletes ? kv_del(tx, key_of(a, task, key))
                     : kv_put(tx, key_of(a, task, key), value_of(a, next.version[key])));
     }
+    uint64_t id = 0;
+    if (sched_chance(3))
+        TRY(kv_next_id(tx, &id));
     if (sched_chance(10))
         return OK; // rolled back
     sim_counts.transactions++;
     Err e = kv_commit(tx);
     if (e.kind == ERR_NONE) {
         k->rows[task] = next;
+        note_id(k, id);
     } else {
         k->maybe[task] = next;
     }

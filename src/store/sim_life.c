@@ -279,6 +279,29 @@ static void read_some(struct life *l, struct arena *a)
     }
 }
 
+// The first position at or after a time, against all that was acknowledged before it was asked for.
+static void find_time(struct life *l)
+{
+    struct sim_model *m = &l->w->model;
+    const struct sim_shard *s = &m->shards[sched_below(m->shard_count)];
+    if (m->n == 0 || s->dropped != KNOWN_NO)
+        return;
+    uint64_t newest = m->highest, position = 0;
+    int64_t at_ms = m->records[sched_below(m->n)].arrival_ms + (int64_t)sched_below(3) - 1;
+    if (log_find_time(l->log, s->id, at_ms, &position).kind != ERR_NONE)
+        return; // it may have been dropped meanwhile, or be on a disk that fails
+    model_tick(m);
+    for (size_t i = 0; i < m->n; i++) {
+        const struct sim_record *r = &m->records[i];
+        bool counts =
+            r->shard == s->id && r->position != 0 && r->position <= newest && model_must_hold(m, r);
+        if (counts && (r->arrival_ms >= at_ms) != (r->position >= position))
+            sim_fail("shard %" PRIu64 ": %" PRIu64 " is said to be the first at %" PRId64
+                     ", but %" PRIu64 " arrived at %" PRId64,
+                     s->id, position, at_ms, r->position, r->arrival_ms);
+    }
+}
+
 static void *reader_run(void *p)
 {
     struct life *l = p;
@@ -286,6 +309,8 @@ static void *reader_run(void *p)
     while (!l->stops) {
         arena_reset(a);
         read_some(l, a);
+        if (sched_chance(4))
+            find_time(l);
         // What cannot be made void waits for space, and others wait for it; so space returns.
         if (l->is_full && sched_mono_ns() - l->full_from_ns > FULL_SECONDS_MAX * NS_PER_S)
             free_disk(l);

@@ -16,6 +16,7 @@ enum {
     SIM_APPENDS_MAX = 2000, // of a world
     SIM_KV_TASKS = 2,
     SIM_KV_KEYS = 6, // of each task
+    SIM_KV_IDS_MAX = 4096,
 };
 #define SIM_RETENTION_NS (600 * NS_PER_S)
 
@@ -110,6 +111,7 @@ struct sim_kv {
     struct sim_kv_rows maybe[SIM_KV_TASKS]; // if the last transaction has happened after all
     bool is_unsure[SIM_KV_TASKS];
     uint32_t versions; // given so far
+    bool id_is_given[SIM_KV_IDS_MAX];
 };
 
 Err sim_kv_open(struct sim_kv *k, struct io *io);
