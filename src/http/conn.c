@@ -393,8 +393,10 @@ static Got send_plain(struct conn *c, size_t *ret_n)
     IoPart parts[IO_SEND_PARTS_MAX];
     size_t n = 0;
     for (struct out *o = c->out_first; o != NULL && n < IO_SEND_PARTS_MAX; o = o->next)
-        if (o->rest.n > 0)
-            parts[n++] = (IoPart){ .p = (void *)(uintptr_t)o->rest.p, .n = o->rest.n };
+        if (o->rest.n > 0) {
+            parts[n] = (IoPart){ .p = (void *)(uintptr_t)o->rest.p, .n = o->rest.n };
+            n++;
+        }
     *ret_n = 0;
     return n > 0 ? got_of(io->send(io, c->fd, parts, n, ret_n)) : GOT_BYTES;
 }

@@ -424,7 +424,8 @@ static Err disk_queue_wait(struct io_queue *q, struct io_write **ret)
     while (q->n == 0)
         sched_wait_on(q, 0);
     struct queued *x = next_due(q);
-    // What is told early is carried out as an ordinary write, which the page cache keeps for now.
+    // What is told early is carried out as an ordinary write, which the page cache keeps until
+    // then.
     bool is_early = sim_plant == PLANT_EARLY;
     while (!is_early && x->due_ns > sched_mono_ns()) {
         sched_wait_on(q, x->due_ns);
