@@ -68,8 +68,8 @@ soak: ## the crash loop for a long time, on the release program: make soak ROUND
 sim: ## the store on a simulated disk with faults: make sim SEEDS=10000, make sim SEED=7 ARGS=--loud
 	@tools/install_packages build
 	@$(MAKE) --no-print-directory build/build.ninja
-	@$(NINJA) -C build src/store/headrace-sim
-	@build/src/store/headrace-sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
+	@$(NINJA) -C build src/store/sim/headrace-sim
+	@build/src/store/sim/headrace-sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
 
 analyze: ## gcc's static analyzer over the whole source (slow, and it cries wolf)
 	@tools/install_packages build

@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the files of the log know of each other. The bytes on disk are told in journal_format.h, the
+// way of a block in README.md.
+//
+// Two locks, both leaves but for one order: queue_lock may not be held when lock is taken.
+//   lock        shards, index, cache, facts, the table of files, and what readers may see
+//   queue_lock  what waits, blocks under way, states of the threads
+// What only the commit thread touches is marked so and has no lock.
+#pragma once
+#include "base/logline.h"
+#include "base/map.h"
+#include "base/metric.h"
+#include "base/time.h"
+#include "store/log/journal_format.h"
+#include "store/log.h"
+
+#include <pthread.h>
+
+enum {
+    DEPTH_MAX = 16,  // whatever the configuration says
+    DEPTH_SMALL = 4, // writes under way while blocks are small: their time is the device's latency
+    DEPTH_LARGE = 2, // two large ones keep it busy, more would only wait in its queue
+    SMALL_BLOCK_BYTES = 64 << 10,
+    // Greater than the number of blocks that can be unacknowledged at once: a new epoch starts
+    // so far beyond the last block that recovery has seen.
+    EPOCH_SKIP_BLOCKS = 4096,
+    SPARES_MAX = 4,         // recycled files that wait for use; more are given back
+    CONTROLS_MAX = 1 << 14, // control records in one block
+    JOURNAL_FILE_BYTES_LEAST = 64 << 10,
+};
+#define JOURNAL_FILE_BYTES_MOST ((uint64_t)2 << 30)
+
+// ---- Files (journal_files.c)
+
+struct journal_file {
+    uint64_t number, salt, bytes;
+    uint64_t name; // the number in its name: differs from `number` after a crash while recycling
+    struct io_file *io;
+    uint64_t used;         // where the next block goes; the commit thread's
+    uint64_t last_block;   // the newest block placed in it, 0 if none
+    uint64_t first_block;  // under lock: the first that was acknowledged, 0 if none
+    uint64_t newest_block; // under lock: the newest that was acknowledged
+    uint64_t predecessor;  // under lock: the block before the first one
+    bool is_tied;   // under lock: the first is a later part of an append begun in the file before
+    unsigned users; // under lock: readers and blocks under way
+    uint64_t live_extents; // under lock: extents in the index
+    uint64_t live_bytes;   // under lock
+    bool suspect;          // a write failed: read it, never write it again
+};
+
+struct journal_files {
+    struct io *io;
+    Str dir;
+    uint64_t file_bytes, reserve_bytes;
+    bool direct;
+    uint64_t highest;         // number given to a file so far; the keeper's
+    struct journal_file **at; // under lock: those with blocks, by number; the last is written
+    size_t n, room;
+    struct journal_file *spares[SPARES_MAX]; // under lock: retired, ready to be renumbered
+    size_t spare_count;
+    bool reserve_held; // the keeper's
+};
+
+// The place of a journal file in the directory, in a buffer of this size.
+enum { FILE_NAME_BYTES = 40 };
+
+Str files_path(const struct journal_files *fs, struct arena *a, uint64_t number);
+// Opens by name, with direct I/O where there is any, and takes its lock.
+Err files_open_one(struct journal_files *fs, Str path, unsigned flags, struct io_file **ret);
+// A file that may be written next: a spare renumbered, else a new one, filled with zeros and
+// synced. ERR_FULL: there is no space. Called by one thread at a time.
+Err files_prepare(struct journal_files *fs, uint64_t epoch, pthread_mutex_t *lock,
+                  struct journal_file **ret);
+void files_add(struct journal_files *fs, struct journal_file *take_f);            // under lock
+struct journal_file *files_find(const struct journal_files *fs, uint64_t number); // under lock
+struct journal_file *files_current(const struct journal_files *fs);               // NULL: none
+// Keeps a retired file for reuse or removes it. Not under lock.
+void files_recycle(struct journal_files *fs, pthread_mutex_t *lock, struct journal_file *take_f);
+void file_close(struct journal_files *fs, struct journal_file *f); // NULL is fine
+void files_done(struct journal_files *fs);
+Err files_reserve_make(struct journal_files *fs); // ERR_FULL; OK if it is there
+void files_reserve_release(struct journal_files *fs);
+// Whether space for another file and the reserve seems to be there; true if nobody knows.
+bool files_space_returned(struct journal_files *fs);
+
+// The end of the room for records: what lies beyond is kept for control records, so that shards
+// can be dropped and files be retired while the disk is full.
+static inline uint64_t file_room_end(const struct journal_file *f)
+{
+    uint64_t margin = MIN((uint64_t)256 << 10, f->bytes / 8);
+    return (f->bytes - margin) / JOURNAL_ALIGN_BYTES * JOURNAL_ALIGN_BYTES;
+}
+
+// A block of the file has become part of the chain for good. Under lock.
+static inline void file_note_block(struct journal_file *f, const BlockHead *b)
+{
+    f->newest_block = b->number;
+    if (f->first_block != 0)
+        return;
+    f->first_block = b->number;
+    f->predecessor = b->predecessor;
+    f->is_tied = b->part > 0;
+}
+
+// ---- Files that are gone (journal_gone.c). Under lock, but for reading and writing.
+
+typedef struct GoneFile {
+    uint64_t number;
+    uint64_t before; // the block of the chain before its first one
+    uint64_t last;   // its last block of the chain; 0: it has none
+} GoneFile;
+
+struct gone {
+    uint64_t oldest;        // all files with smaller numbers are gone
+    uint64_t before_oldest; // the newest block of the chain in them
+    GoneFile *at;           // others from between those that are there, by number
+    size_t n, room;
+};
+
+Err gone_read(const struct journal_files *fs, struct arena *tmp, struct gone *g);
+Err gone_write(const struct journal_files *fs, struct arena *tmp, const struct gone *g);
+void gone_add(struct gone *g, GoneFile f);
+void gone_advance(struct gone *g, uint64_t oldest);
+const GoneFile *gone_find(const struct gone *g, uint64_t number); // NULL: not in the list
+bool gone_has(const struct gone *g, uint64_t number);
+void gone_copy(struct gone *to, const struct gone *from);
+void gone_done(struct gone *g);
+
+// ---- Facts: control records that are still needed (log_facts.c). All under lock.
+
+struct fact {
+    Control control;
+    uint64_t stated; // number of the file that holds its newest statement
+};
+
+struct facts {
+    struct map *all; // of struct fact, by what and id; NULL: none yet
+    uint64_t oldest; // drops that concern only files before it are over
+};
+
+void facts_state(struct facts *f, const Control *c, uint64_t file);
+const Control *facts_find(const struct facts *f, ControlWhat what, uint64_t id); // NULL: none
+void facts_advance(struct facts *f, uint64_t oldest_file);
+void facts_forget(struct facts *f, ControlWhat what, uint64_t id);
+size_t facts_count(const struct facts *f);
+// for (size_t at = 0; facts_next(f, &at, &fact);) ...; facts may not be stated meanwhile.
+bool facts_next(const struct facts *f, size_t *at, struct fact **ret);
+void facts_done(struct facts *f);
+
+// ---- Blocks
+
+typedef struct BlockExtent {
+    uint64_t shard;
+    uint32_t first_ordinal, count;
+    uint32_t place; // in the block
+    uint32_t bytes; // of the records
+} BlockExtent;
+
+enum block_state { BLOCK_READY, BLOCK_WRITING, BLOCK_WRITTEN, BLOCK_FAILED };
+
+// A block from its sealing until the tail cache lets it go.
+struct block {
+    struct block *next; // the list of those that are not acknowledged
+    unsigned refs;      // under lock
+    BlockHead head;
+    uint8_t *bytes;
+    struct journal_file *file;
+    enum block_state state;
+    struct io_write write;
+    struct log_append *appends; // done when this block is acknowledged, in order
+    struct log_append **appends_end;
+    struct control_op *op;
+    BlockExtent *extents;
+    size_t extent_count;
+    uint64_t records, record_bytes;
+    int64_t sealed_ns; // monotonic
+};
+
+struct block *block_new(size_t bytes, size_t extents);
+void block_unref(struct block *b); // under lock; NULL is fine
+
+// Control records on their way. Queued like an append, told apart by records == NULL.
+struct control_op {
+    struct log_append base; // first, so that one is the other
+    Control *controls;      // owned by the waiter
+    size_t n;
+    bool is_new;   // ends and drops that happen here, not statements of earlier ones
+    bool finished; // under queue_lock
+    Err err;
+};
+
+static inline struct control_op *op_of(struct log_append *a)
+{
+    return a->records == NULL ? (struct control_op *)a : NULL;
+}
+
+// ---- Index (log_index.c). All under lock.
+
+typedef struct IndexEntry {
+    uint64_t position; // of its first record
+    int64_t arrival_ms;
+    uint32_t file;  // number
+    uint32_t place; // of the extent in the file
+    uint32_t bytes; // of the records
+    uint32_t count;
+} IndexEntry;
+
+struct shard {
+    uint64_t id;
+    int64_t retention_ns;
+    IndexEntry *at;
+    uint32_t first, end, room; // entries [first, end) are there
+    bool declared;
+    bool ended;                       // durably
+    const struct control_op *closing; // an end or drop on its way: takes no more records
+    uint64_t end_position;
+    int64_t end_arrival_ms;
+    uint64_t build_mark; // the commit thread's: the block in which `build_slot` holds
+    uint32_t build_slot;
+};
+
+struct shards {
+    struct shard **at; // open addressing
+    size_t n, room;
+};
+
+struct shard *shards_find(const struct shards *s, uint64_t id); // NULL: unknown
+struct shard *shards_make(struct shards *s, uint64_t id);       // found or new
+void shards_remove(struct shards *s, struct shard *take_shard);
+void shards_done(struct shards *s);
+void shard_push(struct shard *s, const IndexEntry *e);
+void shard_trim(struct shard *s, uint32_t first); // forgets the entries before `first`
+// The first entry that may be read at this time.
+uint32_t shard_horizon(const struct shard *s, int64_t now_ms);
+// The first entry in [from, end) whose records are not all below the position.
+uint32_t shard_search(const struct shard *s, uint32_t from, uint64_t position);
+
+// ---- Tail cache (log_cache.c). All under lock.
+
+struct cache {
+    struct block **at; // a ring, by number
+    size_t first, n, room;
+    size_t bytes, bytes_max;
+};
+
+void cache_add(struct cache *c, struct block *b);
+struct block *cache_find(const struct cache *c, uint64_t number); // NULL: not there
+void cache_done(struct cache *c);
+
+// The part of an append that goes into one block.
+typedef struct BuildPiece {
+    struct log_append *append;
+    size_t from, to; // records
+} BuildPiece;
+
+// ---- The log
+
+struct log_metrics {
+    struct metric *blocks, *bytes, *appends, *records, *failures, *commit, *queue_bytes, *full;
+};
+
+struct log {
+    struct io *io;
+    LogConfig config;    // with the defaults filled in
+    struct arena *arena; // of the configuration's strings
+    size_t block_bytes;  // up to which blocks are gathered
+    size_t record_bytes; // of the largest record that a file can hold
+    struct journal_files files;
+    struct log_metrics metrics;
+
+    pthread_mutex_t lock;
+    struct shards shards;
+    struct cache cache;
+    struct facts facts;
+    struct gone gone;
+    LogStats stats;
+    uint64_t visible; // the newest acknowledged block
+    int64_t visible_arrival_ms;
+    bool is_ready;
+
+    // The commit thread's, and log_open's before it.
+    uint64_t epoch;
+    uint64_t next_number;
+    uint64_t built;      // the newest block of the chain under construction
+    uint32_t built_crc;  // and its checksum
+    int64_t arrival_ms;  // of the newest block
+    size_t newest_bytes; // of the newest block, for the choice of depth
+    struct build *build; // scratch of log_build.c
+    BuildPiece *pieces;  // scratch of log_commit.c
+    size_t piece_room;
+
+    pthread_mutex_t queue_lock;
+    pthread_cond_t work;     // for the commit thread
+    pthread_cond_t ended;    // for the completion thread
+    pthread_cond_t keep;     // for the keeper
+    pthread_cond_t expire;   // for the expiry thread
+    pthread_cond_t op_ended; // for those who wait for control records
+    struct io_queue *queue;
+    struct log_append *waiting, **waiting_end;
+    size_t queued_bytes;
+    struct block *unacked, **unacked_end;
+    unsigned under_way;
+    uint64_t acked; // the newest acknowledged block; what `durable` says in new ones
+    uint32_t acked_crc;
+    Err failed;                                // why no more blocks are submitted
+    struct block *ready;                       // the first of `unacked` that is not submitted
+    struct log_append *failing, **failing_end; // told by the completion thread; see log_fail_later
+    struct journal_file *next_file;            // prepared; taken by the commit thread
+    Err prepare_err;                           // why there is none
+    bool needs_epoch;                          // the next block must begin one
+    bool full;                                 // appends are refused
+    bool telling;                              // somebody is being told, without the lock
+    bool probe;                                // the keeper asks the commit thread to try a write
+    bool dead;                                 // the journal failed twice in a row
+    unsigned failures;                         // in a row
+    bool stopping, commit_ended;
+    pthread_t commit_thread, completion_thread, keeper_thread, expiry_thread;
+    unsigned threads; // started, in this order
+
+    pthread_mutex_t expire_lock; // one expiry at a time; taken before the others
+};
+
+// ---- Building (log_build.c). The commit thread's.
+
+struct build *build_open(void);
+void build_close(struct build *b);
+
+// A block of the right size for these pieces and control records (op may be NULL), with one
+// reference, and what goes where; build_fill must follow before the next plan.
+struct block *build_plan(struct log *l, const BuildPiece *pieces, size_t n, struct control_op *op);
+// Fills a planned block and seals it as the next of the chain, at its file's `used`: copies the
+// records, fills the places of the appends, computes the checksums.
+void build_fill(struct log *l, struct block *b, struct journal_file *f, uint16_t part,
+                uint16_t parts);
+size_t append_record_bytes(const LogRecord *r); // in the block, without extent heads
+
+// ---- The log's own parts
+
+struct log *log_new(const LogConfig *config); // nothing is read and no thread runs yet
+void log_free(struct log *l);                 // its threads have ended
+
+void *commit_run(void *log);     // log_commit.c
+void *completion_run(void *log); // log_complete.c
+void *keeper_run(void *log);     // log_keeper.c
+void *expiry_run(void *log);     // log_keeper.c
+
+// Begins a new epoch behind the newest acknowledged block, by a durable block of its own. The
+// commit thread's, and log_open's before it.
+Err log_open_epoch(struct log *l);
+// Appends are taken again. Under queue_lock.
+void log_leave_full(struct log *l);
+// Tells the owner of an append or control operation, on this thread. Without locks.
+void log_finish(struct log *l, struct log_append *a, Err e);
+// A write has ended: acknowledges what can be. Under queue_lock, which is given up in between.
+void log_written(struct log *l, struct block *b);
+// Has the completion thread tell it. Under queue_lock.
+void log_fail_later(struct log *l, struct log_append *a, ErrKind kind);
+// Writes control records and waits until they are durable. ERR_CLOSED: the log is closing.
+Err log_run_op(struct log *l, Control *controls, size_t n, bool is_new);
+size_t log_controls_max(const struct log *l); // that fit into one block
+
+// ---- Recovery (journal_recover.c)
+
+// Reads everything. Afterwards files, index, facts and the numbers are as they were left; nothing
+// on disk is changed but names of recycled files.
+Err recover(struct log *l);
+
+// Applies control records that have become durable. Under lock.
+void log_apply(struct log *l, const Control *c, uint64_t file);
+// Index entries of a block that has become durable. Under lock.
+void log_index_extent(struct log *l, struct journal_file *f, uint64_t number, int64_t arrival_ms,
+                      uint64_t block_place, const BlockExtent *x);
+// Forgets entries before `first` of a shard and counts them out of their files. Under lock.
+void log_trim(struct log *l, struct shard *s, uint32_t first);
+
+int64_t log_now_ms(struct log *l); // never before the newest block. Under lock.

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+// The completion thread: takes finished writes from the queue, acknowledges strictly in the order
+// of blocks, makes their records visible to readers and tells those who wait. The commit thread
+// does the same for a block that it wrote itself, while nothing else is under way and nobody is
+// being told; so those who wait are told by one thread at a time, in order.
+#include "store/log/journal_priv.h"
+
+static const char *failure_text(ErrKind kind)
+{
+    switch (kind) {
+    case ERR_FULL:
+        return "no space is left for the journal";
+    case ERR_CLOSED:
+        return "the log is closing";
+    default:
+        return "the journal failed";
+    }
+}
+
+void log_fail_later(struct log *l, struct log_append *a, ErrKind kind)
+{
+    l->queued_bytes -= a->bytes;
+    a->last_block = kind; // it is in no block: the field is free
+    a->next = NULL;
+    *l->failing_end = a;
+    l->failing_end = &a->next;
+    pthread_cond_signal(&l->ended);
+}
+
+void log_finish(struct log *l, struct log_append *a, Err e)
+{
+    struct control_op *op = op_of(a);
+    if (op == NULL) {
+        a->done(a, e);
+        return;
+    }
+    pthread_mutex_lock(&l->queue_lock);
+    op->err = e;
+    op->finished = true;
+    pthread_cond_broadcast(&l->op_ended);
+    pthread_mutex_unlock(&l->queue_lock);
+}
+
+// ---- Publishing
+
+static void publish_op(struct log *l, const struct block *b)
+{
+    for (size_t i = 0; i < b->op->n; i++) {
+        Control *c = &b->op->controls[i];
+        log_apply(l, c, b->file->number);
+        const Control *end =
+            c->what == CONTROL_END ? facts_find(&l->facts, CONTROL_END, c->id) : NULL;
+        if (b->op->is_new && end != NULL)
+            *c = *end; // another call may have ended it a moment before
+    }
+}
+
+// Makes acknowledged blocks visible together. Returns their appends, in order.
+static struct log_append *publish(struct log *l, struct block *blocks)
+{
+    struct log_append *list = NULL, **end = &list;
+    int64_t now = l->io->mono_ns(l->io);
+    pthread_mutex_lock(&l->lock);
+    for (struct block *b = blocks, *next; b != NULL; b = next) {
+        next = b->next;
+        file_note_block(b->file, &b->head);
+        for (size_t i = 0; i < b->extent_count; i++)
+            log_index_extent(l, b->file, b->head.number, b->head.arrival_ms, b->head.place,
+                             &b->extents[i]);
+        if (b->op != NULL)
+            publish_op(l, b);
+        if (b->appends != NULL) {
+            *end = b->appends;
+            end = b->appends_end;
+            b->appends = NULL;
+        }
+        l->visible = b->head.number;
+        l->visible_arrival_ms = b->head.arrival_ms;
+        l->stats.blocks++;
+        l->stats.records += b->records;
+        l->stats.record_bytes += b->record_bytes;
+        metric_add(l->metrics.blocks, 1);
+        metric_add(l->metrics.bytes, b->head.bytes);
+        metric_add(l->metrics.records, (int64_t)b->records);
+        metric_observe_ns(l->metrics.commit, now - b->sealed_ns);
+        if (b->extent_count > 0)
+            cache_add(&l->cache, b);
+        b->file->users--;
+        block_unref(b);
+    }
+    pthread_mutex_unlock(&l->lock);
+    return list;
+}
+
+// ---- Acknowledging. Under queue_lock.
+
+// The end of the run of blocks at the head of the list that are acknowledged together: one block,
+// or all parts of an append. NULL: not all of them are written.
+static struct block *written_run(struct block *first)
+{
+    if (first == NULL)
+        return NULL;
+    struct block *b = first;
+    for (; b != NULL && b->state == BLOCK_WRITTEN; b = b->next)
+        if (b->head.part + 1 == b->head.parts)
+            return b;
+    return NULL;
+}
+
+static struct block *take_written(struct log *l)
+{
+    struct block *blocks = l->unacked, *last = NULL;
+    for (struct block *b = written_run(blocks); b != NULL; b = written_run(b->next))
+        last = b;
+    if (last == NULL)
+        return NULL;
+    l->unacked = last->next;
+    if (l->unacked == NULL)
+        l->unacked_end = &l->unacked;
+    last->next = NULL;
+    l->acked = last->head.number;
+    l->acked_crc = last->head.crc;
+    l->failures = 0;
+    return blocks;
+}
+
+static void acknowledge(struct log *l)
+{
+    struct block *blocks = take_written(l);
+    pthread_cond_signal(&l->work);
+    if (blocks == NULL)
+        return;
+    size_t bytes = 0, appends = 0;
+    for (struct block *b = blocks; b != NULL; b = b->next)
+        for (struct log_append *a = b->appends; a != NULL; a = a->next, appends++)
+            bytes += a->bytes;
+    l->queued_bytes -= bytes;
+    metric_set(l->metrics.queue_bytes, (int64_t)l->queued_bytes);
+    metric_add(l->metrics.appends, (int64_t)appends);
+    l->telling = true;
+    pthread_mutex_unlock(&l->queue_lock);
+    for (struct log_append *a = publish(l, blocks), *next; a != NULL; a = next) {
+        next = a->next;
+        log_finish(l, a, OK);
+    }
+    pthread_mutex_lock(&l->queue_lock);
+    l->telling = false;
+}
+
+void log_written(struct log *l, struct block *b)
+{
+    bool failed = b->write.result.kind != ERR_NONE;
+    b->state = failed ? BLOCK_FAILED : BLOCK_WRITTEN;
+    bool is_worst = l->failed.kind == ERR_NONE || l->failed.kind == ERR_FULL;
+    if (failed && is_worst)
+        l->failed = b->write.result;
+    acknowledge(l);
+}
+
+static void wait_for_write(struct log *l)
+{
+    pthread_mutex_unlock(&l->queue_lock);
+    struct io_write *w = NULL;
+    Err e = l->io->queue_wait(l->queue, &w);
+    // Without the queue nothing is known of any write, and nothing may be answered.
+    if (e.kind != ERR_NONE) {
+        LOG(LOG_ERROR, "the write queue failed", F_ERR(e));
+        CHECK(e.kind == ERR_NONE);
+    }
+    pthread_mutex_lock(&l->queue_lock);
+    l->under_way--;
+    log_written(l, w->owner);
+}
+
+static void tell_failing(struct log *l)
+{
+    struct log_append *a = l->failing;
+    l->failing = NULL;
+    l->failing_end = &l->failing;
+    metric_set(l->metrics.queue_bytes, (int64_t)l->queued_bytes);
+    l->telling = true;
+    pthread_mutex_unlock(&l->queue_lock);
+    for (struct log_append *next; a != NULL; a = next) {
+        next = a->next;
+        ErrKind kind = (ErrKind)a->last_block;
+        log_finish(l, a, fail(kind, failure_text(kind)));
+    }
+    pthread_mutex_lock(&l->queue_lock);
+    l->telling = false;
+}
+
+void *completion_run(void *p)
+{
+    struct log *l = p;
+    pthread_mutex_lock(&l->queue_lock);
+    while (true) {
+        if (l->failing != NULL)
+            tell_failing(l);
+        else if (l->under_way > 0)
+            wait_for_write(l);
+        else if (l->commit_ended)
+            break;
+        else
+            pthread_cond_wait(&l->ended, &l->queue_lock);
+    }
+    pthread_mutex_unlock(&l->queue_lock);
+    return NULL;
+}

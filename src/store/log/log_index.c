@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+// The index: for each shard a row of 32-byte entries, one per extent, oldest first; and the table
+// of shards by incarnation id.
+#include "store/log/journal_priv.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { TABLE_ROOM_LEAST = 64, ENTRY_ROOM_LEAST = 4 };
+
+// ---- The table: open addressing with linear probing, at most half full
+
+// Incarnation ids are counters: multiplying spreads them (the constant is 2^64 / golden ratio).
+static size_t home(const struct shards *t, uint64_t id)
+{
+    uint64_t h = id * UINT64_C(0x9e3779b97f4a7c15);
+    return (size_t)(h >> 20) & (t->room - 1);
+}
+
+static size_t probe(const struct shards *t, uint64_t id)
+{
+    size_t i = home(t, id);
+    while (t->at[i] != NULL && t->at[i]->id != id)
+        i = (i + 1) & (t->room - 1);
+    return i;
+}
+
+struct shard *shards_find(const struct shards *t, uint64_t id)
+{
+    return t->room == 0 ? NULL : t->at[probe(t, id)];
+}
+
+static void grow(struct shards *t)
+{
+    struct shards wider = { .room = MAX(t->room * 2, (size_t)TABLE_ROOM_LEAST), .n = t->n };
+    wider.at = xalloc(mul_checked(wider.room, sizeof(struct shard *)));
+    for (size_t i = 0; i < t->room; i++)
+        if (t->at[i] != NULL)
+            wider.at[probe(&wider, t->at[i]->id)] = t->at[i];
+    free(t->at);
+    *t = wider;
+}
+
+struct shard *shards_make(struct shards *t, uint64_t id)
+{
+    if ((t->n + 1) * 2 > t->room)
+        grow(t);
+    size_t i = probe(t, id);
+    if (t->at[i] == NULL) {
+        t->at[i] = xalloc(sizeof(struct shard));
+        t->at[i]->id = id;
+        t->n++;
+    }
+    return t->at[i];
+}
+
+static void shard_free(struct shard *s)
+{
+    free(s->at);
+    free(s);
+}
+
+void shards_remove(struct shards *t, struct shard *take_shard)
+{
+    size_t hole = probe(t, take_shard->id);
+    t->at[hole] = NULL;
+    t->n--;
+    // Those that had to step over the hole move into it, so that a search still finds them.
+    for (size_t i = (hole + 1) & (t->room - 1); t->at[i] != NULL; i = (i + 1) & (t->room - 1)) {
+        size_t want = home(t, t->at[i]->id);
+        bool is_past_hole = ((i - want) & (t->room - 1)) >= ((i - hole) & (t->room - 1));
+        if (!is_past_hole)
+            continue;
+        t->at[hole] = t->at[i];
+        t->at[i] = NULL;
+        hole = i;
+    }
+    shard_free(take_shard);
+}
+
+void shards_done(struct shards *t)
+{
+    for (size_t i = 0; i < t->room; i++)
+        if (t->at[i] != NULL)
+            shard_free(t->at[i]);
+    free(t->at);
+    *t = (struct shards){ 0 };
+}
+
+// ---- Entries of a shard
+
+void shard_push(struct shard *s, const IndexEntry *e)
+{
+    if (s->end == s->room) {
+        uint32_t n = s->end - s->first;
+        if (n > 0 && s->first > 0)
+            memmove(s->at, s->at + s->first, n * sizeof *s->at);
+        s->first = 0;
+        s->end = n;
+        if (n * 2 > s->room || s->room == 0) { // moving alone would have to be done again soon
+            s->room = MAX(s->room * 2, (uint32_t)ENTRY_ROOM_LEAST);
+            s->at = xrealloc(s->at, mul_checked(s->room, sizeof *s->at));
+        }
+    }
+    s->at[s->end++] = *e;
+}
+
+void shard_trim(struct shard *s, uint32_t first)
+{
+    s->first = first;
+    uint32_t n = s->end - s->first;
+    if (n == 0) {
+        free(s->at);
+        s->at = NULL;
+        s->first = s->end = s->room = 0;
+    } else if (s->room > 1024 && n < s->room / 4) {
+        memmove(s->at, s->at + s->first, n * sizeof *s->at);
+        s->first = 0;
+        s->end = n;
+        s->room = n * 2;
+        s->at = xrealloc(s->at, mul_checked(s->room, sizeof *s->at));
+    }
+}
+
+uint32_t shard_horizon(const struct shard *s, int64_t now_ms)
+{
+    int64_t oldest_ms;
+    if (!s->declared || __builtin_sub_overflow(now_ms, s->retention_ns / NS_PER_MS, &oldest_ms))
+        return s->first; // how long it is kept is not known yet, or for ever
+    uint32_t low = s->first, high = s->end;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (s->at[middle].arrival_ms > oldest_ms)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+uint32_t shard_search(const struct shard *s, uint32_t from, uint64_t position)
+{
+    uint32_t low = from, high = s->end;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (s->at[middle].position + s->at[middle].count > position)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+// ---- What a durable block changes
+
+void log_index_extent(struct log *l, struct journal_file *f, uint64_t number, int64_t arrival_ms,
+                      uint64_t block_place, const BlockExtent *x)
+{
+    struct shard *s = shards_find(&l->shards, x->shard);
+    if (s == NULL)
+        return; // dropped meanwhile
+    IndexEntry e = {
+        .position = number << LOG_ORDINAL_BITS | x->first_ordinal,
+        .arrival_ms = arrival_ms,
+        .file = (uint32_t)f->number,
+        .place = (uint32_t)(block_place + x->place),
+        .bytes = x->bytes,
+        .count = x->count,
+    };
+    shard_push(s, &e);
+    f->live_extents++;
+    f->live_bytes += x->bytes;
+}
+
+void log_trim(struct log *l, struct shard *s, uint32_t first)
+{
+    struct journal_file *f = NULL; // neighbours mostly lie in the same one
+    for (uint32_t i = s->first; i < first; i++) {
+        if (f == NULL || f->number != s->at[i].file)
+            f = files_find(&l->files, s->at[i].file);
+        CHECK(f != NULL); // a file with entries is never retired
+        f->live_extents--;
+        f->live_bytes -= s->at[i].bytes;
+    }
+    if (first > s->first)
+        shard_trim(s, first);
+}
+
+void log_apply(struct log *l, const Control *c, uint64_t file)
+{
+    struct shard *s;
+    switch ((ControlWhat)c->what) {
+    case CONTROL_END:
+        if (c->position == 0 || facts_find(&l->facts, CONTROL_DROP, c->id) != NULL)
+            return; // it was never there, or is no more
+        facts_state(&l->facts, c, file);
+        s = shards_make(&l->shards, c->id);
+        if (!s->ended) {
+            s->ended = true;
+            s->end_position = c->position;
+            s->end_arrival_ms = c->arrival_ms;
+        }
+        break;
+    case CONTROL_DROP:
+        facts_forget(&l->facts, CONTROL_END, c->id);
+        facts_state(&l->facts, c, file);
+        s = shards_find(&l->shards, c->id);
+        if (s != NULL) {
+            log_trim(l, s, s->end);
+            shards_remove(&l->shards, s);
+        }
+        break;
+    }
+}

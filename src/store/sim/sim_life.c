@@ -1,0 +1,628 @@
+// SPDX-License-Identifier: Apache-2.0
+// The lives of a world: what goes wrong in each, who does what meanwhile, and how it ends.
+#include "store/sim/sim_priv.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    LIVES_MAX = 7,
+    ACTS_MAX = 90, // of one life
+    OPEN_MAX = 12, // appends under way
+    CUT_MAX = 260, // changes after which the power goes
+    FULL_SECONDS_MAX = 30,
+    ANSWER_SECONDS_MAX = 10 * FULL_SECONDS_MAX,
+    DECLARED_MAX = SIM_SHARDS_MAX,
+};
+#define RECORD_BYTES_MOST ((size_t)12 << 10)
+#define LOG_DIR S("/log")
+
+SimCounts sim_counts;
+
+// What goes wrong in one life.
+struct plan {
+    SimSpeed speed;
+    bool cuts, fails, fills, breaks_sync, lies, steps_wall;
+    uint64_t cut_after;
+};
+
+struct life {
+    struct sim_world *w;
+    struct plan plan;
+    struct sim_disk *disk;
+    struct log *log;
+    struct sim_append *open[OPEN_MAX];
+    size_t open_count;
+    bool is_full;         // the disk's capacity is bounded
+    int64_t full_from_ns; // monotonic
+    bool stops;           // the tasks are to end
+    bool log_died;
+};
+
+struct sim_world {
+    struct io_mem *mem;
+    struct sim_model model;
+    struct sim_kv kv;
+    bool was_closed; // the last life ended well, not in a crash
+};
+
+// ---- What goes wrong
+
+static struct plan make_plan(void)
+{
+    struct plan p = {
+        .speed = (SimSpeed)(sched_chance(3) ? sched_below(4) : SIM_QUICK),
+        .cuts = !sched_chance(4),
+        .cut_after = sched_below(sched_chance(3) ? 24 : CUT_MAX),
+        .fails = sched_chance(4),
+        .fills = sched_chance(5),
+        .breaks_sync = sched_chance(8),
+        .lies = sched_chance(60),
+        .steps_wall = sched_chance(10),
+    };
+    return p;
+}
+
+static void plan_failures(struct sim_disk *d)
+{
+    static const unsigned kinds[] = {
+        IO_OP_WRITE, IO_OP_WRITE,  IO_OP_WRITE,    IO_OP_SYNC,  IO_OP_SYNC_DIR, IO_OP_READ,
+        IO_OP_OPEN,  IO_OP_RENAME, IO_OP_ALLOCATE, IO_OP_SIZE,  IO_OP_UNLINK,   IO_OP_TRUNCATE,
+        IO_OP_LIST,  IO_OP_SPACE,  IO_OP_LOCK,     IO_OP_MKDIR,
+    };
+    size_t n = 1 + sched_below(3);
+    for (size_t i = 0; i < n; i++) {
+        IoFault f = {
+            .ops = kinds[sched_below(COUNT_OF(kinds))],
+            .path_part = sched_chance(3)   ? S("/kv")
+                         : sched_chance(2) ? S("/log")
+                                           : (Str){ 0 },
+            .skip = sched_below(120),
+            .times = sched_chance(6) ? 1 + sched_below(6) : 1,
+            .tear = sched_below(3),
+        };
+        io_fault_add(sim_disk_faults(d), f);
+        sim_tell("the operations %#x on \"%.*s\" fail %" PRIu64 " times after %" PRIu64, f.ops,
+                 FMT(f.path_part), f.times, f.skip);
+    }
+}
+
+static void fill_disk(struct life *l)
+{
+    uint64_t free_bytes = 0, total = 0;
+    struct io *io = io_mem_io(l->w->mem);
+    CHECK(io->space(io, S("/"), &free_bytes, &total).kind == ERR_NONE);
+    uint64_t used = total - free_bytes;
+    io_mem_set_capacity(l->w->mem, used + sched_below(600 << 10));
+    l->is_full = true;
+    l->full_from_ns = sched_mono_ns();
+    sim_tell("the disk is full soon");
+}
+
+static void free_disk(struct life *l)
+{
+    io_mem_set_capacity(l->w->mem, UINT64_MAX);
+    l->is_full = false;
+}
+
+static void plant(struct life *l)
+{
+    struct plan *p = &l->plan;
+    if (p->cuts)
+        sim_disk_cut_after(l->disk, p->cut_after);
+    if (p->fails)
+        plan_failures(l->disk);
+    if (p->breaks_sync)
+        io_mem_break_sync(l->w->mem, sched_below(12));
+    if (p->lies)
+        io_fault_add(sim_disk_faults(l->disk),
+                     (IoFault){ .ops = IO_OP_WRITE | IO_OP_SYNC | IO_OP_SYNC_DIR,
+                                .skip = sched_below(100),
+                                .times = 1 + sched_below(50),
+                                .lies = true });
+    if (p->fills)
+        fill_disk(l);
+    sim_tell("speed %d%s%s%s%s", (int)p->speed, p->breaks_sync ? ", a sync fails and forgets" : "",
+             p->lies ? ", the disk lies" : "", p->steps_wall ? ", the clock steps" : "",
+             p->cuts ? "" : ", no power cut planned");
+    if (p->cuts)
+        sim_tell("the power goes with change %" PRIu64, p->cut_after);
+}
+
+// ---- Acting
+
+static void log_fatal(void *self, Err e)
+{
+    CHECK(e.kind != ERR_NONE);
+    ((struct life *)self)->log_died = true;
+}
+
+static void append_done(struct log_append *a, Err e)
+{
+    struct sim_append *p = (struct sim_append *)a;
+    p->err = e;
+    p->is_done = true;
+    sched_wake_all(p);
+}
+
+static bool act_append(struct life *l)
+{
+    struct sim_append *p = model_append_new(&l->w->model, RECORD_BYTES_MOST);
+    if (p == NULL)
+        return false;
+    sim_counts.appends++;
+    p->append.done = append_done;
+    Err e = log_append(l->log, &p->append);
+    if (e.kind == ERR_NONE) {
+        l->open[l->open_count++] = p;
+        return true;
+    }
+    bool is_named = e.kind == ERR_FULL || e.kind == ERR_LIMIT || e.kind == ERR_IO;
+    if (!is_named)
+        sim_fail("an append was refused with %s: %s", err_kind_name(e.kind), e.text);
+    model_append_withdraw(&l->w->model, p);
+    return false;
+}
+
+static Err collect(struct life *l, size_t i)
+{
+    struct sim_append *p = l->open[i];
+    for (int seconds = 0; !p->is_done; seconds++) {
+        if (seconds == ANSWER_SECONDS_MAX)
+            sim_fail("append %u gets no answer", p->number);
+        sched_wait_on(p, sched_mono_ns() + NS_PER_S);
+    }
+    Err e = p->err;
+    sim_counts.errors += e.kind == ERR_IO;
+    sim_counts.fulls += e.kind == ERR_FULL;
+    l->open[i] = l->open[--l->open_count];
+    model_append_settle(&l->w->model, p);
+    return e;
+}
+
+static void act_end(struct life *l)
+{
+    struct sim_shard *s = model_any_live(&l->w->model);
+    uint64_t id = s->id;
+    s->ended = s->ended == KNOWN_NO ? KNOWN_MAYBE : s->ended;
+    LogPlace end = { 0 };
+    if (log_shards_end(l->log, &id, 1, &end).kind != ERR_NONE)
+        return;
+    if (s->ended == KNOWN_YES && s->end != end.position)
+        sim_fail("shard %" PRIu64 " ended twice", id);
+    s->ended = KNOWN_YES;
+    s->end = end.position;
+    l->w->model.highest = MAX(l->w->model.highest, end.position);
+}
+
+// A new one takes its place first.
+static void act_drop(struct life *l)
+{
+    struct sim_shard *s = model_any_live(&l->w->model);
+    struct sim_shard *next = model_add_shard(&l->w->model);
+    if (next == NULL)
+        return;
+    err_ignore(log_shard_add(l->log, next->id, SIM_RETENTION_NS)); // fails only for number 0
+    s->dropped = KNOWN_MAYBE;
+    if (log_shards_drop(l->log, &s->id, 1).kind == ERR_NONE)
+        s->dropped = KNOWN_YES;
+}
+
+static void act_time(struct life *l)
+{
+    switch (sched_below(4)) {
+    case 0:
+        sched_advance((int64_t)sched_below(400) * NS_PER_S);
+        break;
+    case 1:
+        if (l->plan.steps_wall)
+            sched_step_wall((int64_t)sched_below(200) * NS_PER_S - 100 * NS_PER_S);
+        break;
+    default:
+        sched_sleep((int64_t)sched_below(3000) * NS_PER_MS);
+    }
+    model_tick(&l->w->model);
+    if (sched_chance(2))
+        log_expire(l->log);
+    model_tick(&l->w->model);
+}
+
+static void act(struct life *l)
+{
+    uint64_t what = sched_below(100);
+    if (what < 62 && l->open_count < OPEN_MAX) {
+        act_append(l);
+    } else if (what < 86) {
+        if (l->open_count > 0)
+            err_ignore(collect(l, sched_below(l->open_count))); // the model has judged it
+    } else if (what < 88) {
+        act_end(l);
+    } else if (what < 91) {
+        act_drop(l);
+    } else if (what < 96) {
+        act_time(l);
+    } else if (what < 97 && l->is_full) {
+        free_disk(l);
+    } else {
+        sched_sleep((int64_t)sched_below(20) * NS_PER_MS);
+    }
+}
+
+// ---- Tasks beside
+
+static void read_some(struct life *l, struct arena *a)
+{
+    struct sim_model *m = &l->w->model;
+    struct sim_shard *s = &m->shards[sched_below(m->shard_count)];
+    Known dropped = s->dropped;
+    uint64_t from = sched_chance(2) ? 0 : sched_below(m->highest + 1);
+    LogBatch batch;
+    LogRead read = {
+        .shard = s->id,
+        .from = from,
+        .max_records = 1 + sched_below(50),
+        .max_bytes = 1 + sched_below(60000),
+    };
+    if (log_read(l->log, a, &read, &batch).kind != ERR_NONE)
+        return; // what may fail and what may not is told by the checks
+    if (dropped == KNOWN_YES)
+        sim_fail("shard %" PRIu64 " was dropped and is read", s->id);
+    sim_counts.reads++;
+    uint64_t position = 0;
+    for (size_t i = 0; i < batch.n; i++) {
+        if (batch.at[i].position < from || batch.at[i].position <= position)
+            sim_fail("a read of shard %" PRIu64 " is out of order", s->id);
+        position = batch.at[i].position;
+        model_read(m, s->id, &batch.at[i]);
+    }
+}
+
+// The first position at or after a time, against all that was acknowledged before it was asked for.
+static void find_time(struct life *l)
+{
+    struct sim_model *m = &l->w->model;
+    const struct sim_shard *s = &m->shards[sched_below(m->shard_count)];
+    if (m->n == 0 || s->dropped != KNOWN_NO)
+        return;
+    uint64_t newest = m->highest, position = 0;
+    int64_t at_ms = m->records[sched_below(m->n)].arrival_ms + (int64_t)sched_below(3) - 1;
+    if (log_find_time(l->log, s->id, at_ms, &position).kind != ERR_NONE)
+        return; // it may have been dropped meanwhile, or be on a disk that fails
+    model_tick(m);
+    for (size_t i = 0; i < m->n; i++) {
+        const struct sim_record *r = &m->records[i];
+        bool counts =
+            r->shard == s->id && r->position != 0 && r->position <= newest && model_must_hold(m, r);
+        if (counts && (r->arrival_ms >= at_ms) != (r->position >= position))
+            sim_fail("shard %" PRIu64 ": %" PRIu64 " is said to be the first at %" PRId64
+                     ", but %" PRIu64 " arrived at %" PRId64,
+                     s->id, position, at_ms, r->position, r->arrival_ms);
+    }
+}
+
+static void *reader_run(void *p)
+{
+    struct life *l = p;
+    AUTO(arena) a = arena_open();
+    while (!l->stops) {
+        arena_reset(a);
+        read_some(l, a);
+        if (sched_chance(4))
+            find_time(l);
+        // What cannot be made void waits for space, and others wait for it; so space returns.
+        if (l->is_full && sched_mono_ns() - l->full_from_ns > FULL_SECONDS_MAX * NS_PER_S)
+            free_disk(l);
+        sched_sleep((int64_t)sched_below(30) * NS_PER_MS + 1);
+    }
+    return NULL;
+}
+
+struct kv_task {
+    struct life *life;
+    unsigned number;
+};
+
+static void *kv_run_task(void *p)
+{
+    struct kv_task *t = p;
+    while (!t->life->stops) {
+        err_ignore(sim_kv_act(&t->life->w->kv, t->number)); // the model has judged it
+        sched_sleep((int64_t)sched_below(60) * NS_PER_MS + 1);
+    }
+    return NULL;
+}
+
+// ---- Opening. What is not OK must have a reason in the plan.
+
+static void expect_reason(const struct life *l, const char *what, Err e)
+{
+    bool has_reason = sim_disk_is_off(l->disk) || l->plan.fails || l->plan.breaks_sync ||
+                      (l->plan.fills && e.kind == ERR_FULL) || l->w->model.is_lenient;
+    bool is_named = e.kind == ERR_IO || e.kind == ERR_FULL || l->w->model.is_lenient;
+    if (!has_reason || !is_named)
+        sim_fail("%s fails with %s: %s", what, err_kind_name(e.kind), e.text);
+}
+
+static LogConfig make_config(struct life *l, struct io *io)
+{
+    return (LogConfig){
+        .io = io,
+        .dir = LOG_DIR,
+        .file_bytes = UINT64_C(64 << 10) << sched_below(3),
+        .reserve_bytes = 128 << 10,
+        .tail_cache_bytes = sched_chance(2) ? 16 << 10 : 1 << 20,
+        .queue_bytes_max = sched_chance(8) ? 20 << 10 : 1 << 20,
+        .depth = (unsigned)sched_below(5),
+        .fatal = log_fatal,
+        .fatal_self = l,
+    };
+}
+
+// Declares what lives and drops again what nobody knows to be dropped.
+static Err declare(struct sim_model *m, struct log *log)
+{
+    uint64_t unsure[DECLARED_MAX] = { 0 };
+    size_t n = 0;
+    for (size_t i = 0; i < m->shard_count; i++) {
+        const struct sim_shard *s = &m->shards[i];
+        if (s->dropped == KNOWN_NO)
+            TRY(log_shard_add(log, s->id, SIM_RETENTION_NS));
+        else if (s->dropped == KNOWN_MAYBE)
+            unsure[n++] = s->id;
+    }
+    TRY(log_shards_drop(log, unsure, n));
+    for (size_t i = 0; i < n; i++)
+        model_shard(m, unsure[i])->dropped = KNOWN_YES;
+    return log_ready(log);
+}
+
+static Err open_log(struct life *l, struct io *io)
+{
+    LogConfig config = make_config(l, io);
+    TRY(log_open(&config, &l->log));
+    TRY(declare(&l->w->model, l->log));
+    return model_check(&l->w->model, l->log);
+}
+
+static Err open_kv(struct life *l, struct io *io)
+{
+    TRY(sim_kv_open(&l->w->kv, io));
+    return sim_kv_check(&l->w->kv, l->w->model.is_lenient);
+}
+
+// ---- Bit rot. A copy of the disk gets a few flipped bits; the store may refuse it or read what
+// was written, but never anything else.
+
+struct rot {
+    struct sim_model *model;
+    bool is_told;                   // something was ERR_CORRUPT
+    uint64_t lost_least, kept_most; // positions
+};
+
+static void note_kept(struct sim_model *m, uint64_t shard, const LogEntry *e)
+{
+    m->records[model_verify(m, shard, e) - m->records].is_seen = true;
+}
+
+static void flip_one(struct io *io, struct arena *a)
+{
+    IoName *names;
+    size_t n = 0;
+    if (io->list(io, a, LOG_DIR, &names, &n).kind != ERR_NONE || n == 0)
+        return;
+    const IoName *name = &names[sched_below(n)];
+    if (name->bytes == 0)
+        return;
+    Str path = str_cat3(a, LOG_DIR, S("/"), name->name);
+    uint64_t at = sched_below(sched_chance(4) ? MIN(name->bytes, UINT64_C(8192)) : name->bytes);
+    CHECK(io_flip(io, path, at, (unsigned char)(1u << sched_below(8))).kind == ERR_NONE);
+    sim_counts.flips++;
+    sim_tell("bit rot in %.*s at %" PRIu64, FMT(path), at);
+}
+
+// Flips one bit of a file of the journal, durably; meanwhile nobody renames it.
+static void flip(struct io_mem *mem)
+{
+    AUTO(arena) a = arena_open();
+    sched_hold(true);
+    flip_one(io_mem_io(mem), a);
+    sched_hold(false);
+}
+
+static void rot_read(struct rot *r, struct log *l)
+{
+    struct sim_model *m = r->model;
+    for (size_t i = 0; i < m->n; i++)
+        m->records[i].is_seen = false;
+    for (size_t i = 0; i < m->shard_count; i++) {
+        if (m->shards[i].dropped != KNOWN_NO)
+            continue;
+        Err e = model_read_all(m, l, m->shards[i].id, note_kept);
+        if (e.kind != ERR_NONE && e.kind != ERR_CORRUPT)
+            sim_fail("damage is read as %s: %s", err_kind_name(e.kind), e.text);
+        r->is_told |= e.kind == ERR_CORRUPT;
+    }
+}
+
+// Where nothing was told, what is missing is at most the newest blocks, which nobody can tell from
+// a torn end; and after an orderly end not even those.
+static void rot_judge(struct rot *r, bool may_be_torn)
+{
+    struct sim_model *m = r->model;
+    model_tick(m);
+    r->lost_least = UINT64_MAX;
+    sim_counts.flips_told += r->is_told;
+    if (r->is_told)
+        return;
+    for (size_t i = 0; i < m->n; i++) {
+        const struct sim_record *x = &m->records[i];
+        bool must_be = model_must_hold(m, x);
+        if (x->is_seen)
+            r->kept_most = MAX(r->kept_most, x->position);
+        else if (must_be)
+            r->lost_least = MIN(r->lost_least, x->position);
+    }
+    if (r->lost_least == UINT64_MAX)
+        return;
+    if (!may_be_torn || r->lost_least < r->kept_most)
+        sim_fail("bit rot loses position %" PRIu64 " without a word, though %" PRIu64 " is there",
+                 r->lost_least, r->kept_most);
+}
+
+// `late`: the bits flip while the store is open.
+static void rot_trial(struct sim_world *w, bool late)
+{
+    struct life l = { .w = w };
+    struct rot rot = { .model = &w->model };
+    AUTO(io_mem) copy = io_mem_crash(w->mem, (IoMemCrash){ .keep = IO_KEEP_ALL });
+    AUTO(sim_disk) disk = sim_disk_open(copy, sched_random(), SIM_QUICK);
+    l.disk = disk;
+    LogConfig config = make_config(&l, sim_disk_io(disk));
+    config.tail_cache_bytes = 1;
+    if (!late)
+        flip(copy);
+    struct sim_shard before[SIM_SHARDS_MAX]; // what the copy is told is forgotten
+    memcpy(before, w->model.shards, sizeof before);
+    Err e = log_open(&config, &l.log);
+    if (e.kind == ERR_NONE)
+        e = declare(&w->model, l.log);
+    memcpy(w->model.shards, before, sizeof before);
+    if (e.kind != ERR_NONE && (late || e.kind != ERR_CORRUPT))
+        sim_fail("opening a %s disk fails with %s: %s", late ? "sound" : "damaged",
+                 err_kind_name(e.kind), e.text);
+    rot.is_told = e.kind != ERR_NONE;
+    if (e.kind == ERR_NONE) {
+        for (unsigned i = 0; late && i < 3; i++)
+            flip(copy);
+        rot_read(&rot, l.log);
+    }
+    rot_judge(&rot, !late && !w->was_closed);
+    log_close(l.log);
+}
+
+// ---- A life
+
+static void run_tasks(struct life *l)
+{
+    pthread_t reader, kv[SIM_KV_TASKS];
+    struct kv_task tasks[SIM_KV_TASKS];
+    CHECK(pthread_create(&reader, NULL, reader_run, l) == 0);
+    for (unsigned i = 0; i < SIM_KV_TASKS; i++) {
+        tasks[i] = (struct kv_task){ l, i };
+        CHECK(pthread_create(&kv[i], NULL, kv_run_task, &tasks[i]) == 0);
+    }
+    uint64_t acts = 10 + sched_below(ACTS_MAX);
+    for (uint64_t i = 0; i < acts && !l->log_died && !sim_disk_is_off(l->disk); i++)
+        act(l);
+    l->stops = true;
+    if (l->plan.cuts)
+        sim_disk_power_off(l->disk);
+    CHECK(pthread_join(reader, NULL) == 0);
+    for (unsigned i = 0; i < SIM_KV_TASKS; i++)
+        CHECK(pthread_join(kv[i], NULL) == 0);
+}
+
+// When everything works again, so does the log: at once, or after the next look at the disk.
+static void expect_service(struct life *l)
+{
+    io_fault_clear(sim_disk_faults(l->disk));
+    free_disk(l);
+    bool is_well = l->log_died || sim_disk_is_off(l->disk);
+    for (int i = 0; i < 100 && !is_well; i++) {
+        if (act_append(l))
+            is_well = collect(l, l->open_count - 1).kind == ERR_NONE;
+        is_well = is_well || l->w->model.appends == SIM_APPENDS_MAX || l->log_died;
+        if (!is_well)
+            sched_sleep(NS_PER_S);
+    }
+    if (!is_well)
+        sim_fail("appends are refused though the disk is well and has space");
+}
+
+static void end_life(struct life *l)
+{
+    free_disk(l);
+    if (l->log != NULL) {
+        while (l->open_count > 0)
+            err_ignore(collect(l, sched_below(l->open_count))); // the model has judged it
+        if (!l->plan.cuts && l->w->model.n + 100 * SIM_APPEND_RECORDS < SIM_RECORDS_MAX)
+            expect_service(l);
+    }
+    log_close(l->log);
+    kv_close(l->w->kv.db);
+    l->w->kv.db = NULL;
+}
+
+static void crash(struct sim_world *w, struct life *l)
+{
+    w->was_closed = !sim_disk_is_off(l->disk) && l->log != NULL && !l->log_died;
+    io_mem_set_capacity(w->mem, UINT64_MAX);
+    struct io_mem *after = io_mem_crash(w->mem, (IoMemCrash){
+                                                    .seed = sched_random(),
+                                                    .keep = sched_below(3),
+                                                    .sector_bytes = sched_chance(2) ? 512 : 4096,
+                                                });
+    sim_counts.cuts++;
+    io_mem_close(w->mem);
+    w->mem = after;
+    w->model.is_lenient |= l->plan.lies;
+}
+
+static void live(struct sim_world *w)
+{
+    struct life l = { .w = w, .plan = make_plan() };
+    sim_counts.lives++;
+    l.disk = sim_disk_open(w->mem, sched_random(), l.plan.speed);
+    struct io *io = sim_disk_io(l.disk);
+    plant(&l);
+    Err e = open_kv(&l, io);
+    if (e.kind != ERR_NONE)
+        expect_reason(&l, "opening kv", e);
+    if (e.kind == ERR_NONE) {
+        e = open_log(&l, io);
+        if (e.kind != ERR_NONE)
+            expect_reason(&l, "opening the log", e);
+    }
+    if (e.kind == ERR_NONE)
+        run_tasks(&l);
+    end_life(&l);
+    crash(w, &l);
+    sim_disk_close(l.disk);
+}
+
+// Nothing may be missing when the disk is well.
+static void live_well(struct sim_world *w)
+{
+    struct life l = { .w = w };
+    l.disk = sim_disk_open(w->mem, sched_random(), SIM_QUICK);
+    sim_tell("a life without faults");
+    Err e = open_kv(&l, sim_disk_io(l.disk));
+    if (e.kind == ERR_NONE)
+        e = open_log(&l, sim_disk_io(l.disk));
+    if (e.kind != ERR_NONE)
+        expect_reason(&l, "opening", e);
+    end_life(&l);
+    sim_disk_close(l.disk);
+}
+
+uint64_t sim_world_run(uint64_t seed)
+{
+    sched_begin(seed, INT64_C(1700000000) * NS_PER_S);
+    struct sim_world w = { .mem = io_mem_open(seed) };
+    model_init(&w.model);
+    uint64_t lives = 1 + sched_below(LIVES_MAX);
+    for (uint64_t i = 0; i < lives && !w.model.is_lenient; i++) {
+        sim_tell("life %" PRIu64, i + 1);
+        live(&w);
+        if (sched_chance(2) && !w.model.is_lenient)
+            rot_trial(&w, sched_chance(2));
+    }
+    live_well(&w);
+    model_done(&w.model);
+    io_mem_close(w.mem);
+    uint64_t trace = sched_trace();
+    sched_end();
+    return trace;
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// One simulated world: a disk that lives through several lives of the store, and a model of what
+// has been promised. Tasks are alone between two points of sim_sched.h, so nothing here is locked.
+#pragma once
+#include "base/time.h"
+#include "store/kv.h"
+#include "store/log.h"
+#include "store/sim/sim_disk.h"
+#include "store/sim/sim_sched.h"
+
+enum {
+    SIM_SHARDS = 4,         // live at any time
+    SIM_SHARDS_MAX = 96,    // of a world
+    SIM_APPEND_RECORDS = 8, // of one append
+    SIM_RECORDS_MAX = 6000, // of a world
+    SIM_APPENDS_MAX = 2000, // of a world
+    SIM_KV_TASKS = 2,
+    SIM_KV_KEYS = 6, // of each task
+    SIM_KV_IDS_MAX = 4096,
+};
+#define SIM_RETENTION_NS (600 * NS_PER_S)
+
+// ---- Records (sim_model.c)
+
+typedef enum Fate {
+    FATE_FLYING,  // handed over, not answered
+    FATE_ACKED,   // must be there
+    FATE_UNKNOWN, // answered ERR_IO: all of its append is there after the next start, or nothing
+    FATE_REFUSED, // must never be there
+} Fate;
+
+struct sim_record {
+    uint64_t shard, position; // 0: not known
+    int64_t arrival_ms;
+    int64_t handed_ms; // when it was handed over; it cannot have arrived before
+    uint32_t append, part, bytes;
+    Fate fate;
+    bool was_read; // in this life
+    bool is_seen;  // by the check that is under way
+};
+
+struct sim_append {
+    struct log_append append; // first
+    LogRecord records[SIM_APPEND_RECORDS];
+    LogPlace places[SIM_APPEND_RECORDS];
+    size_t first; // in the model's records
+    uint32_t number;
+    struct arena *arena;
+    bool is_done;
+    Err err;
+};
+
+typedef enum Known { KNOWN_NO, KNOWN_MAYBE, KNOWN_YES } Known;
+
+struct sim_shard {
+    uint64_t id;
+    Known ended, dropped;
+    uint64_t end;
+};
+
+struct sim_model {
+    struct sim_record *records;
+    size_t n;
+    size_t *first_of; // append: its first record
+    uint32_t appends;
+    struct sim_shard shards[SIM_SHARDS_MAX];
+    size_t shard_count;
+    uint64_t highest;        // position that anybody has been told
+    uint64_t highest_before; // the same when this life began
+    int64_t latest_ms;       // wall clock, the latest that anybody can have seen
+    bool is_lenient;         // the disk has lied: things may be missing
+};
+
+void model_init(struct sim_model *m);
+void model_done(struct sim_model *m);
+struct sim_shard *model_shard(struct sim_model *m, uint64_t id);
+// One of those that are not dropped.
+struct sim_shard *model_any_live(struct sim_model *m);
+struct sim_shard *model_add_shard(struct sim_model *m);
+
+// A new append of random records, entered as flying. NULL: the model is full.
+struct sim_append *model_append_new(struct sim_model *m, size_t record_bytes_max);
+void model_append_withdraw(struct sim_model *m, struct sim_append *take_p); // it was never taken
+void model_append_settle(struct sim_model *m, struct sim_append *take_p);   // it is done
+
+// Ends the world unless the entry is what was once handed over and may be there.
+const struct sim_record *model_verify(const struct sim_model *m, uint64_t shard, const LogEntry *e);
+void model_read(struct sim_model *m, uint64_t shard, const LogEntry *e); // verified and remembered
+void model_tick(struct sim_model *m);
+// Acknowledged, and neither dropped nor past its retention.
+bool model_must_hold(const struct sim_model *m, const struct sim_record *r);
+
+// All that can be read of a shard, verified: in ascending order of position and of handing over.
+// `see` may be NULL.
+Err model_read_all(struct sim_model *m, struct log *l, uint64_t shard,
+                   void (*see)(struct sim_model *m, uint64_t shard, const LogEntry *e));
+// At the begin of a life, nothing being under way: everything promised is there, nothing refused
+// is, appends are there wholly or not at all. Not OK: the disk failed meanwhile, nothing is known.
+Err model_check(struct sim_model *m, struct log *l);
+
+// ---- Key-value transactions (sim_kv.c)
+
+struct sim_kv_rows {
+    uint32_t version[SIM_KV_KEYS]; // 0: absent
+};
+
+struct sim_kv {
+    struct kv *db;
+    struct kv_table *table;
+    struct sim_kv_rows rows[SIM_KV_TASKS];
+    struct sim_kv_rows maybe[SIM_KV_TASKS]; // if the last transaction has happened after all
+    bool is_unsure[SIM_KV_TASKS];
+    uint32_t versions; // given so far
+    bool id_is_given[SIM_KV_IDS_MAX];
+};
+
+Err sim_kv_open(struct sim_kv *k, struct io *io);
+Err sim_kv_check(struct sim_kv *k, bool is_lenient); // at the begin of a life
+Err sim_kv_act(struct sim_kv *k, unsigned task);     // one transaction
+
+// ---- Lives (sim_life.c)
+
+// Runs a world; ends the process with a report when a promise is broken. Returns the trace.
+uint64_t sim_world_run(uint64_t seed);
+
+// What was planted in this life, for the report.
+void sim_tell(const char *format, ...) __attribute__((format(printf, 1, 2)));
+// Prints the report and ends the process.
+_Noreturn void sim_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+typedef struct SimCounts {
+    uint64_t lives, appends, acked, reads, cuts, errors, fulls, flips, flips_told, transactions;
+} SimCounts;
+extern SimCounts sim_counts;
