@@ -51,6 +51,16 @@ struct io {
     Err (*write)(struct io_file *f, const void *p, size_t n, uint64_t at, bool durable);
     // As many bytes as there are, up to n; fewer only at the end of the file.
     Err (*read)(struct io_file *f, void *p, size_t n, uint64_t at, size_t *ret_n);
+    // A table may keep every file several times (store/zones). `copies`: how often, at least once;
+    // plain tables say 1. `read` takes any copy that answers, `read_copy` that one: ERR_INVALID if
+    // there is none of this number, ERR_IO if it is out of reach. `mend` makes all copies hold
+    // these bytes, durably, whatever way the file is open and without a need of alignment; they are
+    // a good copy's, checked by the caller, and are part of nothing that is being written.
+    // ERR_INVALID: there is one copy only.
+    unsigned (*copies)(struct io_file *f);
+    Err (*read_copy)(struct io_file *f, unsigned copy, void *p, size_t n, uint64_t at,
+                     size_t *ret_n);
+    Err (*mend)(struct io_file *f, const void *p, size_t n, uint64_t at);
     Err (*sync)(struct io_file *f); // data and what is needed to read it back (fdatasync)
     Err (*size)(struct io_file *f, uint64_t *ret_bytes);
     Err (*truncate)(struct io_file *f, uint64_t bytes);
@@ -105,6 +115,10 @@ void io_allow_uring(bool allow);
 // A whole small file, at most max_bytes (ERR_LIMIT). Also one whose size the kernel does not know
 // before it is read, as in /proc.
 Err io_read_file(struct io *io, struct arena *a, Str path, size_t max_bytes, Str *ret);
+
+// What the tables have that keep every file once.
+unsigned io_one_copy(struct io_file *f);
+Err io_no_mend(struct io_file *f, const void *p, size_t n, uint64_t at);
 
 // Replaces a file as one step: written aside, synced, renamed, directory synced.
 Err io_write_file(struct io *io, struct arena *tmp, Str path, Str content);

@@ -170,6 +170,24 @@ static Err fault_read(struct io_file *file, void *p, size_t n, uint64_t at, size
     return file->f->below->read(file->below, p, n, at, ret_n);
 }
 
+static unsigned fault_copies(struct io_file *file)
+{
+    return file->f->below->copies(file->below);
+}
+
+static Err fault_read_copy(struct io_file *file, unsigned copy, void *p, size_t n, uint64_t at,
+                           size_t *ret_n)
+{
+    TRY(judge(file->f, IO_OP_READ, file->path));
+    return file->f->below->read_copy(file->below, copy, p, n, at, ret_n);
+}
+
+static Err fault_mend(struct io_file *file, const void *p, size_t n, uint64_t at)
+{
+    TRY(judge(file->f, IO_OP_WRITE, file->path));
+    return file->f->below->mend(file->below, p, n, at);
+}
+
 static Err fault_sync(struct io_file *file)
 {
     struct verdict v = judge_call(file->f, IO_OP_SYNC, file->path);
@@ -390,6 +408,9 @@ struct io_fault *io_fault_open(struct io *below, uint64_t seed)
         .close = fault_close,
         .write = fault_write,
         .read = fault_read,
+        .copies = fault_copies,
+        .read_copy = fault_read_copy,
+        .mend = fault_mend,
         .sync = fault_sync,
         .size = fault_size,
         .truncate = fault_truncate,

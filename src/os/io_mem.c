@@ -389,6 +389,12 @@ static bool sync_breaks(struct io_mem *m)
     return true;
 }
 
+static Err mem_read_copy(struct io_file *f, unsigned copy, void *p, size_t n, uint64_t at,
+                         size_t *ret_n)
+{
+    return copy == 0 ? mem_read(f, p, n, at, ret_n) : fail(ERR_INVALID, "no such copy");
+}
+
 static Err mem_sync(struct io_file *f)
 {
     pthread_mutex_lock(&f->m->lock);
@@ -669,6 +675,9 @@ struct io_mem *io_mem_open(uint64_t seed)
         .close = mem_close,
         .write = mem_write,
         .read = mem_read,
+        .copies = io_one_copy,
+        .read_copy = mem_read_copy,
+        .mend = io_no_mend,
         .sync = mem_sync,
         .size = mem_size,
         .truncate = mem_truncate,

@@ -128,6 +128,12 @@ static Err real_read(struct io_file *f, void *p, size_t n, uint64_t at, size_t *
     return OK;
 }
 
+static Err real_read_copy(struct io_file *f, unsigned copy, void *p, size_t n, uint64_t at,
+                          size_t *ret_n)
+{
+    return copy == 0 ? real_read(f, p, n, at, ret_n) : fail(ERR_INVALID, "no such copy");
+}
+
 static Err real_sync(struct io_file *f)
 {
     return fdatasync(f->fd) == 0 ? OK : fail_os(errno, "fdatasync");
@@ -389,6 +395,9 @@ struct io *io_real(void)
         .close = real_close,
         .write = real_write,
         .read = real_read,
+        .copies = io_one_copy,
+        .read_copy = real_read_copy,
+        .mend = io_no_mend,
         .sync = real_sync,
         .size = real_size,
         .truncate = real_truncate,

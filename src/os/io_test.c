@@ -68,6 +68,21 @@ TEST(a_durable_write_works_without_data_sync_writes)
     io->close(f);
 }
 
+TEST(a_file_that_is_kept_once_has_one_copy_and_nothing_to_be_mended_from)
+{
+    struct io *io = io_real();
+    struct io_file *f = open_new(a, "f");
+    EXPECT_OK(io->write(f, "hello", 5, 0, false));
+    char p[8] = { 0 };
+    size_t n = 0;
+    EXPECT_INT(1, io->copies(f));
+    EXPECT_OK(io->read_copy(f, 0, p, sizeof p, 1, &n));
+    EXPECT_STR(S("ello"), str_from(p, n));
+    EXPECT_ERR(ERR_INVALID, io->read_copy(f, 1, p, sizeof p, 0, &n));
+    EXPECT_ERR(ERR_INVALID, io->mend(f, "j", 1, 0));
+    io->close(f);
+}
+
 TEST(opening_tells_absent_present_and_impossible_apart)
 {
     struct io *io = io_real();

@@ -252,6 +252,12 @@ static Err disk_read(struct io_file *f, void *p, size_t n, uint64_t at, size_t *
     return f->d->below->read(f->below, p, n, at, ret_n);
 }
 
+static Err disk_read_copy(struct io_file *f, unsigned copy, void *p, size_t n, uint64_t at,
+                          size_t *ret_n)
+{
+    return copy == 0 ? disk_read(f, p, n, at, ret_n) : fail(ERR_INVALID, "no such copy");
+}
+
 static Err disk_sync(struct io_file *f)
 {
     expect_trust(f, false);
@@ -468,6 +474,9 @@ struct sim_disk *sim_disk_open(struct io_mem *below, uint64_t seed, SimSpeed spe
         .close = disk_close,
         .write = disk_write,
         .read = disk_read,
+        .copies = io_one_copy,
+        .read_copy = disk_read_copy,
+        .mend = io_no_mend,
         .sync = disk_sync,
         .size = disk_size,
         .truncate = disk_truncate,
