@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sealed part of the log: the set of containers that the checkpoint lists, what reads them, and
+// what makes them fewer (merging) and gone (expiry).
+//
+// Readers may be many. What changes the set (sealed_commit, sealed_expire, sealed_merge) is called
+// by one thread at a time. A container that is taken out of the set is unlinked when its last
+// reader has gone.
+//
+// Memory: 96 bytes per container, the open containers (footers) and unpacked chunks in two caches
+// with limits of their own. Reads are direct, so that they push nothing out of the page cache.
+#pragma once
+#include "store/sealed/checkpoint.h"
+
+struct sealed;
+
+typedef struct SealedConfig {
+    struct io *io;
+    Str dir;                   // the log's; containers lie in DIR/sealed, the checkpoint in DIR
+    size_t read_cache_bytes;   // of unpacked chunks; 0: 32 MiB
+    size_t footer_cache_bytes; // of open containers; 0: 16 MiB
+    uint64_t merge_bytes_max;  // containers are merged up to this size; 0: 512 MiB
+    // How long records of a shard are kept; -1: it is not declared, its records are over.
+    int64_t (*retention_ns)(void *self, uint64_t shard);
+    // The rows of shards as they are to stand in the checkpoint, in the arena, by id.
+    void (*rows)(void *self, struct arena *a, CheckpointShard **ret, size_t *ret_n);
+    void *self;
+} SealedConfig;
+
+// Reads the checkpoint and compares the directory with it: a container that is missing or of
+// another length is ERR_CORRUPT. Changes nothing on disk but makes the directories.
+// *ret_checkpoint, in the arena, is what was read; zeros (journal_file 1) if there was none.
+Err sealed_open(const SealedConfig *config, struct arena *a, Checkpoint *ret_checkpoint,
+                struct sealed **ret);
+void sealed_close(struct sealed *s); // NULL is fine
+// Removes files of containers that are not in the set: what a crash has left. Once after the open.
+void sealed_clean(struct sealed *s);
+
+// ---- Changing the set
+
+// What happens to the journal together with new containers. Fields that are zero stay as they are.
+typedef struct SealedChange {
+    const ContainerFacts *added;
+    size_t added_count;
+    const uint64_t *removed; // numbers
+    size_t removed_count;
+    uint64_t sealed_block, journal_file, least_number, least_epoch;
+    int64_t arrival_ms;
+} SealedChange;
+
+// A number for a new container and its writer.
+Err sealed_create(struct sealed *s, RetentionClass class, struct container_writer **ret);
+// Writes the checkpoint; when it is durable the new containers can be read and the removed ones are
+// no more. `rows` NULL: as config.rows says now; the log passes those that will hold after it.
+// On an error nothing has changed for readers, and the files of `added` are removed if the
+// checkpoint certainly does not list them.
+Err sealed_commit(struct sealed *s, const SealedChange *change, const CheckpointShard *rows,
+                  size_t row_count);
+
+// Takes out containers in which every shard's records are past retention or of no declared shard.
+// Cheap when nothing is due. Returns whether one was.
+Err sealed_expire(struct sealed *s, int64_t now_ms, bool *ret_any);
+// Merges one group of small or half-empty containers, if there is one: *ret_any. `stop` is looked
+// at now and then: true gives up and changes nothing.
+Err sealed_merge(struct sealed *s, int64_t now_ms, bool (*stop)(void *self), bool *ret_any);
+// Expiry looks again at everything: retention has changed or shards were dropped.
+void sealed_retention_changed(struct sealed *s);
+
+// ---- Reading. All may block on the disk. Positions of what is found grow.
+
+typedef struct SealedRead {
+    uint64_t shard;
+    uint64_t from, to; // positions in [from, to)
+    int64_t after_ms;  // records that arrived then or before are over
+} SealedRead;
+
+// Calls visit for each record until it returns false. The record's bytes are valid in the call
+// only. *ret_next: where to read on: behind the last that was visited and taken, `to` if all were.
+Err sealed_read(struct sealed *s, const SealedRead *read,
+                bool (*visit)(void *self, uint64_t position, int64_t arrival_ms, const Record *r),
+                void *self, uint64_t *ret_next);
+// The first position of [from, to) that arrived at or after the time and is not over: *ret_found.
+Err sealed_find_time(struct sealed *s, const SealedRead *read, int64_t arrival_ms,
+                     uint64_t *ret_position, bool *ret_found);
+
+// ---- For tools
+
+typedef struct SealedStats {
+    uint64_t containers, disk_bytes, raw_bytes, records;
+    uint64_t read_cache_bytes, footer_cache_bytes;
+    uint64_t merges, expired; // containers, since the open
+} SealedStats;
+void sealed_stats(struct sealed *s, SealedStats *ret);
+
+// Reads and checks every chunk of every container: *ret_records. ERR_CORRUPT after all were read.
+Err sealed_check(struct sealed *s, uint64_t *ret_records);
+
+// The facts of all containers of the set, each held: its file stays until sealed_release. For
+// backups. The checkpoint as it stands goes with it.
+Err sealed_hold(struct sealed *s, struct arena *a, Checkpoint *ret);
+void sealed_release(struct sealed *s, const Checkpoint *held);
