@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Disks that are full, read-only or failing: writes are refused with an AWS error, reading goes on,
-nothing acknowledged is lost, and service resumes when the disk does - also after a restart.
+"""Disks that are full, read-only or failing: writes are refused with an AWS error, nothing acknowledged
+is lost, and service resumes when the disk does, at the latest after a restart. While a disk is full,
+reading goes on. When it has failed, the server ends with its own status, or serves readers, as it was
+told.
 
 The data directory is an ext4 file system in a file, mounted for the test, so root and loop devices are
 needed; elsewhere every test is skipped and says so.
@@ -13,6 +15,7 @@ import fcntl
 import os
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -21,6 +24,9 @@ import time
 
 import headrace
 import tap
+
+EXIT_DISK = 14
+STAYS = ["--on-disk-failure", "read-only"]
 
 IMAGE_MIB = 256            # sparse: takes what is written
 SMALL_JOURNAL = ["--journal-file-size", "8MiB", "--journal-reserve", "16MiB"]  # soon full
@@ -103,10 +109,10 @@ class Disk:
 class Bench:
     """A server on such a disk, and what it acknowledged."""
 
-    def __init__(self, program):
+    def __init__(self, program, *flags):
         self.disk, self.put = Disk(), []
         os.mkdir(self.disk.data_dir)
-        self.server = headrace.Server(program, *SMALL_JOURNAL, data_dir=self.disk.data_dir)
+        self.server = headrace.Server(program, *SMALL_JOURNAL, *flags, data_dir=self.disk.data_dir)
         self.server.start()
         self.client = self.server.client()
         self.client.create_stream(STREAM)
@@ -124,11 +130,11 @@ class Bench:
             return True
         return False
 
-    def put_until_refused(self):
+    def put_until_refused(self, size=RECORD_BYTES):
         for _ in range(FILL_PUTS_MAX):
-            if self.is_refused(RECORD_BYTES):
+            if self.is_refused(size):
                 return
-        raise AssertionError(f"{FILL_PUTS_MAX} records went onto a full disk")
+        raise AssertionError(f"{FILL_PUTS_MAX} records went onto a full or failed disk")
 
     def check_all_there(self):
         got = self.client.read_shard(STREAM, SHARD)
@@ -148,6 +154,23 @@ class Bench:
             time.sleep(0.2)
         self.check_all_there()
 
+    def check_ends(self):
+        """The server ends by itself, with the status of a failed disk."""
+        try:
+            status = self.server.process.wait(headrace.STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            raise AssertionError("the disk has failed twice and the server is still there") from None
+        assert status == EXIT_DISK, f"the server ended with status {status}"
+
+    def check_is_as_promised_after_repair(self):
+        self.client.close()
+        self.server.kill()
+        self.disk.repair()
+        self.server.start()
+        self.client.wait_active(STREAM)
+        self.check_all_there()
+        self.check_resumes()
+
     def restart(self):
         self.client.close()
         self.server.kill()
@@ -160,26 +183,28 @@ class Bench:
         self.disk.remove()
 
 
-def with_bench(test):
-    """A test gets a server on a disk of its own."""
-    def body():
-        bench = Bench(PROGRAM)
-        try:
-            test(bench)
-        except Exception:
-            print(f"# the server said:\n{bench.server.tail()}".replace("\n", "\n#"), flush=True)
-            raise
-        finally:
-            bench.end()
+def with_bench(*flags):
+    """A test gets a server with these flags on a disk of its own."""
+    def register(test):
+        def body():
+            bench = Bench(PROGRAM, *flags)
+            try:
+                test(bench)
+            except Exception:
+                print(f"# the server said:\n{bench.server.tail()}".replace("\n", "\n#"), flush=True)
+                raise
+            finally:
+                bench.end()
 
-    body.__name__ = test.__name__
-    return tap.test(body)
+        body.__name__ = test.__name__
+        return tap.test(body)
+    return register
 
 
 PROGRAM = None  # set by main
 
 
-@with_bench
+@with_bench()
 def a_full_disk_refuses_writes_and_serves_again_when_space_returns(bench):
     bench.put_one()
     bench.disk.fill()
@@ -190,7 +215,7 @@ def a_full_disk_refuses_writes_and_serves_again_when_space_returns(bench):
     bench.server.stop()
 
 
-@with_bench
+@with_bench()
 def a_full_disk_and_kill_9_lose_nothing(bench):
     bench.put_one()
     bench.disk.fill()
@@ -203,7 +228,7 @@ def a_full_disk_and_kill_9_lose_nothing(bench):
     bench.check_all_there()
 
 
-@with_bench
+@with_bench()
 def stream_operations_on_a_full_disk_are_done_or_refused_with_an_aws_error(bench):
     bench.disk.fill()
     bench.put_until_refused()
@@ -219,7 +244,32 @@ def stream_operations_on_a_full_disk_are_done_or_refused_with_an_aws_error(bench
     assert bench.client.call("ListStreams")["StreamNames"] == names
 
 
-@with_bench
+@with_bench()
+def a_disk_that_becomes_read_only_ends_the_server_with_its_own_status(bench):
+    for _ in range(50):
+        bench.put_one()
+    bench.disk.make_read_only()
+    bench.put_until_refused(1000)  # with an answer, not with a closed connection
+    bench.check_ends()
+    bench.check_is_as_promised_after_repair()
+
+
+@with_bench()
+def a_disk_that_fails_ends_the_server_also_while_a_client_sends_for_ever(bench):
+    for _ in range(50):
+        bench.put_one()
+    bench.put_one(RECORD_BYTES)
+    slow = socket.create_connection(("127.0.0.1", bench.server.port))
+    slow.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf")
+    bench.client.call("ListStreams")  # the server has seen the other connection
+    bench.disk.make_fail()
+    bench.put_until_refused(1000)
+    bench.check_ends()
+    slow.close()
+    bench.check_is_as_promised_after_repair()
+
+
+@with_bench(*STAYS)
 def a_disk_that_becomes_read_only_refuses_writes_and_loses_nothing(bench):
     for _ in range(50):
         bench.put_one()
@@ -227,16 +277,10 @@ def a_disk_that_becomes_read_only_refuses_writes_and_loses_nothing(bench):
     refusals = [bench.is_refused() for _ in range(20)]
     assert refusals[-1], "puts still succeed on a read-only disk"
     bench.check_all_there()
-    bench.client.close()
-    bench.server.kill()
-    bench.disk.repair()
-    bench.server.start()
-    bench.client.wait_active(STREAM)
-    bench.check_all_there()
-    bench.check_resumes()
+    bench.check_is_as_promised_after_repair()
 
 
-@with_bench
+@with_bench(*STAYS)
 def a_disk_that_fails_refuses_writes_and_what_was_acknowledged_is_on_it(bench):
     for _ in range(50):
         bench.put_one()
@@ -244,16 +288,12 @@ def a_disk_that_fails_refuses_writes_and_what_was_acknowledged_is_on_it(bench):
     bench.disk.make_fail()
     refusals = [bench.is_refused() for _ in range(20)]
     assert refusals[-1], "puts still succeed on a failed disk"
-    bench.client.close()
-    bench.server.kill()
-    bench.disk.repair()
-    bench.server.start()
-    bench.client.wait_active(STREAM)
-    bench.check_all_there()
-    bench.check_resumes()
+    bench.server.process.send_signal(signal.SIGTERM)  # only when it is asked to end
+    bench.check_ends()
+    bench.check_is_as_promised_after_repair()
 
 
-@with_bench
+@with_bench()
 def a_server_does_not_start_on_a_read_only_disk_and_says_why(bench):
     bench.put_one()
     bench.client.close()

@@ -20,10 +20,12 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -32,6 +34,8 @@
 enum {
     LOOPS_MAX = 256,
     POOL_QUEUE_MAX = 4096, // calls waiting for a worker, over which they are throttled
+    // An end because of a failed disk waits no longer than this, for slow readers or for the disk.
+    DISK_END_SECONDS_MAX = 5,
 };
 #define ACCOUNT_ROOT S("000000000000")
 #define PRINCIPAL_ROOT S("arn:aws:iam::000000000000:root")
@@ -52,6 +56,8 @@ struct server {
     bool dev;
     sigset_t signals;
     int signal_fd;
+    atomic_bool failed; // the journal has
+    int failed_fd;      // an eventfd that is written when the server is to end because of it
     struct data_dir *data_dir;
     bool key_was_made;
     Credentials key;
@@ -118,6 +124,9 @@ static ExitCode prepare_process(struct server *s)
     s->signal_fd = signalfd(-1, &s->signals, SFD_CLOEXEC);
     if (s->signal_fd < 0)
         return refuse(fail_os(errno, "no descriptor for signals"), "cannot start", S(""));
+    s->failed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (s->failed_fd < 0)
+        return refuse(fail_os(errno, "no descriptor for events"), "cannot start", S(""));
     return EXIT_GOOD;
 }
 
@@ -234,15 +243,27 @@ static ExitCode open_loops(struct server *s)
     return e.kind == ERR_NONE ? EXIT_GOOD : refuse(e, "cannot start the workers", S(""));
 }
 
-// Nothing can be acknowledged any more, but what was is safe and can be read: the server stays,
-// answers every write with an error, and says on its health pages that it is not ready.
+static bool stays_for_readers(const struct server *s)
+{
+    return str_eq(settings_text(s->settings, S("on_disk_failure")), S("read-only"));
+}
+
+// Called by a thread of the log. Nothing can be acknowledged any more, but what was is safe. Either
+// the main thread ends the server, or it stays, answers every write with an error, and says on its
+// health pages that it is not ready.
 static void journal_failed(void *self, Err e)
 {
-    (void)self;
-    LOG(LOG_ERROR,
-        "the journal failed: writes are refused until the disk is mended and the server "
-        "started again",
-        F_ERR(e));
+    struct server *s = self;
+    atomic_store(&s->failed, true);
+    if (stays_for_readers(s)) {
+        LOG(LOG_ERROR,
+            "the journal failed: writes are refused until the disk is mended and the server "
+            "started again",
+            F_ERR(e));
+        return;
+    }
+    LOG(LOG_ERROR, "the journal failed: the server ends", F_INT("status", EXIT_DISK), F_ERR(e));
+    CHECK(eventfd_write(s->failed_fd, 1) == 0);
 }
 
 static ExitCode open_clock(struct server *s)
@@ -266,6 +287,7 @@ static ExitCode open_store(struct server *s)
         .tail_cache_bytes = settings_size(set, S("journal.tail_cache")),
         .queue_bytes_max = settings_size(set, S("journal.queue")),
         .fatal = journal_failed,
+        .fatal_self = s,
     };
     Str path = str_cat(s->a, s->data_path, S("/headrace.db"));
     Err e = kv_open(io, path, &s->kv);
@@ -495,14 +517,18 @@ static bool input_ended(void)
 static void wait_for_end(struct server *s)
 {
     for (;;) {
-        struct pollfd fds[] = { { .fd = s->signal_fd, .events = POLLIN },
-                                { .fd = s->config->attached ? STDIN_FILENO : -1,
-                                  .events = POLLIN } };
+        struct pollfd fds[] = {
+            { .fd = s->signal_fd, .events = POLLIN },
+            { .fd = s->config->attached ? STDIN_FILENO : -1, .events = POLLIN },
+            { .fd = s->failed_fd, .events = POLLIN },
+        };
         if (poll(fds, COUNT_OF(fds), -1) < 0)
             continue; // only EINTR is possible here
         if (fds[0].revents != 0 && handle_signal(s))
             return;
         if (fds[1].revents != 0 && input_ended())
+            return;
+        if (fds[2].revents != 0)
             return;
     }
 }
@@ -524,6 +550,21 @@ static void arm_second_signal(struct server *s)
         sigdelset(&s->signals, SIGINT); // stays blocked
     sigdelset(&s->signals, SIGHUP);
     pthread_sigmask(SIG_UNBLOCK, &s->signals, NULL);
+}
+
+static void end_failed(int signal_number)
+{
+    (void)signal_number;
+    _exit(EXIT_DISK);
+}
+
+// What is under way gets its answer, but neither a reader who takes long nor a device that hangs
+// keeps a failed server up.
+static void limit_end(void)
+{
+    struct sigaction action = { .sa_handler = end_failed };
+    sigaction(SIGALRM, &action, NULL);
+    alarm(DISK_END_SECONDS_MAX);
 }
 
 // In the order in which work flows, so that each part ends with nothing on its way to the next: no
@@ -560,6 +601,8 @@ static void close_all(struct server *s)
     tls_context_close(s->tls);
     keyring_close(s->keys);
     data_dir_close(s->data_dir);
+    if (s->failed_fd >= 0)
+        close(s->failed_fd);
     if (s->signal_fd >= 0)
         close(s->signal_fd);
 }
@@ -580,6 +623,7 @@ ExitCode serve(const ServeConfig *config)
         .data_path = settings_text(config->settings, S("data_dir")),
         .dev = str_eq(settings_text(config->settings, S("profile")), S("dev")),
         .signal_fd = -1,
+        .failed_fd = -1,
     };
     ExitCode code = EXIT_GOOD;
     for (size_t i = 0; i < COUNT_OF(steps) && code == EXIT_GOOD; i++)
@@ -588,11 +632,12 @@ ExitCode serve(const ServeConfig *config)
         wait_for_end(s);
         err_ignore(notify_manager(config->notify_socket, S("STOPPING=1"))); // it sees our end too
         arm_second_signal(s);
-        LogStats stats;
-        log_stats(s->log, &stats);
-        code = stats.failed ? EXIT_DISK : EXIT_GOOD; // whoever started it should know
+        if (atomic_load(&s->failed) && !stays_for_readers(s))
+            limit_end();
     }
     close_all(s);
+    if (code == EXIT_GOOD && atomic_load(&s->failed))
+        code = EXIT_DISK; // whoever started it should know
     if (code == EXIT_GOOD)
         LOG(LOG_INFO, "stopped");
     return code;
