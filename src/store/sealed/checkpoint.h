@@ -4,6 +4,11 @@
 // count.
 //
 //     head (128 bytes), a row per shard (48 bytes), a row per container (96 bytes), CRC32C
+//     head = magic (8), format, least reader format (4 each), generation, sealed_block,
+//            journal_file, least_number, least_epoch, next_container, arrival_ms, flags (1: it is
+//            restored), how many shards, how many containers (8 each), zeros
+//
+// The fields of a row are those of its struct, in their order. Numbers are little endian.
 #pragma once
 #include "store/sealed/container.h"
 
@@ -37,8 +42,13 @@ typedef struct Checkpoint {
 
 // ERR_NOT_FOUND: there is none (a new log). ERR_CORRUPT, ERR_FORMAT. Arrays lie in the arena.
 Err checkpoint_read(struct io *io, struct arena *a, Str dir, Checkpoint *ret);
-// Durable when it returns; after an error either the old or the new one is there.
+// Durable when it returns; after an error either the old or the new one is there. ERR_LIMIT: larger
+// than a reader would take.
 Err checkpoint_write(struct io *io, struct arena *tmp, Str dir, const Checkpoint *c);
+// The same. *ret_untouched, set in any case: it failed before the old one could be replaced, so
+// that one is there for certain.
+Err checkpoint_replace(struct io *io, struct arena *tmp, Str dir, const Checkpoint *c,
+                       bool *ret_untouched);
 // The bytes, for readers of backups and the fuzzer.
 Str checkpoint_encode(struct arena *a, const Checkpoint *c);
 Err checkpoint_decode(struct arena *a, Str bytes, Checkpoint *ret);
