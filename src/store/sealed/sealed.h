@@ -4,10 +4,15 @@
 //
 // Readers may be many. What changes the set (sealed_commit, sealed_expire, sealed_merge) is called
 // by one thread at a time. A container that is taken out of the set is unlinked when its last
-// reader has gone.
+// reader has gone. The functions of SealedConfig are called by that thread, without a lock held.
 //
-// Memory: 96 bytes per container, the open containers (footers) and unpacked chunks in two caches
-// with limits of their own. Reads are direct, so that they push nothing out of the page cache.
+// A record lies in one container. The ranges of positions that containers hold of a shard may
+// interleave, since a shard's retention class changes and merging follows it: readers go on by
+// position.
+//
+// Memory: some 200 bytes per container, the open containers (footers) and unpacked chunks in two
+// caches with limits of their own; what readers use at the moment comes on top. Reads are direct,
+// so that they push nothing out of the page cache.
 #pragma once
 #include "store/sealed/checkpoint.h"
 
@@ -27,8 +32,9 @@ typedef struct SealedConfig {
 } SealedConfig;
 
 // Reads the checkpoint and compares the directory with it: a container that is missing or of
-// another length is ERR_CORRUPT. Changes nothing on disk but makes the directories.
-// *ret_checkpoint, in the arena, is what was read; zeros (journal_file 1) if there was none.
+// another length is ERR_CORRUPT, as are containers without a checkpoint. Changes nothing on disk
+// but makes the directories. *ret_checkpoint, in the arena, is what was read; zeros (journal_file
+// 1) if there was none.
 Err sealed_open(const SealedConfig *config, struct arena *a, Checkpoint *ret_checkpoint,
                 struct sealed **ret);
 void sealed_close(struct sealed *s); // NULL is fine
@@ -45,19 +51,23 @@ typedef struct SealedChange {
     size_t removed_count;
     uint64_t sealed_block, journal_file, least_number, least_epoch;
     int64_t arrival_ms;
-} SealedChange;
+} SealedChange; // one with a journal_file ends Checkpoint.is_restored
 
-// A number for a new container and its writer.
+// A number for a new container and its writer. Before the first container of all an empty
+// checkpoint is written, so that containers without one are damage and never taken for leftovers.
 Err sealed_create(struct sealed *s, RetentionClass class, struct container_writer **ret);
 // Writes the checkpoint; when it is durable the new containers can be read and the removed ones are
 // no more. `rows` NULL: as config.rows says now; the log passes those that will hold after it.
-// On an error nothing has changed for readers, and the files of `added` are removed if the
-// checkpoint certainly does not list them.
+// On an error nothing has changed for readers: the files of `added` are removed, at once if the
+// checkpoint certainly does not list them, else after the next commit that succeeds. So they are
+// not to be committed again, and journal files that the change would have freed must stay.
+// ERR_CORRUPT, ERR_IO: also if an added container cannot be read back.
 Err sealed_commit(struct sealed *s, const SealedChange *change, const CheckpointShard *rows,
                   size_t row_count);
 
 // Takes out containers in which every shard's records are past retention or of no declared shard.
-// Cheap when nothing is due. Returns whether one was.
+// Touches no disk when nothing is due. Returns whether one was. A container whose footer cannot be
+// read stays, is logged, and its error comes back after the others are done.
 Err sealed_expire(struct sealed *s, int64_t now_ms, bool *ret_any);
 // Merges one group of small or half-empty containers, if there is one: *ret_any. `stop` is looked
 // at now and then: true gives up and changes nothing.
@@ -74,8 +84,10 @@ typedef struct SealedRead {
     int64_t after_ms;  // records that arrived then or before are over
 } SealedRead;
 
-// Calls visit for each record until it returns false. The record's bytes are valid in the call
-// only. *ret_next: where to read on: behind the last that was visited and taken, `to` if all were.
+// Calls visit for each record until it returns false: that one is not taken. The record's bytes are
+// valid in the call only. *ret_next: where to read on: the one that was not taken, `to` if all
+// were. When a read fails behind records that were taken, that is no error yet: *ret_next is the
+// position that the next call will fail at.
 Err sealed_read(struct sealed *s, const SealedRead *read,
                 bool (*visit)(void *self, uint64_t position, int64_t arrival_ms, const Record *r),
                 void *self, uint64_t *ret_next);
