@@ -77,7 +77,8 @@ Err container_create(struct io *io, Str dir, uint64_t number, RetentionClass cla
                      struct container_writer **ret);
 
 // Shards come in ascending order of ids, the runs of a shard in ascending order of positions. The
-// bytes are copied. After an error only container_abandon.
+// bytes are copied. ERR_CORRUPT: the records of the run are not `count`, or not `bytes` long. After
+// an error only container_abandon.
 Err container_add(struct container_writer *w, uint64_t shard, const ContainerRun *run);
 
 // Footer, sync, rename, sync of the directory. The writer is gone afterwards, whatever happened; on
