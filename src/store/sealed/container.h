@@ -27,6 +27,8 @@ enum {
 };
 // Of the runs of one chunk: what it may hold before it is split, and one largest block.
 #define CHUNK_BYTES_LARGEST ((size_t)(12 << 20))
+// Of the records of one run. A block of the journal has less.
+#define RUN_BYTES_LARGEST (CHUNK_BYTES_LARGEST - CHUNK_BYTES_SPLIT - RUN_HEAD_BYTES)
 
 // How long records are kept, in classes, so that a file is over as a whole.
 typedef enum RetentionClass {

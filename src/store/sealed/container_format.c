@@ -264,9 +264,9 @@ bool container_run_next(const uint8_t *p, size_t n, size_t *at, ContainerRun *re
         .bytes = get32(head + 20),
         .records = head + RUN_HEAD_BYTES,
     };
-    bool sane = run.count > 0 && run.bytes <= n - *at - RUN_HEAD_BYTES &&
-                run.count <= run.bytes / RECORD_HEAD_BYTES &&
-                run.position <= UINT64_MAX - run.count;
+    bool sane =
+        run.count > 0 && run.bytes <= RUN_BYTES_LARGEST && run.bytes <= n - *at - RUN_HEAD_BYTES &&
+        run.count <= run.bytes / RECORD_HEAD_BYTES && run.position <= UINT64_MAX - run.count;
     if (!sane) {
         *ret_err = fail(ERR_CORRUPT, "a run is larger than its chunk");
         return false;

@@ -225,7 +225,7 @@ static Err add(struct container_writer *w, uint64_t shard, const ContainerRun *r
 Err container_add(struct container_writer *w, uint64_t shard, const ContainerRun *run)
 {
     CHECK(run->count > 0 && run->position <= UINT64_MAX - run->count);
-    CHECK(run->bytes <= CHUNK_BYTES_LARGEST - CHUNK_BYTES_SPLIT - RUN_HEAD_BYTES);
+    CHECK(run->bytes <= RUN_BYTES_LARGEST);
     w->failed = add(w, shard, run);
     return w->failed;
 }
