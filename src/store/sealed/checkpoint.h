@@ -26,12 +26,12 @@ typedef struct CheckpointShard {
 } CheckpointShard;
 
 typedef struct Checkpoint {
-    uint64_t generation;     // grows with every write
+    uint64_t generation;     // grows with every write; from 1
     uint64_t sealed_block;   // the newest block of the chain that is over; 0: none
-    uint64_t journal_file;   // the first journal file that counts; those before are over
+    uint64_t journal_file;   // the first journal file that counts, from 1; those before are over
     uint64_t least_number;   // block numbers and epochs that are given from now on are greater
     uint64_t least_epoch;    //
-    uint64_t next_container; // no container has had this number or a greater one
+    uint64_t next_container; // no container has had this number or a greater one; from 1
     int64_t arrival_ms;      // of the newest block that is over
     bool is_restored;        // written by a restore: no journal file has to be there
     CheckpointShard *shards; // by id

@@ -24,7 +24,8 @@ typedef struct SealedConfig {
     size_t read_cache_bytes;   // of unpacked chunks; 0: 32 MiB
     size_t footer_cache_bytes; // of open containers; 0: 16 MiB
     uint64_t merge_bytes_max;  // containers are merged up to this size; 0: 512 MiB
-    // How long records of a shard are kept; -1: it is not declared, its records are over.
+    // How long records of a shard are kept; -1: it is not declared, its records are over. Asked by
+    // sealed_expire and sealed_merge, which wait until all shards are declared.
     int64_t (*retention_ns)(void *self, uint64_t shard);
     // The rows of shards as they are to stand in the checkpoint, in the arena, by id.
     void (*rows)(void *self, struct arena *a, CheckpointShard **ret, size_t *ret_n);

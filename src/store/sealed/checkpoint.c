@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/sealed/checkpoint.h"
+
+#include "codec/crc.h"
+
+#include <endian.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    HEAD_BYTES = 128,
+    SHARD_BYTES = 48,
+    CONTAINER_BYTES = 96,
+    CRC_BYTES = 4,
+    FLAG_RESTORED = 1,
+    // Two million shards and a million containers: more than the log can hold in memory.
+    CHECKPOINT_BYTES_MAX = 192 << 20,
+};
+
+static const char checkpoint_magic[8] = { 'H', 'R', 'P', 'O', 'I', 'N', 'T', '\n' };
+
+// ---- Fields, one after the other
+
+static void put32(uint8_t **p, uint32_t v)
+{
+    v = htole32(v);
+    memcpy(*p, &v, sizeof v);
+    *p += sizeof v;
+}
+
+static void put64(uint8_t **p, uint64_t v)
+{
+    v = htole64(v);
+    memcpy(*p, &v, sizeof v);
+    *p += sizeof v;
+}
+
+static uint32_t get32(const uint8_t **p)
+{
+    uint32_t v;
+    memcpy(&v, *p, sizeof v);
+    *p += sizeof v;
+    return le32toh(v);
+}
+
+static uint64_t get64(const uint8_t **p)
+{
+    uint64_t v;
+    memcpy(&v, *p, sizeof v);
+    *p += sizeof v;
+    return le64toh(v);
+}
+
+static uint32_t crc_at(Str bytes)
+{
+    const uint8_t *p = (const uint8_t *)bytes.p + bytes.n - CRC_BYTES;
+    return get32(&p);
+}
+
+// ---- Writing
+
+static void put_head(uint8_t *p, const Checkpoint *c)
+{
+    memcpy(p, checkpoint_magic, sizeof checkpoint_magic);
+    p += sizeof checkpoint_magic;
+    put32(&p, CHECKPOINT_FORMAT);
+    put32(&p, CHECKPOINT_LEAST_READER);
+    put64(&p, c->generation);
+    put64(&p, c->sealed_block);
+    put64(&p, c->journal_file);
+    put64(&p, c->least_number);
+    put64(&p, c->least_epoch);
+    put64(&p, c->next_container);
+    put64(&p, (uint64_t)c->arrival_ms);
+    put64(&p, c->is_restored ? FLAG_RESTORED : 0);
+    put64(&p, c->shard_count);
+    put64(&p, c->container_count);
+}
+
+static void put_shard(uint8_t *p, const CheckpointShard *s)
+{
+    put64(&p, s->shard);
+    put64(&p, s->first_position);
+    put64(&p, s->last_position);
+    put64(&p, (uint64_t)s->last_arrival_ms);
+    put64(&p, s->end_position);
+    put64(&p, (uint64_t)s->end_arrival_ms);
+}
+
+static void put_container(uint8_t *p, const ContainerFacts *f)
+{
+    put64(&p, f->number);
+    put64(&p, f->id);
+    put64(&p, f->bytes);
+    put64(&p, f->raw_bytes);
+    put64(&p, f->records);
+    put64(&p, f->first_position);
+    put64(&p, f->last_position);
+    put64(&p, (uint64_t)f->first_arrival_ms);
+    put64(&p, (uint64_t)f->last_arrival_ms);
+    put64(&p, f->first_shard);
+    put64(&p, f->last_shard);
+    put32(&p, f->shards);
+    put32(&p, f->class);
+}
+
+Str checkpoint_encode(struct arena *a, const Checkpoint *c)
+{
+    size_t n = HEAD_BYTES + mul_checked(c->shard_count, SHARD_BYTES) +
+               mul_checked(c->container_count, CONTAINER_BYTES);
+    uint8_t *start = arena_new(a, uint8_t, n + CRC_BYTES);
+    put_head(start, c);
+    uint8_t *p = start + HEAD_BYTES;
+    for (size_t i = 0; i < c->shard_count; i++, p += SHARD_BYTES)
+        put_shard(p, &c->shards[i]);
+    for (size_t i = 0; i < c->container_count; i++, p += CONTAINER_BYTES)
+        put_container(p, &c->containers[i]);
+    put32(&p, crc32c(0, start, n));
+    return str_from(start, n + CRC_BYTES);
+}
+
+static Str checkpoint_path(struct arena *a, Str dir)
+{
+    return str_fmt(a, "%.*s/checkpoint.hrp", FMT(dir));
+}
+
+// Whole and synced, under another name.
+static Err write_aside(struct io *io, Str path, Str bytes)
+{
+    struct io_file *f = NULL;
+    TRY(io->open(io, path, IO_WRITE | IO_CREATE | IO_TRUNC, &f));
+    Err e = io->write(f, bytes.p, bytes.n, 0, false);
+    if (e.kind == ERR_NONE)
+        e = io->sync(f);
+    io->close(f);
+    return e;
+}
+
+Err checkpoint_replace(struct io *io, struct arena *tmp, Str dir, const Checkpoint *c,
+                       bool *ret_untouched)
+{
+    *ret_untouched = true;
+    Str bytes = checkpoint_encode(tmp, c);
+    if (bytes.n > CHECKPOINT_BYTES_MAX)
+        return fail(ERR_LIMIT, "the checkpoint would be larger than it may be");
+    Str path = checkpoint_path(tmp, dir);
+    Str aside = str_cat(tmp, path, S(".new"));
+    Err e = write_aside(io, aside, bytes);
+    if (e.kind != ERR_NONE) {
+        err_ignore(io->unlink(io, aside)); // the first error tells more; the next write replaces it
+        return e;
+    }
+    *ret_untouched = false;
+    TRY(io->rename(io, aside, path));
+    return io->sync_dir(io, dir);
+}
+
+Err checkpoint_write(struct io *io, struct arena *tmp, Str dir, const Checkpoint *c)
+{
+    bool untouched;
+    return checkpoint_replace(io, tmp, dir, c, &untouched);
+}
+
+// ---- Reading
+
+static Err damaged(void)
+{
+    return fail(ERR_CORRUPT, "the checkpoint is damaged");
+}
+
+static Err get_head(const uint8_t *p, Checkpoint *c)
+{
+    c->generation = get64(&p);
+    c->sealed_block = get64(&p);
+    c->journal_file = get64(&p);
+    c->least_number = get64(&p);
+    c->least_epoch = get64(&p);
+    c->next_container = get64(&p);
+    c->arrival_ms = (int64_t)get64(&p);
+    c->is_restored = (get64(&p) & FLAG_RESTORED) != 0;
+    c->shard_count = get64(&p);
+    c->container_count = get64(&p);
+    return c->generation == 0 || c->journal_file == 0 || c->next_container == 0 ? damaged() : OK;
+}
+
+static Err get_shards(const uint8_t *p, Checkpoint *c)
+{
+    for (size_t i = 0; i < c->shard_count; i++) {
+        CheckpointShard *s = &c->shards[i];
+        s->shard = get64(&p);
+        s->first_position = get64(&p);
+        s->last_position = get64(&p);
+        s->last_arrival_ms = (int64_t)get64(&p);
+        s->end_position = get64(&p);
+        s->end_arrival_ms = (int64_t)get64(&p);
+        if (s->first_position > s->last_position || (i > 0 && s->shard <= s[-1].shard))
+            return damaged();
+    }
+    return OK;
+}
+
+static bool facts_are_sound(const ContainerFacts *f, uint64_t next_container)
+{
+    return f->number > 0 && f->number < next_container && f->bytes > 0 && f->shards > 0 &&
+           f->records >= f->shards && f->first_position <= f->last_position &&
+           f->first_arrival_ms <= f->last_arrival_ms && f->first_shard <= f->last_shard &&
+           f->class < RETENTION_CLASSES;
+}
+
+static int compare_numbers(const void *x, const void *y)
+{
+    uint64_t a, b;
+    memcpy(&a, x, sizeof a);
+    memcpy(&b, y, sizeof b);
+    return a < b ? -1 : a > b;
+}
+
+// Two rows of one number would be one file counted twice.
+static Err check_numbers(struct arena *tmp, const Checkpoint *c)
+{
+    uint64_t *numbers = arena_new(tmp, uint64_t, MAX(c->container_count, (size_t)1));
+    for (size_t i = 0; i < c->container_count; i++)
+        numbers[i] = c->containers[i].number;
+    qsort(numbers, c->container_count, sizeof *numbers, compare_numbers);
+    for (size_t i = 1; i < c->container_count; i++)
+        if (numbers[i] == numbers[i - 1])
+            return damaged();
+    return OK;
+}
+
+static Err get_containers(const uint8_t *p, Checkpoint *c)
+{
+    for (size_t i = 0; i < c->container_count; i++) {
+        ContainerFacts *f = &c->containers[i];
+        f->number = get64(&p);
+        f->id = get64(&p);
+        f->bytes = get64(&p);
+        f->raw_bytes = get64(&p);
+        f->records = get64(&p);
+        f->first_position = get64(&p);
+        f->last_position = get64(&p);
+        f->first_arrival_ms = (int64_t)get64(&p);
+        f->last_arrival_ms = (int64_t)get64(&p);
+        f->first_shard = get64(&p);
+        f->last_shard = get64(&p);
+        f->shards = get32(&p);
+        f->class = get32(&p);
+        if (!facts_are_sound(f, c->next_container))
+            return damaged();
+        if (i > 0 && (f->first_position < f[-1].first_position ||
+                      (f->first_position == f[-1].first_position && f->number <= f[-1].number)))
+            return damaged();
+    }
+    return OK;
+}
+
+Err checkpoint_decode(struct arena *a, Str bytes, Checkpoint *ret)
+{
+    const uint8_t *p = (const uint8_t *)bytes.p;
+    if (bytes.n < HEAD_BYTES + CRC_BYTES ||
+        memcmp(p, checkpoint_magic, sizeof checkpoint_magic) != 0 ||
+        crc32c(0, p, bytes.n - CRC_BYTES) != crc_at(bytes))
+        return damaged();
+    const uint8_t *head = p + sizeof checkpoint_magic + sizeof(uint32_t);
+    if (get32(&head) > CHECKPOINT_FORMAT)
+        return fail(ERR_FORMAT, "the checkpoint was written by a newer program");
+
+    Checkpoint c = { 0 };
+    TRY(get_head(head, &c));
+    size_t rows = bytes.n - HEAD_BYTES - CRC_BYTES;
+    if (c.shard_count > rows / SHARD_BYTES || c.container_count > rows / CONTAINER_BYTES ||
+        rows != c.shard_count * SHARD_BYTES + c.container_count * CONTAINER_BYTES)
+        return damaged();
+    c.shards = arena_new(a, CheckpointShard, MAX(c.shard_count, (size_t)1));
+    c.containers = arena_new(a, ContainerFacts, MAX(c.container_count, (size_t)1));
+    TRY(get_shards(p + HEAD_BYTES, &c));
+    TRY(get_containers(p + HEAD_BYTES + c.shard_count * SHARD_BYTES, &c));
+    AUTO(arena) tmp = arena_open();
+    TRY(check_numbers(tmp, &c));
+    *ret = c;
+    return OK;
+}
+
+Err checkpoint_read(struct io *io, struct arena *a, Str dir, Checkpoint *ret)
+{
+    AUTO(arena) tmp = arena_open();
+    Str bytes;
+    TRY(io_read_file(io, tmp, checkpoint_path(tmp, dir), CHECKPOINT_BYTES_MAX, &bytes));
+    return checkpoint_decode(a, bytes, ret);
+}
