@@ -8,6 +8,7 @@ SYSCONFDIR ?= /etc
 ROUNDS     ?= 10000
 SECONDS    ?= 60
 SEEDS      ?= 2000
+MINUTES    ?= 60
 SEED       ?=
 JOBS       ?= $(shell nproc)
 ARGS       ?=
@@ -19,8 +20,8 @@ NINJA  = ninja -j$(JOBS)
 PYTHON = build/venv/bin/python
 
 .DEFAULT_GOAL := all
-.PHONY: all run test test-build test-thread tests-ready check fuzz bench soak sim analyze install \
-        packages clean help
+.PHONY: all run test test-build test-thread tests-ready check fuzz bench soak soak-hour sim analyze \
+        install packages clean help
 
 all: build/build.ninja ## build the release program: build/headrace (the default)
 	@$(NINJA) -C build headrace
@@ -64,6 +65,11 @@ soak: ## the crash loop for a long time, on the release program: make soak ROUND
 	@tools/install_packages build
 	@$(MAKE) --no-print-directory all
 	@$(PYTHON3) tests/crash.py --program build/headrace --rounds $(ROUNDS) $(ARGS)
+
+soak-hour: ## an hour at 80 % load with retention, sealing and kills turning over, drawn: make soak-hour MINUTES=60
+	@tools/install_packages build
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON3) bench/soak.py --program build/headrace --minutes $(MINUTES) $(ARGS)
 
 sim: ## the store on a simulated disk with faults: make sim SEEDS=10000, make sim SEED=7 ARGS=--loud
 	@tools/install_packages build

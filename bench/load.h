@@ -44,7 +44,8 @@ struct peer {
 
 extern const struct peer kinesis_peer, redis_peer, postgres_peer;
 
-int connect_to(const char *port); // a TCP connection to 127.0.0.1, or -1
+int connect_quietly(const char *port); // a TCP connection to 127.0.0.1, or -1 with errno set
+int connect_to(const char *port);      // the same, and says on standard error why not
 bool write_all(int fd, const void *p, size_t n);
 // Reads until at least `want` bytes are in `buffer`; false at the end or an error.
 bool read_until(int fd, char *buffer, size_t capacity, size_t *filled, size_t want);

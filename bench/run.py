@@ -31,7 +31,7 @@ sys.path.insert(0, os.path.join(ROOT, "tests"))
 import headrace  # noqa: E402
 
 LOAD = os.path.join(ROOT, "build", "bench", "load")
-SOURCES = [os.path.join(ROOT, "bench", f"{n}.c") for n in ("load", "probe", "kinesis", "redis", "postgres")]
+SOURCES = [os.path.join(ROOT, "bench", f"{n}.c") for n in ("load", "net", "probe", "call", "kinesis", "redis", "postgres")]
 TICKS = os.sysconf("SC_CLK_TCK")
 START_SECONDS_MAX = 30
 SHARDS = 4
