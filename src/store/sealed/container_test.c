@@ -478,6 +478,183 @@ static void poke(struct io *io, Str path, uint64_t at, const void *p, size_t n)
     io->close(f);
 }
 
+TEST(a_piece_of_an_earlier_file_of_the_same_name_is_refused)
+{
+    AUTO(io_mem) m = disk_open();
+    struct io *io = io_mem_io(m);
+    Items items = mixed(a, 4, 3, 3, 50);
+    Str path = container_path(a, DIR_PATH, NUMBER), earlier = { 0 };
+    ContainerFacts facts;
+    EXPECT_OK(write_items(io, DIR_PATH, NUMBER, &items, &facts));
+    EXPECT_OK(io_read_file(io, a, path, 1 << 20, &earlier));
+    EXPECT_OK(write_items(io, DIR_PATH, NUMBER, &items, &facts)); // the same but for the id
+    EXPECT_INT(earlier.n, facts.bytes);
+    for (uint64_t at = 0; at < earlier.n; at += CONTAINER_ALIGN_BYTES) {
+        Str now = { 0 };
+        EXPECT_OK(io_read_file(io, a, path, 1 << 20, &now));
+        poke(io, path, at, earlier.p + at, CONTAINER_ALIGN_BYTES);
+        EXPECT_ERR(ERR_CORRUPT, compare(io, DIR_PATH, &facts, &items));
+        poke(io, path, at, now.p + at, CONTAINER_ALIGN_BYTES);
+    }
+    // The first chunk alone, which the checks of head and footer do not see.
+    AUTO(container) c = NULL;
+    EXPECT_OK(container_open(io, DIR_PATH, &facts, &c));
+    const ContainerChunk *row = container_chunk(c, 0);
+    poke(io, path, row->place, earlier.p + row->place, CHUNK_HEAD_BYTES + row->stored_bytes);
+    uint8_t *runs = NULL;
+    EXPECT_ERR(ERR_CORRUPT, container_read(c, 3, 0, 1, &runs));
+}
+
+// The rows of two shards: two chunks and one.
+typedef struct Footer {
+    ContainerShard shards[2];
+    ContainerChunk chunks[3];
+} Footer;
+
+enum { CHUNK_DAMAGES = 15, FOOTER_DAMAGES = 22, STORED_BYTES = 200 };
+
+static void footer_damage(Footer *f, int which)
+{
+    ContainerChunk *c = f->chunks;
+    switch (which) {
+    case 1:
+        c[0].place += 1;
+        break;
+    case 2:
+        c[1].place -= 1;
+        break;
+    case 3:
+        c[2].stored_bytes -= 1;
+        break;
+    case 4:
+        c[2].stored_bytes += 1;
+        break;
+    case 5:
+        c[0].raw_bytes = CHUNK_BYTES_LARGEST + 1;
+        break;
+    case 6:
+        c[0].raw_bytes = STORED_BYTES - 1;
+        break;
+    case 7:
+        c[0].raw_bytes = RUN_HEAD_BYTES * 2 + RECORD_HEAD_BYTES * 5 - 1;
+        break;
+    case 8:
+        c[0].runs = 0;
+        break;
+    case 9:
+        c[0].records = 1;
+        break;
+    case 10:
+        c[0].records = 1001; // more than there are positions
+        c[0].raw_bytes = 10000;
+        break;
+    case 11:
+        c[0].last_position = c[0].first_position - 1;
+        break;
+    case 12:
+        c[2].last_position = UINT64_MAX;
+        break;
+    case 13:
+        c[1].first_position = c[0].last_position;
+        break;
+    case 14:
+        c[0].last_arrival_ms = c[0].first_arrival_ms - 1;
+        break;
+    case 15:
+        f->shards[1].shard = f->shards[0].shard;
+        break;
+    case 16:
+        f->shards[1].shard = 0;
+        break;
+    case 17:
+        f->shards[1].first_chunk = 1;
+        break;
+    case 18:
+        f->shards[1].chunks = 2;
+        break;
+    case 19:
+        f->shards[1].chunks = 0;
+        break;
+    case 20:
+        f->shards[0].chunks = 1;
+        break;
+    case 21: // the last chunk is nobody's
+        f->shards[0] = (ContainerShard){ .shard = 1 };
+        f->shards[1] = (ContainerShard){ .shard = 2, .first_chunk = 1 };
+        shard_add_chunk(&f->shards[0], &c[0]);
+        shard_add_chunk(&f->shards[1], &c[1]);
+        break;
+    default:
+        break;
+    }
+}
+
+static Err footer_read(Footer *f)
+{
+    uint8_t rows[sizeof f->shards + sizeof f->chunks];
+    for (size_t i = 0; i < 2; i++)
+        shard_row_put(rows + i * SHARD_ROW_BYTES, &f->shards[i]);
+    for (size_t i = 0; i < 3; i++)
+        chunk_row_put(rows + (size_t)2 * SHARD_ROW_BYTES + i * CHUNK_ROW_BYTES, &f->chunks[i]);
+    ContainerTail t = { .footer_place =
+                            CONTAINER_HEAD_BYTES + 3 * (CHUNK_HEAD_BYTES + STORED_BYTES),
+                        .shards = 2,
+                        .chunks = 3 };
+    ContainerShard shards[2];
+    ContainerChunk chunks[3];
+    return footer_get(rows, &t, shards, chunks);
+}
+
+static void footer_sum(Footer *f)
+{
+    f->shards[0] = (ContainerShard){ .shard = 1 };
+    f->shards[1] = (ContainerShard){ .shard = 2, .first_chunk = 2 };
+    for (size_t i = 0; i < 3; i++)
+        shard_add_chunk(&f->shards[i / 2], &f->chunks[i]);
+}
+
+static Footer footer_make(void)
+{
+    Footer f;
+    for (size_t i = 0; i < 3; i++)
+        f.chunks[i] = (ContainerChunk){
+            .place = CONTAINER_HEAD_BYTES + i * (CHUNK_HEAD_BYTES + STORED_BYTES),
+            .stored_bytes = STORED_BYTES,
+            .raw_bytes = 500,
+            .records = 5,
+            .runs = 2,
+            .first_position = 1000 * (i + 1),
+            .last_position = 1000 * (i + 1) + 999,
+            .first_arrival_ms = 50,
+            .last_arrival_ms = 60,
+        };
+    footer_sum(&f);
+    return f;
+}
+
+TEST(rows_that_cannot_be_true_are_refused)
+{
+    for (int which = 0; which < FOOTER_DAMAGES; which++) {
+        Footer f = footer_make();
+        footer_damage(&f, which);
+        ErrKind want = which == 0 ? ERR_NONE : ERR_CORRUPT;
+        EXPECT_INT(want, footer_read(&f).kind);
+        if (which >= CHUNK_DAMAGES)
+            continue;
+        footer_sum(&f); // now its shard's row says the same
+        EXPECT_INT(want, footer_read(&f).kind);
+    }
+}
+
+TEST(what_the_row_of_a_shard_says_of_its_chunks_must_be_true)
+{
+    for (size_t at = offsetof(ContainerShard, first_position); at < sizeof(ContainerShard); at++) {
+        Footer f = footer_make();
+        ((uint8_t *)&f.shards[0])[at] ^= 1;
+        EXPECT_ERR(ERR_CORRUPT, footer_read(&f));
+    }
+}
+
 TEST(a_newer_format_is_refused_by_its_name)
 {
     AUTO(io_mem) m = disk_open();
