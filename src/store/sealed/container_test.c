@@ -513,9 +513,8 @@ typedef struct Footer {
 
 enum { CHUNK_DAMAGES = 15, FOOTER_DAMAGES = 22, STORED_BYTES = 200 };
 
-static void footer_damage(Footer *f, int which)
+static void damage_chunk(ContainerChunk *c, int which)
 {
-    ContainerChunk *c = f->chunks;
     switch (which) {
     case 1:
         c[0].place += 1;
@@ -560,6 +559,14 @@ static void footer_damage(Footer *f, int which)
     case 14:
         c[0].last_arrival_ms = c[0].first_arrival_ms - 1;
         break;
+    default:
+        break;
+    }
+}
+
+static void damage_shard(Footer *f, int which)
+{
+    switch (which) {
     case 15:
         f->shards[1].shard = f->shards[0].shard;
         break;
@@ -581,8 +588,8 @@ static void footer_damage(Footer *f, int which)
     case 21: // the last chunk is nobody's
         f->shards[0] = (ContainerShard){ .shard = 1 };
         f->shards[1] = (ContainerShard){ .shard = 2, .first_chunk = 1 };
-        shard_add_chunk(&f->shards[0], &c[0]);
-        shard_add_chunk(&f->shards[1], &c[1]);
+        shard_add_chunk(&f->shards[0], &f->chunks[0]);
+        shard_add_chunk(&f->shards[1], &f->chunks[1]);
         break;
     default:
         break;
@@ -636,7 +643,8 @@ TEST(rows_that_cannot_be_true_are_refused)
 {
     for (int which = 0; which < FOOTER_DAMAGES; which++) {
         Footer f = footer_make();
-        footer_damage(&f, which);
+        damage_chunk(f.chunks, which);
+        damage_shard(&f, which);
         ErrKind want = which == 0 ? ERR_NONE : ERR_CORRUPT;
         EXPECT_INT(want, footer_read(&f).kind);
         if (which >= CHUNK_DAMAGES)
