@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reading a container: head, tail and footer when it is opened, chunks as they are asked for. Reads
-// are direct and whole pages. Nothing is believed before its checksum has been compared.
+// are direct and whole pages. Nothing is believed before its checksum has been compared; where that
+// finds damage and the table keeps the file more than once, a good copy mends it.
 #include "store/sealed/container_priv.h"
 
 #include "base/logline.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
@@ -22,67 +24,100 @@ struct container {
 
 // ---- Pages
 
+enum { ANY_COPY = UINT_MAX };
+
 // Bytes of the file, in whole pages.
 struct pages {
     uint8_t *at;      // to be freed
     const uint8_t *p; // the first byte that was asked for
-    size_t n;         // how many were
 };
 
-static Err pages_read(struct io *io, struct io_file *f, uint64_t place, size_t n, struct pages *ret)
+static Err pages_read(const struct container *c, unsigned copy, uint64_t place, size_t n,
+                      struct pages *ret)
 {
-    uint64_t start = place / CONTAINER_ALIGN_BYTES * CONTAINER_ALIGN_BYTES;
-    uint64_t end =
-        (place + n + CONTAINER_ALIGN_BYTES - 1) / CONTAINER_ALIGN_BYTES * CONTAINER_ALIGN_BYTES;
-    uint8_t *at = aligned_alloc(CONTAINER_ALIGN_BYTES, (size_t)(end - start));
+    const uint64_t align = CONTAINER_ALIGN_BYTES;
+    uint64_t start = place / align * align, end = (place + n + align - 1) / align * align;
+    size_t bytes = (size_t)(end - start), got = 0;
+    uint8_t *at = aligned_alloc(CONTAINER_ALIGN_BYTES, bytes);
     CHECK(at != NULL);
-    size_t got = 0;
-    Err e = io->read(f, at, (size_t)(end - start), start, &got);
-    if (e.kind == ERR_NONE && got < end - start)
+    Err e = copy == ANY_COPY ? c->io->read(c->file, at, bytes, start, &got)
+                             : c->io->read_copy(c->file, copy, at, bytes, start, &got);
+    if (e.kind == ERR_NONE && got < bytes)
         e = fail(ERR_CORRUPT, "a container is shorter than it was");
     if (e.kind != ERR_NONE) {
         free(at);
         return e;
     }
-    *ret = (struct pages){ .at = at, .p = at + (place - start), .n = n };
+    *ret = (struct pages){ .at = at, .p = at + (place - start) };
     return OK;
+}
+
+// Looks at bytes and keeps what it needs of them. ERR_CORRUPT: another copy may be better.
+typedef Err check_fn(void *self, const uint8_t *p);
+
+static Err check_copy(const struct container *c, unsigned copy, uint64_t place, size_t n,
+                      check_fn *check, void *self)
+{
+    struct pages pages;
+    TRY(pages_read(c, copy, place, n, &pages));
+    Err e = check(self, pages.p);
+    if (e.kind == ERR_NONE && copy != ANY_COPY) {
+        Err mended = c->io->mend(c->file, pages.p, n, place);
+        LOG(LOG_WARN, "a container was damaged in one copy and good in another",
+            F_STR("file", c->path), F_INT("offset", place), F_INT("copy", copy), F_ERR(mended));
+    }
+    free(pages.at);
+    return e;
+}
+
+// After `damage`: the first copy of the file whose bytes pass the check, which mends the others.
+static Err check_copies(const struct container *c, uint64_t place, size_t n, check_fn *check,
+                        void *self, Err damage)
+{
+    unsigned copies = c->io->copies(c->file);
+    for (unsigned copy = 0; copies > 1 && copy < copies; copy++) {
+        Err e = check_copy(c, copy, place, n, check, self);
+        if (e.kind == ERR_NONE)
+            return OK;
+    }
+    return damage;
+}
+
+static Err read_checked(const struct container *c, uint64_t place, size_t n, check_fn *check,
+                        void *self)
+{
+    Err e = check_copy(c, ANY_COPY, place, n, check, self);
+    return e.kind == ERR_CORRUPT ? check_copies(c, place, n, check, self, e) : e;
 }
 
 // ---- Opening
 
-static Err read_head(struct container *c, ContainerHead *ret)
+struct opening {
+    struct container *c;
+    uint64_t file_bytes;
+    ContainerHead head;
+    ContainerTail tail;
+};
+
+static Err check_head(void *self, const uint8_t *p)
 {
-    struct pages head;
-    TRY(pages_read(c->io, c->file, 0, CONTAINER_HEAD_BYTES, &head));
-    Err e = container_head_get(head.p, ret);
-    free(head.at);
-    return e;
+    struct opening *o = self;
+    return container_head_get(p, &o->head);
 }
 
-static Err read_tail(struct container *c, uint64_t file_bytes, ContainerTail *ret)
+static Err check_tail(void *self, const uint8_t *p)
 {
-    struct pages tail;
-    TRY(pages_read(c->io, c->file, file_bytes - CONTAINER_TAIL_BYTES, CONTAINER_TAIL_BYTES, &tail));
-    Err e = container_tail_get(tail.p, c->key, file_bytes, ret);
-    free(tail.at);
-    return e;
+    struct opening *o = self;
+    return container_tail_get(p, o->head.key, o->file_bytes, &o->tail);
 }
 
-static Err read_footer(struct container *c, const ContainerTail *t)
+static Err check_footer(void *self, const uint8_t *p)
 {
-    struct pages footer;
-    TRY(pages_read(c->io, c->file, t->footer_place, (size_t)t->footer_bytes, &footer));
-    Err e = OK;
-    if (container_crc(c->key, t->footer_place, footer.p, footer.n) != t->footer_crc) {
-        e = fail(ERR_CORRUPT, "the footer of a container is damaged");
-    } else {
-        c->shards = xalloc(mul_checked(t->shards, sizeof *c->shards));
-        c->chunks = xalloc(mul_checked(t->chunks, sizeof *c->chunks));
-        c->chunk_count = t->chunks;
-        e = footer_get(footer.p, t, c->shards, c->chunks);
-    }
-    free(footer.at);
-    return e;
+    const struct opening *o = self;
+    const ContainerTail *t = &o->tail;
+    if (container_crc(o->head.key, t->footer_place, p, (size_t)t->footer_bytes) != t->footer_crc)
+        return fail(ERR_CORRUPT, "the footer of a container is damaged");
+    return footer_get(p, t, o->c->shards, o->c->chunks);
 }
 
 // All but the chunks; the file says what it is.
@@ -93,13 +128,15 @@ static Err read_all_facts(struct container *c)
     if (file_bytes < CONTAINER_HEAD_BYTES + CONTAINER_ALIGN_BYTES ||
         file_bytes % CONTAINER_ALIGN_BYTES != 0)
         return fail(ERR_CORRUPT, "a container has a size that none can have");
-    ContainerHead head;
-    TRY(read_head(c, &head));
-    c->key = head.key;
-    ContainerTail tail;
-    TRY(read_tail(c, file_bytes, &tail));
-    TRY(read_footer(c, &tail));
-    container_facts_of(&head, c->shards, tail.shards, file_bytes, &c->facts);
+    struct opening o = { .c = c, .file_bytes = file_bytes };
+    TRY(read_checked(c, 0, CONTAINER_HEAD_BYTES, check_head, &o));
+    c->key = o.head.key;
+    TRY(read_checked(c, file_bytes - CONTAINER_TAIL_BYTES, CONTAINER_TAIL_BYTES, check_tail, &o));
+    c->shards = xalloc(mul_checked(o.tail.shards, sizeof *c->shards));
+    c->chunks = xalloc(mul_checked(o.tail.chunks, sizeof *c->chunks));
+    c->chunk_count = o.tail.chunks;
+    TRY(read_checked(c, o.tail.footer_place, (size_t)o.tail.footer_bytes, check_footer, &o));
+    container_facts_of(&o.head, c->shards, o.tail.shards, file_bytes, &c->facts);
     return OK;
 }
 
@@ -207,56 +244,73 @@ const ContainerChunk *container_chunk(const struct container *c, uint32_t row)
 
 // ---- Chunks
 
-static uint64_t chunk_end_of(const ContainerChunk *row)
+static size_t chunk_bytes(const ContainerChunk *row)
 {
-    return row->place + CHUNK_HEAD_BYTES + row->stored_bytes;
+    return CHUNK_HEAD_BYTES + (size_t)row->stored_bytes;
 }
 
-// Runs of one chunk, whose head and stored bytes lie at p.
-static Err unpack(const struct container *c, ZSTD_DCtx *zstd, uint64_t shard,
-                  const ContainerChunk *row, const uint8_t *p, uint8_t **ret)
+struct unpacking {
+    const struct container *c;
+    ZSTD_DCtx *zstd;
+    uint64_t shard;
+    const ContainerChunk *row;
+    uint8_t *runs; // unpacked
+};
+
+// Head and stored bytes of a chunk lie at p.
+static Err unpack(void *self, const uint8_t *p)
 {
+    struct unpacking *u = self;
     ChunkHead h;
-    TRY(chunk_get(p, c->key, shard, row, &h));
+    TRY(chunk_get(p, u->c->key, u->shard, u->row, &h));
     uint8_t *runs = malloc(h.raw_bytes);
     CHECK(runs != NULL);
     const uint8_t *stored = p + CHUNK_HEAD_BYTES;
     Err e = OK;
     if (h.packing == CHUNK_PLAIN)
         memcpy(runs, stored, h.raw_bytes);
-    else if (ZSTD_decompressDCtx(zstd, runs, h.raw_bytes, stored, h.stored_bytes) != h.raw_bytes)
+    else if (ZSTD_decompressDCtx(u->zstd, runs, h.raw_bytes, stored, h.stored_bytes) != h.raw_bytes)
         e = fail(ERR_CORRUPT, "a chunk cannot be unpacked");
     if (e.kind == ERR_NONE)
-        e = chunk_check_runs(runs, row);
+        e = chunk_check_runs(runs, u->row);
     if (e.kind != ERR_NONE) {
         free(runs);
         return e;
     }
-    *ret = runs;
+    u->runs = runs;
     return OK;
 }
 
-static Err bad_chunk(const struct container *c, uint64_t shard, const ContainerChunk *row, Err e)
+// The chunk u->row; p is unused if reading has failed.
+static Err unpack_chunk(struct unpacking *u, Err read, const uint8_t *p)
 {
-    LOG(LOG_ERROR, "sealed records cannot be read back", F_STR("file", c->path),
-        F_INT("offset", row->place), F_INT("shard", shard), F_ERR(e));
+    Err e = read.kind == ERR_NONE ? unpack(u, p) : read;
+    if (e.kind == ERR_CORRUPT)
+        e = check_copies(u->c, u->row->place, chunk_bytes(u->row), unpack, u, e);
+    if (e.kind != ERR_NONE)
+        LOG(LOG_ERROR, "sealed records cannot be read back", F_STR("file", u->c->path),
+            F_INT("offset", u->row->place), F_INT("shard", u->shard), F_ERR(e));
     return e;
 }
 
-// Neighbours that one read fetches: ret_runs is filled up to where an error is met.
-static Err read_piece(const struct container *c, ZSTD_DCtx *zstd, uint64_t shard, uint32_t first,
-                      uint32_t n, uint8_t **ret_runs)
+static size_t piece_bytes(const ContainerChunk *rows, uint32_t n)
 {
-    const ContainerChunk *rows = &c->chunks[first];
-    struct pages pages;
-    Err e = pages_read(c->io, c->file, rows->place,
-                       (size_t)(chunk_end_of(&rows[n - 1]) - rows->place), &pages);
-    if (e.kind != ERR_NONE)
-        return bad_chunk(c, shard, rows, e);
+    return (size_t)(rows[n - 1].place - rows->place) + chunk_bytes(&rows[n - 1]);
+}
+
+// Neighbours that one read fetches: ret_runs is filled up to where an error is met.
+static Err read_piece(struct unpacking *u, uint32_t first, uint32_t n, uint8_t **ret_runs)
+{
+    const ContainerChunk *rows = &u->c->chunks[first];
+    struct pages pages = { 0 };
+    Err read = pages_read(u->c, ANY_COPY, rows->place, piece_bytes(rows, n), &pages);
+    Err e = OK;
     for (uint32_t i = 0; i < n && e.kind == ERR_NONE; i++) {
-        e = unpack(c, zstd, shard, &rows[i], pages.p + (rows[i].place - rows->place), &ret_runs[i]);
-        if (e.kind != ERR_NONE)
-            e = bad_chunk(c, shard, &rows[i], e);
+        u->row = &rows[i];
+        u->runs = NULL;
+        size_t at = read.kind == ERR_NONE ? (size_t)(rows[i].place - rows->place) : 0;
+        e = unpack_chunk(u, read, pages.p + at);
+        ret_runs[i] = u->runs;
     }
     free(pages.at);
     return e;
@@ -265,8 +319,7 @@ static Err read_piece(const struct container *c, ZSTD_DCtx *zstd, uint64_t shard
 static uint32_t piece_length(const struct container *c, uint32_t first, uint32_t n)
 {
     uint32_t length = 1;
-    while (length < n && chunk_end_of(&c->chunks[first + length]) - c->chunks[first].place <=
-                             CONTAINER_PIECE_BYTES)
+    while (length < n && piece_bytes(&c->chunks[first], length + 1) <= CONTAINER_PIECE_BYTES)
         length++;
     return length;
 }
@@ -277,17 +330,17 @@ Err container_read(struct container *c, uint64_t shard, uint32_t first, uint32_t
     const ContainerShard *s = container_find(c, shard);
     CHECK(s != NULL && n > 0 && first >= s->first_chunk && first - s->first_chunk < s->chunks &&
           n <= s->chunks - (first - s->first_chunk));
-    ZSTD_DCtx *zstd = ZSTD_createDCtx();
-    CHECK(zstd != NULL);
+    struct unpacking u = { .c = c, .zstd = ZSTD_createDCtx(), .shard = shard };
+    CHECK(u.zstd != NULL);
     for (uint32_t i = 0; i < n; i++)
         ret_runs[i] = NULL;
     Err e = OK;
     for (uint32_t done = 0; done < n && e.kind == ERR_NONE;) {
         uint32_t length = piece_length(c, first + done, n - done);
-        e = read_piece(c, zstd, shard, first + done, length, ret_runs + done);
+        e = read_piece(&u, first + done, length, ret_runs + done);
         done += length;
     }
-    ZSTD_freeDCtx(zstd);
+    ZSTD_freeDCtx(u.zstd);
     for (uint32_t i = 0; i < n && e.kind != ERR_NONE; i++) {
         free(ret_runs[i]);
         ret_runs[i] = NULL;

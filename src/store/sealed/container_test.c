@@ -773,6 +773,112 @@ TEST(a_file_that_shrinks_while_it_is_open_is_told)
     EXPECT(runs == NULL);
 }
 
+// ---- Two copies
+
+// A table that keeps the container twice: the file of `first`, which reading prefers, and another.
+static struct two_copies {
+    struct io io;
+    struct io_file *first, *second; // for writing
+    unsigned mended;
+} two;
+
+static unsigned two_copies(struct io_file *f)
+{
+    (void)f;
+    return 2;
+}
+
+static Err two_read_copy(struct io_file *f, unsigned copy, void *p, size_t n, uint64_t at,
+                         size_t *ret_n)
+{
+    return two.io.read(copy == 0 ? f : two.second, p, n, at, ret_n);
+}
+
+static Err two_mend(struct io_file *f, const void *p, size_t n, uint64_t at)
+{
+    (void)f;
+    two.mended++;
+    TRY(two.io.write(two.first, p, n, at, true));
+    return two.io.write(two.second, p, n, at, true);
+}
+
+// Makes the second copy of a file; returns its content.
+static Str two_open(struct arena *a, struct io *io, Str path)
+{
+    Str content = { 0 };
+    EXPECT_OK(io_read_file(io, a, path, 1 << 24, &content));
+    EXPECT_OK(io_write_file(io, a, S("/second"), content));
+    two = (struct two_copies){ .io = *io };
+    EXPECT_OK(io->open(io, path, IO_WRITE, &two.first));
+    EXPECT_OK(io->open(io, S("/second"), IO_WRITE, &two.second));
+    two.io.copies = two_copies;
+    two.io.read_copy = two_read_copy;
+    two.io.mend = two_mend;
+    return content;
+}
+
+TEST(damage_of_one_copy_is_mended_from_the_other)
+{
+    AUTO(io_mem) m = disk_open();
+    struct io *io = io_mem_io(m);
+    Items items = mixed(a, 15, 3, 3, 40);
+    Str path = container_path(a, DIR_PATH, NUMBER), good = { 0 }, now = { 0 };
+    ContainerFacts facts;
+    EXPECT_OK(write_items(io, DIR_PATH, NUMBER, &items, &facts));
+    good = two_open(a, io, path);
+
+    logline_setup((LogLevel)(LOG_ERROR + 1), LOG_TEXT, NULL); // each would be a line
+    unsigned harmless = 0;
+    for (uint64_t at = 0; at < facts.bytes; at += 13) {
+        EXPECT_OK(io_flip(io, path, at, 0x10));
+        unsigned before = two.mended;
+        EXPECT_OK(compare(&two.io, DIR_PATH, &facts, &items));
+        harmless += two.mended == before;
+        if (two.mended == before) // between footer and tail
+            EXPECT_OK(io_flip(io, path, at, 0x10));
+        EXPECT_OK(io_read_file(io, a, path, 1 << 20, &now));
+        EXPECT(str_eq(good, now));
+        // In both copies it is damage.
+        EXPECT_OK(io_flip(io, path, at, 0x10));
+        EXPECT_OK(io_flip(io, S("/second"), at, 0x10));
+        Err e = compare(&two.io, DIR_PATH, &facts, &items);
+        EXPECT_INT(two.mended == before ? ERR_NONE : ERR_CORRUPT, e.kind);
+        EXPECT_OK(io_flip(io, path, at, 0x10));
+        EXPECT_OK(io_flip(io, S("/second"), at, 0x10));
+    }
+    logline_setup(LOG_INFO, LOG_TEXT, NULL);
+    EXPECT(two.mended > 300 && harmless > 100);
+    io->close(two.first);
+    io->close(two.second);
+}
+
+TEST(a_copy_that_is_too_short_is_mended)
+{
+    AUTO(io_mem) m = disk_open();
+    struct io *io = io_mem_io(m);
+    Items items = mixed(a, 16, 1, 200, 60000);
+    Str path = container_path(a, DIR_PATH, NUMBER), good = { 0 }, now = { 0 };
+    ContainerFacts facts;
+    EXPECT_OK(write_items(io, DIR_PATH, NUMBER, &items, &facts));
+    EXPECT(facts.bytes > CONTAINER_PIECE_BYTES);
+    good = two_open(a, io, path);
+    AUTO(container) c = NULL;
+    EXPECT_OK(container_open(&two.io, DIR_PATH, &facts, &c));
+    EXPECT_OK(io->truncate(two.first, CONTAINER_HEAD_BYTES));
+    uint32_t n = container_find(c, 3)->chunks;
+    uint8_t **runs = arena_new(a, uint8_t *, n);
+    EXPECT(n > 2);
+    EXPECT_OK(container_read(c, 3, 0, n, runs));
+    for (uint32_t i = 0; i < n; i++)
+        free(runs[i]);
+    EXPECT_OK(io_read_file(io, a, path, 1 << 24, &now));
+    uint64_t chunks_end = container_chunk(c, n - 1)->place + CHUNK_HEAD_BYTES +
+                          container_chunk(c, n - 1)->stored_bytes;
+    EXPECT_STR(str_head(good, chunks_end), now);
+    io->close(two.first);
+    io->close(two.second);
+}
+
 // ---- Failures
 
 TEST(a_failure_at_each_operation_leaves_nothing_and_is_told)
