@@ -9,9 +9,7 @@
 #include "base/logline.h"
 #include "store/sim/sim_priv.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <sched.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -137,23 +135,12 @@ struct seeds {
     uint64_t n;
 };
 
-// One thread of a world runs at a time: on one processor they hand over twice as fast.
-static void stay_on_one_processor(unsigned job)
-{
-    cpu_set_t one;
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    CPU_ZERO(&one);
-    CPU_SET(job % (unsigned)MAX(processors, 1), &one);
-    err_ignore(sched_setaffinity(0, sizeof one, &one) == 0 ? OK : fail_os(errno, "affinity"));
-}
-
 static void work(struct shared *shared, unsigned job, const struct seeds *seeds)
 {
     logline_setup(options.is_loud ? LOG_DEBUG : (LogLevel)(LOG_ERROR + 1), LOG_TEXT, NULL);
     sim_disk_loud(options.is_loud);
     sched_on_stuck(stuck);
     make_sqlite_repeatable();
-    stay_on_one_processor(job);
     if (options.is_quiet && freopen("/dev/null", "w", stderr) == NULL)
         _exit(2);
     uint64_t i;

@@ -2,10 +2,10 @@
 #include "store/sim/sim_sched.h"
 
 #include "base/time.h"
+#include "store/sim/sim_fiber.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -25,10 +25,10 @@ struct task {
     int64_t until_ns; // 0: for ever
     bool was_woken;
     uint64_t weight;
-    sem_t turn;
-    pthread_t thread;
+    struct fiber *fiber;
     void *(*run)(void *arg);
     void *arg;
+    void *result;
 };
 
 static struct {
@@ -36,6 +36,7 @@ static struct {
     uint64_t random;
     uint64_t stay; // of so many points one gives way
     int64_t mono_ns, wall_ns;
+    int64_t earliest_ns; // no task waits for a time before it
     uint64_t trace, steps;
     struct task *tasks[SCHED_TASKS_MAX];
     unsigned n, running;
@@ -43,11 +44,10 @@ static struct {
     bool is_held;
 } s;
 
-static _Thread_local unsigned me;
-
 int __real_pthread_create(pthread_t *ret, const pthread_attr_t *attr, void *(*run)(void *),
                           void *arg);
 int __real_pthread_join(pthread_t thread, void **ret);
+pthread_t __real_pthread_self(void);
 int __real_pthread_mutex_lock(pthread_mutex_t *m);
 int __real_pthread_mutex_unlock(pthread_mutex_t *m);
 int __real_pthread_cond_wait(pthread_cond_t *c, pthread_mutex_t *m);
@@ -59,6 +59,7 @@ int __real_clock_gettime(clockid_t clock, struct timespec *ret);
 int __wrap_pthread_create(pthread_t *ret, const pthread_attr_t *attr, void *(*run)(void *),
                           void *arg);
 int __wrap_pthread_join(pthread_t thread, void **ret);
+pthread_t __wrap_pthread_self(void);
 int __wrap_pthread_mutex_lock(pthread_mutex_t *m);
 int __wrap_pthread_mutex_unlock(pthread_mutex_t *m);
 int __wrap_pthread_cond_wait(pthread_cond_t *c, pthread_mutex_t *m);
@@ -111,7 +112,7 @@ uint64_t sched_steps(void)
 
 unsigned sched_task(void)
 {
-    return me;
+    return s.running;
 }
 
 bool sched_is_on(void)
@@ -135,12 +136,19 @@ static void stop_here(const char *why)
 
 static bool wake_those_whose_time_has_come(void)
 {
+    if (s.mono_ns < s.earliest_ns)
+        return false;
     bool any = false;
+    s.earliest_ns = INT64_MAX;
     for (unsigned i = 0; i < s.n; i++) {
         struct task *t = s.tasks[i];
-        if (t->state == TASK_WAITS && t->until_ns != 0 && t->until_ns <= s.mono_ns) {
+        if (t->state != TASK_WAITS || t->until_ns == 0)
+            continue;
+        if (t->until_ns <= s.mono_ns) {
             t->state = TASK_CAN_RUN;
             any = true;
+        } else {
+            s.earliest_ns = MIN(s.earliest_ns, t->until_ns);
         }
     }
     return any;
@@ -186,8 +194,7 @@ static bool pick(unsigned *ret)
     return false;
 }
 
-// Hands the turn to whoever is chosen; returns when it has come back. An ended task never returns
-// to its caller's caller: it only lets go.
+// Hands the turn to whoever is chosen; returns when it has come back, to an ended task never.
 static void give_way(void)
 {
     if (++s.steps > STEPS_MAX)
@@ -195,22 +202,20 @@ static void give_way(void)
     unsigned next;
     while (!pick(&next))
         skip_to_next_deadline();
-    if (next == me)
+    if (next == s.running)
         return;
     sched_note(next);
+    struct task *self = s.tasks[s.running];
     s.running = next;
-    struct task *self = s.tasks[me];
-    bool has_ended = self->state == TASK_ENDED;
-    sem_post(&s.tasks[next]->turn);
-    while (!has_ended && sem_wait(&self->turn) != 0)
-        CHECK(errno == EINTR);
+    if (self->state == TASK_ENDED)
+        fiber_leave(self->fiber, s.tasks[next]->fiber);
+    fiber_switch(self->fiber, s.tasks[next]->fiber);
 }
 
 void sched_point(void)
 {
     if (!s.is_on || s.is_held)
         return;
-    CHECK(s.running == me);
     pass_time(STEP_NS);
     wake_those_whose_time_has_come();
     if (sched_chance(s.stay))
@@ -225,10 +230,12 @@ void sched_hold(bool is_held)
 bool sched_wait_on(const void *address, int64_t until_ns)
 {
     CHECK(!s.is_held);
-    struct task *t = s.tasks[me];
+    struct task *t = s.tasks[s.running];
     t->state = TASK_WAITS;
     t->on = address;
     t->until_ns = until_ns;
+    if (until_ns != 0)
+        s.earliest_ns = MIN(s.earliest_ns, until_ns);
     t->was_woken = false;
     give_way();
     t->on = NULL;
@@ -297,7 +304,6 @@ static struct task *task_add(void)
     CHECK(s.n < SCHED_TASKS_MAX);
     struct task *t = xalloc(sizeof *t);
     t->weight = UINT64_C(1) << (2 * sched_below(WEIGHT_CHOICES));
-    CHECK(sem_init(&t->turn, 0, 0) == 0);
     s.tasks[s.n++] = t;
     return t;
 }
@@ -311,36 +317,32 @@ void sched_begin(uint64_t seed, int64_t wall_ns)
     s.steps = 0;
     s.mono_ns = NS_PER_S;
     s.wall_ns = wall_ns;
+    s.earliest_ns = INT64_MAX;
     s.stay = stays[sched_below(COUNT_OF(stays))];
-    me = 0;
     s.running = 0;
-    task_add();
+    task_add()->fiber = fiber_self();
     s.is_on = true;
 }
 
 void sched_end(void)
 {
-    CHECK(s.is_on && me == 0);
+    CHECK(s.is_on && s.running == 0);
     s.is_on = false;
     for (unsigned i = 0; i < s.n; i++) {
         CHECK(i == 0 || s.tasks[i]->state == TASK_ENDED);
-        sem_destroy(&s.tasks[i]->turn);
+        fiber_close(s.tasks[i]->fiber);
         free(s.tasks[i]);
     }
     s.n = 0;
 }
 
-static void *task_run(void *p)
+static void task_run(void *p)
 {
-    me = (unsigned)(uintptr_t)p;
-    struct task *t = s.tasks[me];
-    while (sem_wait(&t->turn) != 0)
-        CHECK(errno == EINTR);
-    void *result = t->run(t->arg);
+    struct task *t = p;
+    t->result = t->run(t->arg);
     t->state = TASK_ENDED;
     sched_wake_all(t);
     give_way();
-    return result;
 }
 
 // The place of an ended task is used again, so that a run may have any number of them.
@@ -364,9 +366,8 @@ int __wrap_pthread_create(pthread_t *ret, const pthread_attr_t *attr, void *(*ru
     t->run = run;
     t->arg = arg;
     t->state = TASK_CAN_RUN;
-    int error = __real_pthread_create(&t->thread, attr, task_run, (void *)(uintptr_t)place);
-    CHECK(error == 0);
-    *ret = t->thread;
+    t->fiber = fiber_open(task_run, t);
+    *ret = (pthread_t)place + 1;
     sched_point();
     return 0;
 }
@@ -375,15 +376,22 @@ int __wrap_pthread_join(pthread_t thread, void **ret)
 {
     if (!s.is_on)
         return __real_pthread_join(thread, ret);
-    unsigned i = 1;
-    while (i < s.n && !(s.tasks[i]->run != NULL && pthread_equal(s.tasks[i]->thread, thread)))
-        i++;
-    CHECK(i < s.n);
-    struct task *t = s.tasks[i];
+    unsigned place = (unsigned)thread - 1;
+    CHECK(place > 0 && place < s.n && s.tasks[place]->run != NULL);
+    struct task *t = s.tasks[place];
     while (t->state != TASK_ENDED)
         sched_wait_on(t, 0);
     t->run = NULL;
-    return __real_pthread_join(thread, ret);
+    if (ret != NULL)
+        *ret = t->result;
+    fiber_close(t->fiber);
+    t->fiber = NULL;
+    return 0;
+}
+
+pthread_t __wrap_pthread_self(void)
+{
+    return s.is_on ? (pthread_t)s.running + 1 : __real_pthread_self();
 }
 
 // ---- Locks
