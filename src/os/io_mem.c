@@ -11,10 +11,17 @@
 
 enum { PAGE_BYTES = 4096, SECTOR_BYTES_MIN = 512 };
 
+// Of a page, shared until it is written: by what is in memory and what is on the device, and by
+// disks before and after a crash.
+struct content {
+    _Atomic unsigned refs;
+    char bytes[PAGE_BYTES];
+};
+
 // Content that is NULL is all zeros. A clean page is the same in memory and on the device.
 struct page {
-    char *now;
-    char *synced; // of a dirty page only
+    struct content *now;
+    struct content *synced; // of a dirty page only
     bool dirty;
     bool lost; // a sync of it has failed: the next ones pass it over
 };
@@ -70,17 +77,47 @@ struct io_file {
 
 // ---- Pages
 
+static struct content *content_ref(struct content *c)
+{
+    if (c != NULL)
+        c->refs++;
+    return c;
+}
+
+static void content_unref(struct content *c)
+{
+    if (c != NULL && --c->refs == 0)
+        free(c);
+}
+
+static const char *content_bytes(const struct content *c)
+{
+    static const char zeros[PAGE_BYTES];
+    return c != NULL ? c->bytes : zeros;
+}
+
+// Makes it this holder's own; what it holds is kept unless all of it is about to be written.
+static char *content_own(struct content **c, bool is_overwritten)
+{
+    struct content *old = *c;
+    if (old != NULL && old->refs == 1)
+        return old->bytes;
+    *c = malloc(sizeof **c);
+    CHECK(*c != NULL);
+    (*c)->refs = 1;
+    if (!is_overwritten)
+        memcpy((*c)->bytes, content_bytes(old), PAGE_BYTES);
+    content_unref(old);
+    return (*c)->bytes;
+}
+
 static void page_make_dirty(struct page *p)
 {
     p->lost = false;
     if (p->dirty)
         return;
     p->dirty = true;
-    p->synced = NULL;
-    if (p->now != NULL) {
-        p->synced = xalloc(PAGE_BYTES);
-        memcpy(p->synced, p->now, PAGE_BYTES);
-    }
+    p->synced = content_ref(p->now);
 }
 
 static bool is_zero(const char *p, size_t n)
@@ -88,22 +125,14 @@ static bool is_zero(const char *p, size_t n)
     return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
 }
 
-static void copy_into(char **page, size_t at, const char *p, size_t n)
+static void copy_into(struct content **c, size_t at, const char *p, size_t n)
 {
-    if (n == PAGE_BYTES && is_zero(p, n)) {
-        free(*page);
-        *page = NULL;
+    if ((n == PAGE_BYTES || *c == NULL) && is_zero(p, n)) {
+        content_unref(*c);
+        *c = NULL;
         return;
     }
-    if (*page == NULL)
-        *page = xalloc(PAGE_BYTES);
-    memcpy(*page + at, p, n);
-}
-
-static const char *content(const char *page)
-{
-    static const char zeros[PAGE_BYTES];
-    return page != NULL ? page : zeros;
+    memcpy(content_own(c, n == PAGE_BYTES) + at, p, n);
 }
 
 // Makes a range of a page durable.
@@ -112,9 +141,10 @@ static void page_sync(struct page *p, size_t at, size_t n)
     if (!p->dirty || p->lost)
         return;
     if (n < PAGE_BYTES)
-        copy_into(&p->synced, at, content(p->now) + at, n);
-    if (n == PAGE_BYTES || memcmp(content(p->synced), content(p->now), PAGE_BYTES) == 0) {
-        free(p->synced);
+        copy_into(&p->synced, at, content_bytes(p->now) + at, n);
+    if (n == PAGE_BYTES ||
+        memcmp(content_bytes(p->synced), content_bytes(p->now), PAGE_BYTES) == 0) {
+        content_unref(p->synced);
         p->synced = NULL;
         p->dirty = false;
     }
@@ -140,7 +170,7 @@ static void node_store(struct node *f, const char *p, size_t n, uint64_t at)
         size_t chunk = MIN(n - done, PAGE_BYTES - in_page);
         struct page *page = &f->pages[(at + done) / PAGE_BYTES];
         page_make_dirty(page);
-        copy_into(&page->now, in_page, p != NULL ? p + done : content(NULL), chunk);
+        copy_into(&page->now, in_page, p != NULL ? p + done : content_bytes(NULL), chunk);
         done += chunk;
     }
 }
@@ -371,7 +401,7 @@ static Err mem_read(struct io_file *f, void *p, size_t n, uint64_t at, size_t *r
         size_t in_page = (size_t)((at + done) % PAGE_BYTES);
         size_t chunk = MIN(n - done, PAGE_BYTES - in_page);
         const struct page *page = &node->pages[(at + done) / PAGE_BYTES];
-        memcpy((char *)p + done, content(page->now) + in_page, chunk);
+        memcpy((char *)p + done, content_bytes(page->now) + in_page, chunk);
         done += chunk;
     }
     pthread_mutex_unlock(&f->m->lock);
@@ -724,8 +754,8 @@ void io_mem_close(struct io_mem *m)
         struct node *f = m->nodes;
         m->nodes = f->next;
         for (size_t i = 0; i < f->page_count; i++) {
-            free(f->pages[i].now);
-            free(f->pages[i].synced);
+            content_unref(f->pages[i].now);
+            content_unref(f->pages[i].synced);
         }
         free(f->pages);
         free(f);
@@ -780,12 +810,15 @@ static void copy_node(struct fate *fate, const struct node *from, struct node *t
     for (size_t i = 0; i * PAGE_BYTES < bytes && i < from->page_count; i++) {
         const struct page *page = &from->pages[i];
         size_t in_page = (size_t)MIN(bytes - i * PAGE_BYTES, (uint64_t)PAGE_BYTES);
+        if (!page->dirty && in_page == PAGE_BYTES) {
+            to->pages[i].now = content_ref(page->now);
+            continue;
+        }
         for (size_t at = 0; at < in_page; at += fate->sector_bytes) {
             bool newest = !page->dirty || keeps(fate);
-            const char *sector = newest ? page->now : page->synced;
+            const struct content *sector = newest ? page->now : page->synced;
             size_t n = MIN(in_page - at, (size_t)fate->sector_bytes);
-            if (sector != NULL)
-                copy_into(&to->pages[i].now, at, sector + at, n);
+            copy_into(&to->pages[i].now, at, content_bytes(sector) + at, n);
         }
     }
     to->now_bytes = to->synced_bytes = bytes;

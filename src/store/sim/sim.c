@@ -93,9 +93,12 @@ static int vfs_random(sqlite3_vfs *vfs, int n, char *p)
     return n;
 }
 
-static void make_sqlite_repeatable(void)
+static void set_up_sqlite(void)
 {
     static sqlite3_vfs vfs;
+    // Below there is one thread only, and nobody asks for SQLite's own statistics.
+    CHECK(sqlite3_config(SQLITE_CONFIG_SINGLETHREAD) == SQLITE_OK);
+    CHECK(sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0) == SQLITE_OK);
     CHECK(sqlite3_initialize() == SQLITE_OK);
     vfs = *sqlite3_vfs_find(NULL);
     vfs.zName = "simulated";
@@ -140,7 +143,7 @@ static void work(struct shared *shared, unsigned job, const struct seeds *seeds)
     logline_setup(options.is_loud ? LOG_DEBUG : (LogLevel)(LOG_ERROR + 1), LOG_TEXT, NULL);
     sim_disk_loud(options.is_loud);
     sched_on_stuck(stuck);
-    make_sqlite_repeatable();
+    set_up_sqlite();
     if (options.is_quiet && freopen("/dev/null", "w", stderr) == NULL)
         _exit(2);
     uint64_t i;

@@ -15,6 +15,7 @@ enum {
     FULL_SECONDS_MAX = 30,
     ANSWER_SECONDS_MAX = 10 * FULL_SECONDS_MAX,
     DECLARED_MAX = SIM_SHARDS_MAX,
+    KV_ONE_IN = 4, // worlds
 };
 #define RECORD_BYTES_MOST ((size_t)12 << 10)
 #define LOG_DIR S("/log")
@@ -45,6 +46,7 @@ struct sim_world {
     struct io_mem *mem;
     struct sim_model model;
     struct sim_kv kv;
+    bool has_kv;     // it takes half of the time, and has much less to be found in it
     bool was_closed; // the last life ended well, not in a crash
 };
 
@@ -388,6 +390,8 @@ static Err open_log(struct life *l, struct io *io)
 
 static Err open_kv(struct life *l, struct io *io)
 {
+    if (!l->w->has_kv)
+        return OK;
     TRY(sim_kv_open(&l->w->kv, io));
     return sim_kv_check(&l->w->kv, l->w->model.is_lenient);
 }
@@ -508,8 +512,9 @@ static void run_tasks(struct life *l)
 {
     pthread_t reader, kv[SIM_KV_TASKS];
     struct kv_task tasks[SIM_KV_TASKS];
+    unsigned kv_tasks = l->w->has_kv ? SIM_KV_TASKS : 0;
     CHECK(pthread_create(&reader, NULL, reader_run, l) == 0);
-    for (unsigned i = 0; i < SIM_KV_TASKS; i++) {
+    for (unsigned i = 0; i < kv_tasks; i++) {
         tasks[i] = (struct kv_task){ l, i };
         CHECK(pthread_create(&kv[i], NULL, kv_run_task, &tasks[i]) == 0);
     }
@@ -520,7 +525,7 @@ static void run_tasks(struct life *l)
     if (l->plan.cuts)
         sim_disk_power_off(l->disk);
     CHECK(pthread_join(reader, NULL) == 0);
-    for (unsigned i = 0; i < SIM_KV_TASKS; i++)
+    for (unsigned i = 0; i < kv_tasks; i++)
         CHECK(pthread_join(kv[i], NULL) == 0);
 }
 
@@ -612,6 +617,7 @@ uint64_t sim_world_run(uint64_t seed)
     sched_begin(seed, INT64_C(1700000000) * NS_PER_S);
     struct sim_world w = { .mem = io_mem_open(seed) };
     model_init(&w.model);
+    w.has_kv = sched_chance(KV_ONE_IN);
     uint64_t lives = 1 + sched_below(LIVES_MAX);
     for (uint64_t i = 0; i < lives && !w.model.is_lenient; i++) {
         sim_tell("life %" PRIu64, i + 1);
@@ -620,7 +626,6 @@ uint64_t sim_world_run(uint64_t seed)
             rot_trial(&w, sched_chance(2));
     }
     live_well(&w);
-    model_done(&w.model);
     io_mem_close(w.mem);
     uint64_t trace = sched_trace();
     sched_end();

@@ -45,9 +45,9 @@ struct sim_append {
     LogPlace places[SIM_APPEND_RECORDS];
     size_t first; // in the model's records
     uint32_t number;
-    struct arena *arena;
     bool is_done;
     Err err;
+    char bytes[]; // of the records
 };
 
 typedef enum Known { KNOWN_NO, KNOWN_MAYBE, KNOWN_YES } Known;
@@ -72,7 +72,6 @@ struct sim_model {
 };
 
 void model_init(struct sim_model *m);
-void model_done(struct sim_model *m);
 struct sim_shard *model_shard(struct sim_model *m, uint64_t id);
 // One of those that are not dropped.
 struct sim_shard *model_any_live(struct sim_model *m);
