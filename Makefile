@@ -75,7 +75,7 @@ sim: ## the store on a simulated disk with faults: make sim SEEDS=10000, make si
 	@tools/install_packages build
 	@$(MAKE) --no-print-directory build/build.ninja
 	@$(NINJA) -C build src/store/sim/headrace-sim
-	@build/src/store/sim/headrace-sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
+	@build/src/store/sim/headrace-sim --jobs $(JOBS) $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
 
 analyze: ## gcc's static analyzer over the whole source (slow, and it cries wolf)
 	@tools/install_packages build

@@ -114,13 +114,16 @@ SANITIZER_OPTIONS = {
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1:abort_on_error=1",
     "TSAN_OPTIONS": "halt_on_error=1:abort_on_error=1:second_deadlock_stack=1",
 }
+# Half of its time would go into fresh memory otherwise.
+SIM_OPTIONS = {**SANITIZER_OPTIONS,
+               "ASAN_OPTIONS": SANITIZER_OPTIONS["ASAN_OPTIONS"] + ":quarantine_size_mb=8"}
 
 SUITES = {
     "tools": lambda: [Suite("tools", [sys.executable, os.path.join(ROOT, "tests/tools_test.py")], 120)],
     "unit": lambda: unit_suites("build-asan", "unit", is_unit, SANITIZER_OPTIONS),
     "corpus": lambda: unit_suites("build-asan", "unit", lambda *test: not is_unit(*test), SANITIZER_OPTIONS),
     "sim": lambda: [Suite("sim", [os.path.join(ROOT, "build-asan/src/store/sim/headrace-sim"), "--test",
-                                  os.path.join(ROOT, "src/store/sim/sim_seeds.txt"), "--seeds", "300"], 600, SANITIZER_OPTIONS)],
+                                  os.path.join(ROOT, "src/store/sim/sim_seeds.txt"), "--seeds", "1000"], 900, SIM_OPTIONS)],
     "thread": lambda: unit_suites("build-tsan", "thread", is_threaded, SANITIZER_OPTIONS),
     "cli": lambda: server_suite("cli", "cli/cli_test.py", 600),
     "wire": lambda: server_suite("wire", "wire.py", 600),

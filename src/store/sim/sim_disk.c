@@ -144,12 +144,12 @@ bool sim_disk_is_off(const struct sim_disk *d)
 }
 
 // The tables below lock and unlock, which changes nothing here: without points it is faster.
-#define BELOW(call)                \
-    ({                             \
-        sched_hold(true);          \
-        Err below_err_ = (call);   \
-        sched_hold(false);         \
-        below_err_;                \
+#define BELOW(call)              \
+    ({                           \
+        sched_hold(true);        \
+        Err below_err_ = (call); \
+        sched_hold(false);       \
+        below_err_;              \
     })
 
 // What happens before any operation.

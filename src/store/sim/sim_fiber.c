@@ -20,13 +20,13 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-enum { STACK_BYTES = 512 << 10, STACKS_KEPT = 64 };
+enum { STACK_BYTES = 512 << 10, IDLE_MAX = 64 };
 
 // A stack and what the compiler needs to go on there.
 struct fiber {
     void *jump[5]; // of __builtin_setjmp
     bool has_begun;
-    void (*run)(void *arg);
+    struct fiber *(*run)(void *arg);
     void *arg;
     char *stack; // NULL: the thread's own
     char *locals;
@@ -42,8 +42,9 @@ static struct {
     size_t bytes, image_bytes;
 } locals;
 
-static char *stacks[STACKS_KEPT];
-static size_t stack_count;
+// Those that have ended wait here to begin again: stacks are dear, most of all under a sanitizer.
+static struct fiber *idle[IDLE_MAX];
+static size_t idle_count;
 static struct fiber *here; // that runs
 static struct fiber *left; // that ran before
 
@@ -79,51 +80,40 @@ struct fiber *fiber_self(void)
     return here;
 }
 
-static char *stack_get(void)
+static struct fiber *fiber_with_stack(void)
 {
-    if (stack_count > 0)
-        return stacks[--stack_count];
+    struct fiber *f = fiber_new();
     size_t guard = (size_t)sysconf(_SC_PAGESIZE);
     char *p = mmap(NULL, guard + STACK_BYTES, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     CHECK(p != MAP_FAILED && mprotect(p, guard, PROT_NONE) == 0);
-    return p + guard;
-}
-
-static void stack_put(char *stack)
-{
-    if (stack_count < STACKS_KEPT) {
-        stacks[stack_count++] = stack;
-        return;
-    }
-    size_t guard = (size_t)sysconf(_SC_PAGESIZE);
-    CHECK(munmap(stack - guard, guard + STACK_BYTES) == 0);
-}
-
-struct fiber *fiber_open(void (*run)(void *arg), void *arg)
-{
-    struct fiber *f = fiber_new();
-    f->run = run;
-    f->arg = arg;
-    f->stack = stack_get();
+    f->stack = p + guard;
     f->bottom = f->stack;
     f->bytes = STACK_BYTES;
-    if (locals.bytes > 0)
+    return f;
+}
+
+struct fiber *fiber_open(struct fiber *(*run)(void *arg), void *arg)
+{
+    struct fiber *f = idle_count > 0 ? idle[--idle_count] : fiber_with_stack();
+    f->run = run;
+    f->arg = arg;
+    if (locals.bytes > 0) {
+        memset(f->locals, 0, locals.bytes);
         memcpy(f->locals, locals.image, locals.image_bytes);
-#ifdef IS_SANITIZED
-    ASAN_UNPOISON_MEMORY_REGION(f->stack, STACK_BYTES); // what an earlier one has left
-#endif
+    }
     return f;
 }
 
 void fiber_close(struct fiber *f)
 {
-    if (f == NULL)
-        return;
-    if (f->stack != NULL)
-        stack_put(f->stack);
-    free(f->locals);
-    free(f);
+    if (f != NULL && f->stack != NULL) {
+        CHECK(idle_count < IDLE_MAX);
+        idle[idle_count++] = f;
+    } else if (f != NULL) {
+        free(f->locals);
+        free(f);
+    }
 }
 
 // ---- Switching
@@ -141,24 +131,22 @@ static void arrive(void)
         memcpy(locals.at, here->locals, locals.bytes);
 }
 
-static void depart(struct fiber *from, struct fiber *to, bool for_ever)
+static void depart(struct fiber *from, struct fiber *to)
 {
     if (locals.bytes > 0)
         memcpy(from->locals, locals.at, locals.bytes);
     left = from;
     here = to;
 #ifdef IS_SANITIZED
-    __sanitizer_start_switch_fiber(for_ever ? NULL : &from->fake_stack, to->bottom, to->bytes);
-#else
-    (void)for_ever;
+    __sanitizer_start_switch_fiber(&from->fake_stack, to->bottom, to->bytes);
 #endif
 }
 
 static void begin(void)
 {
     arrive();
-    here->run(here->arg);
-    CHECK(false); // it has left
+    while (true)
+        fiber_switch(here, here->run(here->arg));
 }
 
 // Never inlined: the jump must leave another function than the one that it comes back to. The
@@ -174,6 +162,7 @@ __attribute__((noinline, no_sanitize("address"))) static void go(struct fiber *t
     c.uc_link = NULL;
     makecontext(&c, begin, 0);
     setcontext(&c);
+    abort();
 }
 
 __attribute__((noinline)) static void stop_and_go(struct fiber *from, struct fiber *to)
@@ -184,14 +173,7 @@ __attribute__((noinline)) static void stop_and_go(struct fiber *from, struct fib
 
 void fiber_switch(struct fiber *from, struct fiber *to)
 {
-    depart(from, to, false);
+    depart(from, to);
     stop_and_go(from, to);
     arrive();
-}
-
-_Noreturn void fiber_leave(struct fiber *from, struct fiber *to)
-{
-    depart(from, to, true);
-    go(to);
-    abort();
 }

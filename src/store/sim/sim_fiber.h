@@ -9,12 +9,10 @@ struct fiber;
 
 // The caller's own stack, as a fiber.
 struct fiber *fiber_self(void);
-// Begins when it is first switched to. `run` must not return: it ends in fiber_leave.
-struct fiber *fiber_open(void (*run)(void *arg), void *arg);
-// Not the one that runs. NULL is fine.
+// Begins when it is first switched to, and ends when `run` returns who goes on.
+struct fiber *fiber_open(struct fiber *(*run)(void *arg), void *arg);
+// It has ended, or is fiber_self() and nobody else is there. NULL is fine.
 void fiber_close(struct fiber *f);
 
 // Returns when somebody switches back.
 void fiber_switch(struct fiber *from, struct fiber *to);
-// The same for one that will never run again.
-_Noreturn void fiber_leave(struct fiber *from, struct fiber *to);

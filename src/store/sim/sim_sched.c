@@ -194,22 +194,27 @@ static bool pick(unsigned *ret)
     return false;
 }
 
-// Hands the turn to whoever is chosen; returns when it has come back, to an ended task never.
-static void give_way(void)
+// Chooses who has the turn next.
+static unsigned pass_turn(void)
 {
     if (++s.steps > STEPS_MAX)
         stop_here("it never comes to an end");
     unsigned next;
     while (!pick(&next))
         skip_to_next_deadline();
-    if (next == s.running)
-        return;
-    sched_note(next);
+    if (next != s.running)
+        sched_note(next);
+    return next;
+}
+
+// Returns when the turn has come back.
+static void give_way(void)
+{
     struct task *self = s.tasks[s.running];
-    s.running = next;
-    if (self->state == TASK_ENDED)
-        fiber_leave(self->fiber, s.tasks[next]->fiber);
-    fiber_switch(self->fiber, s.tasks[next]->fiber);
+    s.running = pass_turn();
+    struct task *next = s.tasks[s.running];
+    if (next != self)
+        fiber_switch(self->fiber, next->fiber);
 }
 
 void sched_point(void)
@@ -336,13 +341,14 @@ void sched_end(void)
     s.n = 0;
 }
 
-static void task_run(void *p)
+static struct fiber *task_run(void *p)
 {
     struct task *t = p;
     t->result = t->run(t->arg);
     t->state = TASK_ENDED;
     sched_wake_all(t);
-    give_way();
+    s.running = pass_turn();
+    return s.tasks[s.running]->fiber;
 }
 
 // The place of an ended task is used again, so that a run may have any number of them.
