@@ -12,6 +12,8 @@
 // A chunk ends once it holds CHUNK_BYTES_SPLIT, so that a reader needs no more than it asks for.
 // Every checksum (CRC32C) covers the container's random id too: a piece of another file, or of an
 // earlier file of the same name, is never taken for one of this.
+//
+// Where the io table keeps files several times, reading mends damage of one copy from another.
 #pragma once
 #include "os/io.h"
 #include "store/log/journal_format.h"
