@@ -16,6 +16,7 @@
 #include "store/kv.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -99,6 +100,14 @@ static void set_up_log(const Settings *settings)
     logline_setup(level, format, wall_ns);
 }
 
+static size_t processors(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0)
+        return 1;
+    return (size_t)MAX(CPU_COUNT(&set), 1);
+}
+
 // Signals are read from a descriptor by the main thread; every other thread inherits the mask.
 static ExitCode prepare_process(struct server *s)
 {
@@ -112,6 +121,12 @@ static ExitCode prepare_process(struct server *s)
         if (setrlimit(RLIMIT_NOFILE, &files) != 0)
             LOG(LOG_WARN, "the limit of open files stays low", F_INT("errno", errno));
     }
+#ifdef M_ARENA_MAX
+    // As many heaps as threads can run at once. The C library's own choice, eight times as many,
+    // lets each worker thread keep the memory of the largest answer that it has ever made.
+    if (mallopt(M_ARENA_MAX, (int)MAX(processors(), 2)) == 0)
+        LOG(LOG_WARN, "memory may be kept by many heaps");
+#endif
     uint64_t secret;
     s->io->random(s->io, &secret, sizeof secret);
     map_seed(secret);
@@ -218,14 +233,6 @@ static ExitCode open_tls(struct server *s)
     if (e.kind == ERR_NONE)
         e = tls_server_context(cert, key, &s->tls);
     return e.kind == ERR_NONE ? EXIT_GOOD : refuse(e, "cannot use the certificate", cert);
-}
-
-static size_t processors(void)
-{
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0)
-        return 1;
-    return (size_t)MAX(CPU_COUNT(&set), 1);
 }
 
 static ExitCode open_loops(struct server *s)

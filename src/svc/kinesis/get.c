@@ -199,10 +199,7 @@ Err kinesis_GetShardIterator(struct call *c, const struct kinesis_GetShardIterat
     TRY(from_log(c, s, sh, find_position(c, in, s, sh, &position)));
     if (in->dry_run)
         return dry_run(c);
-    pthread_mutex_lock(&sh->limits_lock);
-    bool fits = limit_iterator(&sh->limits, k->env.limits, kinesis_mono_ns(k));
-    pthread_mutex_unlock(&sh->limits_lock);
-    if (!fits)
+    if (!shard_take_iterator(sh, k->env.limits, kinesis_mono_ns(k)))
         return rate_exceeded(c, s, sh);
     out->shard_iterator = seal_iterator(c, s, sh, position);
     return OK;
@@ -311,9 +308,7 @@ static Err read_records(struct call *c, const struct stream *s, struct shard *sh
     size_t bytes = fill_records(c, sh, &batch, out);
     metric_add(s->got_records, (int64_t)batch.n);
     metric_add(s->got_bytes, (int64_t)bytes);
-    pthread_mutex_lock(&sh->limits_lock);
-    limit_read_done(&sh->limits, k->env.limits, kinesis_mono_ns(k), bytes);
-    pthread_mutex_unlock(&sh->limits_lock);
+    shard_read_done(sh, k->env.limits, kinesis_mono_ns(k), bytes);
 
     if (batch.more && batch.n > 0)
         out->millis_behind_latest =
@@ -337,10 +332,7 @@ Err kinesis_GetRecords(struct call *c, const struct kinesis_GetRecords_in *in,
         return call_fail(c, &kinesis_InvalidArgumentException, "Invalid ShardIterator.");
     if (in->dry_run)
         return dry_run(c);
-    pthread_mutex_lock(&sh->limits_lock);
-    bool fits = limit_read(&sh->limits, k->env.limits, kinesis_mono_ns(k));
-    pthread_mutex_unlock(&sh->limits_lock);
-    if (!fits) {
+    if (!shard_take_read(sh, k->env.limits, kinesis_mono_ns(k))) {
         metric_add(s->got_throttled, 1);
         return call_fail(c, &kinesis_ProvisionedThroughputExceededException,
                          "Rate exceeded for Shard - %.*s/%.*s/%.*s", FMT(s->account), FMT(s->name),

@@ -4,7 +4,7 @@
 //
 // Two locks. `changing` is held by an operation that changes a stream, from its checks to its
 // commit, so that changes happen one after the other; `lock` guards what is in memory and is never
-// held over I/O. Order: changing before lock before a shard's limits_lock.
+// held over I/O. Order: changing before lock before the lock of a shard's limits.
 #pragma once
 #include "base/map.h"
 #include "gen/kinesis_api.h"

@@ -129,9 +129,7 @@ static void route(struct kinesis *k, struct put *p)
     for (size_t i = 0; i < p->n; i++) {
         PutEntry *e = &p->entries[i];
         struct shard *sh = e->shard = stream_route(p->stream, entry_hash(k, p, e));
-        pthread_mutex_lock(&sh->limits_lock);
-        bool fits = limit_write(&sh->limits, k->env.limits, now_ns, 1, entry_cost(p, e));
-        pthread_mutex_unlock(&sh->limits_lock);
+        bool fits = shard_take_write(sh, k->env.limits, now_ns, 1, entry_cost(p, e));
         e->slot = fits ? p->append.n++ : THROTTLED;
         if (fits)
             p->records[e->slot] = (LogRecord){
@@ -198,7 +196,7 @@ static Err answer_one(struct put *p)
         return p->stored; // logged with its cause
     if (fault != NULL)
         return call_fail(p->call, fault, "%.*s", FMT(fault_text(p, e, fault)));
-    p->one->shard_id = str_dup(p->call->arena, shard_name(e->shard)); // it outlives the stream
+    p->one->shard_id = shard_id_str(p->call->arena, e->shard->index);
     p->one->sequence_number = entry_sequence(p, e);
     return OK;
 }
@@ -216,7 +214,7 @@ static Err answer_many(struct put *p)
             list.at[i].error_code = fault->name;
             list.at[i].error_message = fault_text(p, e, fault);
         } else {
-            list.at[i].shard_id = str_dup(a, shard_name(e->shard));
+            list.at[i].shard_id = shard_id_str(a, e->shard->index);
             list.at[i].sequence_number = entry_sequence(p, e);
         }
     }

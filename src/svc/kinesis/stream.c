@@ -58,6 +58,29 @@ struct stream *stream_new(Str account, Str region, Str name)
     return s;
 }
 
+// Shards that were made together.
+struct shard_block {
+    struct shard_block *next;
+    size_t n;
+    struct shard shards[];
+};
+
+static void shards_free(struct stream *s)
+{
+    for (struct shard_block *b = s->blocks, *next; b != NULL; b = next) {
+        next = b->next;
+        for (size_t i = 0; i < b->n; i++) {
+            struct shard_use *use = b->shards[i].use;
+            if (use != NULL)
+                pthread_mutex_destroy(&use->lock);
+            free(use);
+        }
+        free(b);
+    }
+    free(s->shards);
+    free(s->open);
+}
+
 struct stream *stream_ref(struct stream *s)
 {
     __atomic_fetch_add(&s->refs, 1, __ATOMIC_RELAXED);
@@ -72,10 +95,7 @@ void stream_unref(struct stream *s)
         disown(s->tags[i].key);
         disown(s->tags[i].value);
     }
-    for (size_t i = 0; i < s->shard_count; i++) {
-        pthread_mutex_destroy(&s->shards[i]->limits_lock);
-        free(s->shards[i]);
-    }
+    shards_free(s);
     metric_release(s->put_records);
     metric_release(s->put_bytes);
     metric_release(s->put_throttled);
@@ -83,8 +103,6 @@ void stream_unref(struct stream *s)
     metric_release(s->got_bytes);
     metric_release(s->got_throttled);
     free(s->tags);
-    free(s->shards);
-    free(s->open);
     disown(s->account);
     disown(s->region);
     disown(s->name);
@@ -99,17 +117,19 @@ static int by_hash_key(const void *x, const void *y)
     return (*a)->start < (*b)->start ? -1 : (*a)->start > (*b)->start;
 }
 
-// Adds a shard whose index is the next one. `open` is sorted again by stream_sort_open.
-struct shard *stream_add_shard(struct stream *s)
+struct shard *stream_add_shards(struct stream *s, size_t n)
 {
-    s->shards = xrealloc(s->shards, mul_checked(s->shard_count + 1, sizeof *s->shards));
-    struct shard *sh = xalloc(sizeof *sh);
-    pthread_mutex_init(&sh->limits_lock, NULL);
-    sh->index = (uint32_t)s->shard_count;
-    sh->parent = sh->adjacent = -1;
-    snprintf(sh->name, sizeof sh->name, "shardId-%012u", sh->index);
-    s->shards[s->shard_count++] = sh;
-    return sh;
+    struct shard_block *b = xalloc(sizeof *b + mul_checked(n, sizeof(struct shard)));
+    *b = (struct shard_block){ .next = s->blocks, .n = n };
+    s->blocks = b;
+    s->shards = xrealloc(s->shards, mul_checked(s->shard_count + n, sizeof *s->shards));
+    for (size_t i = 0; i < n; i++) {
+        struct shard *sh = &b->shards[i];
+        sh->index = (uint32_t)s->shard_count;
+        sh->parent = sh->adjacent = -1;
+        s->shards[s->shard_count++] = sh;
+    }
+    return b->shards;
 }
 
 void stream_sort_open(struct stream *s)
@@ -125,8 +145,8 @@ void stream_sort_open(struct stream *s)
 
 void stream_split_evenly(struct stream *s, uint32_t n, int64_t created_s, const uint64_t *ids)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        struct shard *sh = stream_add_shard(s);
+    struct shard *sh = stream_add_shards(s, n);
+    for (uint32_t i = 0; i < n; i++, sh++) {
         sh->id = ids[i];
         sh->start = hash_key_start(i, n);
         sh->end = hash_key_end(i, n);
@@ -170,14 +190,76 @@ Err stream_find_shard(const struct stream *s, Str shard_id, struct shard **ret)
     return OK;
 }
 
+// By hand: it is written for every record that is put.
 Str shard_id_str(struct arena *a, int64_t index)
 {
-    return str_fmt(a, "shardId-%012lld", (long long)index);
+    static const char zeros[] = "shardId-000000000000";
+    size_t n = sizeof zeros - 1;
+    char *text = arena_alloc(a, n, 1);
+    memcpy(text, zeros, n);
+    for (size_t at = n; index > 0 && text[at - 1] != '-'; index /= 10)
+        text[--at] = (char)('0' + index % 10);
+    return str_from(text, n);
 }
 
-Str shard_name(const struct shard *sh)
+// ---- Limits
+
+static struct shard_use *use_of(struct shard *sh)
 {
-    return str_of(sh->name);
+    struct shard_use *use = __atomic_load_n(&sh->use, __ATOMIC_ACQUIRE), *none = NULL;
+    if (use != NULL)
+        return use;
+    use = xalloc(sizeof *use);
+    pthread_mutex_init(&use->lock, NULL);
+    if (__atomic_compare_exchange_n(&sh->use, &none, use, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE))
+        return use;
+    pthread_mutex_destroy(&use->lock); // another call was faster
+    free(use);
+    return none;
+}
+
+bool shard_take_write(struct shard *sh, double scale, int64_t now_ns, size_t records, size_t bytes)
+{
+    if (scale <= 0)
+        return true;
+    struct shard_use *use = use_of(sh);
+    pthread_mutex_lock(&use->lock);
+    bool fits = limit_write(&use->limits, scale, now_ns, records, bytes);
+    pthread_mutex_unlock(&use->lock);
+    return fits;
+}
+
+bool shard_take_read(struct shard *sh, double scale, int64_t now_ns)
+{
+    if (scale <= 0)
+        return true;
+    struct shard_use *use = use_of(sh);
+    pthread_mutex_lock(&use->lock);
+    bool fits = limit_read(&use->limits, scale, now_ns);
+    pthread_mutex_unlock(&use->lock);
+    return fits;
+}
+
+void shard_read_done(struct shard *sh, double scale, int64_t now_ns, size_t bytes)
+{
+    if (scale <= 0)
+        return;
+    struct shard_use *use = use_of(sh);
+    pthread_mutex_lock(&use->lock);
+    limit_read_done(&use->limits, scale, now_ns, bytes);
+    pthread_mutex_unlock(&use->lock);
+}
+
+bool shard_take_iterator(struct shard *sh, double scale, int64_t now_ns)
+{
+    if (scale <= 0)
+        return true;
+    struct shard_use *use = use_of(sh);
+    pthread_mutex_lock(&use->lock);
+    bool fits = limit_iterator(&use->limits, scale, now_ns);
+    pthread_mutex_unlock(&use->lock);
+    return fits;
 }
 
 Sequence shard_sequence(const struct shard *sh, uint64_t position, int64_t arrival_ms)

@@ -42,19 +42,25 @@ typedef struct StreamTag {
     Str key, value; // owned by the stream
 } StreamTag;
 
-struct shard {
-    uint64_t id; // incarnation: how the log knows it
-    uint32_t index;
-    char name[24]; // "shardId-000000000003", terminated
-    HashKey start, end;
-    int64_t created_s;
-    int64_t parent, adjacent; // indexes, or -1
-    bool closed;
-    uint64_t end_position; // of the barrier, when closed
-    int64_t closed_ms;
-    pthread_mutex_t limits_lock;
+// Most shards of a large account are idle, so that what only a used one needs is apart, and made
+// when it is first used.
+struct shard_use {
+    pthread_mutex_t lock;
     ShardLimits limits;
 };
+
+struct shard {
+    HashKey start, end;
+    uint64_t id; // incarnation: how the log knows it
+    int64_t created_s;
+    uint64_t end_position; // of the barrier, when closed
+    int64_t closed_ms;
+    struct shard_use *use; // atomic; NULL: not used yet
+    uint32_t index;
+    int32_t parent, adjacent; // indexes, or -1
+    bool closed;
+};
+_Static_assert(sizeof(struct shard) <= 96, "what an idle shard costs, besides two pointers to it");
 
 struct stream {
     unsigned refs; // atomic
@@ -69,7 +75,8 @@ struct stream {
     size_t tag_count;
     struct shard **shards; // by index
     size_t shard_count;
-    struct shard **open; // by hash key
+    struct shard_block *blocks; // in which they lie
+    struct shard **open;        // by hash key
     size_t open_count;
     struct metric *put_records, *put_bytes, *put_throttled, *got_records, *got_bytes,
         *got_throttled;
@@ -95,7 +102,13 @@ struct shard *stream_route(const struct stream *s, HashKey h);
 Err stream_find_shard(const struct stream *s, Str shard_id, struct shard **ret);
 Err shard_parse_id(Str shard_id, uint32_t *ret_index);
 Str shard_id_str(struct arena *a, int64_t index); // shardId-000000000003
-Str shard_name(const struct shard *sh);           // the same, borrowed from the shard
+
+// What a record or request takes from the shard's limits (limit.h), under the shard's own lock. A
+// scale of 0 lifts the limits and makes nothing.
+bool shard_take_write(struct shard *sh, double scale, int64_t now_ns, size_t records, size_t bytes);
+bool shard_take_read(struct shard *sh, double scale, int64_t now_ns);
+void shard_read_done(struct shard *sh, double scale, int64_t now_ns, size_t bytes);
+bool shard_take_iterator(struct shard *sh, double scale, int64_t now_ns);
 
 // The number of a record of the shard, its start, and its end if it is closed.
 Sequence shard_sequence(const struct shard *sh, uint64_t position, int64_t arrival_ms);

@@ -3,6 +3,7 @@
 #pragma once
 #include "svc/kinesis/stream.h"
 
-Str stream_own(Str s);                            // a copy on the heap
-struct shard *stream_add_shard(struct stream *s); // with the next index
-void stream_sort_open(struct stream *s);          // after shards were added or closed
+Str stream_own(Str s); // a copy on the heap
+// n shards with the next indexes, one behind the other. `open` is sorted again by stream_sort_open.
+struct shard *stream_add_shards(struct stream *s, size_t n);
+void stream_sort_open(struct stream *s); // after shards were added or closed

@@ -84,22 +84,25 @@ static Err get_u64(const JsonValue *map, Str key, uint64_t *ret)
     return OK;
 }
 
-static int64_t number_or(const JsonValue *map, Str key, int64_t otherwise)
+// The index of another shard, or -1: none is told.
+static Err get_index(const JsonValue *row, Str key, int32_t *ret)
 {
-    const JsonValue *v = json_find(map, key);
-    return v != NULL && v->kind == JSON_NUMBER ? v->integer : otherwise;
+    int64_t index = -1;
+    if (json_find(row, key) != NULL)
+        TRY(get_number(row, key, 0, INT32_MAX, &index));
+    *ret = (int32_t)index;
+    return OK;
 }
 
-static Err read_shard(struct stream *s, const JsonValue *row)
+static Err read_shard(struct shard *sh, const JsonValue *row)
 {
-    struct shard *sh = stream_add_shard(s);
     TRY(get_u64(row, S("id"), &sh->id));
     if (hash_key_parse(json_text(row, S("start")), &sh->start).kind != ERR_NONE ||
         hash_key_parse(json_text(row, S("end")), &sh->end).kind != ERR_NONE || sh->start > sh->end)
         return fail(ERR_CORRUPT, "a shard's row has no range of hash keys");
     TRY(get_number(row, S("created_s"), 0, INT64_MAX / NS_PER_S, &sh->created_s));
-    sh->parent = number_or(row, S("parent"), -1);
-    sh->adjacent = number_or(row, S("adjacent"), -1);
+    TRY(get_index(row, S("parent"), &sh->parent));
+    TRY(get_index(row, S("adjacent"), &sh->adjacent));
     sh->closed = json_find(row, S("closed_ms")) != NULL;
     if (sh->closed) {
         TRY(get_u64(row, S("end_position"), &sh->end_position));
@@ -147,8 +150,10 @@ Err stream_row_read(struct arena *tmp, Str key, Str row, struct stream **ret)
     const JsonValue *tags = json_find(v, S("tags")), *shards = json_find(v, S("shards"));
     for (size_t i = 0; tags != NULL && i < tags->n; i++)
         stream_set_tag(s, tags->items[i].key, tags->items[i].text);
-    for (size_t i = 0; shards != NULL && i < shards->n; i++)
-        TRY(read_shard(s, &shards->items[i]));
+    size_t n = shards != NULL ? shards->n : 0;
+    struct shard *sh = stream_add_shards(s, n);
+    for (size_t i = 0; i < n; i++)
+        TRY(read_shard(&sh[i], &shards->items[i]));
     stream_sort_open(s);
     if (s->open_count == 0)
         return fail(ERR_CORRUPT, "a stream's row has no open shard");

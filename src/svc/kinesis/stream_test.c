@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/test.h"
+#include "base/time.h"
 #include "svc/kinesis/stream_priv.h"
 
 static struct stream *sample(uint32_t shards)
@@ -23,6 +24,8 @@ TEST(a_row_gives_back_the_stream_that_was_written)
     stream_set_tag(s, S("team"), S("a \"quoted\" name"));
     s->retention_hours = 168;
     s->on_demand = true;
+    s->shards[0]->parent = 2;
+    s->shards[0]->adjacent = 1;
     s->shards[1]->closed = true;
     s->shards[1]->end_position = UINT64_C(1) << 60;
     s->shards[1]->closed_ms = 1700000005000;
@@ -42,6 +45,8 @@ TEST(a_row_gives_back_the_stream_that_was_written)
         EXPECT(back->shards[i]->start == s->shards[i]->start &&
                back->shards[i]->end == s->shards[i]->end);
     }
+    EXPECT(back->shards[0]->parent == 2 && back->shards[0]->adjacent == 1);
+    EXPECT(back->shards[1]->parent == -1 && back->shards[1]->adjacent == -1);
     EXPECT(back->shards[1]->closed && back->shards[1]->end_position == UINT64_C(1) << 60);
 }
 
@@ -57,6 +62,37 @@ TEST(a_row_that_was_not_written_here_is_refused)
     EXPECT_ERR(ERR_CORRUPT, stream_row_read(a, good, S("[1]"), &back));
     EXPECT_ERR(ERR_CORRUPT, stream_row_read(a, good, str_head(buf_str(&row), row.n / 2), &back));
     EXPECT_ERR(ERR_FORMAT, stream_row_read(a, good, S("{\"version\":99}"), &back));
+    Str parent =
+        S("{\"version\":1,\"id\":\"i\",\"status\":\"ACTIVE\",\"created_ms\":1,\"on_demand\":0,"
+          "\"spread\":0,\"retention_hours\":24,\"record_kib_max\":1024,\"shards\":[{\"id\":\"1\","
+          "\"start\":\"0\",\"end\":\"9\",\"created_s\":1,\"parent\":");
+    EXPECT_ERR(ERR_CORRUPT,
+               stream_row_read(a, good, str_cat(a, parent, S("2147483648}]}")), &back));
+    EXPECT_OK(stream_row_read(a, good, str_cat(a, parent, S("2147483647}]}")), &back));
+    stream_unref(back);
+}
+
+TEST(an_idle_shard_holds_no_limits_and_a_used_one_keeps_its_own)
+{
+    AUTO(stream) s = sample(2);
+    EXPECT(shard_take_write(s->shards[0], 0, NS_PER_S, 5000, 0)); // lifted
+    EXPECT(shard_take_iterator(s->shards[0], 0, NS_PER_S) &&
+           shard_take_read(s->shards[0], 0, NS_PER_S));
+    EXPECT(s->shards[0]->use == NULL && s->shards[1]->use == NULL);
+    EXPECT(shard_take_write(s->shards[0], 1, NS_PER_S, 1000, 0));
+    EXPECT(!shard_take_write(s->shards[0], 1, NS_PER_S, 1, 0));
+    EXPECT(shard_take_write(s->shards[1], 1, NS_PER_S, 1, 0)); // another's are untouched
+    EXPECT(shard_take_read(s->shards[1], 1, NS_PER_S));
+    shard_read_done(s->shards[1], 1, NS_PER_S, 10 << 20);
+    EXPECT(!shard_take_read(s->shards[1], 1, NS_PER_S));
+}
+
+TEST(a_block_of_shards_follows_another_one)
+{
+    AUTO(stream) s = sample(2);
+    struct shard *first = s->shards[0], *more = stream_add_shards(s, 2);
+    EXPECT(s->shard_count == 4 && s->shards[0] == first); // they stay where they are
+    EXPECT(s->shards[2] == more && more[1].index == 3 && more[1].parent == -1);
 }
 
 TEST(every_hash_key_leads_to_the_shard_that_owns_it)
@@ -83,7 +119,9 @@ TEST(a_shard_id_is_what_follows_the_first_dash)
     EXPECT(sh == NULL);
     EXPECT_ERR(ERR_INVALID, stream_find_shard(s, S("shardId-x"), &sh));
     EXPECT_ERR(ERR_INVALID, stream_find_shard(s, S("2147483648"), &sh));
+    EXPECT_STR(S("shardId-000000000000"), shard_id_str(a, 0));
     EXPECT_STR(S("shardId-000000000017"), shard_id_str(a, 17));
+    EXPECT_STR(S("shardId-002147483647"), shard_id_str(a, INT32_MAX));
 }
 
 TEST(tags_are_kept_in_the_order_of_their_keys)
