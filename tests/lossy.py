@@ -1,0 +1,618 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The real program on a disk that loses what was not synced, and that fails when it is told to.
+
+tests/lossyfs is that disk: a FUSE file system below the unmodified server. A round writes over HTTP,
+cuts the power - at a random moment or at a chosen operation, with or without kill -9 before it, now
+and then while the server is only starting - and starts the server again on what is left. What must
+hold then is what crash.py checks: acknowledged is there, in order, once, and nothing else. Other tests
+inject errors and compare with docs/durability.md. The last ones plant a mistake, a sync that is
+answered and not done, and expect the comparison to find it.
+
+    tests/lossy.py --program build-asan/headrace --rounds 200 --seed 7
+    tests/lossy.py --serve "--journal-file-size 2MiB" power
+
+Skipped, with the reason, where no FUSE file system can be mounted. A failed round keeps its folder.
+"""
+import argparse
+import ctypes
+import os
+import random
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import crash
+import headrace
+import tap
+
+EXIT_DISK = 14
+SMALL = ["--journal-file-size", "4MiB", "--journal-reserve", "4MiB"]  # so that files change often
+ROUNDS_PER_LINE = 4
+ROUND_SECONDS = (0.05, 0.5)        # from the first write to the cut
+LATE_CUT_SECONDS = 2               # a cut that waits for an operation waits no longer
+START_CUT_SHARE = 0.3              # rounds with a cut while the server starts again
+OPERATIONS_MAX = {"write": 300, "dsync": 300, "fsync": 40, "fsyncdir": 15, "create": 4, "rename": 4,
+                  "change": 400}   # after how many of a kind a cut may come
+START_OPERATIONS_MAX = 60          # of a start, among which a cut is made
+SHARP_ROUNDS_MAX = 8               # in which a planted mistake must be found
+MOUNT_SECONDS_MAX, END_SECONDS_MAX = 20, 30
+LARGE_BYTES, FULL_PUTS_MAX = 300_000, 100  # more than the files that there are could take
+STREAM, SHARD = "errors", "shardId-000000000000"
+OPTIONS = None                     # set by main
+
+
+def _end_with_parent():
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # and so it unmounts
+
+
+class Mount:
+    """A folder with BACKING and MOUNT, and the program between them while it is mounted."""
+
+    def __init__(self):
+        os.makedirs(headrace.DATA, exist_ok=True)
+        self.folder = tempfile.mkdtemp(dir=headrace.DATA)
+        self.backing, self.path = os.path.join(self.folder, "backing"), os.path.join(self.folder, "mount")
+        os.mkdir(self.backing)
+        os.mkdir(self.path)
+        self.sockets = tempfile.mkdtemp()  # the path of a socket must be short
+        self.control = os.path.join(self.sockets, "control")
+        self.process = None
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [OPTIONS.lossyfs, "--control", self.control, self.backing, self.path], text=True, bufsize=1,
+            preexec_fn=_end_with_parent, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT)
+        said = self.process.stdout.readline()
+        if said != "Ready.\n":
+            said += self.process.communicate(timeout=MOUNT_SECONDS_MAX)[0]
+            self.process = None
+            raise OSError(said.strip() or "lossyfs ended without a word")
+
+    def command(self, line):
+        """{"cut": 0, ...} of `stats`, {} of the others."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(MOUNT_SECONDS_MAX)
+            s.connect(self.control)
+            s.sendall(f"{line}\n".encode())
+            reply = s.makefile(encoding="utf-8").readline().split()
+        assert reply[:1] == ["ok"], f"{line}: {' '.join(reply)}"
+        return {key: int(value) for key, value in (word.split("=") for word in reply[1:])}
+
+    def is_cut(self):
+        return self.command("stats")["cut"] == 1
+
+    def end(self):
+        """Unmounts; what was not synced is written unless the power was cut."""
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            said = self.process.communicate(timeout=END_SECONDS_MAX)[0]
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            said = self.process.communicate()[0] + "it did not end when it was told to"
+        status, self.process = self.process.returncode, None
+        if os.path.ismount(self.path):
+            subprocess.run(["umount", "-l", self.path], stdin=subprocess.DEVNULL, check=False)
+        assert status == 0, f"lossyfs ended with status {status}: {said}"
+
+    def again(self):
+        self.end()
+        self.start()
+
+    def remove(self):
+        self.end()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.sockets, ignore_errors=True)
+
+
+def new_server(mount, *flags):
+    data_dir = os.path.join(mount.path, "data")
+    os.makedirs(data_dir, exist_ok=True)
+    return headrace.Server(OPTIONS.program, *SMALL, *shlex.split(OPTIONS.serve), *flags, data_dir=data_dir)
+
+
+def wait_end(server, what="the power is off"):
+    """The server ends by itself, and says with its status that it was the disk."""
+    try:
+        status = server.process.wait(headrace.STOP_SECONDS_MAX)
+    except subprocess.TimeoutExpired:
+        raise AssertionError(f"{what} and the server is still there") from None
+    assert status == EXIT_DISK, f"{what} and the server ended with status {status}"
+    server.kill()  # only what is left of it here
+
+
+# ---- Rounds of power cuts.
+
+
+def refusals_after_the_cut(kind):
+    """A client of crash.py that may be refused once the power is off, and not before."""
+    class Client(kind):
+        mount = None
+
+        def run(self):
+            super().run()
+            if self.trouble and "was refused" in self.trouble and self.mount.is_cut():
+                self.trouble = None
+    return Client
+
+
+Writer, Reader, Churner = map(refusals_after_the_cut, (crash.Writer, crash.Reader, crash.Churner))
+
+
+class Rounds:
+    """One disk, one stream, and its whole history."""
+
+    def __init__(self, seed, lies=(), keep=None, flags=()):
+        self.random, self.lies, self.keep, self.flags = random.Random(seed), lies, keep, flags
+        self.mount, self.history = Mount(), crash.History()
+        self.number, self.kills, self.ends, self.start_cuts, self.cuts = 0, 0, 0, 0, {}
+        self.server = None
+
+    def begin(self):
+        self.mount.start()
+        self.server = new_server(self.mount, *self.flags)
+        self.server.start()
+        client = self.server.client()
+        client.create_stream(crash.STREAM, crash.SHARDS)
+        client.close()
+        self.lie()
+
+    def lie(self):
+        for lie in self.lies:
+            self.mount.command(f"lie {lie}")
+
+    def cut_command(self, operation=None, after=0):
+        keep = self.keep or self.random.choice(["some", "some", "some", "none"])
+        command = f"cut seed={self.random.randrange(1 << 60)} torn={self.random.choice([512, 4096])} keep={keep}"
+        return command + (f" op={operation} after={after}" if operation else "")
+
+    def clients(self):
+        label = f"{self.number:05d}"
+        writers = [Writer(self.server, f"{label}.{w}", self.random.random()) for w in range(crash.WRITERS)]
+        shard = self.random.choice(sorted(self.history.records))
+        readers = [Reader(self.server, shard, self.history.last(shard))]
+        churner = Churner(self.server, label, self.history.streams)
+        for client in (*writers, *readers, churner):
+            client.mount = self.mount
+        return writers, readers, churner
+
+    def cut(self, threads):
+        """Starts the clients and ends with the power off and the server gone."""
+        kind = self.random.choice(["now", "kill", *OPERATIONS_MAX])
+        self.cuts[kind] = self.cuts.get(kind, 0) + 1
+        if kind in OPERATIONS_MAX:
+            self.mount.command(self.cut_command(kind, self.random.randrange(OPERATIONS_MAX[kind])))
+        for thread in threads:
+            thread.start()
+        if kind in OPERATIONS_MAX:
+            end = time.monotonic() + LATE_CUT_SECONDS
+            while not self.mount.is_cut() and time.monotonic() < end:
+                time.sleep(0.01)
+        else:
+            time.sleep(self.random.uniform(*ROUND_SECONDS))
+        if kind == "kill":
+            self.kills += 1
+            self.server.kill()
+        if not self.mount.is_cut():
+            try:
+                self.mount.command(self.cut_command())
+            except AssertionError:  # the armed one came in between
+                assert self.mount.is_cut()
+        if kind != "kill":
+            self.ends += 1
+            wait_end(self.server)
+
+    def start_again(self):
+        flags = self.random.choice([(), ("--io-uring", "off")])
+        while True:
+            self.mount.again()
+            self.server = new_server(self.mount, *self.flags, *flags)
+            if self.random.random() >= START_CUT_SHARE:
+                break
+            self.start_cuts += 1
+            self.mount.command(self.cut_command("change", self.random.randrange(START_OPERATIONS_MAX)))
+            self.server.spawn()
+            end = time.monotonic() + LATE_CUT_SECONDS
+            while self.server.is_running() and "Ready." not in self.server.log and time.monotonic() < end:
+                time.sleep(0.01)
+            self.server.kill()
+            if not self.mount.is_cut():
+                self.mount.command("clear")
+                self.mount.command(self.cut_command())
+        self.server.start()
+
+    def round(self):
+        self.number += 1
+        writers, readers, churner = self.clients()
+        threads = [*writers, *readers, churner]
+        self.cut(threads)
+        for thread in threads:
+            thread.join(60)
+            assert not thread.is_alive(), "a client still waits although the server is gone"
+            assert thread.trouble is None, thread.trouble
+        self.start_again()
+        client = self.server.client()
+        client.wait_active(crash.STREAM)
+        self.history.verify_new(client, writers, readers)
+        self.history.verify_sample(client, self.random)
+        self.history.verify_streams(client, churner)
+        client.close()
+        self.lie()
+
+    def verify_all(self):
+        client = self.server.client()
+        self.history.verify_all(client)
+        client.close()
+
+    def end(self):
+        if self.server is not None:
+            self.server.kill()
+        self.mount.end()
+
+    def remove(self):
+        self.end()
+        self.mount.remove()
+
+
+def power_cuts(report):
+    rounds, first = Rounds(OPTIONS.seed), 1
+    try:
+        rounds.begin()
+        for number in range(1, OPTIONS.rounds + 1):
+            rounds.round()
+            if number % ROUNDS_PER_LINE == 0 or number == OPTIONS.rounds:
+                report.ok(f"power cuts {first}-{number}: {rounds.history.acknowledged_count} records "
+                          "acknowledged so far, all there, in order, once "
+                          f"({rounds.history.unacknowledged_count} more)")
+                first = number + 1
+        rounds.verify_all()
+        assert rounds.history.acknowledged_count > OPTIONS.rounds, "hardly anything was written"
+        rounds.server.stop()
+        cuts = ", ".join(f"{count} at {kind}" for kind, count in sorted(rounds.cuts.items()))
+        print(f"# cuts: {cuts}; {rounds.start_cuts} while it started", flush=True)
+        report.ok(f"the server ended by itself with status {EXIT_DISK} in {rounds.ends} cuts without kill -9")
+        rounds.remove()
+    except Exception as error:  # whatever it is, the round that failed is told
+        report.not_ok(f"power cut {rounds.number} with seed {OPTIONS.seed}",
+                      f"{type(error).__name__}: {error}\nkept: {os.path.relpath(rounds.mount.folder)}\n"
+                      f"the server said:\n{rounds.server.tail() if rounds.server else ''}")
+        rounds.end()
+
+
+# ---- Errors of the disk.
+
+
+class Bench:
+    """A server on such a disk, what it acknowledged and what it refused."""
+
+    def __init__(self, *flags):
+        self.mount, self.put, self.refused = Mount(), [], []
+        self.mount.start()
+        self.server = new_server(self.mount, *flags)
+        try:
+            self.server.start()
+        except AssertionError:
+            self.mount.remove()  # which tells what it had to say
+            raise
+        self.client = self.server.client()
+        self.client.create_stream(STREAM)
+
+    def put_one(self, size=1000):
+        """True if it was acknowledged; else it was refused with an AWS error."""
+        data = os.urandom(size)
+        try:
+            number = self.client.put(STREAM, data, "k")["SequenceNumber"]
+        except headrace.AwsError as error:
+            assert error.kind is not None and error.status in (400, 500, 503), error
+            self.refused.append(data)
+            return False
+        self.put.append((number, data, "k"))
+        return True
+
+    def put_many(self, count=20):
+        assert all([self.put_one() for _ in range(count)]), "a put was refused"
+
+    def restart(self, cut="cut keep=none"):
+        """kill -9 and a power cut at its worst, unless it is told otherwise."""
+        self.client.close()
+        self.server.kill()
+        if cut and not self.mount.is_cut():
+            self.mount.command(cut)
+        self.mount.again()
+        self.server.start()
+        self.client = self.server.client()
+        self.client.wait_active(STREAM)
+
+    def check(self, refused_may_be_there=False):
+        got = self.client.read_shard(STREAM, SHARD)
+        there = {number: (number, data, key) for number, data, key in got}
+        lost = [number for number, _, _ in self.put if number not in there]
+        assert not lost, f"{len(lost)} of {len(self.put)} acknowledged records are lost"
+        assert all(there[r[0]] == r for r in self.put), "a record came back changed"
+        assert [int(r[0]) for r in got] == sorted({int(r[0]) for r in got}), "they are out of order"
+        known = {data for _, data, _ in self.put}
+        more = [data for _, data, _ in got if data not in known]
+        assert len(more) == len(set(more)) and set(more) <= set(self.refused), "records that nobody sent"
+        assert refused_may_be_there or not more, f"{len(more)} records that were refused are there"
+
+    def fail(self, what):
+        self.mount.command(f"fail {what}")
+
+    def end(self):
+        self.client.close()
+        self.server.kill()
+        self.mount.remove()
+
+
+def with_bench(*flags):
+    def register(test):
+        def body():
+            bench = Bench(*flags)
+            try:
+                test(bench)
+            except Exception:
+                print(f"# the server said:\n{bench.server.tail()}".replace("\n", "\n#"), flush=True)
+                raise
+            finally:
+                bench.end()
+
+        body.__name__ = test.__name__
+        return tap.test(body)
+    return register
+
+
+@tap.test
+def what_is_durable_through_the_mount_is_what_was_made_durable():
+    """The disk itself, without the server: direct I/O, durable writes, syncs of files and names."""
+    mount = Mount()
+    mount.start()
+    page = b"d" * 4096
+
+    def made(name, flags=0):
+        return os.open(os.path.join(mount.path, name), os.O_RDWR | os.O_CREAT | flags, 0o600)
+
+    files = {name: made(name) for name in ("unsynced", "synced", "durable")}
+    top = os.open(mount.path, os.O_RDONLY)
+    os.fsync(top)
+    nameless = made("nameless")
+    for fd in (*files.values(), nameless):
+        os.pwrite(fd, page, 0)
+    os.fdatasync(files["synced"])
+    os.fsync(nameless)
+    os.pwritev(files["durable"], [page], 4096, os.RWF_DSYNC)
+    stats = mount.command("stats")
+    assert (stats["dsync"], stats["fsync"], stats["fsyncdir"]) == (1, 2, 1), stats
+    os.rename(os.path.join(mount.path, "synced"), os.path.join(mount.path, "renamed"))
+    mount.command("cut keep=none")
+    for fd in (*files.values(), nameless, top):
+        os.close(fd)
+    mount.end()
+    left = {name: os.path.getsize(os.path.join(mount.backing, name)) for name in os.listdir(mount.backing)}
+    assert left == {"unsynced": 0, "synced": 4096, "durable": 8192}, left
+    with open(os.path.join(mount.backing, "durable"), "rb") as file:
+        assert file.read() == bytes(4096) + page
+    mount.remove()
+
+
+@with_bench()
+def a_journal_write_that_fails_once_costs_nothing(bench):
+    for number, what in enumerate(["op=write", "op=dsync", "op=write tear", "op=dsync forget"], 1):
+        bench.put_many()
+        bench.fail(f"{what} path=/journal/")
+        bench.put_many()
+        assert bench.mount.command("stats")["failed"] == number, "nothing has failed"
+    bench.check()
+    bench.restart()
+    bench.check()
+    bench.put_many()
+
+
+@with_bench("--io-uring", "off")
+def a_journal_write_that_fails_once_costs_nothing_without_io_uring(bench):
+    bench.put_many()
+    bench.fail("op=dsync path=/journal/ forget")
+    bench.put_many()
+    assert bench.mount.command("stats")["failed"] == 1, "nothing has failed"
+    bench.restart()
+    bench.check()
+
+
+@with_bench()
+def two_failed_journal_writes_in_a_row_end_the_server_and_lose_nothing(bench):
+    bench.put_many()
+    bench.fail("op=dsync path=/journal/ times=2")
+    assert not bench.put_one(), "a put was acknowledged although both writes failed"
+    wait_end(bench.server, "the journal has failed twice")
+    bench.restart()
+    bench.check(refused_may_be_there=True)
+    bench.put_many()
+
+
+@with_bench("--on-disk-failure", "read-only")
+def two_failed_journal_writes_in_a_row_leave_a_server_for_readers_that_is_told_to_stay(bench):
+    bench.put_many()
+    bench.fail("op=dsync path=/journal/ times=2")
+    assert not any([bench.put_one() for _ in range(5)]), "a put was acknowledged by a failed journal"
+    refused, bench.refused = bench.refused, []
+    bench.check()  # nothing that was refused is visible
+    bench.refused = refused
+    bench.restart()
+    bench.check(refused_may_be_there=True)
+    bench.put_many()
+
+
+@with_bench()
+def a_failed_sync_of_the_key_value_store_fails_that_operation_only(bench):
+    bench.put_many()
+    for forget in ("", "forget"):
+        bench.fail(f"op=fsync path=headrace.db {forget}")
+        try:
+            bench.client.call("CreateStream", StreamName=f"refused{forget}", ShardCount=1)
+            raise AssertionError("a stream was made although its commit could not be synced")
+        except headrace.AwsError as error:
+            assert error.status >= 500, error
+        bench.client.create_stream(f"made{forget}")
+        bench.put_many()
+    want = sorted([STREAM, "made", "madeforget"])
+    assert sorted(bench.client.call("ListStreams")["StreamNames"]) == want
+    bench.restart()
+    assert sorted(bench.client.call("ListStreams")["StreamNames"]) == want
+    bench.check()
+
+
+def wait_for_space(bench):
+    end = time.monotonic() + END_SECONDS_MAX
+    while not bench.put_one():
+        assert time.monotonic() < end, "puts are still refused although there is space"
+        time.sleep(0.1)
+
+
+@with_bench()
+def a_put_that_is_refused_for_want_of_space_never_appears(bench):
+    bench.put_many()
+    bench.fail("op=create,allocate,truncate path=/journal/ errno=ENOSPC times=all")
+    for _ in range(FULL_PUTS_MAX):
+        if not bench.put_one(LARGE_BYTES):
+            break
+    assert bench.refused, "nothing was refused although no file could be made"
+    bench.mount.command("clear")
+    wait_for_space(bench)
+    bench.check()
+    bench.restart()
+    bench.check()
+
+
+@with_bench()
+def a_put_whose_write_finds_no_space_is_answered_when_it_returns(bench):
+    bench.put_many()
+    bench.fail("op=write path=/journal/ errno=ENOSPC times=all")
+    puts = threading.Thread(target=lambda: [bench.put_one() for _ in range(5)], daemon=True)
+    puts.start()
+    puts.join(1)  # it may take as long as there is no space
+    bench.mount.command("clear")
+    puts.join(END_SECONDS_MAX)
+    assert not puts.is_alive(), "a put is not answered although there is space"
+    wait_for_space(bench)
+    bench.check()
+    bench.restart()
+    bench.check()
+
+
+@with_bench()
+def a_slow_disk_only_slows(bench):
+    bench.mount.command("delay op=sync ms=10")
+    bench.put_many()
+    assert bench.mount.command("stats")["delayed_ms"] >= 200, "the disk was not slow"
+    bench.check()
+    bench.restart()
+    bench.check()
+
+
+@with_bench()
+def a_disk_that_cannot_be_read_gives_errors_and_nothing_false(bench):
+    bench.put_many()
+    bench.restart()  # what was written is only on the disk now
+    bench.fail("op=read path=/journal/ times=all")
+    try:
+        bench.check()  # from memory, or
+    except headrace.AwsError as error:
+        assert error.status >= 500, error
+    bench.mount.command("clear")
+    bench.check()
+
+
+# ---- Planted mistakes.
+
+
+def is_found(*lies, flags=()):
+    """Rounds on a disk that lies; True when one of them finds it."""
+    rounds = Rounds(OPTIONS.seed, lies, "none", flags)
+    try:
+        rounds.begin()
+        for _ in range(SHARP_ROUNDS_MAX):
+            rounds.round()
+        return False
+    except (AssertionError, headrace.AwsError) as error:
+        print(f"# found in round {rounds.number}: {error}".replace("\n", "\n# "), flush=True)
+        return True
+    finally:
+        rounds.remove()
+
+
+@tap.test
+def a_journal_write_that_is_not_durable_is_found():
+    assert is_found("op=dsync path=/journal/"), "acknowledged records were lost and nobody noticed"
+
+
+@tap.test
+def a_commit_of_the_key_value_store_that_is_not_durable_is_found():
+    assert is_found("op=fsync,dsync path=headrace.db"), "streams were lost and nobody noticed"
+
+
+@tap.test
+def a_disk_that_ignores_every_sync_is_found():
+    assert is_found("op=sync"), "acknowledged records were lost and nobody noticed"
+
+
+@tap.test
+def a_name_that_is_not_durable_is_found():
+    small = ("--journal-file-size", "1MiB")  # files are made all the time
+    assert is_found("op=fsyncdir", flags=small), "files were lost and nobody noticed"
+
+
+def obstacle():
+    """Why no such disk can be had here, or None."""
+    if not os.path.exists(OPTIONS.lossyfs):
+        return f"{os.path.relpath(OPTIONS.lossyfs)} is not built: libfuse 3 is missing"
+    mount = Mount()
+    try:
+        mount.start()
+    except OSError as error:
+        return f"no FUSE file system could be mounted: {error}"
+    finally:
+        mount.remove()
+    return None
+
+
+def lossyfs_of(program):
+    return os.path.join(os.path.dirname(os.path.abspath(program)), "tests", "lossyfs", "headrace-lossyfs")
+
+
+def main():
+    global OPTIONS
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--program", default="build-asan/headrace")
+    parser.add_argument("--lossyfs", help="the disk; by default from the build of the program")
+    parser.add_argument("--rounds", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=20260101)
+    parser.add_argument("--serve", default="", help="more flags of the server, as one word")
+    parser.add_argument("words", nargs="*", help="parts of the names of tests; power: the rounds")
+    OPTIONS = parser.parse_args()
+    OPTIONS.lossyfs = os.path.abspath(OPTIONS.lossyfs or lossyfs_of(OPTIONS.program))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is mounted is unmounted
+    report, reason = tap.Tap(), obstacle()
+    if reason:
+        report.skipped("power cuts", reason)
+        for function in tap.TESTS:
+            report.skipped(function.__name__.replace("_", " "), reason)
+        return report.end()
+    print(f"# seed {OPTIONS.seed}, {OPTIONS.rounds} rounds", flush=True)
+    if not OPTIONS.words or "power" in OPTIONS.words:
+        power_cuts(report)
+    for function in tap.TESTS:
+        if not OPTIONS.words or any(word in function.__name__ for word in OPTIONS.words):
+            report.run(function.__name__.replace("_", " "), function)
+    return report.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
