@@ -52,22 +52,32 @@ def _end_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # and so it unmounts
 
 
+def is_mounted(path):
+    """Also where every operation fails, so that the path itself could not be asked."""
+    with open("/proc/mounts", encoding="utf-8") as file:
+        return any(line.split()[1] == path for line in file)
+
+
 class Mount:
-    """A folder with BACKING and MOUNT, and the program between them while it is mounted."""
+    """A folder with BACKING and MOUNT, and the program between them while it is mounted. The server's
+    place is `path`: the mount, or what stands upon it (images.py)."""
+
+    operations_max = OPERATIONS_MAX
 
     def __init__(self):
         os.makedirs(headrace.DATA, exist_ok=True)
         self.folder = tempfile.mkdtemp(dir=headrace.DATA)
-        self.backing, self.path = os.path.join(self.folder, "backing"), os.path.join(self.folder, "mount")
+        self.backing, self.fuse = os.path.join(self.folder, "backing"), os.path.join(self.folder, "mount")
+        self.path = self.fuse
         os.mkdir(self.backing)
-        os.mkdir(self.path)
+        os.mkdir(self.fuse)
         self.sockets = tempfile.mkdtemp()  # the path of a socket must be short
         self.control = os.path.join(self.sockets, "control")
         self.process = None
 
     def start(self):
         self.process = subprocess.Popen(
-            [OPTIONS.lossyfs, "--control", self.control, self.backing, self.path], text=True, bufsize=1,
+            [OPTIONS.lossyfs, "--control", self.control, self.backing, self.fuse], text=True, bufsize=1,
             preexec_fn=_end_with_parent, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT)
         said = self.process.stdout.readline()
@@ -100,13 +110,16 @@ class Mount:
             self.process.kill()
             said = self.process.communicate()[0] + "it did not end when it was told to"
         status, self.process = self.process.returncode, None
-        if os.path.ismount(self.path):
-            subprocess.run(["umount", "-l", self.path], stdin=subprocess.DEVNULL, check=False)
+        if is_mounted(self.fuse):
+            subprocess.run(["umount", "-l", self.fuse], stdin=subprocess.DEVNULL, check=False)
         assert status == 0, f"lossyfs ended with status {status}: {said}"
 
     def again(self):
         self.end()
         self.start()
+
+    def verify(self):
+        """Raises OSError if the disk, after its end, is not as a disk must be."""
 
     def remove(self):
         self.end()
@@ -149,11 +162,11 @@ Writer, Reader, Churner = map(refusals_after_the_cut, (crash.Writer, crash.Reade
 
 
 class Rounds:
-    """One disk, one stream, and its whole history."""
+    """One disk, one stream, and its whole history. Removes the disk at its end."""
 
-    def __init__(self, seed, lies=(), keep=None, flags=()):
-        self.random, self.lies, self.keep, self.flags = random.Random(seed), lies, keep, flags
-        self.mount, self.history = Mount(), crash.History()
+    def __init__(self, mount, lies=(), keep=None, flags=()):
+        self.lies, self.keep, self.flags = lies, keep, flags
+        self.mount, self.history = mount, crash.History()
         self.number, self.kills, self.ends, self.start_cuts, self.cuts = 0, 0, 0, 0, {}
         self.server = None
 
@@ -187,13 +200,14 @@ class Rounds:
 
     def cut(self, threads):
         """Starts the clients and ends with the power off and the server gone."""
-        kind = self.random.choice(["now", "kill", *OPERATIONS_MAX])
+        operations = self.mount.operations_max
+        kind = self.random.choice(["now", "kill", *operations])
         self.cuts[kind] = self.cuts.get(kind, 0) + 1
-        if kind in OPERATIONS_MAX:
-            self.mount.command(self.cut_command(kind, self.random.randrange(OPERATIONS_MAX[kind])))
+        if kind in operations:
+            self.mount.command(self.cut_command(kind, self.random.randrange(operations[kind])))
         for thread in threads:
             thread.start()
-        if kind in OPERATIONS_MAX:
+        if kind in operations:
             end = time.monotonic() + LATE_CUT_SECONDS
             while not self.mount.is_cut() and time.monotonic() < end:
                 time.sleep(0.01)
@@ -232,6 +246,7 @@ class Rounds:
 
     def round(self):
         self.number += 1
+        self.random = random.Random(f"{OPTIONS.seed} {self.number}")  # each round alone, whatever came before
         writers, readers, churner = self.clients()
         threads = [*writers, *readers, churner]
         self.cut(threads)
@@ -263,29 +278,48 @@ class Rounds:
         self.mount.remove()
 
 
-def power_cuts(report):
-    rounds, first = Rounds(OPTIONS.seed), 1
+def power_cuts(report, name, mount):
+    """Many rounds on one disk, told as a few results that begin with `name`."""
+    rounds, first = Rounds(mount), 1
     try:
         rounds.begin()
         for number in range(1, OPTIONS.rounds + 1):
             rounds.round()
             if number % ROUNDS_PER_LINE == 0 or number == OPTIONS.rounds:
-                report.ok(f"power cuts {first}-{number}: {rounds.history.acknowledged_count} records "
+                report.ok(f"{name} {first}-{number}: {rounds.history.acknowledged_count} records "
                           "acknowledged so far, all there, in order, once "
                           f"({rounds.history.unacknowledged_count} more)")
                 first = number + 1
         rounds.verify_all()
         assert rounds.history.acknowledged_count > OPTIONS.rounds, "hardly anything was written"
         rounds.server.stop()
+        mount.end()
+        mount.verify()
         cuts = ", ".join(f"{count} at {kind}" for kind, count in sorted(rounds.cuts.items()))
-        print(f"# cuts: {cuts}; {rounds.start_cuts} while it started", flush=True)
-        report.ok(f"the server ended by itself with status {EXIT_DISK} in {rounds.ends} cuts without kill -9")
-        rounds.remove()
+        print(f"# {name}: {cuts}; {rounds.start_cuts} while it started", flush=True)
+        report.ok(f"{name}: the server ended by itself with status {EXIT_DISK} in {rounds.ends} of them")
     except Exception as error:  # whatever it is, the round that failed is told
-        report.not_ok(f"power cut {rounds.number} with seed {OPTIONS.seed}",
-                      f"{type(error).__name__}: {error}\nkept: {os.path.relpath(rounds.mount.folder)}\n"
+        report.not_ok(f"{name} {rounds.number} with seed {OPTIONS.seed}",
+                      f"{type(error).__name__}: {error}\nkept: {os.path.relpath(mount.folder)}\n"
                       f"the server said:\n{rounds.server.tail() if rounds.server else ''}")
         rounds.end()
+        return
+    mount.remove()
+
+
+def is_found(mount, *lies, flags=()):
+    """Rounds on a disk that lies; True when one of them finds it."""
+    rounds = Rounds(mount, lies, "none", flags)
+    try:
+        rounds.begin()
+        for _ in range(SHARP_ROUNDS_MAX):
+            rounds.round()
+        return False
+    except (AssertionError, headrace.AwsError, OSError) as error:
+        print(f"# found in round {rounds.number}: {error}".replace("\n", "\n# "), flush=True)
+        return rounds.number > 0
+    finally:
+        rounds.remove()
 
 
 # ---- Errors of the disk.
@@ -533,84 +567,86 @@ def a_disk_that_cannot_be_read_gives_errors_and_nothing_false(bench):
 # ---- Planted mistakes.
 
 
-def is_found(*lies, flags=()):
-    """Rounds on a disk that lies; True when one of them finds it."""
-    rounds = Rounds(OPTIONS.seed, lies, "none", flags)
-    try:
-        rounds.begin()
-        for _ in range(SHARP_ROUNDS_MAX):
-            rounds.round()
-        return False
-    except (AssertionError, headrace.AwsError) as error:
-        print(f"# found in round {rounds.number}: {error}".replace("\n", "\n# "), flush=True)
-        return True
-    finally:
-        rounds.remove()
-
-
 @tap.test
 def a_journal_write_that_is_not_durable_is_found():
-    assert is_found("op=dsync path=/journal/"), "acknowledged records were lost and nobody noticed"
+    assert is_found(Mount(), "op=dsync path=/journal/"), "acknowledged records were lost and nobody noticed"
 
 
 @tap.test
 def a_commit_of_the_key_value_store_that_is_not_durable_is_found():
-    assert is_found("op=fsync,dsync path=headrace.db"), "streams were lost and nobody noticed"
+    assert is_found(Mount(), "op=fsync,dsync path=headrace.db"), "streams were lost and nobody noticed"
 
 
 @tap.test
 def a_disk_that_ignores_every_sync_is_found():
-    assert is_found("op=sync"), "acknowledged records were lost and nobody noticed"
+    assert is_found(Mount(), "op=sync"), "acknowledged records were lost and nobody noticed"
 
 
 @tap.test
 def a_name_that_is_not_durable_is_found():
     small = ("--journal-file-size", "1MiB")  # files are made all the time
-    assert is_found("op=fsyncdir", flags=small), "files were lost and nobody noticed"
+    assert is_found(Mount(), "op=fsyncdir", flags=small), "files were lost and nobody noticed"
 
 
-def obstacle():
+# ---- The program.
+
+
+def obstacle(kind=Mount):
     """Why no such disk can be had here, or None."""
     if not os.path.exists(OPTIONS.lossyfs):
         return f"{os.path.relpath(OPTIONS.lossyfs)} is not built: libfuse 3 is missing"
-    mount = Mount()
+    mount = None
     try:
+        mount = kind()
         mount.start()
     except OSError as error:
-        return f"no FUSE file system could be mounted: {error}"
+        return f"no such disk could be mounted: {error}"
     finally:
-        mount.remove()
+        if mount is not None:
+            mount.remove()
     return None
 
 
-def lossyfs_of(program):
-    return os.path.join(os.path.dirname(os.path.abspath(program)), "tests", "lossyfs", "headrace-lossyfs")
+def parser(rounds):
+    p = argparse.ArgumentParser()
+    p.add_argument("--program", default="build-asan/headrace")
+    p.add_argument("--lossyfs", help="the disk; by default from the build of the program")
+    p.add_argument("--rounds", type=int, default=rounds)
+    p.add_argument("--seed", type=int, default=20260101)
+    p.add_argument("--serve", default="", help="more flags of the server, as one word")
+    p.add_argument("words", nargs="*", help="parts of the names of tests; power: the rounds")
+    return p
+
+
+def set_options(options):
+    global OPTIONS
+    OPTIONS = options
+    if not options.lossyfs:
+        build = os.path.dirname(os.path.abspath(options.program))
+        options.lossyfs = os.path.join(build, "tests", "lossyfs", "headrace-lossyfs")
+    options.lossyfs = os.path.abspath(options.lossyfs)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is mounted is unmounted
+    print(f"# seed {options.seed}, {options.rounds} rounds", flush=True)
+
+
+def is_wanted(name):
+    return not OPTIONS.words or any(word in name for word in OPTIONS.words)
 
 
 def main():
-    global OPTIONS
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--program", default="build-asan/headrace")
-    parser.add_argument("--lossyfs", help="the disk; by default from the build of the program")
-    parser.add_argument("--rounds", type=int, default=16)
-    parser.add_argument("--seed", type=int, default=20260101)
-    parser.add_argument("--serve", default="", help="more flags of the server, as one word")
-    parser.add_argument("words", nargs="*", help="parts of the names of tests; power: the rounds")
-    OPTIONS = parser.parse_args()
-    OPTIONS.lossyfs = os.path.abspath(OPTIONS.lossyfs or lossyfs_of(OPTIONS.program))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is mounted is unmounted
+    set_options(parser(rounds=16).parse_args())
     report, reason = tap.Tap(), obstacle()
-    if reason:
-        report.skipped("power cuts", reason)
-        for function in tap.TESTS:
-            report.skipped(function.__name__.replace("_", " "), reason)
-        return report.end()
-    print(f"# seed {OPTIONS.seed}, {OPTIONS.rounds} rounds", flush=True)
-    if not OPTIONS.words or "power" in OPTIONS.words:
-        power_cuts(report)
+    if is_wanted("power"):
+        if reason:
+            report.skipped("power cuts", reason)
+        else:
+            power_cuts(report, "power cuts", Mount())
     for function in tap.TESTS:
-        if not OPTIONS.words or any(word in function.__name__ for word in OPTIONS.words):
-            report.run(function.__name__.replace("_", " "), function)
+        name = function.__name__.replace("_", " ")
+        if is_wanted(function.__name__) and reason:
+            report.skipped(name, reason)
+        elif is_wanted(function.__name__):
+            report.run(name, function)
     return report.end()
 
 
