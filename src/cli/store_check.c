@@ -25,6 +25,9 @@ static ExitCode check_journal(struct invocation *in, Str path)
            (unsigned long long)found.files, (unsigned long long)found.disk_bytes,
            (unsigned long long)found.blocks, (unsigned long long)found.records,
            (unsigned long long)found.shards, FMT(newest), (unsigned long long)found.torn_bytes);
+    printf("ok\tcontainers\t%llu files of %llu bytes together; %llu records\n",
+           (unsigned long long)found.containers, (unsigned long long)found.container_bytes,
+           (unsigned long long)found.sealed_records);
     return EXIT_GOOD;
 }
 

@@ -70,6 +70,10 @@ static void add_journal(struct event_writer *w, const LogStats *stats)
     add_integer(w, S("disk_bytes"), stats->disk_bytes);
     add_integer(w, S("live_bytes"), stats->live_bytes);
     add_integer(w, S("cache_bytes"), stats->cache_bytes);
+    add_integer(w, S("files"), stats->files);
+    add_integer(w, S("containers"), stats->containers);
+    add_integer(w, S("container_bytes"), stats->container_bytes);
+    add_integer(w, S("sealed_records"), stats->sealed_records);
     add_integer(w, S("records"), stats->records);
     w->ops->key(w, S("full"));
     w->ops->boolean(w, stats->full);
@@ -149,6 +153,19 @@ static unsigned render_metrics(struct pages *p, struct buf *b)
               stats.live_bytes);
     set_gauge(S("headrace_journal_cache_bytes"), S("Memory that holds recent records."),
               stats.cache_bytes);
+    set_gauge(S("headrace_containers"), S("Containers of sealed records."), stats.containers);
+    set_gauge(S("headrace_container_bytes"), S("Bytes of containers on disk."),
+              stats.container_bytes);
+    set_gauge(S("headrace_container_raw_bytes"), S("Bytes of their records before compression."),
+              stats.container_raw_bytes);
+    set_gauge(S("headrace_sealed_records"), S("Records in containers."), stats.sealed_records);
+    set_gauge(S("headrace_read_cache_bytes"), S("Memory that holds unpacked containers."),
+              stats.read_cache_bytes);
+    set_gauge(S("headrace_index_bytes"), S("Memory of the index of the journal."),
+              stats.index_bytes);
+    set_gauge(S("headrace_shards"), S("Shards that the log knows."), stats.shards);
+    set_gauge(S("headrace_journal_behind"), S("1 while writes wait for sealing to catch up."),
+              stats.behind);
     set_gauge(S("headrace_journal_full"), S("1 while writes are refused for want of space."),
               stats.full);
     set_gauge(S("headrace_journal_failed"), S("1 since the journal could not be written."),

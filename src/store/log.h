@@ -28,6 +28,11 @@ typedef struct LogConfig {
     // Of one journal file; 0: 64 MiB. Existing files keep their size. Below 16 MiB the largest
     // records do not fit and are refused.
     uint64_t file_bytes;
+    // The oldest files are sealed into containers when files that are no longer written hold this
+    // much; 0: 256 MiB. What is not sealed is read at a start, so appends are refused (ERR_LIMIT)
+    // while it is more than unsealed_bytes_max; 0: 4 GiB.
+    uint64_t seal_bytes, unsealed_bytes_max;
+    size_t read_cache_bytes; // of sealed records unpacked for readers; 0: 32 MiB
     uint64_t reserve_bytes;  // given back to the filesystem when it is full; 0: 64 MiB
     size_t tail_cache_bytes; // of recent blocks kept in memory for readers; 0: 256 MiB
     size_t queue_bytes_max;  // waiting to be written, over which log_append refuses; 0: 64 MiB
@@ -81,7 +86,7 @@ typedef struct LogBatch {
 } LogBatch;
 
 typedef struct LogSpan {
-    uint64_t first; // of the oldest record that may be read, or `next` if there is none
+    uint64_t first; // no record that may be read lies below it; `next` if there is none
     uint64_t next;  // everything acknowledged so far lies below it, everything later at or above
     int64_t last_arrival_ms; // of the newest record; 0 if none
     bool ended;
@@ -91,11 +96,19 @@ typedef struct LogSpan {
 typedef struct LogStats {
     uint64_t disk_bytes;                    // of journal files, spares included
     uint64_t live_bytes;                    // in blocks that hold readable records
+    uint64_t files;                         // of the journal, in use
+    uint64_t containers, container_bytes;   // on disk
+    uint64_t container_raw_bytes;           // of their records before compression
+    uint64_t sealed_records;                // in containers
+    uint64_t index_bytes, read_cache_bytes; // memory; read_cache_bytes with footers
+    uint64_t shards;                        // known
+    uint64_t seals, merges, expired;        // containers written, merged away, over since start
     uint64_t blocks, records, record_bytes; // written since start
     uint64_t cache_bytes;
     uint64_t recovered_blocks, recovered_records, torn_bytes; // at start
     int64_t recovery_ns;
     bool full;              // writes are being refused for want of space
+    bool behind;            // and because sealing has not kept up
     bool failed;            // the device is: nothing is written any more, reads go on
     bool direct;            // files are written with O_DIRECT
     const char *queue_kind; // "io_uring" or "pwritev2"
@@ -111,15 +124,16 @@ AUTO_CLOSE(log)
 // What reading the whole journal has found.
 typedef struct LogCheck {
     uint64_t files, disk_bytes;
-    uint64_t blocks, records;  // in blocks whose checksum and place in the chain are right
-    uint64_t shards;           // incarnations with records
+    uint64_t blocks, records; // in blocks whose checksum and place in the chain are right
+    uint64_t shards;          // incarnations with records
+    uint64_t containers, container_bytes, sealed_records;
     uint64_t torn_bytes;       // at the end, never acknowledged: the next open cuts them off
     int64_t newest_arrival_ms; // 0: no block
 } LogCheck;
 
-// Reads every block of a journal that nobody has open, as log_open does, and writes nothing (but
-// completes the renaming of a recycled file). ERR_CORRUPT and ERR_FORMAT as log_open, logged with
-// file and offset; `ret` is complete on success only.
+// Reads every block and container of a log that nobody has open, as log_open does, and writes
+// nothing (but completes the renaming of a recycled file). ERR_CORRUPT and ERR_FORMAT as log_open,
+// logged with file and offset; `ret` is complete on success only.
 Err log_check(const LogConfig *config, LogCheck *ret);
 
 // Declares a shard: its row is already committed in kv. Needed once after every log_open, before
@@ -153,7 +167,8 @@ typedef struct LogRead {
 } LogRead;
 Err log_read(struct log *l, struct arena *a, const LogRead *read, LogBatch *ret);
 
-// The first position whose arrival is at or after the time, or span.next if there is none.
+// The first position whose arrival is at or after the time, or span.next if there is none. May
+// block on the disk.
 Err log_find_time(struct log *l, uint64_t shard, int64_t arrival_ms, uint64_t *ret_position);
 
 // ERR_NOT_FOUND: not declared.
@@ -161,6 +176,10 @@ Err log_span(struct log *l, uint64_t shard, LogSpan *ret);
 
 void log_stats(struct log *l, LogStats *ret);
 
-// Expires what is past its retention and recycles files; runs by itself every second, tests call
-// it.
+// Expires what is past its retention, seals if it is time and recycles files; runs by itself every
+// second, tests call it.
 void log_expire(struct log *l);
+
+// Seals everything that is acknowledged now, in files of the journal that are then over. Blocks.
+// ERR_FULL, ERR_IO.
+Err log_seal(struct log *l);

@@ -82,8 +82,7 @@ static Err begin_life(struct journal_files *fs, struct journal_file *f, uint64_t
     f->number = h.number;
     f->salt = h.salt;
     f->used = JOURNAL_HEAD_BYTES;
-    f->predecessor = f->first_block = f->newest_block = f->last_block = 0;
-    f->is_tied = false;
+    f->newest_block = f->last_block = 0;
     f->live_extents = f->live_bytes = 0;
     return OK;
 }

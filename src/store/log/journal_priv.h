@@ -3,7 +3,7 @@
 // way of a block in README.md.
 //
 // Two locks, both leaves but for one order: queue_lock may not be held when lock is taken.
-//   lock        shards, index, cache, facts, the table of files, and what readers may see
+//   lock        shards, index, cache, the table of files, and what readers may see
 //   queue_lock  what waits, blocks under way, states of the threads
 // What only the commit thread touches is marked so and has no lock.
 #pragma once
@@ -13,6 +13,7 @@
 #include "base/time.h"
 #include "store/log/journal_format.h"
 #include "store/log.h"
+#include "store/sealed/sealed.h"
 
 #include <pthread.h>
 
@@ -38,11 +39,8 @@ struct journal_file {
     struct io_file *io;
     uint64_t used;         // where the next block goes; the commit thread's
     uint64_t last_block;   // the newest block placed in it, 0 if none
-    uint64_t first_block;  // under lock: the first that was acknowledged, 0 if none
-    uint64_t newest_block; // under lock: the newest that was acknowledged
-    uint64_t predecessor;  // under lock: the block before the first one
-    bool is_tied;   // under lock: the first is a later part of an append begun in the file before
-    unsigned users; // under lock: readers and blocks under way
+    uint64_t newest_block; // under lock: the newest that was acknowledged, 0 if none
+    unsigned users;        // under lock: readers and blocks under way
     uint64_t live_extents; // under lock: extents in the index
     uint64_t live_bytes;   // under lock
     bool suspect;          // a write failed: read it, never write it again
@@ -91,62 +89,6 @@ static inline uint64_t file_room_end(const struct journal_file *f)
     return (f->bytes - margin) / JOURNAL_ALIGN_BYTES * JOURNAL_ALIGN_BYTES;
 }
 
-// A block of the file has become part of the chain for good. Under lock.
-static inline void file_note_block(struct journal_file *f, const BlockHead *b)
-{
-    f->newest_block = b->number;
-    if (f->first_block != 0)
-        return;
-    f->first_block = b->number;
-    f->predecessor = b->predecessor;
-    f->is_tied = b->part > 0;
-}
-
-// ---- Files that are gone (journal_gone.c). Under lock, but for reading and writing.
-
-typedef struct GoneFile {
-    uint64_t number;
-    uint64_t before; // the block of the chain before its first one
-    uint64_t last;   // its last block of the chain; 0: it has none
-} GoneFile;
-
-struct gone {
-    uint64_t oldest;        // all files with smaller numbers are gone
-    uint64_t before_oldest; // the newest block of the chain in them
-    GoneFile *at;           // others from between those that are there, by number
-    size_t n, room;
-};
-
-Err gone_read(const struct journal_files *fs, struct arena *tmp, struct gone *g);
-Err gone_write(const struct journal_files *fs, struct arena *tmp, const struct gone *g);
-void gone_add(struct gone *g, GoneFile f);
-void gone_advance(struct gone *g, uint64_t oldest);
-const GoneFile *gone_find(const struct gone *g, uint64_t number); // NULL: not in the list
-bool gone_has(const struct gone *g, uint64_t number);
-void gone_copy(struct gone *to, const struct gone *from);
-void gone_done(struct gone *g);
-
-// ---- Facts: control records that are still needed (log_facts.c). All under lock.
-
-struct fact {
-    Control control;
-    uint64_t stated; // number of the file that holds its newest statement
-};
-
-struct facts {
-    struct map *all; // of struct fact, by what and id; NULL: none yet
-    uint64_t oldest; // drops that concern only files before it are over
-};
-
-void facts_state(struct facts *f, const Control *c, uint64_t file);
-const Control *facts_find(const struct facts *f, ControlWhat what, uint64_t id); // NULL: none
-void facts_advance(struct facts *f, uint64_t oldest_file);
-void facts_forget(struct facts *f, ControlWhat what, uint64_t id);
-size_t facts_count(const struct facts *f);
-// for (size_t at = 0; facts_next(f, &at, &fact);) ...; facts may not be stated meanwhile.
-bool facts_next(const struct facts *f, size_t *at, struct fact **ret);
-void facts_done(struct facts *f);
-
 // ---- Blocks
 
 typedef struct BlockExtent {
@@ -183,9 +125,9 @@ void block_unref(struct block *b); // under lock; NULL is fine
 struct control_op {
     struct log_append base; // first, so that one is the other
     Control *controls;      // owned by the waiter
-    size_t n;
-    bool is_new;   // ends and drops that happen here, not statements of earlier ones
-    bool finished; // under queue_lock
+    size_t n;               // may be 0
+    bool turns_file;        // its block begins a file
+    bool finished;          // under queue_lock
     Err err;
 };
 
@@ -205,9 +147,13 @@ typedef struct IndexEntry {
     uint32_t count;
 } IndexEntry;
 
+// The sealed records of a shard come before all that are in the index.
 struct shard {
     uint64_t id;
     int64_t retention_ns;
+    uint64_t sealed_first; // when it was sealed; it may be over since. 0: nothing is sealed
+    uint64_t sealed_last;
+    int64_t sealed_last_arrival_ms;
     IndexEntry *at;
     uint32_t first, end, room; // entries [first, end) are there
     bool declared;
@@ -230,6 +176,8 @@ void shards_remove(struct shards *s, struct shard *take_shard);
 void shards_done(struct shards *s);
 void shard_push(struct shard *s, const IndexEntry *e);
 void shard_trim(struct shard *s, uint32_t first); // forgets the entries before `first`
+// Records that arrived then or before are past their retention.
+int64_t shard_horizon_ms(const struct shard *s, int64_t now_ms);
 // The first entry that may be read at this time.
 uint32_t shard_horizon(const struct shard *s, int64_t now_ms);
 // The first entry in [from, end) whose records are not all below the position.
@@ -271,8 +219,10 @@ struct log {
     pthread_mutex_t lock;
     struct shards shards;
     struct cache cache;
-    struct facts facts;
-    struct gone gone;
+    struct sealed *sealed; // has locks of its own, which may be taken when none of these is held
+    uint64_t sealed_block; // the newest block that is over
+    uint64_t journal_file; // number of the first file that is not
+    size_t entries;        // in the index
     LogStats stats;
     uint64_t visible; // the newest acknowledged block
     int64_t visible_arrival_ms;
@@ -312,12 +262,15 @@ struct log {
     bool telling;                              // somebody is being told, without the lock
     bool probe;                                // the keeper asks the commit thread to try a write
     bool dead;                                 // the journal failed twice in a row
+    bool behind;                               // sealing is: appends wait until it has caught up
     unsigned failures;                         // in a row
     bool stopping, commit_ended;
     pthread_t commit_thread, completion_thread, keeper_thread, expiry_thread;
     unsigned threads; // started, in this order
 
-    pthread_mutex_t expire_lock; // one expiry at a time; taken before the others
+    pthread_mutex_t expire_lock; // one expiry or sealing at a time; taken before the others
+    unsigned tidy_failures;      // under expire_lock: of it, in a row
+    int64_t tidy_after_ns;       // under expire_lock: not tried before
 };
 
 // ---- Building (log_build.c). The commit thread's.
@@ -333,6 +286,29 @@ struct block *build_plan(struct log *l, const BuildPiece *pieces, size_t n, stru
 void build_fill(struct log *l, struct block *b, struct journal_file *f, uint16_t part,
                 uint16_t parts);
 size_t append_record_bytes(const LogRecord *r); // in the block, without extent heads
+
+// ---- Extents on their way to a reader or to the sealer (log_extent.c)
+
+typedef struct ExtentSource {
+    uint64_t shard;
+    IndexEntry entry;
+    struct block *block;       // it is cached; else
+    struct journal_file *file; // where it lies
+} ExtentSource;
+
+// Finds an extent and holds what has it, until extents_release. False: it is not cached, and
+// nothing is held. Under lock.
+bool extent_hold(struct log *l, uint64_t shard, const IndexEntry *e, bool cached_only,
+                 ExtentSource *ret);
+void extents_release(struct log *l, ExtentSource *sources, size_t n);
+
+// The records of an extent, entry.bytes of them; valid in the call only.
+typedef Err extent_visit(void *self, const ExtentSource *s, const uint8_t *records, bool *ret_stop);
+
+// Reads, checks and visits extents in turn; those that lie close together on disk, in ascending
+// places, are read in one go. ERR_CORRUPT is logged with file and offset.
+Err extents_visit(struct log *l, const ExtentSource *sources, size_t n, extent_visit *visit,
+                  void *self);
 
 // ---- The log's own parts
 
@@ -355,18 +331,29 @@ void log_finish(struct log *l, struct log_append *a, Err e);
 void log_written(struct log *l, struct block *b);
 // Has the completion thread tell it. Under queue_lock.
 void log_fail_later(struct log *l, struct log_append *a, ErrKind kind);
-// Writes control records and waits until they are durable. ERR_CLOSED: the log is closing.
-Err log_run_op(struct log *l, Control *controls, size_t n, bool is_new);
+// Has control records written and waits until they are durable. ERR_CLOSED: the log is closing.
+Err log_run_control(struct log *l, struct control_op *op);
 size_t log_controls_max(const struct log *l); // that fit into one block
+
+// ---- Sealing (log_seal.c). Called with expire_lock held.
+
+// Moves the oldest journal files into containers, if it is time to (or `now`), and recycles those
+// that are over. *ret_any: files were left behind, there may be more.
+Err log_seal_step(struct log *l, bool now, bool *ret_any);
+// What the sealed set asks of the log; not under lock.
+int64_t log_retention_of(void *log, uint64_t shard);
+void log_rows(void *log, struct arena *a, CheckpointShard **ret, size_t *ret_n);
+// Whether the unsealed part has reached its limit. Not under a lock.
+void log_note_unsealed(struct log *l);
 
 // ---- Recovery (journal_recover.c)
 
-// Reads everything. Afterwards files, index, facts and the numbers are as they were left; nothing
-// on disk is changed but names of recycled files.
+// Reads the checkpoint and the journal behind it. Afterwards files, shards, index and the numbers
+// are as they were left; nothing on disk is changed but names of recycled files.
 Err recover(struct log *l);
 
 // Applies control records that have become durable. Under lock.
-void log_apply(struct log *l, const Control *c, uint64_t file);
+void log_apply(struct log *l, const Control *c);
 // Index entries of a block that has become durable. Under lock.
 void log_index_extent(struct log *l, struct journal_file *f, uint64_t number, int64_t arrival_ms,
                       uint64_t block_place, const BlockExtent *x);

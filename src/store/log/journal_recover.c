@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Recovery: walks all files in the order of their numbers and follows the chain of blocks.
+// Recovery: walks the files that the checkpoint has left, in the order of their numbers, and
+// follows the chain of blocks.
 //
 // A place where the chain does not go on is a gap. It is harmless if the chain goes on later (the
 // rest of a full file; blocks that failed and were made void by a new epoch) or not at all (a torn
@@ -38,6 +39,7 @@ struct scan {
     size_t window_room, window_n;
     uint64_t window_at;
 
+    Checkpoint checkpoint;
     BlockHead head;                   // the newest block of the chain; zeros: none
     BlockHead settled;                // the newest that is applied
     struct held_list held;            // behind it, by number
@@ -47,8 +49,8 @@ struct scan {
     bool in_gap;
     struct journal_file *gap_file;
     uint64_t gap_place, gap_bytes; // bytes of blocks that are given up
-    bool after_gap_of_files; // the next block that counts is the first behind files that are gone
-    struct journal_file **aside; // files that do not count: gone, doubles, or with a damaged head
+    bool after_sealed;             // the next block that counts is the first behind what is sealed
+    struct journal_file **aside;   // files that do not count: over, doubles, or with a damaged head
     size_t aside_count;
 };
 
@@ -191,7 +193,7 @@ static void apply_one(struct scan *s, const struct held *h)
         l->stats.recovered_records += x->count;
     }
     for (size_t i = 0; i < h->control_count; i++)
-        log_apply(l, &h->controls[i], h->file->number);
+        log_apply(l, &h->controls[i]);
 }
 
 static void apply_spans(struct scan *s)
@@ -210,11 +212,11 @@ static void settle_one(struct scan *s, struct held take_h)
     bool follows = before != NULL && take_h.head.epoch == before->epoch &&
                    take_h.head.predecessor == before->number &&
                    take_h.head.parts == before->parts && take_h.head.part == before->part + 1;
-    follows |= s->after_gap_of_files; // whose first parts were in files that are gone
-    s->after_gap_of_files = false;
+    follows |= s->after_sealed; // whose first parts are sealed: then the append was acknowledged
+    s->after_sealed = false;
     if (!follows)
         held_drop(spans, 0);
-    file_note_block(take_h.file, &take_h.head);
+    take_h.file->newest_block = take_h.head.number;
     s->settled = take_h.head;
     if (!follows && take_h.head.part > 0) {
         held_free(&take_h);
@@ -238,7 +240,7 @@ static void settle(struct scan *s, uint64_t durable)
 
 // ---- The chain
 
-// Of a block that is gone with its file only the number is known: it has no parts.
+// Of a block that is sealed only the number is known: it has no parts.
 static BlockHead number_only(uint64_t number, uint64_t epoch)
 {
     return (BlockHead){ .number = number, .epoch = epoch };
@@ -468,32 +470,34 @@ static Err missing(uint64_t number, const char *why)
     return fail(ERR_CORRUPT, "the journal is not complete");
 }
 
-// All files from the oldest to the newest are there or known to be gone.
+// All files from the checkpoint on to the newest are there.
 static Err check_files(const struct scan *s)
 {
     const struct journal_files *fs = &s->l->files;
-    const struct gone *gone = &s->l->gone;
+    uint64_t first = s->checkpoint.journal_file;
     for (size_t i = 0; i < s->aside_count; i++) {
         uint64_t name = s->aside[i]->name;
-        if (s->aside[i]->number == 0 && !gone_has(gone, name))
+        if (s->aside[i]->number == 0 && name >= first)
             return missing(name, "the head of the file is damaged");
     }
-    uint64_t expected = MAX(gone->oldest, UINT64_C(1));
     for (size_t i = 0; i < fs->n; i++)
-        for (; fs->at[i]->number >= expected; expected++)
-            if (expected < fs->at[i]->number && !gone_has(gone, expected))
-                return missing(expected, "the file is missing");
+        if (fs->at[i]->number != first + i)
+            return missing(first + i, "the file is missing");
+    if (fs->n == 0 && first > 1 && !s->checkpoint.is_restored)
+        return missing(first, "the file is missing");
     return OK;
 }
 
-// Files that are gone but still lie there become spares: nothing in them counts.
-static void set_aside_gone(struct scan *s)
+// Files that are over but still lie there become spares: nothing in them counts.
+static void set_aside_sealed(struct scan *s)
 {
     struct journal_files *fs = &s->l->files;
-    fs->highest = fs->n > 0 ? fs->at[fs->n - 1]->number : s->l->gone.oldest;
+    uint64_t first = s->checkpoint.journal_file;
+    fs->highest = fs->n > 0 ? fs->at[fs->n - 1]->number : 0;
+    fs->highest = MAX(fs->highest, first - 1);
     size_t kept = 0;
     for (size_t i = 0; i < fs->n; i++) {
-        if (gone_has(&s->l->gone, fs->at[i]->number))
+        if (fs->at[i]->number < first)
             set_aside(s, fs->at[i]);
         else
             fs->at[kept++] = fs->at[i];
@@ -523,49 +527,53 @@ static Err sort_files(struct scan *s, struct arena *tmp)
     return OK;
 }
 
-// The chain leads through files that are gone: on this side it ends with the block before their
-// first one, and goes on behind their last one. A file goes only with the end of an append that
-// began before it, so parts on this side are the rest of one that a crash has cut off; parts behind
-// belong to one that was whole.
-static Err pass_gone(struct scan *s, uint64_t from, uint64_t to)
-{
-    uint64_t before = 0, last = 0;
-    for (uint64_t number = from; number < to; number++) {
-        const GoneFile *g = gone_find(&s->l->gone, number);
-        if (g == NULL || g->last == 0)
-            continue;
-        before = last == 0 ? g->before : before;
-        last = g->last;
-    }
-    if (last == 0)
-        return OK; // there was no block in them
-    while (s->held.n > 0 && s->held.at[s->held.n - 1].head.number > before)
-        held_drop(&s->held, s->held.n - 1);
-    settle(s, UINT64_MAX);
-    if (s->settled.number != before)
-        return missing(from - 1, "blocks are missing at the end of the file");
-    held_drop(&s->spans, 0);
-    s->head = s->settled = number_only(last, s->settled.epoch);
-    s->after_gap_of_files = true;
-    s->in_gap = false;
-    return OK;
-}
-
 static Err walk(struct scan *s)
 {
     const struct journal_files *fs = &s->l->files;
-    const struct gone *gone = &s->l->gone;
-    s->head = s->settled = number_only(gone->before_oldest, 0);
-    s->after_gap_of_files = gone->before_oldest != 0;
+    uint64_t sealed = s->checkpoint.sealed_block;
+    s->head = s->settled = number_only(sealed, 0);
+    s->after_sealed = sealed != 0;
+    s->l->arrival_ms = s->checkpoint.arrival_ms;
     for (size_t i = 0; i < fs->n; i++) {
         s->file = fs->at[i];
-        if (i > 0 && s->file->number > fs->at[i - 1]->number + 1)
-            TRY(pass_gone(s, fs->at[i - 1]->number + 1, s->file->number));
         Err e = scan_file(s);
         if (e.kind != ERR_NONE && e.kind != ERR_CORRUPT)
             LOG(LOG_ERROR, "a journal file cannot be read", F_INT("file", s->file->name), F_ERR(e));
         TRY(e);
     }
+    return OK;
+}
+
+// Shards as the checkpoint knows them, before the journal tells the rest.
+static void add_shards(struct log *l, const Checkpoint *c)
+{
+    for (size_t i = 0; i < c->shard_count; i++) {
+        const CheckpointShard *row = &c->shards[i];
+        struct shard *s = shards_make(&l->shards, row->shard);
+        s->sealed_first = row->first_position;
+        s->sealed_last = row->last_position;
+        s->sealed_last_arrival_ms = row->last_arrival_ms;
+        s->ended = row->end_position != 0;
+        s->end_position = row->end_position;
+        s->end_arrival_ms = row->end_arrival_ms;
+    }
+    l->sealed_block = c->sealed_block;
+    l->journal_file = c->journal_file;
+}
+
+static Err open_sealed(struct scan *s, struct arena *tmp)
+{
+    struct log *l = s->l;
+    SealedConfig config = {
+        .io = l->io,
+        .dir = l->config.dir,
+        .read_cache_bytes = l->config.read_cache_bytes,
+        .retention_ns = log_retention_of,
+        .rows = log_rows,
+        .self = l,
+    };
+    TRY(sealed_open(&config, tmp, &s->checkpoint, &l->sealed));
+    add_shards(l, &s->checkpoint);
     return OK;
 }
 
@@ -579,7 +587,7 @@ static void take_over(struct scan *s)
         LOG(LOG_WARN,
             "the end of the journal was torn: blocks that were never acknowledged are cut",
             F_INT("bytes", l->stats.torn_bytes), F_INT("after_block", s->head.number));
-    l->epoch = s->epoch_seen;
+    l->epoch = MAX(s->epoch_seen, s->checkpoint.least_epoch);
     l->next_number = s->number_seen + EPOCH_SKIP_BLOCKS;
     l->acked = l->built = l->visible = s->head.number;
     l->acked_crc = l->built_crc = s->head.crc;
@@ -589,11 +597,11 @@ static void take_over(struct scan *s)
 static Err recover_with(struct scan *s, struct arena *tmp)
 {
     TRY(open_files(s, tmp));
-    TRY(gone_read(&s->l->files, tmp, &s->l->gone));
-    facts_advance(&s->l->facts, s->l->gone.oldest);
+    TRY(open_sealed(s, tmp));
     set_aside_doubles(s);
-    set_aside_gone(s);
+    set_aside_sealed(s);
     TRY(check_files(s));
+    s->number_seen = MAX(s->checkpoint.sealed_block, s->checkpoint.least_number);
     TRY(walk(s));
     settle(s, UINT64_MAX);
     if (s->number_seen >= (UINT64_C(1) << (63 - LOG_ORDINAL_BITS)) - (UINT64_C(1) << 40))

@@ -17,6 +17,9 @@ static LogConfig with_defaults(const LogConfig *given)
     c.reserve_bytes = c.reserve_bytes != 0 ? c.reserve_bytes : 64 * mib;
     c.tail_cache_bytes = c.tail_cache_bytes != 0 ? c.tail_cache_bytes : (size_t)(256 * mib);
     c.queue_bytes_max = c.queue_bytes_max != 0 ? c.queue_bytes_max : (size_t)(64 * mib);
+    c.seal_bytes = c.seal_bytes != 0 ? c.seal_bytes : 256 * mib;
+    c.unsealed_bytes_max = c.unsealed_bytes_max != 0 ? c.unsealed_bytes_max : 4096 * mib;
+    c.unsealed_bytes_max = MAX(c.unsealed_bytes_max, 2 * c.seal_bytes);
     c.depth = MIN(c.depth, (unsigned)DEPTH_MAX);
     return c;
 }
@@ -102,8 +105,7 @@ void log_free(struct log *l)
     l->io->queue_close(l->queue);
     cache_done(&l->cache);
     shards_done(&l->shards);
-    facts_done(&l->facts);
-    gone_done(&l->gone);
+    sealed_close(l->sealed);
     file_close(&l->files, l->next_file);
     files_done(&l->files);
     build_close(l->build);
@@ -190,8 +192,10 @@ Err log_open(const LogConfig *config, struct log **ret)
 {
     struct log *l = log_new(config);
     Err e = recover(l);
-    if (e.kind == ERR_NONE)
+    if (e.kind == ERR_NONE) {
+        sealed_clean(l->sealed);
         e = begin(l);
+    }
     if (e.kind == ERR_NONE) {
         e = start(l);
         if (e.kind != ERR_NONE)
@@ -205,25 +209,36 @@ Err log_open(const LogConfig *config, struct log **ret)
     return OK;
 }
 
+static void count_found(const struct log *l, LogCheck *ret)
+{
+    const struct journal_files *fs = &l->files;
+    ret->files = fs->n + fs->spare_count;
+    for (size_t i = 0; i < fs->n; i++)
+        ret->disk_bytes += fs->at[i]->bytes;
+    for (size_t i = 0; i < fs->spare_count; i++)
+        ret->disk_bytes += fs->spares[i]->bytes;
+    for (size_t i = 0; i < l->shards.room; i++) {
+        const struct shard *s = l->shards.at[i];
+        ret->shards += s != NULL && (s->end > s->first || s->sealed_last != 0);
+    }
+}
+
 Err log_check(const LogConfig *config, LogCheck *ret)
 {
     struct log *l = log_new(config);
+    LogCheck found = { 0 };
     Err e = recover(l);
     if (e.kind == ERR_NONE) {
-        LogCheck found = {
-            .files = l->files.n + l->files.spare_count,
-            .blocks = l->stats.recovered_blocks,
-            .records = l->stats.recovered_records,
-            .torn_bytes = l->stats.torn_bytes,
-            .newest_arrival_ms = l->visible_arrival_ms,
-        };
-        for (size_t i = 0; i < l->files.n; i++)
-            found.disk_bytes += l->files.at[i]->bytes;
-        for (size_t i = 0; i < l->files.spare_count; i++)
-            found.disk_bytes += l->files.spares[i]->bytes;
-        for (size_t i = 0; i < l->shards.room; i++)
-            found.shards +=
-                l->shards.at[i] != NULL && l->shards.at[i]->end > l->shards.at[i]->first;
+        SealedStats sealed;
+        sealed_stats(l->sealed, &sealed);
+        found.sealed_records = sealed.records;
+        found.containers = sealed.containers;
+        found.container_bytes = sealed.disk_bytes;
+        found.blocks = l->stats.recovered_blocks;
+        found.records = l->stats.recovered_records;
+        found.torn_bytes = l->stats.torn_bytes;
+        found.newest_arrival_ms = l->visible_arrival_ms;
+        count_found(l, &found);
         *ret = found;
     }
     log_free(l);
@@ -246,9 +261,12 @@ Err log_shard_add(struct log *l, uint64_t shard, int64_t retention_ns)
         return fail(ERR_INVALID, "0 is no shard");
     pthread_mutex_lock(&l->lock);
     struct shard *s = shards_make(&l->shards, shard);
+    bool has_changed = s->declared && s->retention_ns != retention_ns;
     s->declared = true;
     s->retention_ns = retention_ns;
     pthread_mutex_unlock(&l->lock);
+    if (has_changed)
+        sealed_retention_changed(l->sealed);
     return OK;
 }
 
@@ -261,17 +279,16 @@ static Err check_undeclared(struct log *l, struct arena *tmp)
         struct shard *s = l->shards.at[i];
         if (s == NULL || s->declared)
             continue;
-        if (s->end > s->first) {
-            LOG(LOG_ERROR, "the journal holds records of a shard that nobody knows",
-                F_INT("shard", s->id), F_INT("position", s->at[s->first].position));
-            return fail(ERR_CORRUPT, "the journal holds records of an unknown shard");
+        if (s->end > s->first || s->sealed_last != 0) {
+            uint64_t position = s->sealed_last != 0 ? s->sealed_last : s->at[s->first].position;
+            LOG(LOG_ERROR, "the log holds records of a shard that nobody knows",
+                F_INT("shard", s->id), F_INT("position", position));
+            return fail(ERR_CORRUPT, "the log holds records of an unknown shard");
         }
         empty[n++] = s;
     }
-    for (size_t i = 0; i < n; i++) {
-        facts_forget(&l->facts, CONTROL_END, empty[i]->id);
+    for (size_t i = 0; i < n; i++)
         shards_remove(&l->shards, empty[i]);
-    }
     return OK;
 }
 
@@ -303,9 +320,8 @@ static void enqueue(struct log *l, struct log_append *a)
     pthread_cond_signal(&l->work);
 }
 
-Err log_run_op(struct log *l, Control *controls, size_t n, bool is_new)
+Err log_run_control(struct log *l, struct control_op *op)
 {
-    struct control_op op = { .controls = controls, .n = n, .is_new = is_new };
     pthread_mutex_lock(&l->queue_lock);
     Err e = OK;
     if (l->stopping)
@@ -313,13 +329,19 @@ Err log_run_op(struct log *l, Control *controls, size_t n, bool is_new)
     else if (l->dead)
         e = fail(ERR_IO, "the journal failed");
     if (e.kind == ERR_NONE) {
-        enqueue(l, &op.base);
-        while (!op.finished)
+        enqueue(l, &op->base);
+        while (!op->finished)
             pthread_cond_wait(&l->op_ended, &l->queue_lock);
-        e = op.err;
+        e = op->err;
     }
     pthread_mutex_unlock(&l->queue_lock);
     return e;
+}
+
+static Err run_controls(struct log *l, Control *controls, size_t n)
+{
+    struct control_op op = { .controls = controls, .n = n };
+    return log_run_control(l, &op);
 }
 
 Err log_shards_end(struct log *l, const uint64_t *shards, size_t n, LogPlace *ret_ends)
@@ -332,7 +354,7 @@ Err log_shards_end(struct log *l, const uint64_t *shards, size_t n, LogPlace *re
     Control *c = arena_new(tmp, Control, n);
     for (size_t i = 0; i < n; i++)
         c[i] = (Control){ .what = CONTROL_END, .id = shards[i] };
-    TRY(log_run_op(l, c, n, true));
+    TRY(run_controls(l, c, n));
     for (size_t i = 0; i < n; i++)
         ret_ends[i] = (LogPlace){ .position = c[i].position, .arrival_ms = c[i].arrival_ms };
     return OK;
@@ -346,7 +368,8 @@ Err log_shards_drop(struct log *l, const uint64_t *shards, size_t n)
         c[i] = (Control){ .what = CONTROL_DROP, .id = shards[i] };
     size_t most = log_controls_max(l);
     for (size_t i = 0; i < n; i += most)
-        TRY(log_run_op(l, c + i, MIN(most, n - i), true));
+        TRY(run_controls(l, c + i, MIN(most, n - i)));
+    sealed_retention_changed(l->sealed);
     return OK;
 }
 
@@ -381,6 +404,8 @@ Err log_append(struct log *l, struct log_append *a)
         e = fail(ERR_CLOSED, "the log is closing");
     else if (l->full)
         e = fail(ERR_FULL, "no space is left for the journal");
+    else if (l->behind)
+        e = fail(ERR_LIMIT, "too much of the journal waits to be sealed");
     else if (l->queued_bytes > 0 && l->queued_bytes + a->bytes > l->config.queue_bytes_max)
         e = fail(ERR_LIMIT, "the journal's queue is full");
     if (e.kind == ERR_NONE)

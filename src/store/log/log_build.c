@@ -229,13 +229,18 @@ static void fill_pieces(struct build *d, struct block *b)
         close_extent(b, &d->slots[i]);
 }
 
+static bool is_being_dropped(const struct shard *s)
+{
+    return s->closing != NULL && s->closing->controls[0].what == CONTROL_DROP;
+}
+
 // A shard that ends here ends at this position, behind all records of the block; one that has ended
-// before keeps its end, one that is unknown gets position 0.
+// before keeps its end, one that is unknown or being dropped gets position 0.
 static void fill_end(struct log *l, struct control_op *op, Control *c, uint64_t position,
                      int64_t arrival_ms)
 {
     struct shard *s = shards_find(&l->shards, c->id);
-    if (s == NULL || !s->declared) {
+    if (s == NULL || !s->declared || is_being_dropped(s)) {
         c->position = 0;
     } else if (s->ended) {
         c->position = s->end_position;
@@ -261,9 +266,9 @@ static void fill_controls(struct log *l, struct block *b, struct control_op *op,
     for (size_t i = 0; i < op->n; i++) {
         Control *c = &op->controls[i];
         struct shard *s = NULL;
-        if (c->what == CONTROL_END && op->is_new) {
+        if (c->what == CONTROL_END) {
             fill_end(l, op, c, position, b->head.arrival_ms);
-        } else if (c->what == CONTROL_DROP && op->is_new) {
+        } else {
             c->position = b->file->number;
             s = shards_find(&l->shards, c->id);
         }

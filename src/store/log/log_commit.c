@@ -29,18 +29,24 @@ static Err next_file(struct log *l, struct journal_file **ret)
     pthread_mutex_lock(&l->lock);
     files_add(&l->files, f);
     pthread_mutex_unlock(&l->lock);
+    log_note_unsealed(l);
+    pthread_mutex_lock(&l->queue_lock);
+    pthread_cond_signal(&l->expire); // there may be a file to be sealed
+    pthread_mutex_unlock(&l->queue_lock);
     *ret = f;
     return OK;
 }
 
+typedef enum Place { PLACE_RECORDS, PLACE_CONTROLS, PLACE_NEW_FILE } Place;
+
 // The file that takes a block of this size. Control records may use the margin at its end.
-static Err place_block(struct log *l, size_t bytes, bool is_control, struct journal_file **ret)
+static Err place_block(struct log *l, size_t bytes, Place place, struct journal_file **ret)
 {
     pthread_mutex_lock(&l->lock);
     struct journal_file *f = files_current(&l->files);
     pthread_mutex_unlock(&l->lock);
-    bool fits =
-        f != NULL && !f->suspect && f->used + bytes <= (is_control ? f->bytes : file_room_end(f));
+    bool fits = f != NULL && !f->suspect && place != PLACE_NEW_FILE &&
+                f->used + bytes <= (place == PLACE_CONTROLS ? f->bytes : file_room_end(f));
     // What is larger than a new file is refused before it waits; an older one may be too small.
     while (!fits) {
         TRY(next_file(l, &f));
@@ -56,7 +62,7 @@ static Err write_marker(struct log *l)
 {
     struct block *b = build_plan(l, NULL, 0, NULL);
     struct journal_file *f = NULL;
-    Err e = place_block(l, b->head.bytes, true, &f);
+    Err e = place_block(l, b->head.bytes, PLACE_CONTROLS, &f);
     if (e.kind == ERR_NONE) {
         build_fill(l, b, f, 0, 1);
         e = l->io->write(f->io, b->bytes, b->head.bytes, b->head.place, true);
@@ -75,7 +81,7 @@ static Err write_marker(struct log *l)
     if (e.kind == ERR_NONE) {
         l->visible = b->head.number;
         l->visible_arrival_ms = b->head.arrival_ms;
-        file_note_block(f, &b->head);
+        f->newest_block = b->head.number;
     }
     block_unref(b);
     pthread_mutex_unlock(&l->lock);
@@ -340,7 +346,10 @@ static Err build(struct log *l, const BuildPiece *pieces, size_t n, struct contr
 {
     struct block *b = build_plan(l, pieces, n, op);
     struct journal_file *f = NULL;
-    Err e = place_block(l, b->head.bytes, n == 0, &f);
+    Place place = n > 0 ? PLACE_RECORDS : PLACE_CONTROLS;
+    if (op != NULL && op->turns_file)
+        place = PLACE_NEW_FILE;
+    Err e = place_block(l, b->head.bytes, place, &f);
     if (e.kind == ERR_NONE)
         build_fill(l, b, f, (uint16_t)part, (uint16_t)parts);
     pthread_mutex_lock(&l->lock);

@@ -47,11 +47,12 @@ static void publish_op(struct log *l, const struct block *b)
 {
     for (size_t i = 0; i < b->op->n; i++) {
         Control *c = &b->op->controls[i];
-        log_apply(l, c, b->file->number);
-        const Control *end =
-            c->what == CONTROL_END ? facts_find(&l->facts, CONTROL_END, c->id) : NULL;
-        if (b->op->is_new && end != NULL)
-            *c = *end; // another call may have ended it a moment before
+        log_apply(l, c);
+        const struct shard *s = c->what == CONTROL_END ? shards_find(&l->shards, c->id) : NULL;
+        if (s != NULL && s->ended) { // another call may have ended it a moment before
+            c->position = s->end_position;
+            c->arrival_ms = s->end_arrival_ms;
+        }
     }
 }
 
@@ -63,7 +64,7 @@ static struct log_append *publish(struct log *l, struct block *blocks)
     pthread_mutex_lock(&l->lock);
     for (struct block *b = blocks, *next; b != NULL; b = next) {
         next = b->next;
-        file_note_block(b->file, &b->head);
+        b->file->newest_block = b->head.number;
         for (size_t i = 0; i < b->extent_count; i++)
             log_index_extent(l, b->file, b->head.number, b->head.arrival_ms, b->head.place,
                              &b->extents[i]);

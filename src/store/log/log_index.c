@@ -122,11 +122,17 @@ void shard_trim(struct shard *s, uint32_t first)
     }
 }
 
+int64_t shard_horizon_ms(const struct shard *s, int64_t now_ms)
+{
+    int64_t over_ms;
+    if (!s->declared || __builtin_sub_overflow(now_ms, s->retention_ns / NS_PER_MS, &over_ms))
+        return INT64_MIN; // how long it is kept is not known yet, or for ever
+    return over_ms;
+}
+
 uint32_t shard_horizon(const struct shard *s, int64_t now_ms)
 {
-    int64_t oldest_ms;
-    if (!s->declared || __builtin_sub_overflow(now_ms, s->retention_ns / NS_PER_MS, &oldest_ms))
-        return s->first; // how long it is kept is not known yet, or for ever
+    int64_t oldest_ms = shard_horizon_ms(s, now_ms);
     uint32_t low = s->first, high = s->end;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
@@ -168,6 +174,7 @@ void log_index_extent(struct log *l, struct journal_file *f, uint64_t number, in
         .count = x->count,
     };
     shard_push(s, &e);
+    l->entries++;
     f->live_extents++;
     f->live_bytes += x->bytes;
 }
@@ -182,19 +189,20 @@ void log_trim(struct log *l, struct shard *s, uint32_t first)
         f->live_extents--;
         f->live_bytes -= s->at[i].bytes;
     }
+    l->entries -= first - s->first;
     if (first > s->first)
         shard_trim(s, first);
 }
 
-void log_apply(struct log *l, const Control *c, uint64_t file)
+void log_apply(struct log *l, const Control *c)
 {
-    struct shard *s;
+    struct shard *s = shards_find(&l->shards, c->id);
     switch ((ControlWhat)c->what) {
     case CONTROL_END:
-        if (c->position == 0 || facts_find(&l->facts, CONTROL_DROP, c->id) != NULL)
-            return; // it was never there, or is no more
-        facts_state(&l->facts, c, file);
-        s = shards_make(&l->shards, c->id);
+        if (c->position == 0)
+            break; // it was not there any more
+        if (s == NULL)
+            s = shards_make(&l->shards, c->id); // recovery: its row is declared later
         if (!s->ended) {
             s->ended = true;
             s->end_position = c->position;
@@ -202,9 +210,6 @@ void log_apply(struct log *l, const Control *c, uint64_t file)
         }
         break;
     case CONTROL_DROP:
-        facts_forget(&l->facts, CONTROL_END, c->id);
-        facts_state(&l->facts, c, file);
-        s = shards_find(&l->shards, c->id);
         if (s != NULL) {
             log_trim(l, s, s->end);
             shards_remove(&l->shards, s);

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // What runs beside the commits. The keeper has a file ready before it is needed and watches a full
-// disk; the expiry thread forgets what is past its retention and retires files. They are two,
-// because a file is retired by a commit, which may have to wait for the keeper's file.
+// disk; the expiry thread forgets what is past its retention, seals, expires and merges. They are
+// two, because sealing may take seconds and a commit may wait for the keeper's file.
 #include "store/log/journal_priv.h"
 
 #include <stdlib.h>
 #include <time.h>
 
+enum { TIDY_FAILURES_MAX = 6 }; // then it waits 2^6 seconds
 #define IDLE_NS NS_PER_S
 #define FULL_PROBE_NS (100 * NS_PER_MS)
 
@@ -96,7 +97,7 @@ void *keeper_run(void *p)
     return NULL;
 }
 
-// ---- Expiry
+// ---- Expiry and sealing
 
 static void trim_all(struct log *l)
 {
@@ -108,124 +109,62 @@ static void trim_all(struct log *l)
     }
 }
 
-// Nothing in it is readable, and nothing will be: blocks are only written to the newest file.
-static bool is_over(const struct log *l, const struct journal_file *f)
+static bool is_stopping(void *log)
 {
-    return f != files_current(&l->files) && f->live_extents == 0 && f->users == 0 &&
-           f->last_block <= l->visible;
-}
-
-struct retirement {
-    struct journal_file **files;
-    size_t file_count;
-    Control *controls;
-    size_t control_count;
-    struct gone gone; // as it will be
-};
-
-static bool is_retiring(const struct retirement *r, uint64_t number)
-{
-    for (size_t i = 0; i < r->file_count; i++)
-        if (r->files[i]->number == number)
-            return true;
-    return false;
-}
-
-// The files that are over. Under lock.
-static void find_over(const struct log *l, struct arena *tmp, struct retirement *r)
-{
-    const struct journal_files *fs = &l->files;
-    uint64_t oldest = 0;
-    r->files = arena_new(tmp, struct journal_file *, fs->n);
-    gone_copy(&r->gone, &l->gone);
-    for (size_t i = 0; i < fs->n; i++) {
-        struct journal_file *f = fs->at[i];
-        // With it the file before, which stays, would lose the end of an append, and recovery would
-        // take the rest for one that a crash has cut off.
-        bool is_needed = f->is_tied && i > 0 && fs->at[i - 1]->number == f->number - 1 &&
-                         !is_retiring(r, f->number - 1);
-        if (is_over(l, f) && !is_needed) {
-            r->files[r->file_count++] = f;
-            gone_add(&r->gone, (GoneFile){ f->number, f->predecessor, f->newest_block });
-        } else if (oldest == 0) {
-            oldest = f->number;
-        }
-    }
-    gone_advance(&r->gone, oldest);
-}
-
-// What must be written before they may be reused: the facts whose newest statement would be lost
-// with them. Under lock.
-static void plan_retirement(const struct log *l, struct arena *tmp, struct retirement *r)
-{
-    find_over(l, tmp, r);
-    if (r->file_count == 0)
-        return;
-    r->controls = arena_new(tmp, Control, facts_count(&l->facts));
-    struct fact *x;
-    for (size_t at = 0; facts_next(&l->facts, &at, &x);)
-        if (is_retiring(r, x->stated) || files_find(&l->files, x->stated) == NULL)
-            r->controls[r->control_count++] = x->control;
-}
-
-// Facts first, then the list; after that the files are gone, whatever happens.
-static Err write_retirement(struct log *l, struct arena *tmp, const struct retirement *r)
-{
-    size_t most = log_controls_max(l);
-    for (size_t i = 0; i < r->control_count; i += most)
-        TRY(log_run_op(l, r->controls + i, MIN(most, r->control_count - i), false));
-    return gone_write(&l->files, tmp, &r->gone);
-}
-
-static void remove_from_table(struct journal_files *fs, const struct retirement *r)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < fs->n; i++)
-        if (!is_retiring(r, fs->at[i]->number))
-            fs->at[kept++] = fs->at[i];
-    fs->n = kept;
-}
-
-static void retire(struct log *l, struct arena *tmp, struct retirement *r)
-{
-    Err e = write_retirement(l, tmp, r);
-    if (e.kind != ERR_NONE) {
-        if (e.kind != ERR_CLOSED) // tried again in a second
-            LOG(LOG_WARN, "journal files could not be retired", F_ERR(e));
-        return;
-    }
-    pthread_mutex_lock(&l->lock);
-    remove_from_table(&l->files, r);
-    gone_done(&l->gone);
-    gone_copy(&l->gone, &r->gone);
-    facts_advance(&l->facts, l->gone.oldest);
-    pthread_mutex_unlock(&l->lock);
-    for (size_t i = 0; i < r->file_count; i++)
-        files_recycle(&l->files, &l->lock, r->files[i]);
+    struct log *l = log;
     pthread_mutex_lock(&l->queue_lock);
-    pthread_cond_signal(&l->keep);
+    bool stopping = l->stopping || l->dead;
     pthread_mutex_unlock(&l->queue_lock);
+    return stopping;
 }
 
-static void expire(struct log *l, struct arena *tmp)
+static Err seal_what_is_due(struct log *l)
 {
-    struct retirement r = { 0 };
-    pthread_mutex_lock(&l->lock);
-    if (l->is_ready) {
-        trim_all(l);
-        plan_retirement(l, tmp, &r);
+    bool any = true;
+    while (any && !is_stopping(l))
+        TRY(log_seal_step(l, false, &any));
+    return OK;
+}
+
+static Err tidy(struct log *l, int64_t now_ms)
+{
+    bool any = false;
+    TRY(seal_what_is_due(l));
+    return sealed_expire(l->sealed, now_ms, &any);
+}
+
+// After a failure it waits longer each time: a full or failing disk is not helped by haste.
+static void note_tidied(struct log *l, Err e)
+{
+    if (e.kind == ERR_NONE) {
+        l->tidy_failures = 0;
+        return;
     }
+    l->tidy_failures = MIN(l->tidy_failures + 1, (unsigned)TIDY_FAILURES_MAX);
+    l->tidy_after_ns = l->io->mono_ns(l->io) + (NS_PER_S << l->tidy_failures);
+    LOG(LOG_WARN, "the journal could not be sealed or containers not expired",
+        F_STR("dir", l->files.dir), F_ERR(e));
+}
+
+// Returns whether there is anything to be done on the disk.
+static bool begin_expiry(struct log *l, int64_t *ret_now_ms)
+{
+    bool may = !is_stopping(l);
+    pthread_mutex_lock(&l->lock);
+    if (l->is_ready)
+        trim_all(l);
+    may &= l->is_ready;
+    *ret_now_ms = log_now_ms(l);
     pthread_mutex_unlock(&l->lock);
-    if (r.file_count > 0)
-        retire(l, tmp, &r);
-    gone_done(&r.gone);
+    return may;
 }
 
 void log_expire(struct log *l)
 {
-    AUTO(arena) tmp = arena_open();
+    int64_t now_ms;
     pthread_mutex_lock(&l->expire_lock);
-    expire(l, tmp);
+    if (begin_expiry(l, &now_ms) && l->io->mono_ns(l->io) >= l->tidy_after_ns)
+        note_tidied(l, tidy(l, now_ms));
     pthread_mutex_unlock(&l->expire_lock);
 }
 
@@ -243,4 +182,23 @@ void *expiry_run(void *p)
     }
     pthread_mutex_unlock(&l->queue_lock);
     return NULL;
+}
+
+// ---- Sealing everything
+
+// Has the journal go on in another file, by a block of its own.
+static Err turn_file(struct log *l)
+{
+    struct control_op op = { .turns_file = true };
+    return log_run_control(l, &op);
+}
+
+Err log_seal(struct log *l)
+{
+    Err e = turn_file(l);
+    pthread_mutex_lock(&l->expire_lock);
+    for (bool any = true; any && e.kind == ERR_NONE;)
+        e = log_seal_step(l, true, &any);
+    pthread_mutex_unlock(&l->expire_lock);
+    return e;
 }

@@ -191,13 +191,12 @@ TEST(a_drop_outlives_the_file_that_told_it)
     for (int i = 0; i < 4; i++)
         put_much(l, THIRD);
     EXPECT_OK(log_shards_drop(l, (uint64_t[]){ SECOND }, 1));
-    for (int i = 0; i < 12; i++) { // the file of the drop is over, the first one is not
+    for (int i = 0; i < 12; i++) { // the file of the drop goes
         io_mem_advance(disk, HOUR_NS / 2);
         put_much(l, THIRD);
         log_expire(l);
     }
-    EXPECT_INT(1, test_file_number(l, 0));
-    EXPECT(test_file_number(l, 1) > 3);
+    EXPECT(test_file_number(l, 0) > 3);
     log_close(l);
     l = NULL;
     EXPECT_OK(log_open(&config, &l));
@@ -283,8 +282,7 @@ TEST(a_block_that_was_made_void_stays_void_when_files_are_retired)
         put_much(l, THIRD);
         log_expire(l);
     }
-    EXPECT_INT(1, test_file_number(l, 0));
-    EXPECT(test_file_number(l, 1) > 3); // with it went the block that made the first copy void
+    EXPECT(test_file_number(l, 0) > 2); // with it went the block that made the first copy void
     log_close(l);
     l = open_three(&config);
     EXPECT_OK(log_shard_add(l, FIRST, 100 * HOUR_NS));

@@ -11,6 +11,7 @@ LogConfig test_config(struct io *io, Str dir)
         .dir = dir,
         .file_bytes = TEST_FILE_BYTES,
         .reserve_bytes = 256 << 10,
+        .seal_bytes = 4 * TEST_FILE_BYTES,
         .tail_cache_bytes = 4 << 20,
     };
 }

@@ -55,7 +55,7 @@ const char *sim_plant_name(SimPlant plant)
         [PLANT_EARLY] = "acknowledge-early",
         [PLANT_IGNORE_CRC] = "ignore-crc",
         [PLANT_REUSE_NUMBER] = "reuse-number",
-        [PLANT_FORGET_FACTS] = "forget-facts",
+        [PLANT_FORGET_ENDS] = "forget-ends",
         [PLANT_RETRY_SYNC] = "retry-sync",
     };
     return names[plant];

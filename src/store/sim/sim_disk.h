@@ -23,7 +23,7 @@ typedef enum SimPlant {
     PLANT_EARLY,         // writes are reported as ended when they have been handed over
     PLANT_IGNORE_CRC,    // of blocks and extents
     PLANT_REUSE_NUMBER,  // after a start, block numbers go on too early
-    PLANT_FORGET_FACTS,  // ends and drops are not stated again when a file is retired
+    PLANT_FORGET_ENDS,   // the checkpoint does not say which shards have ended
     PLANT_RETRY_SYNC,    // a failed sync is tried again, and that it then succeeds is believed
     PLANT_COUNT,
 } SimPlant;

@@ -247,6 +247,8 @@ static void act(struct life *l)
         act_time(l);
     } else if (what < 97 && l->is_full) {
         free_disk(l);
+    } else if (what < 98) {
+        err_ignore(log_seal(l->log)); // what it has done is seen by those who read
     } else {
         sched_sleep((int64_t)sched_below(20) * NS_PER_MS);
     }
@@ -349,10 +351,13 @@ static void expect_reason(const struct life *l, const char *what, Err e)
 
 static LogConfig make_config(struct life *l, struct io *io)
 {
+    uint64_t file_bytes = UINT64_C(64 << 10) << sched_below(3);
     return (LogConfig){
         .io = io,
         .dir = LOG_DIR,
-        .file_bytes = UINT64_C(64 << 10) << sched_below(3),
+        .file_bytes = file_bytes,
+        .seal_bytes = file_bytes * (1 + sched_below(4)),
+        .read_cache_bytes = sched_chance(2) ? 1 : 1 << 20,
         .reserve_bytes = 128 << 10,
         .tail_cache_bytes = sched_chance(2) ? 16 << 10 : 1 << 20,
         .queue_bytes_max = sched_chance(8) ? 20 << 10 : 1 << 20,

@@ -13,8 +13,10 @@ Err __real_extent_get(const uint8_t *p, size_t n, uint64_t block_number, ExtentH
 Err __wrap_extent_get(const uint8_t *p, size_t n, uint64_t block_number, ExtentHead *ret);
 Err __real_recover(struct log *l);
 Err __wrap_recover(struct log *l);
-bool __real_facts_next(const struct facts *f, size_t *at, struct fact **ret);
-bool __wrap_facts_next(const struct facts *f, size_t *at, struct fact **ret);
+Err __real_sealed_commit(struct sealed *s, const SealedChange *change, const CheckpointShard *rows,
+                         size_t row_count);
+Err __wrap_sealed_commit(struct sealed *s, const SealedChange *change, const CheckpointShard *rows,
+                         size_t row_count);
 
 // The checksum that the block itself claims to have.
 uint32_t __wrap_block_crc(const uint8_t *p, size_t bytes)
@@ -57,7 +59,18 @@ Err __wrap_recover(struct log *l)
     return OK;
 }
 
-bool __wrap_facts_next(const struct facts *f, size_t *at, struct fact **ret)
+Err __wrap_sealed_commit(struct sealed *s, const SealedChange *change, const CheckpointShard *rows,
+                         size_t row_count)
 {
-    return sim_plant != PLANT_FORGET_FACTS && __real_facts_next(f, at, ret);
+    if (sim_plant != PLANT_FORGET_ENDS || rows == NULL)
+        return __real_sealed_commit(s, change, rows, row_count);
+    AUTO(arena) tmp = arena_open();
+    CheckpointShard *without = arena_new(tmp, CheckpointShard, row_count);
+    size_t n = 0;
+    for (size_t i = 0; i < row_count; i++) {
+        without[n] = rows[i];
+        without[n].end_position = 0;
+        n += rows[i].last_position != 0;
+    }
+    return __real_sealed_commit(s, change, without, n);
 }

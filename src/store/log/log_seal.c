@@ -1,0 +1,457 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sealing: the records of the oldest journal files go into containers, sorted by shard; when the
+// checkpoint that lists them is durable, the index forgets them and the files are used again.
+//
+// A file is left behind as a whole, and files in the order of their numbers. Records that are over
+// by then are not copied; files in which nothing is left need no container. Only the thread that
+// has expire_lock is here, so entries of the index that are to be sealed can meanwhile only vanish
+// with their shard.
+#include "store/log/journal_priv.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    BUFFER_BYTES = 64 << 20, // of records that are sorted at once
+    ENTRIES_MAX = 1 << 20,   // in the index, over which files are sealed however few they are
+    HOLD_MAX = 256,          // extents held at once
+};
+
+// Of one shard, as it was when sealing began.
+struct seal_shard {
+    uint64_t id;
+    RetentionClass class;
+    size_t first, end; // of its extents
+};
+
+struct seal_extent {
+    uint64_t shard;
+    IndexEntry entry;
+    uint8_t *to; // where its records are copied
+};
+
+struct sealing {
+    struct log *l;
+    struct arena *tmp;
+    size_t files; // so many
+    uint64_t block;
+    uint64_t next_file;
+    int64_t arrival_ms;
+    uint64_t *ids; // of shards with entries
+    size_t id_count;
+    struct seal_shard *shards; // by id
+    size_t shard_count;
+    struct seal_extent *extents; // by shard, then position
+    size_t extent_count, extent_room;
+    uint8_t *buffer;
+    ContainerFacts added[RETENTION_CLASSES];
+    size_t added_count;
+};
+
+// ---- What is to be sealed
+
+// Nothing will be written to it any more, and what is in it is acknowledged or void.
+static bool is_closed(const struct log *l, const struct journal_file *f)
+{
+    return f != files_current(&l->files) && f->last_block <= l->visible;
+}
+
+static bool is_due(const struct log *l, uint64_t closed_bytes)
+{
+    return closed_bytes >= l->config.seal_bytes || l->entries >= ENTRIES_MAX;
+}
+
+// The first file of the table that is not over yet; those before it wait for their last readers.
+static size_t first_file(const struct log *l)
+{
+    size_t i = 0;
+    while (i < l->files.n && l->files.at[i]->number < l->journal_file)
+        i++;
+    return i;
+}
+
+// The files that are sealed next: those in which nothing is left and, if it is time, some of the
+// oldest others. Under lock.
+static void choose_files(struct sealing *s, bool now)
+{
+    const struct log *l = s->l;
+    const struct journal_files *fs = &l->files;
+    uint64_t closed = 0, live = 0;
+    size_t first = first_file(l);
+    for (size_t i = first; i < fs->n && is_closed(l, fs->at[i]); i++)
+        closed += fs->at[i]->bytes;
+    now |= is_due(l, closed);
+    for (size_t i = first; i < fs->n && is_closed(l, fs->at[i]); i++) {
+        const struct journal_file *f = fs->at[i];
+        bool fits = live == 0 || live + f->live_bytes <= BUFFER_BYTES;
+        if (f->live_extents > 0 && (!now || !fits))
+            break;
+        live += f->live_bytes;
+        s->files++;
+        s->block = MAX(s->block, f->newest_block);
+        s->next_file = f->number + 1;
+    }
+    s->arrival_ms = l->visible_arrival_ms;
+}
+
+static int compare_ids(const void *x, const void *y)
+{
+    uint64_t a = *(const uint64_t *)x, b = *(const uint64_t *)y;
+    return a < b ? -1 : a > b;
+}
+
+// Under lock.
+static void note_ids(struct sealing *s)
+{
+    const struct shards *all = &s->l->shards;
+    s->ids = arena_new(s->tmp, uint64_t, MAX(all->n, (size_t)1));
+    for (size_t i = 0; i < all->room; i++)
+        if (all->at[i] != NULL && all->at[i]->end > all->at[i]->first)
+            s->ids[s->id_count++] = all->at[i]->id;
+    if (s->id_count > 1)
+        qsort(s->ids, s->id_count, sizeof *s->ids, compare_ids);
+    s->shards = arena_new(s->tmp, struct seal_shard, MAX(s->id_count, (size_t)1));
+}
+
+static void extent_add(struct sealing *s, uint64_t shard, const IndexEntry *e)
+{
+    if (s->extent_count == s->extent_room) {
+        s->extent_room = MAX(s->extent_room * 2, (size_t)1024);
+        s->extents = xrealloc(s->extents, mul_checked(s->extent_room, sizeof *s->extents));
+    }
+    s->extents[s->extent_count++] = (struct seal_extent){ .shard = shard, .entry = *e };
+}
+
+// The first entry that stays in the index.
+static uint32_t first_behind(const struct sealing *s, const struct shard *x)
+{
+    return shard_search(x, x->first, (s->block + 1) << LOG_ORDINAL_BITS);
+}
+
+// Copies the entries of one shard that may still be read. The lock is taken for each, so that
+// nobody waits long.
+static void note_shard(struct sealing *s, uint64_t id)
+{
+    struct log *l = s->l;
+    pthread_mutex_lock(&l->lock);
+    const struct shard *x = shards_find(&l->shards, id);
+    if (x != NULL) {
+        struct seal_shard *t = &s->shards[s->shard_count];
+        *t = (struct seal_shard){ id, retention_class(x->retention_ns), s->extent_count, 0 };
+        uint32_t end = first_behind(s, x);
+        for (uint32_t i = shard_horizon(x, log_now_ms(l)); i < end; i++)
+            extent_add(s, id, &x->at[i]);
+        t->end = s->extent_count;
+        s->shard_count += t->end > t->first;
+    }
+    pthread_mutex_unlock(&l->lock);
+}
+
+// ---- Copying
+
+static int compare_places(const void *x, const void *y)
+{
+    const struct seal_extent *a = *(struct seal_extent *const *)x;
+    const struct seal_extent *b = *(struct seal_extent *const *)y;
+    if (a->entry.file != b->entry.file)
+        return a->entry.file < b->entry.file ? -1 : 1;
+    return a->entry.place < b->entry.place ? -1 : a->entry.place > b->entry.place;
+}
+
+static Err copy_extent(void *self, const ExtentSource *s, const uint8_t *records, bool *ret_stop)
+{
+    struct seal_extent ***next = self;
+    memcpy((**next)->to, records, s->entry.bytes);
+    ++*next;
+    *ret_stop = false;
+    return OK;
+}
+
+// Reads extents in the order of their places into the buffer.
+static Err load(struct sealing *s, struct seal_extent **sorted, size_t n)
+{
+    struct log *l = s->l;
+    ExtentSource *held = arena_new(s->tmp, ExtentSource, HOLD_MAX);
+    for (size_t i = 0; i < n; i += HOLD_MAX) {
+        size_t count = MIN(n - i, (size_t)HOLD_MAX);
+        struct seal_extent **next = sorted + i;
+        pthread_mutex_lock(&l->lock);
+        for (size_t k = 0; k < count; k++)
+            extent_hold(l, next[k]->shard, &next[k]->entry, false, &held[k]);
+        pthread_mutex_unlock(&l->lock);
+        Err e = extents_visit(l, held, count, copy_extent, &next);
+        extents_release(l, held, count);
+        TRY(e);
+    }
+    return OK;
+}
+
+// How many of the extents fit into the buffer together: at least one.
+static size_t group(struct seal_extent **at, size_t n, size_t *ret_bytes)
+{
+    size_t bytes = at[0]->entry.bytes, count = 1;
+    while (count < n && bytes + at[count]->entry.bytes <= BUFFER_BYTES)
+        bytes += at[count++]->entry.bytes;
+    *ret_bytes = bytes;
+    return count;
+}
+
+// Loads them in the order of the disk and adds them in their own.
+static Err write_group(struct sealing *s, struct container_writer *w, struct seal_extent **at,
+                       size_t n, size_t bytes)
+{
+    struct seal_extent **sorted = xalloc(mul_checked(n, sizeof *sorted));
+    uint8_t *buffer = xalloc(bytes), *to = buffer;
+    for (size_t i = 0; i < n; i++) {
+        at[i]->to = to;
+        to += at[i]->entry.bytes;
+        sorted[i] = at[i];
+    }
+    qsort(sorted, n, sizeof *sorted, compare_places);
+    Err e = load(s, sorted, n);
+    for (size_t i = 0; i < n && e.kind == ERR_NONE; i++) {
+        ContainerRun run = {
+            .position = at[i]->entry.position,
+            .arrival_ms = at[i]->entry.arrival_ms,
+            .count = at[i]->entry.count,
+            .bytes = at[i]->entry.bytes,
+            .records = at[i]->to,
+        };
+        e = container_add(w, at[i]->shard, &run);
+    }
+    free(buffer);
+    free(sorted);
+    return e;
+}
+
+static Err write_extents(struct sealing *s, struct container_writer *w, struct seal_extent **at,
+                         size_t n)
+{
+    for (size_t i = 0; i < n;) {
+        size_t bytes, count = group(at + i, n - i, &bytes);
+        TRY(write_group(s, w, at + i, count, bytes));
+        i += count;
+    }
+    return OK;
+}
+
+// One container for the shards of a class, if there are any.
+static Err write_class(struct sealing *s, RetentionClass class)
+{
+    size_t n = 0;
+    struct seal_extent **at = xalloc(mul_checked(MAX(s->extent_count, (size_t)1), sizeof *at));
+    for (size_t i = 0; i < s->shard_count; i++)
+        for (size_t k = s->shards[i].first; k < s->shards[i].end; k++)
+            if (s->shards[i].class == class)
+                at[n++] = &s->extents[k];
+    struct container_writer *w = NULL;
+    Err e = n > 0 ? sealed_create(s->l->sealed, class, &w) : OK;
+    if (e.kind == ERR_NONE && n > 0)
+        e = write_extents(s, w, at, n);
+    free(at);
+    if (e.kind != ERR_NONE) {
+        container_abandon(w);
+        return e;
+    }
+    return n > 0 ? container_finish(w, &s->added[s->added_count++]) : OK;
+}
+
+// ---- Rows of the checkpoint
+
+static int compare_rows(const void *x, const void *y)
+{
+    const CheckpointShard *a = x, *b = y;
+    return a->shard < b->shard ? -1 : a->shard > b->shard;
+}
+
+static const struct seal_shard *seal_shard_find(const struct sealing *s, uint64_t id)
+{
+    size_t low = 0, high = s->shard_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (s->shards[middle].id < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < s->shard_count && s->shards[low].id == id ? &s->shards[low] : NULL;
+}
+
+// What is sealed of a shard once these extents of it are.
+static void advance(const struct sealing *s, const struct seal_shard *x, CheckpointShard *row)
+{
+    const IndexEntry *last = &s->extents[x->end - 1].entry;
+    if (row->first_position == 0)
+        row->first_position = s->extents[x->first].entry.position;
+    row->last_position = last->position + last->count - 1;
+    row->last_arrival_ms = last->arrival_ms;
+}
+
+static CheckpointShard row_of(const struct log *l, const struct shard *x)
+{
+    CheckpointShard row = {
+        .shard = x->id,
+        .end_position = x->ended ? x->end_position : 0,
+        .end_arrival_ms = x->ended ? x->end_arrival_ms : 0,
+    };
+    bool is_over = x->sealed_last_arrival_ms <= shard_horizon_ms(x, l->visible_arrival_ms);
+    if (x->sealed_last != 0 && !is_over) {
+        row.first_position = x->sealed_first;
+        row.last_position = x->sealed_last;
+        row.last_arrival_ms = x->sealed_last_arrival_ms;
+    }
+    return row;
+}
+
+// The rows of all shards, as they will be when s (which may be NULL) is over. Under lock.
+static size_t collect_rows(const struct log *l, const struct sealing *s, CheckpointShard *rows)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < l->shards.room; i++) {
+        const struct shard *x = l->shards.at[i];
+        if (x == NULL)
+            continue;
+        CheckpointShard row = row_of(l, x);
+        const struct seal_shard *sealing = s != NULL ? seal_shard_find(s, x->id) : NULL;
+        if (sealing != NULL)
+            advance(s, sealing, &row);
+        if (row.last_position != 0 || row.end_position != 0)
+            rows[n++] = row;
+    }
+    return n;
+}
+
+static CheckpointShard *make_rows(struct log *l, const struct sealing *s, struct arena *a,
+                                  size_t *ret_n)
+{
+    pthread_mutex_lock(&l->lock);
+    CheckpointShard *rows = arena_new(a, CheckpointShard, MAX(l->shards.n, (size_t)1));
+    *ret_n = collect_rows(l, s, rows);
+    pthread_mutex_unlock(&l->lock);
+    if (*ret_n > 1)
+        qsort(rows, *ret_n, sizeof *rows, compare_rows);
+    return rows;
+}
+
+void log_rows(void *log, struct arena *a, CheckpointShard **ret, size_t *ret_n)
+{
+    *ret = make_rows(log, NULL, a, ret_n);
+}
+
+int64_t log_retention_of(void *log, uint64_t shard)
+{
+    struct log *l = log;
+    pthread_mutex_lock(&l->lock);
+    const struct shard *s = shards_find(&l->shards, shard);
+    int64_t retention_ns = s != NULL && s->declared ? s->retention_ns : -1;
+    pthread_mutex_unlock(&l->lock);
+    return retention_ns;
+}
+
+// ---- The end
+
+// From now on the records of this shard are read from containers.
+static void publish_shard(struct sealing *s, uint64_t id)
+{
+    struct log *l = s->l;
+    const struct seal_shard *sealed = seal_shard_find(s, id);
+    pthread_mutex_lock(&l->lock);
+    struct shard *x = shards_find(&l->shards, id);
+    if (x != NULL && sealed != NULL) {
+        CheckpointShard row = row_of(l, x);
+        advance(s, sealed, &row);
+        x->sealed_first = row.first_position;
+        x->sealed_last = row.last_position;
+        x->sealed_last_arrival_ms = row.last_arrival_ms;
+    }
+    if (x != NULL)
+        log_trim(l, x, first_behind(s, x));
+    pthread_mutex_unlock(&l->lock);
+}
+
+// Takes files that are over out of the table, as soon as nobody reads them.
+static void recycle(struct log *l)
+{
+    struct journal_files *fs = &l->files;
+    while (true) {
+        pthread_mutex_lock(&l->lock);
+        struct journal_file *f = fs->n > 0 ? fs->at[0] : NULL;
+        bool is_over = f != NULL && f->number < l->journal_file && f->users == 0;
+        if (is_over) {
+            CHECK(f->live_extents == 0);
+            memmove(fs->at, fs->at + 1, --fs->n * sizeof *fs->at);
+        }
+        pthread_mutex_unlock(&l->lock);
+        if (!is_over)
+            break;
+        files_recycle(fs, &l->lock, f);
+    }
+    log_note_unsealed(l);
+    pthread_mutex_lock(&l->queue_lock);
+    pthread_cond_signal(&l->keep);
+    pthread_mutex_unlock(&l->queue_lock);
+}
+
+void log_note_unsealed(struct log *l)
+{
+    uint64_t bytes = 0;
+    pthread_mutex_lock(&l->lock);
+    for (size_t i = 0; i < l->files.n; i++)
+        bytes += l->files.at[i]->bytes;
+    pthread_mutex_unlock(&l->lock);
+    bool is_behind = bytes >= l->config.unsealed_bytes_max;
+    pthread_mutex_lock(&l->queue_lock);
+    if (is_behind && !l->behind)
+        LOG(LOG_WARN, "sealing is behind: appends are refused until it has caught up",
+            F_STR("dir", l->files.dir), F_INT("unsealed_bytes", bytes));
+    l->behind = is_behind;
+    pthread_mutex_unlock(&l->queue_lock);
+}
+
+static Err commit(struct sealing *s)
+{
+    struct log *l = s->l;
+    size_t row_count;
+    CheckpointShard *rows = make_rows(l, s, s->tmp, &row_count);
+    SealedChange change = {
+        .added = s->added,
+        .added_count = s->added_count,
+        .sealed_block = s->block,
+        .journal_file = s->next_file,
+        .arrival_ms = s->arrival_ms,
+    };
+    TRY(sealed_commit(l->sealed, &change, rows, row_count));
+    for (size_t i = 0; i < s->id_count; i++)
+        publish_shard(s, s->ids[i]);
+    pthread_mutex_lock(&l->lock);
+    l->sealed_block = MAX(l->sealed_block, s->block);
+    l->journal_file = s->next_file;
+    l->stats.seals += s->added_count;
+    pthread_mutex_unlock(&l->lock);
+    return OK;
+}
+
+static Err run(struct sealing *s)
+{
+    for (size_t i = 0; i < s->id_count; i++)
+        note_shard(s, s->ids[i]);
+    for (unsigned c = 0; c < RETENTION_CLASSES; c++)
+        TRY(write_class(s, (RetentionClass)c));
+    return commit(s);
+}
+
+Err log_seal_step(struct log *l, bool now, bool *ret_any)
+{
+    AUTO(arena) tmp = arena_open();
+    struct sealing s = { .l = l, .tmp = tmp };
+    pthread_mutex_lock(&l->lock);
+    choose_files(&s, now);
+    if (s.files > 0)
+        note_ids(&s);
+    pthread_mutex_unlock(&l->lock);
+    Err e = s.files > 0 ? run(&s) : OK;
+    free(s.extents);
+    *ret_any = s.files > 0 && e.kind == ERR_NONE;
+    recycle(l);
+    return e;
+}

@@ -1,0 +1,442 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sealing: records that have left the journal are read as before, whatever happens on the way.
+#include "store/log/log_test_help.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { SHARDS = 3, RECORD_BYTES = 60 << 10 };
+#define HOUR_NS (INT64_C(3600) * NS_PER_S)
+#define START_NS (INT64_C(1700000000) * NS_PER_S)
+
+// What was acknowledged, in order, by shard.
+struct kept {
+    Str data[SHARDS + 1][400];
+    LogPlace place[SHARDS + 1][400];
+    size_t n[SHARDS + 1];
+};
+
+static Err try_open(const LogConfig *config, struct log **ret)
+{
+    struct log *l;
+    TRY(log_open(config, &l));
+    Err e = OK;
+    for (uint64_t id = 1; id <= SHARDS && e.kind == ERR_NONE; id++)
+        e = log_shard_add(l, id, id == 3 ? 100 * HOUR_NS : 10 * HOUR_NS);
+    if (e.kind == ERR_NONE)
+        e = log_ready(l);
+    if (e.kind == ERR_NONE)
+        *ret = l;
+    else
+        log_close(l);
+    return e;
+}
+
+static struct log *open_three(const LogConfig *config)
+{
+    struct log *l = NULL;
+    EXPECT_OK(try_open(config, &l));
+    return l;
+}
+
+// Puts a record that compresses badly and is told from every other.
+static Err put(struct log *l, struct kept *k, struct arena *a, uint64_t shard)
+{
+    char *data = arena_alloc(a, RECORD_BYTES, 1);
+    uint64_t x = shard * 1000003 + k->n[shard] + 1;
+    for (size_t i = 0; i < RECORD_BYTES; i++) {
+        x = x * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        data[i] = (char)(x >> 56);
+    }
+    size_t i = k->n[shard];
+    k->data[shard][i] = str_from(data, RECORD_BYTES);
+    TRY(test_put(l, shard, k->data[shard][i], &k->place[shard][i]));
+    k->n[shard]++;
+    return OK;
+}
+
+static void put_many(struct log *l, struct kept *k, struct arena *a, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        EXPECT_OK(put(l, k, a, 1 + i % SHARDS));
+}
+
+static void expect_kept(struct log *l, struct arena *a, const struct kept *k, uint64_t shard,
+                        size_t from)
+{
+    LogBatch all =
+        test_read_all(l, a, shard, from < k->n[shard] ? k->place[shard][from].position : 0);
+    EXPECT_INT(k->n[shard] - from, all.n);
+    for (size_t i = 0; i < all.n; i++) {
+        EXPECT_INT(k->place[shard][from + i].position, all.at[i].position);
+        EXPECT_INT(k->place[shard][from + i].arrival_ms, all.at[i].arrival_ms);
+        EXPECT_STR(k->data[shard][from + i], all.at[i].data);
+        EXPECT_STR(S("key"), all.at[i].key);
+    }
+}
+
+static void expect_all(struct log *l, struct arena *a, const struct kept *k)
+{
+    for (uint64_t id = 1; id <= SHARDS; id++) {
+        expect_kept(l, a, k, id, 0);
+        expect_kept(l, a, k, id, k->n[id] / 2);
+    }
+}
+
+static LogStats stats_of(struct log *l)
+{
+    LogStats stats;
+    log_stats(l, &stats);
+    return stats;
+}
+
+TEST(what_is_sealed_is_read_as_before_also_after_a_restart)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    config.tail_cache_bytes = 1;
+    struct log *l = open_three(&config);
+    struct kept *k = arena_new(a, struct kept, 1);
+    for (int round = 0; round < 4; round++) {
+        put_many(l, k, a, 60);
+        log_expire(l);
+        expect_all(l, a, k);
+        if (round % 2 == 1) {
+            log_close(l);
+            l = open_three(&config);
+            expect_all(l, a, k);
+        }
+    }
+    LogStats stats = stats_of(l);
+    EXPECT(stats.containers >= 2 && stats.sealed_records > 100);
+    EXPECT(stats.files <= 8); // four that wait, and those that were begun by starts
+    EXPECT(test_file_number(l, 0) > 4);
+    EXPECT(stats.recovered_records < k->n[1] + k->n[2] + k->n[3]);
+    log_close(l);
+}
+
+TEST(everything_can_be_sealed_at_once)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    struct log *l = open_three(&config);
+    struct kept *k = arena_new(a, struct kept, 1);
+    EXPECT_OK(log_seal(l)); // there is nothing
+    put_many(l, k, a, 10);
+    EXPECT_OK(log_seal(l));
+    EXPECT_INT(10, stats_of(l).sealed_records);
+    EXPECT_INT(1, stats_of(l).files);
+    expect_all(l, a, k);
+    EXPECT_OK(log_seal(l));
+    EXPECT_INT(10, stats_of(l).sealed_records);
+    put_many(l, k, a, 4);
+    expect_all(l, a, k);
+    log_close(l);
+    l = open_three(&config);
+    EXPECT(stats_of(l).recovered_records == 4);
+    expect_all(l, a, k);
+    put_many(l, k, a, 3);
+    expect_all(l, a, k);
+    log_close(l);
+}
+
+TEST(places_are_found_across_containers_and_journal)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    io_mem_set_clock(disk, START_NS, START_NS);
+    LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    struct log *l = open_three(&config);
+    struct kept *k = arena_new(a, struct kept, 1);
+    for (int i = 0; i < 30; i++) {
+        EXPECT_OK(put(l, k, a, 1));
+        io_mem_advance(disk, NS_PER_S);
+        if (i == 12 || i == 20)
+            EXPECT_OK(log_seal(l));
+    }
+    EXPECT_OK(put(l, k, a, 2));
+    for (size_t i = 0; i < 30; i++) {
+        uint64_t position;
+        EXPECT_OK(log_find_time(l, 1, k->place[1][i].arrival_ms, &position));
+        EXPECT_INT(k->place[1][i].position, position);
+        EXPECT_OK(log_find_time(l, 1, k->place[1][i].arrival_ms - 1, &position));
+        EXPECT_INT(k->place[1][i].position, position);
+    }
+    LogSpan span;
+    EXPECT_OK(log_span(l, 1, &span));
+    EXPECT_INT(k->place[1][0].position, span.first);
+    EXPECT_INT(k->place[1][29].arrival_ms, span.last_arrival_ms);
+    EXPECT_OK(log_seal(l));
+    EXPECT_OK(log_span(l, 1, &span));
+    EXPECT_INT(k->place[1][29].arrival_ms, span.last_arrival_ms);
+    EXPECT(span.next > k->place[2][0].position);
+    uint64_t position;
+    EXPECT_OK(log_find_time(l, 1, k->place[1][29].arrival_ms + 1, &position));
+    EXPECT_INT(span.next, position);
+    log_close(l);
+}
+
+TEST(sealed_records_expire_and_give_their_space_back)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    io_mem_set_clock(disk, START_NS, START_NS);
+    LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    struct log *l = open_three(&config);
+    struct kept *k = arena_new(a, struct kept, 1);
+    put_many(l, k, a, 60);
+    EXPECT_OK(log_seal(l));
+    io_mem_advance(disk, 5 * HOUR_NS);
+    size_t half = k->n[1];
+    put_many(l, k, a, 30);
+    EXPECT_OK(log_seal(l));
+    uint64_t bytes = stats_of(l).container_bytes;
+    io_mem_advance(disk, 5 * HOUR_NS);
+    expect_kept(l, a, k, 1, half);
+    log_expire(l);
+    EXPECT(stats_of(l).container_bytes < bytes);
+    expect_kept(l, a, k, 1, half);
+    expect_kept(l, a, k, 3, 0); // it is kept longer
+    io_mem_advance(disk, 100 * HOUR_NS);
+    log_expire(l);
+    EXPECT_INT(0, stats_of(l).containers);
+    LogSpan span;
+    EXPECT_OK(log_span(l, 3, &span));
+    EXPECT(span.first == span.next && span.last_arrival_ms == 0);
+    log_close(l);
+    l = open_three(&config);
+    EXPECT_INT(0, test_read_all(l, a, 3, 0).n);
+    LogPlace place;
+    EXPECT_OK(test_put(l, 3, S("goes on"), &place));
+    EXPECT(place.position > k->place[3][k->n[3] - 1].position);
+    EXPECT(place.arrival_ms >= k->place[3][k->n[3] - 1].arrival_ms);
+    log_close(l);
+}
+
+TEST(ends_and_drops_outlive_the_files_that_told_them)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    struct log *l = open_three(&config);
+    struct kept *k = arena_new(a, struct kept, 1);
+    put_many(l, k, a, 12);
+    EXPECT_OK(log_seal(l));
+    LogPlace end;
+    EXPECT_OK(log_shards_end(l, (uint64_t[]){ 1 }, 1, &end));
+    EXPECT_OK(log_shards_drop(l, (uint64_t[]){ 2 }, 1));
+    for (int restart = 0; restart < 3; restart++) {
+        log_close(l);
+        l = NULL;
+        EXPECT_OK(log_open(&config, &l)); // shard 2 has no row any more, and that is no damage
+        EXPECT_OK(log_shard_add(l, 1, 10 * HOUR_NS));
+        EXPECT_OK(log_shard_add(l, 3, 10 * HOUR_NS));
+        EXPECT_OK(log_ready(l));
+        LogSpan span;
+        EXPECT_OK(log_span(l, 1, &span));
+        EXPECT(span.ended && span.end == end.position);
+        EXPECT_ERR(ERR_NOT_FOUND, log_span(l, 2, &span));
+        expect_kept(l, a, k, 1, 0);
+        expect_kept(l, a, k, 3, 0);
+        EXPECT_OK(log_seal(l));
+    }
+    log_close(l);
+    l = NULL;
+    EXPECT_OK(log_open(&config, &l)); // but that 1 and 3 have none is
+    EXPECT_OK(log_shard_add(l, 1, 10 * HOUR_NS));
+    EXPECT_ERR(ERR_CORRUPT, log_ready(l));
+    log_close(l);
+}
+
+TEST(a_longer_retention_keeps_what_is_sealed)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    io_mem_set_clock(disk, START_NS, START_NS);
+    LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    struct log *l = open_three(&config);
+    struct kept *k = arena_new(a, struct kept, 1);
+    put_many(l, k, a, 12);
+    EXPECT_OK(log_seal(l));
+    EXPECT_OK(log_shard_add(l, 1, 1000 * HOUR_NS));
+    io_mem_advance(disk, 200 * HOUR_NS);
+    log_expire(l);
+    log_expire(l);
+    expect_kept(l, a, k, 1, 0);
+    EXPECT_INT(0, test_read_all(l, a, 2, 0).n);
+    log_close(l);
+}
+
+TEST(an_append_whose_parts_lie_on_both_sides_stays_whole)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    config.tail_cache_bytes = 1;
+    struct log *l = open_three(&config);
+    static char data[200 << 10];
+    enum { RECORDS = 16 };
+    struct test_append *t = test_append_new();
+    for (size_t i = 0; i < RECORDS; i++)
+        test_append_add(t, 1, S("key"), str_from(data, sizeof data));
+    EXPECT_OK(test_append_start(l, t)); // three files
+    EXPECT_OK(test_append_wait(t));
+    free(t);
+    bool any;
+    EXPECT_OK(log_seal_step(l, true, &any)); // the first of them, or two
+    EXPECT(any && stats_of(l).sealed_records > 0);
+    EXPECT_INT(RECORDS, test_read_all(l, a, 1, 0).n);
+    log_close(l);
+    l = open_three(&config);
+    EXPECT_INT(RECORDS, test_read_all(l, a, 1, 0).n);
+    log_close(l);
+}
+
+TEST(appends_wait_while_sealing_is_behind)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    AUTO(io_fault) faults = io_fault_open(io_mem_io(disk), 1);
+    LogConfig config = test_config(io_fault_io(faults), S("/log"));
+    io_mem_set_clock(disk, START_NS, START_NS);
+    config.unsealed_bytes_max = 12 * TEST_FILE_BYTES;
+    struct log *l = open_three(&config);
+    struct kept *k = arena_new(a, struct kept, 1);
+    logline_setup((LogLevel)(LOG_ERROR + 1), LOG_TEXT, NULL);
+    io_fault_add(faults, (IoFault){ .path_part = S("sealed"), .times = UINT64_MAX });
+    Err e = OK;
+    while (e.kind == ERR_NONE && k->n[1] < 390)
+        e = put(l, k, a, 1);
+    EXPECT_ERR(ERR_LIMIT, e);
+    EXPECT(stats_of(l).behind);
+    expect_all(l, a, k);
+    io_fault_clear(faults);
+    io_mem_advance(disk, 100 * NS_PER_S); // it is tried again after a while
+    log_expire(l);
+    logline_setup(LOG_INFO, LOG_TEXT, NULL);
+    EXPECT(!stats_of(l).behind);
+    EXPECT_OK(put(l, k, a, 1));
+    expect_all(l, a, k);
+    log_close(l);
+}
+
+// A life with sealing in it, whatever fails. Returns whether it came to its end.
+static bool live(const LogConfig *config, struct arena *a, struct kept *k)
+{
+    struct log *l = NULL;
+    if (try_open(config, &l).kind != ERR_NONE)
+        return false;
+    bool whole = true;
+    for (int i = 0; i < 6 && whole; i++)
+        whole = put(l, k, a, 1 + (uint64_t)i % SHARDS).kind == ERR_NONE;
+    whole &= log_seal(l).kind == ERR_NONE;
+    for (int i = 0; i < 3 && whole; i++)
+        whole = put(l, k, a, 1 + (uint64_t)i % SHARDS).kind == ERR_NONE;
+    log_expire(l);
+    log_close(l);
+    return whole;
+}
+
+static void ignore_fatal(void *self, Err e)
+{
+    CHECK(self == NULL && e.kind != ERR_NONE);
+}
+
+// Everything acknowledged is there; of the one put that failed nobody knows.
+static void expect_acknowledged(const LogConfig *config, struct arena *a, const struct kept *k)
+{
+    struct log *l = open_three(config);
+    for (uint64_t id = 1; id <= SHARDS; id++) {
+        LogBatch all = test_read_all(l, a, id, 0);
+        size_t found = 0;
+        for (size_t i = 0; i < all.n && found < k->n[id]; i++)
+            found += all.at[i].position == k->place[id][found].position &&
+                     str_eq(all.at[i].data, k->data[id][found]);
+        EXPECT_INT(k->n[id], found);
+        EXPECT(all.n <= k->n[id] + 1);
+    }
+    log_close(l);
+}
+
+static void fail_each_operation(IoFault plan, bool crashes)
+{
+    enum { OPERATIONS_MAX = 400 };
+    logline_setup((LogLevel)(LOG_ERROR + 1), LOG_TEXT, NULL);
+    uint64_t n = 0;
+    for (bool untouched = false; !untouched; n++) {
+        EXPECT(n < OPERATIONS_MAX);
+        AUTO(arena) a = arena_open();
+        AUTO(io_mem) disk = io_mem_open(n);
+        AUTO(io_fault) faults = io_fault_open(io_mem_io(disk), n);
+        LogConfig config = test_config(io_fault_io(faults), S("/log"));
+        config.fatal = ignore_fatal;
+        config.tail_cache_bytes = 1;
+        struct kept *k = arena_new(a, struct kept, 1);
+        EXPECT(live(&config, a, k));
+        plan.skip = n;
+        io_fault_add(faults, plan);
+        bool whole = live(&config, a, k);
+        untouched = io_fault_hits(faults) == 0;
+        EXPECT(whole || !untouched);
+        io_fault_clear(faults);
+        AUTO(io_mem)
+        after = io_mem_crash(
+            disk, (IoMemCrash){ .seed = n, .keep = crashes ? IO_KEEP_SOME : IO_KEEP_ALL });
+        config.io = io_mem_io(after);
+        expect_acknowledged(&config, a, k);
+    }
+    logline_setup(LOG_INFO, LOG_TEXT, NULL);
+    EXPECT(n > 40);
+}
+
+TEST(whichever_operation_of_sealing_fails_nothing_acknowledged_is_lost)
+{
+    fail_each_operation((IoFault){ .times = 1 }, false);
+}
+
+TEST(wherever_the_power_goes_while_sealing_nothing_acknowledged_is_lost)
+{
+    fail_each_operation(
+        (IoFault){ .ops = IO_OP_CHANGE, .power_off = true, .tear = IO_TEAR_SECTORS }, true);
+}
+
+// ---- Beside each other
+
+struct reader {
+    struct log *l;
+    struct kept *k;
+    _Atomic bool stops;
+    _Atomic size_t rounds;
+};
+
+// Reads the first shard again and again; what was there stays there.
+static void *read_on(void *p)
+{
+    struct reader *r = p;
+    while (!r->stops) {
+        AUTO(arena) a = arena_open();
+        LogBatch all = test_read_all(r->l, a, 1, 0);
+        for (size_t i = 0; i < all.n; i++)
+            EXPECT_STR(r->k->data[1][i], all.at[i].data);
+        r->rounds++;
+    }
+    return NULL;
+}
+
+TEST(readers_see_everything_while_it_is_being_sealed)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    config.tail_cache_bytes = 1;
+    config.read_cache_bytes = 100 << 10;
+    struct log *l = open_three(&config);
+    struct kept *k = arena_new(a, struct kept, 1);
+    struct reader r = { .l = l, .k = k };
+    EXPECT_OK(put(l, k, a, 1));
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, read_on, &r) == 0);
+    for (int i = 0; i < 12; i++) {
+        put_many(l, k, a, 9);
+        EXPECT_OK(log_seal(l));
+        log_expire(l);
+    }
+    r.stops = true;
+    pthread_join(thread, NULL);
+    EXPECT(r.rounds > 0);
+    expect_all(l, a, k);
+    log_close(l);
+}
