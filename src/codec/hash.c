@@ -4,6 +4,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { SHA256_BLOCK_BYTES = 64 };
@@ -69,6 +70,39 @@ void sha256(const void *p, size_t n, unsigned char out[SHA256_BYTES])
     start(c, sha256_algorithm);
     add(c, p, n);
     finish(c, out);
+}
+
+// An OpenSSL context under our own name.
+struct sha256 {
+    EVP_MD_CTX *context;
+};
+
+struct sha256 *sha256_open(void)
+{
+    CHECK(pthread_once(&once, fetch_algorithms) == 0);
+    struct sha256 *h = xalloc(sizeof *h);
+    h->context = EVP_MD_CTX_new();
+    CHECK(h->context != NULL);
+    start(h->context, sha256_algorithm);
+    return h;
+}
+
+void sha256_add(struct sha256 *h, const void *p, size_t n)
+{
+    add(h->context, p, n);
+}
+
+void sha256_end(struct sha256 *h, unsigned char out[SHA256_BYTES])
+{
+    finish(h->context, out);
+}
+
+void sha256_close(struct sha256 *h)
+{
+    if (h == NULL)
+        return;
+    EVP_MD_CTX_free(h->context);
+    free(h);
 }
 
 void hmac_sha256(Str key, Str message, unsigned char out[SHA256_BYTES])

@@ -8,6 +8,16 @@ enum { MD5_BYTES = 16, SHA256_BYTES = 32 };
 
 void md5(const void *p, size_t n, unsigned char out[MD5_BYTES]);
 void sha256(const void *p, size_t n, unsigned char out[SHA256_BYTES]);
+
+// SHA-256 of bytes that come in pieces.
+struct sha256;
+struct sha256 *sha256_open(void);
+void sha256_add(struct sha256 *h, const void *p, size_t n);
+void sha256_end(struct sha256 *h,
+                unsigned char out[SHA256_BYTES]); // it can only be closed after it
+void sha256_close(struct sha256 *h);              // NULL is fine
+AUTO_CLOSE(sha256)
+
 void hmac_sha256(Str key, Str message, unsigned char out[SHA256_BYTES]);
 bool bytes_equal_in_constant_time(const void *x, const void *y, size_t n);
 

@@ -143,3 +143,16 @@ TEST(crc32c_agrees_with_its_definition_at_every_length_and_over_pieces)
         EXPECT(crc32c(crc32c(0, s.p, cut), s.p + cut, s.n - cut) == crc32c_by_bits(0, s));
     }
 }
+
+TEST(sha256_of_pieces_is_that_of_the_whole)
+{
+    Str whole = repeated(a, 'x', 1000);
+    for (size_t n = 1; n < 200; n += 33) {
+        AUTO(sha256) h = sha256_open();
+        for (size_t at = 0; at < whole.n; at += n)
+            sha256_add(h, whole.p + at, MIN(n, whole.n - at));
+        unsigned char digest[SHA256_BYTES];
+        sha256_end(h, digest);
+        EXPECT_STR(sha256_hex(a, whole), hex_str(a, digest, sizeof digest));
+    }
+}

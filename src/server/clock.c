@@ -2,13 +2,15 @@
 #include "server/clock.h"
 #include "base/logline.h"
 #include "base/time.h"
+#include "codec/marker.h"
 #include "server/settings.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 
-enum { CLOCK_FILE_BYTES_MAX = 256 };
-#define CLOCK_MAGIC S("headrace-clock 1 ")
+enum { CLOCK_FILE_BYTES_MAX = 256, CLOCK_FORMAT = 2, CLOCK_LEAST_READER = 2 };
+#define CLOCK_KIND S("headrace-clock")
+#define CLOCK_FIRST S("headrace-clock 1 ") // of the first format, which had no checksum
 
 struct clock {
     ClockConfig config;
@@ -17,6 +19,23 @@ struct clock {
     struct io_clock *moved;
     pthread_mutex_t advancing;
 };
+
+static Err parse_file(Str content, int64_t *ret_ns)
+{
+    Str number;
+    if (str_starts(content, CLOCK_FIRST)) {
+        number = str_trim(str_skip(content, CLOCK_FIRST.n));
+    } else {
+        Marker m;
+        TRY(marker_read(content, CLOCK_KIND, CLOCK_FORMAT, &m));
+        number = marker_value(&m, S("offset_ns"));
+    }
+    int64_t ns = 0;
+    if (str_i64(number, &ns).kind != ERR_NONE || ns < 0 || ns > IO_CLOCK_OFFSET_MAX)
+        return fail(ERR_CORRUPT, "the file of the virtual clock is damaged");
+    *ret_ns = ns;
+    return OK;
+}
 
 static Err read_offset(struct io *io, Str path, int64_t *ret_ns)
 {
@@ -28,14 +47,16 @@ static Err read_offset(struct io *io, Str path, int64_t *ret_ns)
         return OK;
     }
     TRY(e);
-    int64_t ns = 0;
-    text = str_trim(text);
-    if (!str_starts(text, CLOCK_MAGIC) ||
-        str_i64(str_skip(text, CLOCK_MAGIC.n), &ns).kind != ERR_NONE || ns < 0 ||
-        ns > IO_CLOCK_OFFSET_MAX)
-        return fail(ERR_CORRUPT, "the file of the virtual clock is damaged");
-    *ret_ns = ns;
-    return OK;
+    return parse_file(text, ret_ns);
+}
+
+static Err write_offset(struct clock *c, struct arena *tmp, int64_t ns)
+{
+    AUTO_BUF(b);
+    marker_begin(&b, CLOCK_KIND, CLOCK_FORMAT, CLOCK_LEAST_READER);
+    marker_add(&b, S("offset_ns"), str_fmt(tmp, "%lld", (long long)ns));
+    marker_end(&b);
+    return io_write_file(c->config.io, tmp, c->path, buf_str(&b));
 }
 
 Err clock_open(const ClockConfig *config, struct clock **ret)
@@ -82,8 +103,7 @@ static Err advance_locked(struct clock *c, int64_t by_ns)
     int64_t offset_ns = io_clock_offset(c->moved);
     if (by_ns > IO_CLOCK_OFFSET_MAX - offset_ns)
         return fail(ERR_LIMIT, "the clock cannot be moved so far");
-    Str text = str_fmt(tmp, "%.*s%lld\n", FMT(CLOCK_MAGIC), (long long)(offset_ns + by_ns));
-    TRY(io_write_file(c->config.io, tmp, c->path, text));
+    TRY(write_offset(c, tmp, offset_ns + by_ns));
     return io_clock_advance(c->moved, by_ns);
 }
 

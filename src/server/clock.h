@@ -3,7 +3,8 @@
 // not go back at the next start. Moving it is for tests of what takes hours or days: retention,
 // iterators, limits. Only the profile dev may; an offset that is there is kept in every profile.
 //
-//     DIR/clock     "headrace-clock 1 <nanoseconds>" and a line end
+//     DIR/clock     a marker file (codec/marker.h) of the kind headrace-clock, with offset_ns; in
+//                   its first format "headrace-clock 1 <nanoseconds>" and a line end
 //
 //     GET  /_headrace/clock                {"now":"...","offset_seconds":N}
 //     POST /_headrace/clock?advance=25h    the same, afterwards; needs the header x-headrace-clock:
@@ -22,7 +23,7 @@ typedef struct ClockConfig {
     struct pool *pool; // the file is written on it
 } ClockConfig;
 
-// ERR_CORRUPT: the file is not one of ours. Strings are copied.
+// ERR_CORRUPT: the file is not one of ours. ERR_FORMAT: a newer program's. Strings are copied.
 Err clock_open(const ClockConfig *config, struct clock **ret);
 void clock_close(struct clock *c); // NULL is fine
 AUTO_CLOSE(clock)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/data_dir.h"
 #include "base/buf.h"
-#include "codec/crc.h"
+#include "codec/marker.h"
 #include "server/port_owner.h"
 
 #include <stdio.h>
@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 enum { MARKER_BYTES_MAX = 4096, NUMBER_BYTES_MAX = 32 };
+#define MARKER_KIND S("headrace-data")
 
 struct data_dir {
     struct io *io;
@@ -92,61 +93,31 @@ static Err take_lock(const struct opening *o, struct data_dir *d)
 static Err write_marker(const struct opening *o, Str path)
 {
     AUTO_BUF(b);
-    buf_addf(&b, "headrace-data\nformat %d\nreader %d\nversion %.*s\n", DATA_FORMAT,
-             DATA_READER_LEAST, FMT(o->version));
-    uint32_t crc = crc32c(0, b.p, b.n);
-    buf_addf(&b, "crc32c %08x\n", crc);
+    marker_begin(&b, MARKER_KIND, DATA_FORMAT, DATA_READER_LEAST);
+    marker_add(&b, S("version"), o->version);
+    marker_end(&b);
     TRY(buf_err(&b));
     Err e = io_write_file(o->io, o->a, path, buf_str(&b));
     return e.kind == ERR_NONE ? OK : explain_os(o, e, path);
 }
 
-// The text after "name " on the next line.
-static bool take_line(Str *rest, Str name, Str *ret)
-{
-    Str line;
-    if (!str_cut(*rest, '\n', &line, rest) || !str_starts(line, name))
-        return false;
-    *ret = str_skip(line, name.n);
-    return true;
-}
-
-static bool read_marker(Str content, uint64_t *ret_format, uint64_t *ret_reader, Str *ret_version)
-{
-    Str rest = content, magic, format, reader, crc;
-    if (!take_line(&rest, S("headrace-data"), &magic) || magic.n > 0 ||
-        !take_line(&rest, S("format "), &format) || !take_line(&rest, S("reader "), &reader) ||
-        !take_line(&rest, S("version "), ret_version))
-        return false;
-    // A newer format may have further lines; the checksum is always the last one.
-    size_t at = str_search(rest, S("crc32c "));
-    size_t covered = content.n - rest.n + at;
-    if (at == rest.n)
-        return false;
-    rest = str_skip(rest, at);
-    char expected[16];
-    snprintf(expected, sizeof expected, "%08x", crc32c(0, content.p, covered));
-    return take_line(&rest, S("crc32c "), &crc) && rest.n == 0 && str_eq(crc, str_of(expected)) &&
-           str_u64(format, ret_format).kind == ERR_NONE &&
-           str_u64(reader, ret_reader).kind == ERR_NONE;
-}
-
 static Err check_marker(const struct opening *o, Str path, Str content)
 {
-    uint64_t format = 0, reader = 0;
-    Str version = S("");
-    if (!read_marker(content, &format, &reader, &version))
+    Marker m = { 0 };
+    Err e = marker_read(content, MARKER_KIND, DATA_FORMAT, &m);
+    Str version = marker_value(&m, S("version"));
+    if (e.kind == ERR_CORRUPT || version.p == NULL)
         return explain(o, fail(ERR_CORRUPT, "data directory marker damaged"),
                        str_fmt(o->a,
                                "%.*s is damaged. Nothing was changed; restore it from a backup.",
                                FMT(path)));
-    if (reader > DATA_FORMAT)
+    if (e.kind == ERR_FORMAT)
         return explain(o, fail(ERR_FORMAT, "data directory of a newer format"),
                        str_fmt(o->a,
                                "%.*s was written by headrace %.*s (format %llu); this is headrace "
                                "%.*s (format %d). Use headrace >= %.*s, or restore a backup made "
                                "before the upgrade.",
-                               FMT(o->path), FMT(version), (unsigned long long)format,
+                               FMT(o->path), FMT(version), (unsigned long long)m.format,
                                FMT(o->version), DATA_FORMAT, FMT(version)));
     return OK;
 }
@@ -225,6 +196,15 @@ Err data_dir_open(struct io *io, struct arena *a, Str path, Str version, struct 
     }
     *ret = d;
     return OK;
+}
+
+Err data_dir_mark(struct io *io, struct arena *a, Str path, Str version, Str *ret_problem)
+{
+    const struct opening o = {
+        .io = io, .a = a, .path = path, .version = version, .problem = ret_problem
+    };
+    TRY(write_marker(&o, str_cat(a, path, S("/FORMAT"))));
+    return sync_parents(&o);
 }
 
 void data_dir_close(struct data_dir *d)

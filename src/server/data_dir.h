@@ -24,6 +24,8 @@ struct data_dir;
 // full sentence.
 Err data_dir_open(struct io *io, struct arena *a, Str path, Str version, struct data_dir **ret,
                   Str *ret_problem);
+// Writes the marker into a directory that a restore has filled. Then it is one, and not before.
+Err data_dir_mark(struct io *io, struct arena *a, Str path, Str version, Str *ret_problem);
 void data_dir_close(struct data_dir *d); // gives the lock back; NULL is fine
 AUTO_CLOSE(data_dir)
 bool data_dir_is_new(const struct data_dir *d); // made by this open

@@ -19,6 +19,15 @@ struct kv *kv_open_test(void); // in memory
 void kv_close(struct kv *db);  // NULL is fine
 AUTO_CLOSE(kv)
 
+// Writes a copy of the store, as one commit has left it, to a file of that table, and syncs it; the
+// directory is not synced. The file must be absent or empty; on an error it holds anything. Blocks;
+// others go on reading and writing.
+Err kv_snapshot(struct kv *db, struct io *io, Str path);
+
+// Opens a copy of the store in memory: the file and its log are read and nothing is touched. For
+// tools; ERR_LIMIT: it is larger than 1 GiB.
+Err kv_open_copy(struct io *io, Str path, struct kv **ret);
+
 // Borrowed: closed with the store. Made if it does not exist. The same name gives the same table.
 Err kv_table_open(struct kv *db, Str name, struct kv_table **ret);
 

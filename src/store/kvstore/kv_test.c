@@ -709,3 +709,51 @@ TEST(a_failed_commit_fails_every_member_of_its_group)
     EXPECT_OK(kv_open(io_mem_io(later), S("/kv"), &again));
     expect_counts(a, table(again, S("t")), workers);
 }
+
+TEST(a_snapshot_is_the_store_as_it_was_and_a_store_of_its_own)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    AUTO(io_mem) other = io_mem_open(2);
+    AUTO(kv) db = NULL;
+    EXPECT_OK(kv_open(io_mem_io(disk), S("/kv"), &db));
+    struct kv_table *t = table(db, S("t"));
+    char *large = arena_new(a, char, 300000);
+    memset(large, 'x', 300000);
+    for (int i = 0; i < 20; i++)
+        put(t, str_fmt(a, "k%d", i), str_from(large, 300000));
+    AUTO(kv_txn) open = kv_write(t); // what is not committed is not in it
+    EXPECT_OK(kv_put(open, S("k0"), S("later")));
+    EXPECT_OK(kv_snapshot(db, io_mem_io(other), S("/copy")));
+    EXPECT_OK(kv_commit(open));
+
+    AUTO(kv) copy = NULL;
+    EXPECT_OK(kv_open(io_mem_io(other), S("/copy"), &copy));
+    struct kv_table *u = table(copy, S("t"));
+    for (int i = 0; i < 20; i++)
+        EXPECT_STR(str_from(large, 300000), get(a, u, str_fmt(a, "k%d", i)));
+    put(u, S("k1"), S("changed"));
+    EXPECT_STR(S("later"), get(a, t, S("k0")));
+    EXPECT_STR(str_from(large, 300000), get(a, t, S("k1")));
+}
+
+TEST(a_snapshot_fails_at_each_of_its_operations_and_the_store_goes_on)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    AUTO(io_fault) faults = io_fault_open(io_mem_io(disk), 1);
+    AUTO(kv) db = NULL;
+    EXPECT_OK(kv_open(io_fault_io(faults), S("/kv"), &db));
+    struct kv_table *t = table(db, S("t"));
+    put(t, S("k"), S("v"));
+    bool failed = true;
+    for (uint64_t n = 0; failed; n++) {
+        uint64_t hits = io_fault_hits(faults);
+        io_fault_add(faults, (IoFault){ .path_part = S("/copy"), .skip = n });
+        Err e =
+            kv_snapshot(db, io_fault_io(faults), str_fmt(a, "/copy%llu", (unsigned long long)n));
+        failed = io_fault_hits(faults) > hits;
+        EXPECT(failed == (e.kind != ERR_NONE));
+        io_fault_clear(faults);
+        EXPECT_STR(S("v"), get(a, t, S("k")));
+        EXPECT(n < 1000);
+    }
+}
