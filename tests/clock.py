@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 import urllib.error
-import urllib.request
 
 import headrace
 import tap
@@ -20,17 +19,9 @@ from tap import test
 PROGRAM = None
 
 
-def advance(server, duration, guard=True):
-    """Moves the clock as the command line does; the answer of the page."""
-    request = urllib.request.Request(f"{server.url}/_headrace/clock?advance={duration}", method="POST",
-                                     headers={"x-headrace-clock": "1"} if guard else {})
-    with urllib.request.urlopen(request, timeout=30) as reply:
-        return json.load(reply)
-
-
 def status_of(server, duration, guard=True):
     try:
-        advance(server, duration, guard)
+        server.advance_clock(duration, guard)
         return 200
     except urllib.error.HTTPError as error:
         return error.code
@@ -55,11 +46,11 @@ def records_are_gone_after_their_retention_and_not_before():
         client = server.client()
         client.call("CreateStream", StreamName="s", ShardCount=1)
         client.call("PutRecord", StreamName="s", Data="b2xk", PartitionKey="k")
-        advance(server, "23h")
+        server.advance_clock("23h")
         assert records(client, iterator(client, "TRIM_HORIZON")) == ["b2xk"]
-        advance(server, "1h")
+        server.advance_clock("1h")
         client.call("PutRecord", StreamName="s", Data="bmV3", PartitionKey="k")
-        advance(server, "1m")
+        server.advance_clock("1m")
         assert records(client, iterator(client, "TRIM_HORIZON")) == ["bmV3"]
         assert records(client, iterator(client, "AT_TIMESTAMP", Timestamp=1000)) == ["bmV3"]
 
@@ -71,7 +62,7 @@ def a_longer_retention_keeps_records_and_a_shorter_one_drops_them():
         client.call("CreateStream", StreamName="s", ShardCount=1)
         client.call("IncreaseStreamRetentionPeriod", StreamName="s", RetentionPeriodHours=168)
         client.call("PutRecord", StreamName="s", Data="b2xk", PartitionKey="k")
-        advance(server, "100h")
+        server.advance_clock("100h")
         assert records(client, iterator(client, "TRIM_HORIZON")) == ["b2xk"]
         client.call("DecreaseStreamRetentionPeriod", StreamName="s", RetentionPeriodHours=24)
         assert records(client, iterator(client, "TRIM_HORIZON")) == []
@@ -83,9 +74,9 @@ def an_iterator_lives_for_five_minutes():
         client = server.client()
         client.call("CreateStream", StreamName="s", ShardCount=1)
         at = iterator(client, "LATEST")
-        advance(server, "299s")
+        server.advance_clock("299s")
         assert records(client, at) == []
-        advance(server, "2s")
+        server.advance_clock("2s")
         try:
             records(client, at)
             raise AssertionError("an expired iterator was taken")
@@ -102,7 +93,7 @@ def a_page_token_lives_for_five_minutes():
         client = server.client()
         client.call("CreateStream", StreamName="s", ShardCount=2)
         token = client.call("ListShards", StreamName="s", MaxResults=1)["NextToken"]
-        advance(server, "301s")
+        server.advance_clock("301s")
         try:
             client.call("ListShards", NextToken=token)
             raise AssertionError("an expired token was taken")
@@ -118,7 +109,7 @@ def the_limits_of_a_shard_refill_with_the_clock():
         megabyte = {"StreamName": "s", "Records": [{"Data": "A" * 699048, "PartitionKey": "k"}] * 3}
         for _ in range(3):
             assert client.call("PutRecords", **megabyte)["FailedRecordCount"] >= 1
-            advance(server, "1s")
+            server.advance_clock("1s")
 
 
 @test
@@ -126,7 +117,7 @@ def a_moved_clock_stays_moved_after_kill_9():
     server = dev_server()
     try:
         server.start()
-        before = advance(server, "25h")["offset_seconds"]
+        before = server.advance_clock("25h")["offset_seconds"]
         assert before == 25 * 3600, before
         server.kill()
         server.start()

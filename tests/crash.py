@@ -7,8 +7,10 @@ What must hold after every restart, on one data directory that is kept through a
   - sequence numbers of a shard strictly increase, in the order in which one writer got them;
   - what any reader had been shown before the crash is still there;
   - nothing is there that was never sent, and nothing twice;
-  - a stream whose creation was acknowledged exists, one whose deletion was acknowledged does not.
-Each round verifies what is new and a sample of what is old; at the end everything is read again.
+  - a stream whose creation was acknowledged exists, one whose deletion was acknowledged does not;
+  - what is past its retention is gone, and nothing else: the clock is moved by hours between rounds.
+Journal files and caches are small, so that the kills also hit sealing, merging and expiry. Each round
+verifies what is new and a sample of what is old; at the end everything is read again.
 
     tests/crash.py --program build/headrace --rounds 50 --seed 7
 
@@ -29,6 +31,10 @@ import tap
 
 STREAM, SHARDS, WRITERS = "crash", 4, 4
 ROUNDS_PER_LINE = 10
+SMALL = ["--journal-file-size", "1MiB", "--journal-seal-size", "1MiB", "--journal-tail-cache", "1MiB",
+         "--journal-read-cache", "1MiB"]
+ROUNDS_TO_SEAL = 40  # within which several journal files are full
+RETENTION_HOURS, HOURS_MAX, LATER_SHARE = 24, 9, 0.3  # how far the clock is moved, and how often
 ROUND_SECONDS = (0.05, 0.6)       # from the first write to the kill
 EARLY_KILL_SECONDS = (0.0, 0.25)  # a kill while the server is still recovering
 EARLY_KILL_SHARE = 0.15
@@ -185,11 +191,26 @@ class History:
 
     def __init__(self):
         self.records = {f"shardId-{i:012d}": [] for i in range(SHARDS)}
+        self.hours = 0  # that the clock has been moved so far
+        self.eras = {shard: [] for shard in self.records}  # (hours, how many records so far)
+        self.newest, self.gone = dict.fromkeys(self.records), dict.fromkeys(self.records, 0)
         self.known, self.streams = set(), set()
         self.acknowledged_count = self.unacknowledged_count = 0
 
     def last(self, shard):
-        return self.records[shard][-1][0] if self.records[shard] else None
+        return self.newest[shard]
+
+    def later(self, hours):
+        """The clock was moved: what is a day old is over now, what is younger is not."""
+        for shard, eras in self.eras.items():
+            eras.append((self.hours, self.gone[shard] + len(self.records[shard])))
+        self.hours += hours
+        for shard, eras in self.eras.items():
+            over = [total for born, total in eras if self.hours - born >= RETENTION_HOURS]
+            if over:
+                del self.records[shard][:over[-1] - self.gone[shard]]
+                self.gone[shard] = over[-1]
+                del eras[:len(over)]
 
     def verify_new(self, client, writers, readers):
         promised = {shard: {} for shard in self.records}
@@ -209,6 +230,7 @@ class History:
                     lost = [s for s in reader.shown if s not in present]
                     assert not lost, f"{shard}: {len(lost)} records that a reader was shown are gone: {lost[0]}"
             known += new
+            self.newest[shard] = known[-1][0] if new else self.newest[shard]
             self.acknowledged_count += len(promised[shard])
             self.unacknowledged_count += len(new) - len(promised[shard])
 
@@ -287,8 +309,9 @@ class Loop:
     def __init__(self, options):
         self.seed, self.random = options.seed, random.Random(options.seed)
         self.data_dir = options.data_dir or headrace.new_data_dir()
-        self.server = headrace.Server(options.program, data_dir=self.data_dir)
+        self.server = headrace.Server(options.program, *SMALL, data_dir=self.data_dir, profile="dev")
         self.history = History()
+        self.sealed_most = 0
         self.kills = self.early_kills = self.stops = 0
 
     def begin(self):
@@ -307,6 +330,14 @@ class Loop:
         else:
             self.kills += 1
             self.server.kill()
+
+    def later(self):
+        hours = self.random.randint(1, HOURS_MAX)
+        self.server.advance_clock(f"{hours}h")
+        self.history.later(hours)
+
+    def note_sealing(self):
+        self.sealed_most = max(self.sealed_most, self.server.metric("headrace_sealed_records"))
 
     def restart(self):
         while self.random.random() < EARLY_KILL_SHARE:
@@ -336,6 +367,9 @@ class Loop:
         self.history.verify_sample(client, self.random)
         self.history.verify_streams(client, churner)
         client.close()
+        self.note_sealing()
+        if self.random.random() < LATER_SHARE:
+            self.later()
 
     def run(self, rounds, report):
         self.begin()
@@ -349,8 +383,13 @@ class Loop:
         client = self.server.client()
         self.history.verify_all(client)
         client.close()
-        report.ok(f"the whole history of {len(self.history.known)} records is as it was verified")
+        over = sum(self.history.gone.values())
+        report.ok(f"the whole history of {len(self.history.known)} records is as it was verified, and the "
+                  f"{over} of them that are past their retention are gone")
         assert self.history.acknowledged_count > rounds, "hardly anything was written: nothing was tested"
+        if rounds >= ROUNDS_TO_SEAL:
+            assert self.sealed_most > 0, "nothing was sealed: the kills have tested the journal only"
+            report.ok(f"up to {self.sealed_most} records lay in containers")
         self.server.stop()
         report.ok(f"after {self.kills} kills, {self.early_kills} during recovery, and {self.stops} stops "
                   "the server ends well")

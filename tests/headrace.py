@@ -18,6 +18,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.request
 
 import sigv4
 
@@ -102,6 +103,21 @@ class Server:
             elif len(log) > LOG_LINES_MAX:
                 del log[LOG_LINES_MAX // 2]  # the beginning and the end tell most
         ready.set()  # it ended: nobody waits for it in vain
+
+    def advance_clock(self, duration, guard=True):
+        """Moves the clock of a server of the profile dev as the command line does; the page's answer."""
+        request = urllib.request.Request(f"{self.url}/_headrace/clock?advance={duration}", method="POST",
+                                         headers={"x-headrace-clock": "1"} if guard else {})
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            return json.load(reply)
+
+    def metric(self, name):
+        """The value of a metric without labels."""
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=30) as reply:
+            for line in reply.read().decode().splitlines():
+                if line.startswith(f"{name} "):
+                    return int(line.split()[1])
+        raise AssertionError(f"there is no metric {name}")
 
     def tail(self, lines=40):
         return "\n".join(f"    {line}" for line in self.log[-lines:])
