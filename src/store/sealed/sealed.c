@@ -46,7 +46,7 @@ struct member *member_new(const ContainerFacts *facts)
     return m;
 }
 
-static bool comes_before(const ContainerFacts *x, const ContainerFacts *y)
+bool facts_before(const ContainerFacts *x, const ContainerFacts *y)
 {
     return x->first_position < y->first_position ||
            (x->first_position == y->first_position && x->number < y->number);
@@ -55,7 +55,7 @@ static bool comes_before(const ContainerFacts *x, const ContainerFacts *y)
 static int compare_slots(const void *x, const void *y)
 {
     const struct slot *a = x, *b = y;
-    return comes_before(&a->member->facts, &b->member->facts) ? -1 : 1;
+    return facts_before(&a->member->facts, &b->member->facts) ? -1 : 1;
 }
 
 static void slots_sort(struct slot *at, size_t n)
@@ -464,25 +464,4 @@ Err sealed_create(struct sealed *s, RetentionClass class, struct container_write
         TRY(sealed_commit(s, &(SealedChange){ 0 }, &none, 0));
     }
     return container_create(s->io, s->container_dir, s->next_number++, class, ret);
-}
-
-// ---- For tools
-
-void sealed_stats(struct sealed *s, SealedStats *ret)
-{
-    pthread_mutex_lock(&s->lock);
-    *ret = (SealedStats){
-        .containers = s->n,
-        .read_cache_bytes = s->chunks.bytes,
-        .footer_cache_bytes = s->footers.bytes,
-        .merges = s->merges,
-        .expired = s->expired,
-    };
-    for (size_t i = 0; i < s->n; i++) {
-        const ContainerFacts *f = &s->at[i].member->facts;
-        ret->disk_bytes += f->bytes;
-        ret->raw_bytes += f->raw_bytes;
-        ret->records += f->records;
-    }
-    pthread_mutex_unlock(&s->lock);
 }

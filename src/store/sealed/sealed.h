@@ -105,7 +105,8 @@ typedef struct SealedStats {
 } SealedStats;
 void sealed_stats(struct sealed *s, SealedStats *ret);
 
-// Reads and checks every chunk of every container: *ret_records. ERR_CORRUPT after all were read.
+// Reads and checks every chunk of every container: *ret_records. ERR_CORRUPT after all were read,
+// if any could not be; each is logged with file and offset.
 Err sealed_check(struct sealed *s, uint64_t *ret_records);
 
 // The facts of all containers of the set, each held: its file stays until sealed_release. For

@@ -66,7 +66,7 @@ static Err is_due(struct sealed *s, struct member *m, int64_t now_ms, bool *ret)
     return e;
 }
 
-static uint64_t retention_now(struct sealed *s)
+uint64_t sealed_retention(struct sealed *s)
 {
     pthread_mutex_lock(&s->lock);
     uint64_t retention = s->retention;
@@ -76,7 +76,7 @@ static uint64_t retention_now(struct sealed *s)
 
 Err sealed_expire(struct sealed *s, int64_t now_ms, bool *ret_any)
 {
-    uint64_t retention = retention_now(s);
+    uint64_t retention = sealed_retention(s);
     for (size_t i = 0; i < s->n && retention != s->expire_retention; i++)
         s->at[i].member->due_ms = INT64_MIN;
     s->expire_retention = retention;

@@ -122,6 +122,7 @@ struct sealed {
     size_t doubtful_count;
 };
 
+bool facts_before(const ContainerFacts *x, const ContainerFacts *y); // the order of the set
 // Not in the set and not open; the caller's.
 struct member *member_new(const ContainerFacts *facts);
 void container_remove(struct sealed *s, uint64_t number); // unlinks; what fails is logged
@@ -158,3 +159,4 @@ void chunk_release(struct sealed *s, struct chunk *c);
 
 // When records that arrived then are over; INT64_MIN: the shard is not declared.
 int64_t shard_over_ms(const struct sealed *s, uint64_t shard, int64_t arrival_ms);
+uint64_t sealed_retention(struct sealed *s); // sealed.retention, with the lock

@@ -19,21 +19,21 @@ static int64_t retention_of(void *self, uint64_t shard)
 static void rows_of(void *self, struct arena *a, CheckpointShard **ret, size_t *ret_n)
 {
     struct rig *r = self;
+    CheckpointShard rows[RIG_SHARDS + 1] = { 0 };
+    for (size_t i = 0; i < r->sealed; i++) {
+        const RigRecord *record = &r->records[i];
+        CheckpointShard *row = &rows[record->shard];
+        if (row->first_position == 0)
+            row->first_position = record->position;
+        row->shard = record->shard;
+        row->last_position = record->position;
+        row->last_arrival_ms = record->arrival_ms;
+    }
     *ret = arena_new(a, CheckpointShard, RIG_SHARDS);
     *ret_n = 0;
-    for (uint64_t shard = 1; shard <= RIG_SHARDS; shard++) {
-        CheckpointShard row = { .shard = shard };
-        for (size_t i = 0; i < r->sealed; i++) {
-            if (r->records[i].shard != shard)
-                continue;
-            if (row.first_position == 0)
-                row.first_position = r->records[i].position;
-            row.last_position = r->records[i].position;
-            row.last_arrival_ms = r->records[i].arrival_ms;
-        }
-        if (row.last_position != 0)
-            (*ret)[(*ret_n)++] = row;
-    }
+    for (uint64_t shard = 1; shard <= RIG_SHARDS; shard++)
+        if (rows[shard].last_position != 0)
+            (*ret)[(*ret_n)++] = rows[shard];
 }
 
 struct rig *rig_open(struct io *io, uint64_t seed)
