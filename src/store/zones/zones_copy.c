@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+// Comparing one zone with another and making it the same: in pieces, of which only those that
+// differ are written, so that a zone that was away for a minute is whole again soon.
+#include "store/zones/zones_priv.h"
+
+#include "base/metric.h"
+
+#include <string.h>
+
+enum { PIECES_PER_SYNC = 32 }; // written before they are synced: it must not all come at the end
+
+static void note_copied(struct zone *z, size_t n)
+{
+    pthread_mutex_lock(&z->s->lock);
+    z->copied_bytes += n;
+    pthread_mutex_unlock(&z->s->lock);
+    metric_add(z->copied, (int64_t)n);
+}
+
+static Err piece_write(struct handle *to, const struct part *p, uint64_t at, int64_t ns)
+{
+    size_t n = (size_t)p->number;
+    if (n > 0)
+        TRY(zone_file_write(to, p->bytes, n, at, ns));
+    note_copied(to->zone, n);
+    if (n == PIECE_BYTES)
+        return OK;
+    uint64_t bytes = 0;
+    TRY(zone_file_size(to, ns, &bytes));
+    return bytes == at + n ? OK : zone_file_truncate(to, at + n, ns);
+}
+
+Err piece_copy(struct handle *from, struct handle *to, uint64_t at, int64_t ns, bool fix,
+               size_t *ret_n, bool *ret_differs)
+{
+    struct op *x = NULL, *y = NULL;
+    TRY(zone_file_read(from, PIECE_BYTES, at, ns, &x));
+    const struct part *p = &x->parts[from->zone->i];
+    size_t n = (size_t)p->number;
+    // A piece that cannot be read there is one that differs: writing it may well mend it.
+    Err e = zone_file_read(to, PIECE_BYTES, at, ns, &y);
+    bool same = e.kind == ERR_NONE && y->parts[to->zone->i].number == n &&
+                memcmp(p->bytes, y->parts[to->zone->i].bytes, n) == 0;
+    if (y != NULL)
+        op_unref(y);
+    e = OK;
+    if (!same && fix)
+        e = piece_write(to, p, at, ns);
+    op_unref(x);
+    TRY(e);
+    *ret_n = n;
+    *ret_differs = !same;
+    return OK;
+}
+
+static Err pieces_compare(struct handle *x, struct handle *y, bool *ret_differs)
+{
+    size_t n = PIECE_BYTES;
+    bool differs = false;
+    for (uint64_t at = 0; n == PIECE_BYTES && !differs; at += PIECE_BYTES)
+        TRY(piece_copy(x, y, at, SLOW_NS, false, &n, &differs));
+    *ret_differs = differs;
+    return OK;
+}
+
+Err zone_file_compare(struct zone *from, struct zone *to, Str rel, bool *ret_differs)
+{
+    struct handle *x = NULL, *y = NULL;
+    TRY(zone_file_open(from, rel, IO_READ | IO_DIRECT, SLOW_NS, &x));
+    Err e = zone_file_open(to, rel, IO_READ | IO_DIRECT, SLOW_NS, &y);
+    if (e.kind == ERR_NONE)
+        e = pieces_compare(x, y, ret_differs);
+    zone_file_close(x);
+    zone_file_close(y);
+    return e;
+}
+
+static Err pieces_copy(struct handle *x, struct handle *y)
+{
+    size_t n = PIECE_BYTES;
+    for (uint64_t at = 0; n == PIECE_BYTES; at += PIECE_BYTES) {
+        bool differs;
+        TRY(piece_copy(x, y, at, SLOW_NS, true, &n, &differs));
+        if (at / PIECE_BYTES % PIECES_PER_SYNC == PIECES_PER_SYNC - 1)
+            TRY(zone_file_sync(y, SLOW_NS));
+    }
+    return zone_file_sync(y, SLOW_NS);
+}
+
+static Err copy_to(struct zone *from, struct zone *to, Str rel, Str to_rel, unsigned flags)
+{
+    struct handle *x = NULL, *y = NULL;
+    TRY(zone_file_open(from, rel, IO_READ | IO_DIRECT, SLOW_NS, &x));
+    Err e = zone_file_open(to, to_rel, IO_WRITE | IO_CREATE | flags, SLOW_NS, &y);
+    if (e.kind == ERR_NONE)
+        e = pieces_copy(x, y);
+    zone_file_close(x);
+    zone_file_close(y);
+    return e;
+}
+
+Err zone_file_copy(struct zone *from, struct zone *to, Str rel)
+{
+    return copy_to(from, to, rel, rel, 0);
+}
+
+Err zone_file_copy_aside(struct zone *from, struct zone *to, Str rel)
+{
+    AUTO(arena) tmp = arena_open();
+    return copy_to(from, to, rel, str_cat(tmp, rel, ASIDE_SUFFIX), IO_TRUNC);
+}
+
+// ---- Trees
+
+// The next name of either tree, in order; an entry is NULL where that tree has not got it.
+static bool next_pair(const Tree *x, const Tree *y, size_t at[2], const TreeEntry *ret[2])
+{
+    bool has_x = at[0] < x->n, has_y = at[1] < y->n;
+    if (!has_x && !has_y)
+        return false;
+    int order = !has_x ? 1 : !has_y ? -1 : str_cmp(x->at[at[0]].path, y->at[at[1]].path);
+    ret[0] = order <= 0 ? &x->at[at[0]++] : NULL;
+    ret[1] = order >= 0 ? &y->at[at[1]++] : NULL;
+    return true;
+}
+
+// Whether the names and sizes of an entry tell already that it differs. A directory that only the
+// second has does no harm.
+static bool entry_differs(const TreeEntry *x, const TreeEntry *y)
+{
+    if (x == NULL)
+        return !y->is_dir;
+    return y == NULL || x->is_dir != y->is_dir || (!x->is_dir && x->bytes != y->bytes);
+}
+
+static bool needs_reading(const TreeEntry *x)
+{
+    return x != NULL && !x->is_dir && !zone_is_immutable(x->path);
+}
+
+Err trees_compare(struct zone *from, struct zone *to, bool *ret_differ)
+{
+    AUTO(arena) tmp = arena_open();
+    Tree x, y;
+    TRY(tree_read(from, tmp, false, SLOW_NS, &x));
+    TRY(tree_read(to, tmp, false, SLOW_NS, &y));
+    bool differs = false;
+    size_t at[2] = { 0 };
+    const TreeEntry *pair[2];
+    while (!differs && next_pair(&x, &y, at, pair)) {
+        differs = entry_differs(pair[0], pair[1]);
+        if (!differs && needs_reading(pair[0]))
+            TRY(zone_file_compare(from, to, pair[0]->path, &differs));
+    }
+    *ret_differ = differs;
+    return OK;
+}
+
+static Err make_same(struct zone *from, struct zone *to, const TreeEntry *x, const TreeEntry *y)
+{
+    if (x == NULL)
+        return y->is_dir ? OK : zone_name_unlink(to, y->path, SLOW_NS);
+    if (y != NULL && y->is_dir != x->is_dir) {
+        if (y->is_dir)
+            return fail(ERR_EXISTS, "a directory lies where a file belongs");
+        TRY(zone_name_unlink(to, y->path, SLOW_NS));
+    }
+    if (x->is_dir)
+        return zone_name_mkdir(to, x->path, SLOW_NS);
+    if (!zone_is_immutable(x->path))
+        return zone_file_copy(from, to, x->path);
+    if (y != NULL && y->bytes == x->bytes)
+        return OK;
+    AUTO(arena) tmp = arena_open();
+    TRY(zone_file_copy_aside(from, to, x->path));
+    return zone_name_rename(to, str_cat(tmp, x->path, ASIDE_SUFFIX), x->path, SLOW_NS);
+}
+
+Err tree_sync_dirs(struct zone *z, const Tree *tree, int64_t ns)
+{
+    for (size_t i = 0; i < tree->n; i++)
+        if (tree->at[i].is_dir)
+            TRY(zone_name_sync_dir(z, tree->at[i].path, ns));
+    return zone_name_sync_dir(z, S(""), ns);
+}
+
+Err trees_make_same(struct zone *from, struct zone *to)
+{
+    AUTO(arena) tmp = arena_open();
+    Tree x, y;
+    TRY(tree_read(from, tmp, false, SLOW_NS, &x));
+    TRY(tree_read(to, tmp, true, SLOW_NS, &y));
+    size_t at[2] = { 0 };
+    const TreeEntry *pair[2];
+    while (next_pair(&x, &y, at, pair))
+        TRY(make_same(from, to, pair[0], pair[1]));
+    return tree_sync_dirs(to, &x, SLOW_NS);
+}
