@@ -134,7 +134,7 @@ static void *write_names(void *arg)
         Str path = str_fmt(tmp, i % 2 == 0 ? "/data/names/%llu" : "/data/names/%llu.hrc",
                            (unsigned long long)number);
         size_t n = (size_t)below(&w->random, 3 * PAGE_BYTES);
-        EXPECT_OK(io_write_file(io, tmp, path, rig_content(tmp, n, round)));
+        EXPECT_OK(io_write_file(io, tmp, path, trio_content(tmp, n, round)));
         if (below(&w->random, 3) != 0) {
             EXPECT_OK(io->unlink(io, path));
             EXPECT_OK(io->sync_dir(io, S("/data/names")));
@@ -155,12 +155,12 @@ static void wait_rounds(struct writer *w, unsigned more)
 TEST(a_zone_that_returns_is_repaired_while_writes_go_on)
 {
     static void *(*const runs[])(void *) = { write_pages, write_queue, write_names };
-    struct rig r;
+    struct trio r;
     struct writer writers[COUNT_OF(runs)] = { 0 };
     pthread_t threads[COUNT_OF(runs)];
-    rig_init(&r);
-    EXPECT_OK(rig_open(&r, a));
-    rig_fill(&r, a);
+    trio_init(&r);
+    EXPECT_OK(trio_open(&r, a));
+    trio_fill(&r, a);
     for (size_t i = 0; i < COUNT_OF(runs); i++) {
         writers[i].io = r.io;
         writers[i].random = i;
@@ -171,23 +171,23 @@ TEST(a_zone_that_returns_is_repaired_while_writes_go_on)
         for (size_t i = 0; i < COUNT_OF(runs); i++)
             wait_rounds(&writers[i], 3);
         io_fault_power_off(r.faults[bad]);
-        rig_wait_state(&r, bad, ZONE_FENCED);
+        trio_wait_state(&r, bad, ZONE_FENCED);
         wait_rounds(&writers[0], 5);
         io_fault_clear(r.faults[bad]);
-        rig_repair(&r, bad);
+        trio_repair(&r, bad);
     }
     for (size_t i = 0; i < COUNT_OF(runs); i++)
         atomic_store(&writers[i].stop, true);
     for (size_t i = 0; i < COUNT_OF(runs); i++)
         pthread_join(threads[i], NULL);
     for (unsigned i = 0; i < ZONES; i++)
-        EXPECT_INT(ZONE_MEMBER, rig_state_of(&r, i));
-    rig_expect_same(&r, a);
-    Str pages = rig_in_zone(&r, a, 2, "pages");
+        EXPECT_INT(ZONE_MEMBER, trio_state_of(&r, i));
+    trio_expect_same(&r, a);
+    Str pages = trio_in_zone(&r, a, 2, "pages");
     EXPECT_INT(writers[0].model_bytes, pages.n);
     EXPECT(memcmp(writers[0].model, pages.p, pages.n) == 0);
     free(writers[0].model);
-    rig_done(&r);
+    trio_done(&r);
 }
 
 // ---- Power cuts
@@ -214,7 +214,7 @@ static Err verify_log(void *self, struct io *io, Str dir, uint64_t *ret_score)
 }
 
 // Writes until the disks fail; returns what was acknowledged.
-static uint64_t append_until_off(struct rig *r, uint64_t from)
+static uint64_t append_until_off(struct trio *r, uint64_t from)
 {
     struct io *io = r->io;
     struct io_file *f = NULL;
@@ -241,11 +241,11 @@ TEST(what_was_acknowledged_survives_power_cuts_and_the_loss_of_a_zone)
     for (uint64_t seed = 1; seed <= CRASH_ROUNDS; seed++) {
         uint64_t random = seed, acknowledged = 0;
         unsigned lost = ZONES; // replaced and not a member again
-        struct rig r;
-        rig_init(&r);
+        struct trio r;
+        trio_init(&r);
         r.config.verify = verify_log;
         r.config.probe_ns = NS_PER_MS; // repairs are cut as well
-        EXPECT_OK(rig_open(&r, a));
+        EXPECT_OK(trio_open(&r, a));
         for (unsigned life = 0; life < 4; life++) {
             for (unsigned i = 0; i < ZONES; i++) {
                 IoFault cut = { .ops = IO_OP_CHANGE,
@@ -255,20 +255,20 @@ TEST(what_was_acknowledged_survives_power_cuts_and_the_loss_of_a_zone)
                 io_fault_add(r.faults[i], cut);
             }
             acknowledged = append_until_off(&r, acknowledged);
-            if (lost < ZONES && rig_state_of(&r, lost) == ZONE_MEMBER)
+            if (lost < ZONES && trio_state_of(&r, lost) == ZONE_MEMBER)
                 lost = ZONES;
-            rig_close(&r);
-            rig_crash(&r, next_random(&random));
+            trio_close(&r);
+            trio_crash(&r, next_random(&random));
             if (below(&random, 2) == 0) { // two at once are too many
                 lost = lost < ZONES ? lost : (unsigned)below(&random, ZONES);
-                rig_replace_disk(&r, lost);
+                trio_replace_disk(&r, lost);
             }
-            EXPECT_OK(rig_open(&r, a));
+            EXPECT_OK(trio_open(&r, a));
             uint64_t there = 0;
             for (unsigned i = 0; i < ZONES; i++) {
-                if (rig_state_of(&r, i) != ZONE_MEMBER)
+                if (trio_state_of(&r, i) != ZONE_MEMBER)
                     continue;
-                EXPECT_OK(verify_log(NULL, rig_disk_io(&r, i), rig_dirs[i], &there));
+                EXPECT_OK(verify_log(NULL, trio_disk_io(&r, i), trio_dirs[i], &there));
                 if (there < acknowledged || there > acknowledged + 1)
                     test_fail(__FILE__, __LINE__,
                               "seed %llu, life %u: %llu acknowledged, %llu there",
@@ -278,9 +278,9 @@ TEST(what_was_acknowledged_survives_power_cuts_and_the_loss_of_a_zone)
             acknowledged = there;
         }
         for (unsigned i = 0; i < ZONES; i++)
-            rig_wait_state(&r, i, ZONE_MEMBER);
-        rig_close(&r);
-        rig_expect_same(&r, a);
-        rig_done(&r);
+            trio_wait_state(&r, i, ZONE_MEMBER);
+        trio_close(&r);
+        trio_expect_same(&r, a);
+        trio_done(&r);
     }
 }

@@ -10,13 +10,13 @@
 
 TEST(what_is_written_is_in_every_zone_and_is_read_back)
 {
-    struct rig r;
-    rig_init(&r);
-    EXPECT_OK(rig_open(&r, a));
-    rig_fill(&r, a);
-    rig_expect_same(&r, a);
-    EXPECT(str_eq(rig_content(a, FILE_BYTES, 1), rig_in_zone(&r, a, 2, "journal/one")));
-    EXPECT(str_eq(rig_content(a, FILE_BYTES, 1), rig_read_in(r.io, a, S("/data/journal/one"))));
+    struct trio r;
+    trio_init(&r);
+    EXPECT_OK(trio_open(&r, a));
+    trio_fill(&r, a);
+    trio_expect_same(&r, a);
+    EXPECT(str_eq(trio_content(a, FILE_BYTES, 1), trio_in_zone(&r, a, 2, "journal/one")));
+    EXPECT(str_eq(trio_content(a, FILE_BYTES, 1), trio_read_in(r.io, a, S("/data/journal/one"))));
 
     IoName *names;
     size_t n;
@@ -27,10 +27,10 @@ TEST(what_is_written_is_in_every_zone_and_is_read_back)
     EXPECT_ERR(ERR_NOT_FOUND, r.io->unlink(r.io, S("/data/none")));
     EXPECT_OK(r.io->rename(r.io, S("/data/db"), S("/data/db2")));
     EXPECT_OK(r.io->unlink(r.io, S("/data/db2")));
-    rig_expect_same(&r, a);
+    trio_expect_same(&r, a);
     for (unsigned i = 0; i < ZONES; i++)
-        EXPECT_INT(ZONE_MEMBER, rig_state_of(&r, i));
-    rig_done(&r);
+        EXPECT_INT(ZONE_MEMBER, trio_state_of(&r, i));
+    trio_done(&r);
 }
 
 // ---- Fencing
@@ -41,7 +41,7 @@ static Err write_something(struct io *io, struct arena *a, unsigned seed)
     struct io_file *f = NULL;
     TRY(io->mkdir(io, S("/data/d")));
     TRY(io->open(io, S("/data/d/x.tmp"), IO_WRITE | IO_CREATE | IO_TRUNC, &f));
-    Str bytes = rig_content(tmp, 10000, seed);
+    Str bytes = trio_content(tmp, 10000, seed);
     Err e = io->allocate(f, 20000);
     if (e.kind == ERR_NONE)
         e = io->write(f, bytes.p, bytes.n, 0, true);
@@ -68,119 +68,119 @@ TEST(each_kind_of_operation_that_fails_in_one_zone_fences_it_and_passes)
                                       IO_OP_UNLINK,   IO_OP_MKDIR,  IO_OP_SYNC_DIR };
     for (size_t k = 0; k < COUNT_OF(kinds); k++) {
         for (unsigned bad = 0; bad < ZONES; bad++) {
-            struct rig r;
-            rig_init(&r);
-            EXPECT_OK(rig_open(&r, a));
-            rig_fill(&r, a);
+            struct trio r;
+            trio_init(&r);
+            EXPECT_OK(trio_open(&r, a));
+            trio_fill(&r, a);
             IoFault fault = { .ops = kinds[k], .times = UINT64_MAX, .path_part = S("/d") };
             io_fault_add(r.faults[bad], fault);
             EXPECT_OK(write_something(r.io, a, 1));
-            EXPECT_INT(ZONE_FENCED, rig_state_of(&r, bad));
+            EXPECT_INT(ZONE_FENCED, trio_state_of(&r, bad));
             EXPECT(zones_enough(r.set));
-            EXPECT(str_eq(rig_content(a, FILE_BYTES, 1),
-                          rig_read_in(r.io, a, S("/data/journal/one"))));
+            EXPECT(str_eq(trio_content(a, FILE_BYTES, 1),
+                          trio_read_in(r.io, a, S("/data/journal/one"))));
             io_fault_clear(r.faults[bad]);
-            rig_repair(&r, bad);
-            rig_expect_same(&r, a);
+            trio_repair(&r, bad);
+            trio_expect_same(&r, a);
             EXPECT_OK(write_something(r.io, a, 2));
-            rig_expect_same(&r, a);
-            rig_done(&r);
+            trio_expect_same(&r, a);
+            trio_done(&r);
         }
     }
 }
 
 TEST(a_read_that_fails_is_answered_by_another_zone)
 {
-    struct rig r;
-    rig_init(&r);
-    EXPECT_OK(rig_open(&r, a));
-    rig_fill(&r, a);
+    struct trio r;
+    trio_init(&r);
+    EXPECT_OK(trio_open(&r, a));
+    trio_fill(&r, a);
     io_fault_add(r.faults[0], (IoFault){ .ops = IO_OP_READ, .path_part = S("one") });
-    EXPECT(str_eq(rig_content(a, FILE_BYTES, 1), rig_read_in(r.io, a, S("/data/journal/one"))));
-    EXPECT_INT(ZONE_FENCED, rig_state_of(&r, 0));
-    EXPECT_INT(ERR_IO, rig_cause_of(&r, 0));
-    rig_repair(&r, 0);
-    rig_expect_same(&r, a);
-    rig_done(&r);
+    EXPECT(str_eq(trio_content(a, FILE_BYTES, 1), trio_read_in(r.io, a, S("/data/journal/one"))));
+    EXPECT_INT(ZONE_FENCED, trio_state_of(&r, 0));
+    EXPECT_INT(ERR_IO, trio_cause_of(&r, 0));
+    trio_repair(&r, 0);
+    trio_expect_same(&r, a);
+    trio_done(&r);
 }
 
 TEST(a_zone_that_alone_is_full_is_fenced_and_a_disk_full_everywhere_is_full)
 {
-    struct rig r;
-    rig_init(&r);
-    EXPECT_OK(rig_open(&r, a));
-    rig_fill(&r, a);
+    struct trio r;
+    trio_init(&r);
+    EXPECT_OK(trio_open(&r, a));
+    trio_fill(&r, a);
     struct io_file *f = NULL;
     EXPECT_OK(r.io->open(r.io, S("/data/big"), IO_WRITE | IO_CREATE, &f));
-    Str bytes = rig_content(a, 4 << 20, 9);
+    Str bytes = trio_content(a, 4 << 20, 9);
     for (unsigned i = 0; i < ZONES; i++)
         io_fault_set_budget(r.faults[i], 1 << 20);
     EXPECT_ERR(ERR_FULL, r.io->write(f, bytes.p, bytes.n, 0, true));
     for (unsigned i = 0; i < ZONES; i++)
-        EXPECT_INT(ZONE_MEMBER, rig_state_of(&r, i));
+        EXPECT_INT(ZONE_MEMBER, trio_state_of(&r, i));
     // Two are: the third has written it, and stays.
     io_fault_set_budget(r.faults[1], UINT64_MAX);
     EXPECT_ERR(ERR_FULL, r.io->write(f, bytes.p, bytes.n, 0, true));
-    EXPECT_INT(ZONE_MEMBER, rig_state_of(&r, 1));
+    EXPECT_INT(ZONE_MEMBER, trio_state_of(&r, 1));
     io_fault_set_budget(r.faults[0], UINT64_MAX);
     EXPECT_OK(r.io->write(f, bytes.p, bytes.n, 0, true));
-    EXPECT_INT(ZONE_FENCED, rig_state_of(&r, 2));
-    EXPECT_INT(ERR_FULL, rig_cause_of(&r, 2));
+    EXPECT_INT(ZONE_FENCED, trio_state_of(&r, 2));
+    EXPECT_INT(ERR_FULL, trio_cause_of(&r, 2));
     io_fault_set_budget(r.faults[2], UINT64_MAX);
-    rig_repair(&r, 2);
+    trio_repair(&r, 2);
     r.io->close(f);
-    rig_expect_same(&r, a);
-    rig_done(&r);
+    trio_expect_same(&r, a);
+    trio_done(&r);
 }
 
 TEST(below_the_minimum_nothing_is_fenced_and_the_error_is_told)
 {
-    struct rig r;
-    rig_init(&r);
-    EXPECT_OK(rig_open(&r, a));
-    rig_fill(&r, a);
+    struct trio r;
+    trio_init(&r);
+    EXPECT_OK(trio_open(&r, a));
+    trio_fill(&r, a);
     io_fault_power_off(r.faults[1]);
     EXPECT_OK(write_something(r.io, a, 1));
-    EXPECT_INT(ZONE_FENCED, rig_state_of(&r, 1));
+    EXPECT_INT(ZONE_FENCED, trio_state_of(&r, 1));
     io_fault_add(r.faults[2], (IoFault){ .ops = IO_OP_WRITE, .times = UINT64_MAX });
     EXPECT_ERR(ERR_IO, write_something(r.io, a, 2));
-    EXPECT_INT(ZONE_MEMBER, rig_state_of(&r, 2));
-    EXPECT_INT(ZONE_MEMBER, rig_state_of(&r, 0));
+    EXPECT_INT(ZONE_MEMBER, trio_state_of(&r, 2));
+    EXPECT_INT(ZONE_MEMBER, trio_state_of(&r, 0));
     io_fault_clear(r.faults[1]);
     io_fault_clear(r.faults[2]);
-    rig_repair(&r, 1);
+    trio_repair(&r, 1);
     EXPECT_OK(write_something(r.io, a, 3));
-    rig_expect_same(&r, a);
-    rig_done(&r);
+    trio_expect_same(&r, a);
+    trio_done(&r);
 }
 
 TEST(one_zone_may_go_on_alone_when_that_is_wanted)
 {
-    struct rig r;
-    rig_init(&r);
+    struct trio r;
+    trio_init(&r);
     r.config.least = 1;
-    EXPECT_OK(rig_open(&r, a));
-    rig_fill(&r, a);
+    EXPECT_OK(trio_open(&r, a));
+    trio_fill(&r, a);
     io_fault_power_off(r.faults[0]);
     io_fault_power_off(r.faults[2]);
     EXPECT_OK(write_something(r.io, a, 1));
-    rig_write_new(r.io, a, "/data/late", S("late"));
-    EXPECT_INT(ZONE_FENCED, rig_state_of(&r, 0));
-    EXPECT_INT(ZONE_FENCED, rig_state_of(&r, 2));
-    rig_close(&r);
+    trio_write_new(r.io, a, "/data/late", S("late"));
+    EXPECT_INT(ZONE_FENCED, trio_state_of(&r, 0));
+    EXPECT_INT(ZONE_FENCED, trio_state_of(&r, 2));
+    trio_close(&r);
 
     // Without the one that went on alone it must not open: two that are left behind are no two.
     io_fault_clear(r.faults[0]);
     io_fault_clear(r.faults[2]);
     io_fault_power_off(r.faults[1]);
-    EXPECT_ERR(ERR_IO, rig_open(&r, a));
+    EXPECT_ERR(ERR_IO, trio_open(&r, a));
     io_fault_clear(r.faults[1]);
-    EXPECT_OK(rig_open(&r, a));
-    EXPECT_STR(S("late"), rig_read_in(r.io, a, S("/data/late")));
-    rig_repair(&r, 0);
-    rig_repair(&r, 2);
-    rig_expect_same(&r, a);
-    rig_done(&r);
+    EXPECT_OK(trio_open(&r, a));
+    EXPECT_STR(S("late"), trio_read_in(r.io, a, S("/data/late")));
+    trio_repair(&r, 0);
+    trio_repair(&r, 2);
+    trio_expect_same(&r, a);
+    trio_done(&r);
 }
 
 // ---- Starting
@@ -193,7 +193,7 @@ static Err verify_one(void *self, struct io *io, Str dir, uint64_t *ret_score)
     Str s;
     TRY(io_read_file(io, tmp, str_cat(tmp, dir, S("/journal/one")), 64 << 20, &s));
     *ret_score = s.n;
-    return s.n >= FILE_BYTES && str_eq(rig_content(tmp, FILE_BYTES, 1), str_head(s, FILE_BYTES))
+    return s.n >= FILE_BYTES && str_eq(trio_content(tmp, FILE_BYTES, 1), str_head(s, FILE_BYTES))
                ? OK
                : fail(ERR_CORRUPT, "not what was written");
 }
@@ -203,15 +203,15 @@ TEST(a_zone_that_was_changed_while_stopped_is_made_the_same_from_a_good_one)
     for (unsigned bad = 0; bad < ZONES; bad++) {
         for (unsigned how = 0; how < 6; how++) {
             unsigned verified = 0;
-            struct rig r;
-            rig_init(&r);
+            struct trio r;
+            trio_init(&r);
             r.config.verify = verify_one;
             r.config.verify_self = &verified;
-            EXPECT_OK(rig_open(&r, a));
-            rig_fill(&r, a);
-            rig_close(&r);
-            struct io *io = rig_disk_io(&r, bad);
-            Str path = str_cat(a, rig_dirs[bad], S("/journal/one"));
+            EXPECT_OK(trio_open(&r, a));
+            trio_fill(&r, a);
+            trio_close(&r);
+            struct io *io = trio_disk_io(&r, bad);
+            Str path = str_cat(a, trio_dirs[bad], S("/journal/one"));
             struct io_file *f = NULL;
             switch (how) {
             case 0: // one bit
@@ -226,30 +226,30 @@ TEST(a_zone_that_was_changed_while_stopped_is_made_the_same_from_a_good_one)
                 EXPECT_OK(io->unlink(io, path));
                 break;
             case 3: // something too much
-                rig_write_new(io, a, str_c(a, str_cat(a, rig_dirs[bad], S("/journal/three"))),
-                              S("?"));
+                trio_write_new(io, a, str_c(a, str_cat(a, trio_dirs[bad], S("/journal/three"))),
+                               S("?"));
                 break;
             case 4: // its record
-                EXPECT_OK(io_flip(io, str_cat(a, rig_dirs[bad], S("/zone.hrz")), 40, 1));
+                EXPECT_OK(io_flip(io, str_cat(a, trio_dirs[bad], S("/zone.hrz")), 40, 1));
                 break;
             default: // everything
-                rig_replace_disk(&r, bad);
+                trio_replace_disk(&r, bad);
                 break;
             }
-            EXPECT_OK(rig_open(&r, a));
+            EXPECT_OK(trio_open(&r, a));
             EXPECT_INT(how < 4 ? ZONES : 0, verified); // only when members differ
-            rig_wait_state(&r, bad, ZONE_MEMBER);
+            trio_wait_state(&r, bad, ZONE_MEMBER);
             EXPECT_OK(write_something(r.io, a, 1));
-            rig_expect_same(&r, a);
-            EXPECT(str_eq(rig_content(a, FILE_BYTES, 1), rig_in_zone(&r, a, bad, "journal/one")));
+            trio_expect_same(&r, a);
+            EXPECT(str_eq(trio_content(a, FILE_BYTES, 1), trio_in_zone(&r, a, bad, "journal/one")));
             // What is too much is not less whole: of equals the first is the source.
             struct io_file *three = NULL;
-            io = rig_disk_io(&r, bad);
+            io = trio_disk_io(&r, bad);
             EXPECT_ERR(
                 how == 3 && bad == 0 ? ERR_NONE : ERR_NOT_FOUND,
-                io->open(io, str_cat(a, rig_dirs[bad], S("/journal/three")), IO_READ, &three));
+                io->open(io, str_cat(a, trio_dirs[bad], S("/journal/three")), IO_READ, &three));
             io->close(three);
-            rig_done(&r);
+            trio_done(&r);
         }
     }
 }
@@ -257,157 +257,158 @@ TEST(a_zone_that_was_changed_while_stopped_is_made_the_same_from_a_good_one)
 TEST(when_every_zone_is_damaged_nothing_is_changed)
 {
     unsigned verified = 0;
-    struct rig r;
-    rig_init(&r);
+    struct trio r;
+    trio_init(&r);
     r.config.verify = verify_one;
     r.config.verify_self = &verified;
-    EXPECT_OK(rig_open(&r, a));
-    rig_fill(&r, a);
-    rig_close(&r);
+    EXPECT_OK(trio_open(&r, a));
+    trio_fill(&r, a);
+    trio_close(&r);
     Str before[ZONES];
     for (unsigned i = 0; i < ZONES; i++) {
-        EXPECT_OK(io_flip(rig_disk_io(&r, i), str_cat(a, rig_dirs[i], S("/journal/one")), i, 1));
-        before[i] = rig_in_zone(&r, a, i, "journal/one");
+        EXPECT_OK(io_flip(trio_disk_io(&r, i), str_cat(a, trio_dirs[i], S("/journal/one")), i, 1));
+        before[i] = trio_in_zone(&r, a, i, "journal/one");
     }
-    EXPECT_ERR(ERR_CORRUPT, rig_open(&r, a));
+    EXPECT_ERR(ERR_CORRUPT, trio_open(&r, a));
     EXPECT(r.problem.n > 0);
     for (unsigned i = 0; i < ZONES; i++)
-        EXPECT(str_eq(before[i], rig_in_zone(&r, a, i, "journal/one")));
-    rig_done(&r);
+        EXPECT(str_eq(before[i], trio_in_zone(&r, a, i, "journal/one")));
+    trio_done(&r);
 }
 
 TEST(a_zone_that_was_fenced_is_never_a_source)
 {
     for (unsigned stale = 0; stale < ZONES; stale++) {
-        struct rig r;
-        rig_init(&r);
-        EXPECT_OK(rig_open(&r, a));
-        rig_fill(&r, a);
+        struct trio r;
+        trio_init(&r);
+        EXPECT_OK(trio_open(&r, a));
+        trio_fill(&r, a);
         io_fault_power_off(r.faults[stale]);
-        rig_write_new(r.io, a, "/data/db", S("newer"));
-        EXPECT_INT(ZONE_FENCED, rig_state_of(&r, stale));
-        rig_close(&r);
+        trio_write_new(r.io, a, "/data/db", S("newer"));
+        EXPECT_INT(ZONE_FENCED, trio_state_of(&r, stale));
+        trio_close(&r);
         io_fault_clear(r.faults[stale]);
 
         // With another one gone, one that is stale and one that is not are enough to know.
         unsigned gone = (stale + 1) % ZONES;
-        rig_replace_disk(&r, gone);
-        EXPECT_OK(rig_open(&r, a));
-        EXPECT_STR(S("newer"), rig_read_in(r.io, a, S("/data/db")));
-        rig_repair(&r, stale);
-        rig_repair(&r, gone);
-        rig_expect_same(&r, a);
-        rig_close(&r);
+        trio_replace_disk(&r, gone);
+        EXPECT_OK(trio_open(&r, a));
+        EXPECT_STR(S("newer"), trio_read_in(r.io, a, S("/data/db")));
+        trio_repair(&r, stale);
+        trio_repair(&r, gone);
+        trio_expect_same(&r, a);
+        trio_close(&r);
 
         // The stale one alone is not.
-        EXPECT_OK(rig_open(&r, a));
+        EXPECT_OK(trio_open(&r, a));
         io_fault_power_off(r.faults[stale]);
-        rig_write_new(r.io, a, "/data/db", S("newest"));
-        rig_close(&r);
+        trio_write_new(r.io, a, "/data/db", S("newest"));
+        trio_close(&r);
         io_fault_clear(r.faults[stale]);
-        rig_replace_disk(&r, gone);
-        rig_replace_disk(&r, 3 - stale - gone);
-        EXPECT_ERR(ERR_IO, rig_open(&r, a));
+        trio_replace_disk(&r, gone);
+        trio_replace_disk(&r, 3 - stale - gone);
+        EXPECT_ERR(ERR_IO, trio_open(&r, a));
         EXPECT(r.problem.n > 0);
         r.config.start_anyway = true; // unless somebody gives up what the others held
-        EXPECT_OK(rig_open(&r, a));
-        EXPECT_STR(S("newer"), rig_read_in(r.io, a, S("/data/db")));
-        rig_done(&r);
+        EXPECT_OK(trio_open(&r, a));
+        EXPECT_STR(S("newer"), trio_read_in(r.io, a, S("/data/db")));
+        trio_done(&r);
     }
 }
 
 TEST(too_few_zones_do_not_open)
 {
-    struct rig r;
-    rig_init(&r);
-    EXPECT_OK(rig_open(&r, a));
-    rig_fill(&r, a);
-    rig_close(&r);
+    struct trio r;
+    trio_init(&r);
+    EXPECT_OK(trio_open(&r, a));
+    trio_fill(&r, a);
+    trio_close(&r);
     io_fault_power_off(r.faults[0]);
-    EXPECT_OK(rig_open(&r, a)); // two of three
-    EXPECT_INT(ZONE_FENCED, rig_state_of(&r, 0));
-    EXPECT(str_eq(rig_content(a, FILE_BYTES, 1), rig_read_in(r.io, a, S("/data/journal/one"))));
-    rig_close(&r);
+    EXPECT_OK(trio_open(&r, a)); // two of three
+    EXPECT_INT(ZONE_FENCED, trio_state_of(&r, 0));
+    EXPECT(str_eq(trio_content(a, FILE_BYTES, 1), trio_read_in(r.io, a, S("/data/journal/one"))));
+    trio_close(&r);
     io_fault_power_off(r.faults[1]);
-    EXPECT_ERR(ERR_IO, rig_open(&r, a));
+    EXPECT_ERR(ERR_IO, trio_open(&r, a));
     r.config.start_anyway = true;
-    EXPECT_OK(rig_open(&r, a));
-    EXPECT(str_eq(rig_content(a, FILE_BYTES, 1), rig_read_in(r.io, a, S("/data/journal/one"))));
+    EXPECT_OK(trio_open(&r, a));
+    EXPECT(str_eq(trio_content(a, FILE_BYTES, 1), trio_read_in(r.io, a, S("/data/journal/one"))));
     io_fault_clear(r.faults[0]);
     io_fault_clear(r.faults[1]);
-    rig_repair(&r, 0);
-    rig_repair(&r, 1);
-    rig_expect_same(&r, a);
-    rig_done(&r);
+    trio_repair(&r, 0);
+    trio_repair(&r, 1);
+    trio_expect_same(&r, a);
+    trio_done(&r);
 }
 
 TEST(a_directory_with_data_becomes_the_source_of_a_new_set)
 {
     for (unsigned source = 0; source < ZONES; source++) {
-        struct rig r;
-        rig_init(&r);
-        struct io *io = rig_disk_io(&r, source);
-        EXPECT_OK(io->mkdir(io, rig_dirs[source]));
-        EXPECT_OK(io->mkdir(io, str_cat(a, rig_dirs[source], S("/journal"))));
-        rig_write_new(io, a, str_c(a, str_cat(a, rig_dirs[source], S("/journal/one"))),
-                      rig_content(a, FILE_BYTES, 1));
-        rig_write_new(io, a, str_c(a, str_cat(a, rig_dirs[source], S("/lock"))), S("12\n"));
-        EXPECT_OK(rig_open(&r, a));
-        EXPECT(str_eq(rig_content(a, FILE_BYTES, 1), rig_read_in(r.io, a, S("/data/journal/one"))));
+        struct trio r;
+        trio_init(&r);
+        struct io *io = trio_disk_io(&r, source);
+        EXPECT_OK(io->mkdir(io, trio_dirs[source]));
+        EXPECT_OK(io->mkdir(io, str_cat(a, trio_dirs[source], S("/journal"))));
+        trio_write_new(io, a, str_c(a, str_cat(a, trio_dirs[source], S("/journal/one"))),
+                       trio_content(a, FILE_BYTES, 1));
+        trio_write_new(io, a, str_c(a, str_cat(a, trio_dirs[source], S("/lock"))), S("12\n"));
+        EXPECT_OK(trio_open(&r, a));
+        EXPECT(
+            str_eq(trio_content(a, FILE_BYTES, 1), trio_read_in(r.io, a, S("/data/journal/one"))));
         for (unsigned i = 0; i < ZONES; i++) {
-            rig_wait_state(&r, i, ZONE_MEMBER);
-            EXPECT(str_eq(rig_content(a, FILE_BYTES, 1), rig_in_zone(&r, a, i, "journal/one")));
+            trio_wait_state(&r, i, ZONE_MEMBER);
+            EXPECT(str_eq(trio_content(a, FILE_BYTES, 1), trio_in_zone(&r, a, i, "journal/one")));
         }
-        rig_done(&r);
+        trio_done(&r);
     }
 }
 
 TEST(data_that_is_not_known_to_belong_to_the_set_is_left_alone)
 {
-    struct rig r, other;
-    rig_init(&r);
-    EXPECT_OK(rig_open(&r, a));
-    rig_fill(&r, a);
-    rig_close(&r);
+    struct trio r, other;
+    trio_init(&r);
+    EXPECT_OK(trio_open(&r, a));
+    trio_fill(&r, a);
+    trio_close(&r);
 
     // A zone of another set, and a directory with data and no record.
-    rig_init(&other);
-    EXPECT_OK(rig_open(&other, a));
-    rig_write_new(other.io, a, "/data/db", S("another's"));
-    rig_close(&other);
+    trio_init(&other);
+    EXPECT_OK(trio_open(&other, a));
+    trio_write_new(other.io, a, "/data/db", S("another's"));
+    trio_close(&other);
     r.config.zone_io[2] = other.config.zone_io[2];
-    EXPECT_OK(rig_open(&r, a));
+    EXPECT_OK(trio_open(&r, a));
     zones_probe(r.set);
     EXPECT_OK(write_something(r.io, a, 1));
-    EXPECT_INT(ZONE_FENCED, rig_state_of(&r, 2));
-    EXPECT_STR(S("another's"), rig_in_zone(&other, a, 2, "db"));
-    rig_close(&r);
-    EXPECT_OK(rig_disk_io(&other, 2)->unlink(rig_disk_io(&other, 2), S("/c/zone.hrz")));
-    EXPECT_OK(rig_open(&r, a));
+    EXPECT_INT(ZONE_FENCED, trio_state_of(&r, 2));
+    EXPECT_STR(S("another's"), trio_in_zone(&other, a, 2, "db"));
+    trio_close(&r);
+    EXPECT_OK(trio_disk_io(&other, 2)->unlink(trio_disk_io(&other, 2), S("/c/zone.hrz")));
+    EXPECT_OK(trio_open(&r, a));
     zones_probe(r.set);
     EXPECT_OK(write_something(r.io, a, 1));
-    EXPECT_INT(ZONE_FENCED, rig_state_of(&r, 2));
-    rig_close(&r);
-    EXPECT_STR(S("another's"), rig_in_zone(&other, a, 2, "db"));
+    EXPECT_INT(ZONE_FENCED, trio_state_of(&r, 2));
+    trio_close(&r);
+    EXPECT_STR(S("another's"), trio_in_zone(&other, a, 2, "db"));
 
     // Two of them and no set: which one is right?
-    EXPECT_OK(rig_disk_io(&r, 0)->unlink(rig_disk_io(&r, 0), S("/a/zone.hrz")));
-    EXPECT_OK(rig_disk_io(&r, 1)->unlink(rig_disk_io(&r, 1), S("/b/zone.hrz")));
-    EXPECT_ERR(ERR_INVALID, rig_open(&r, a));
-    rig_done(&r);
-    rig_done(&other);
+    EXPECT_OK(trio_disk_io(&r, 0)->unlink(trio_disk_io(&r, 0), S("/a/zone.hrz")));
+    EXPECT_OK(trio_disk_io(&r, 1)->unlink(trio_disk_io(&r, 1), S("/b/zone.hrz")));
+    EXPECT_ERR(ERR_INVALID, trio_open(&r, a));
+    trio_done(&r);
+    trio_done(&other);
 }
 
 TEST(a_zone_is_held_by_one_set)
 {
-    struct rig r;
-    rig_init(&r);
-    EXPECT_OK(rig_open(&r, a));
+    struct trio r;
+    trio_init(&r);
+    EXPECT_OK(trio_open(&r, a));
     struct zones *second = NULL;
     Str problem;
     EXPECT_ERR(ERR_BUSY, zones_open(&r.config, a, &second, &problem));
     EXPECT(problem.n > 0);
-    rig_done(&r);
+    trio_done(&r);
 }
 
 // ---- Lagging
@@ -423,7 +424,7 @@ static Err slow_write(struct io_file *f, const void *p, size_t n, uint64_t at, b
     return write_below(f, p, n, at, durable);
 }
 
-static void rig_make_slow(struct rig *r, unsigned i)
+static void trio_make_slow(struct trio *r, unsigned i)
 {
     slow_table = *r->config.zone_io[i];
     write_below = slow_table.write;
@@ -434,12 +435,12 @@ static void rig_make_slow(struct rig *r, unsigned i)
 
 TEST(a_zone_that_lags_is_fenced_and_the_caller_is_answered)
 {
-    struct rig r;
-    rig_init(&r);
-    rig_make_slow(&r, 1);
+    struct trio r;
+    trio_init(&r);
+    trio_make_slow(&r, 1);
     r.config.lag_ns = 20 * NS_PER_MS;
-    EXPECT_OK(rig_open(&r, a));
-    rig_fill(&r, a);
+    EXPECT_OK(trio_open(&r, a));
+    trio_fill(&r, a);
     struct io_file *f = NULL;
     struct io_queue *q = NULL;
     EXPECT_OK(r.io->open(r.io, S("/data/x"), IO_WRITE | IO_CREATE, &f));
@@ -455,20 +456,20 @@ TEST(a_zone_that_lags_is_fenced_and_the_caller_is_answered)
     EXPECT_OK(w.result);
     EXPECT_OK(r.io->write(f, p, 1000, 100000, true));
     free(p);
-    EXPECT_INT(ZONE_FENCED, rig_state_of(&r, 1));
-    EXPECT_INT(ERR_TIMEOUT, rig_cause_of(&r, 1));
+    EXPECT_INT(ZONE_FENCED, trio_state_of(&r, 1));
+    EXPECT_INT(ERR_TIMEOUT, trio_cause_of(&r, 1));
     // While the write hangs the zone does not come back: it could land on what was copied.
     zones_probe(r.set);
     EXPECT_OK(write_something(r.io, a, 4));
-    EXPECT_INT(ZONE_FENCED, rig_state_of(&r, 1));
+    EXPECT_INT(ZONE_FENCED, trio_state_of(&r, 1));
     atomic_store(&is_stuck, false);
-    while (rig_state_of(&r, 1) != ZONE_MEMBER) {
+    while (trio_state_of(&r, 1) != ZONE_MEMBER) {
         zones_probe(r.set);
         io_real()->sleep_ns(io_real(), NS_PER_MS);
     }
     r.io->queue_close(q);
     r.io->close(f);
-    rig_expect_same(&r, a);
-    EXPECT_INT(101000, rig_in_zone(&r, a, 1, "x").n);
-    rig_done(&r);
+    trio_expect_same(&r, a);
+    EXPECT_INT(101000, trio_in_zone(&r, a, 1, "x").n);
+    trio_done(&r);
 }

@@ -3,16 +3,16 @@
 
 #include <string.h>
 
-const Str rig_dirs[ZONES] = { S_INIT("/a"), S_INIT("/b"), S_INIT("/c") };
+const Str trio_dirs[ZONES] = { S_INIT("/a"), S_INIT("/b"), S_INIT("/c") };
 
-void rig_init(struct rig *r)
+void trio_init(struct trio *r)
 {
-    *r = (struct rig){ 0 };
+    *r = (struct trio){ 0 };
     for (unsigned i = 0; i < ZONES; i++) {
         r->disks[i] = io_mem_open(i + 1);
         r->faults[i] = io_fault_open(io_mem_io(r->disks[i]), i + 1);
         r->config.zone_io[i] = io_fault_io(r->faults[i]);
-        r->config.dirs[i] = rig_dirs[i];
+        r->config.dirs[i] = trio_dirs[i];
     }
     r->config.io = io_real();
     r->config.root = S("/data");
@@ -20,41 +20,41 @@ void rig_init(struct rig *r)
     r->config.probe_ns = 3600 * NS_PER_S; // tests say when
 }
 
-Err rig_open(struct rig *r, struct arena *a)
+Err trio_open(struct trio *r, struct arena *a)
 {
     Err e = zones_open(&r->config, a, &r->set, &r->problem);
     r->io = e.kind == ERR_NONE ? zones_io(r->set) : NULL;
     return e;
 }
 
-void rig_close(struct rig *r)
+void trio_close(struct trio *r)
 {
     zones_close(r->set);
     r->set = NULL;
 }
 
-void rig_done(struct rig *r)
+void trio_done(struct trio *r)
 {
-    rig_close(r);
+    trio_close(r);
     for (unsigned i = 0; i < ZONES; i++) {
         io_fault_close(r->faults[i]);
         io_mem_close(r->disks[i]);
     }
 }
 
-struct io *rig_disk_io(const struct rig *r, unsigned i)
+struct io *trio_disk_io(const struct trio *r, unsigned i)
 {
     return io_mem_io(r->disks[i]);
 }
 
-unsigned rig_state_of(struct rig *r, unsigned i)
+unsigned trio_state_of(struct trio *r, unsigned i)
 {
     ZoneStatus st[ZONES_MAX];
     EXPECT_INT(ZONES, zones_status(r->set, st));
     return st[i].state;
 }
 
-ErrKind rig_cause_of(struct rig *r, unsigned i)
+ErrKind trio_cause_of(struct trio *r, unsigned i)
 {
     ZoneStatus st[ZONES_MAX];
     zones_status(r->set, st);
@@ -62,22 +62,22 @@ ErrKind rig_cause_of(struct rig *r, unsigned i)
 }
 
 // Waits as long as it takes, and for a test that has failed not for ever.
-void rig_wait_state(struct rig *r, unsigned i, unsigned state)
+void trio_wait_state(struct trio *r, unsigned i, unsigned state)
 {
     int64_t until = io_real()->mono_ns(io_real()) + WAIT_SECONDS_MAX * NS_PER_S;
-    while (rig_state_of(r, i) != state) {
+    while (trio_state_of(r, i) != state) {
         EXPECT(io_real()->mono_ns(io_real()) < until);
         io_real()->sleep_ns(io_real(), NS_PER_MS);
     }
 }
 
-void rig_repair(struct rig *r, unsigned i)
+void trio_repair(struct trio *r, unsigned i)
 {
     zones_probe(r->set);
-    rig_wait_state(r, i, ZONE_MEMBER);
+    trio_wait_state(r, i, ZONE_MEMBER);
 }
 
-Str rig_content(struct arena *a, size_t n, unsigned seed)
+Str trio_content(struct arena *a, size_t n, unsigned seed)
 {
     char *p = arena_new(a, char, n);
     for (size_t i = 0; i < n; i++)
@@ -85,61 +85,63 @@ Str rig_content(struct arena *a, size_t n, unsigned seed)
     return str_from(p, n);
 }
 
-void rig_write_new(struct io *io, struct arena *a, const char *path, Str bytes)
+void trio_write_new(struct io *io, struct arena *a, const char *path, Str bytes)
 {
     EXPECT_OK(io_write_file(io, a, str_of(path), bytes));
 }
 
-Str rig_read_in(struct io *io, struct arena *a, Str path)
+Str trio_read_in(struct io *io, struct arena *a, Str path)
 {
     Str s = S("");
     EXPECT_OK(io_read_file(io, a, path, 64 << 20, &s));
     return s;
 }
 
-Str rig_in_zone(const struct rig *r, struct arena *a, unsigned i, const char *rel)
+Str trio_in_zone(const struct trio *r, struct arena *a, unsigned i, const char *rel)
 {
-    return rig_read_in(rig_disk_io(r, i), a, str_cat3(a, rig_dirs[i], S("/"), str_of(rel)));
+    return trio_read_in(trio_disk_io(r, i), a, str_cat3(a, trio_dirs[i], S("/"), str_of(rel)));
 }
 
 // All zones hold the same names with the same bytes.
-void rig_expect_same_dir(const struct rig *r, struct arena *a, unsigned i, Str rel)
+void trio_expect_same_dir(const struct trio *r, struct arena *a, unsigned i, Str rel)
 {
     IoName *x, *y;
     size_t n = 0, m = 0;
-    EXPECT_OK(rig_disk_io(r, 0)->list(rig_disk_io(r, 0), a, str_cat(a, rig_dirs[0], rel), &x, &n));
-    EXPECT_OK(rig_disk_io(r, i)->list(rig_disk_io(r, i), a, str_cat(a, rig_dirs[i], rel), &y, &m));
+    EXPECT_OK(
+        trio_disk_io(r, 0)->list(trio_disk_io(r, 0), a, str_cat(a, trio_dirs[0], rel), &x, &n));
+    EXPECT_OK(
+        trio_disk_io(r, i)->list(trio_disk_io(r, i), a, str_cat(a, trio_dirs[i], rel), &y, &m));
     EXPECT_INT(n, m);
     for (size_t k = 0; k < n; k++) {
         EXPECT_STR(x[k].name, y[k].name);
         Str path = str_cat3(a, rel, S("/"), x[k].name);
         if (x[k].is_dir) {
-            rig_expect_same_dir(r, a, i, path);
+            trio_expect_same_dir(r, a, i, path);
         } else if (!str_eq(x[k].name, S("zone.hrz"))) {
-            Str p = rig_read_in(rig_disk_io(r, 0), a, str_cat(a, rig_dirs[0], path));
-            Str q = rig_read_in(rig_disk_io(r, i), a, str_cat(a, rig_dirs[i], path));
+            Str p = trio_read_in(trio_disk_io(r, 0), a, str_cat(a, trio_dirs[0], path));
+            Str q = trio_read_in(trio_disk_io(r, i), a, str_cat(a, trio_dirs[i], path));
             EXPECT_INT(p.n, q.n);
             EXPECT(memcmp(p.p, q.p, p.n) == 0);
         }
     }
 }
 
-void rig_expect_same(const struct rig *r, struct arena *a)
+void trio_expect_same(const struct trio *r, struct arena *a)
 {
     for (unsigned i = 1; i < ZONES; i++)
-        rig_expect_same_dir(r, a, i, S(""));
+        trio_expect_same_dir(r, a, i, S(""));
 }
 
-void rig_fill(struct rig *r, struct arena *a)
+void trio_fill(struct trio *r, struct arena *a)
 {
     EXPECT_OK(r->io->mkdir(r->io, S("/data/journal")));
-    rig_write_new(r->io, a, "/data/journal/one", rig_content(a, FILE_BYTES, 1));
-    rig_write_new(r->io, a, "/data/journal/two.hrc", rig_content(a, 5000, 2));
-    rig_write_new(r->io, a, "/data/db", rig_content(a, 100000, 3));
+    trio_write_new(r->io, a, "/data/journal/one", trio_content(a, FILE_BYTES, 1));
+    trio_write_new(r->io, a, "/data/journal/two.hrc", trio_content(a, 5000, 2));
+    trio_write_new(r->io, a, "/data/db", trio_content(a, 100000, 3));
 }
 
 // What a power cut leaves of all disks; the set must be closed.
-void rig_crash(struct rig *r, uint64_t seed)
+void trio_crash(struct trio *r, uint64_t seed)
 {
     for (unsigned i = 0; i < ZONES; i++) {
         struct io_mem *later = io_mem_crash(r->disks[i], (IoMemCrash){ .seed = seed + i });
@@ -152,7 +154,7 @@ void rig_crash(struct rig *r, uint64_t seed)
 }
 
 // An empty disk in place of this one.
-void rig_replace_disk(struct rig *r, unsigned i)
+void trio_replace_disk(struct trio *r, unsigned i)
 {
     io_fault_close(r->faults[i]);
     io_mem_close(r->disks[i]);
