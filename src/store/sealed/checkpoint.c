@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/sealed/checkpoint.h"
 
+#include "base/logline.h"
 #include "codec/crc.h"
 
 #include <endian.h>
@@ -143,6 +144,9 @@ Err checkpoint_replace(struct io *io, struct arena *tmp, Str dir, const Checkpoi
     Str bytes = checkpoint_encode(tmp, c);
     if (bytes.n > CHECKPOINT_BYTES_MAX)
         return fail(ERR_LIMIT, "the checkpoint would be larger than it may be");
+    Checkpoint again; // one that no start could read must not replace one that it can
+    if (checkpoint_decode(tmp, bytes, &again).kind != ERR_NONE)
+        return fail(ERR_INVALID, "the rows of the checkpoint contradict each other");
     Str path = checkpoint_path(tmp, dir);
     Str aside = str_cat(tmp, path, S(".new"));
     Err e = write_aside(io, aside, bytes);
@@ -281,10 +285,46 @@ Err checkpoint_decode(struct arena *a, Str bytes, Checkpoint *ret)
     return OK;
 }
 
+static Err read_copy(struct io *io, struct io_file *f, struct arena *a, unsigned copy, Str *ret)
+{
+    uint64_t bytes;
+    TRY(io->size(f, &bytes));
+    if (bytes > CHECKPOINT_BYTES_MAX)
+        return damaged();
+    uint8_t *p = arena_new(a, uint8_t, (size_t)bytes + 1);
+    size_t n;
+    TRY(io->read_copy(f, copy, p, (size_t)bytes, 0, &n));
+    *ret = str_from(p, n);
+    return OK;
+}
+
+// After `damage`: the first copy of the file that is whole, if there are several. The next
+// checkpoint replaces the others.
+static Err decode_copies(struct io *io, struct arena *a, Str path, Err damage, Checkpoint *ret)
+{
+    AUTO(arena) tmp = arena_open();
+    struct io_file *f = NULL;
+    TRY(io->open(io, path, IO_READ, &f));
+    unsigned copies = io->copies(f);
+    Err e = damage;
+    for (unsigned i = 0; i < copies && copies > 1 && e.kind != ERR_NONE; i++) {
+        Str bytes;
+        e = read_copy(io, f, tmp, i, &bytes);
+        if (e.kind == ERR_NONE)
+            e = checkpoint_decode(a, bytes, ret);
+        if (e.kind == ERR_NONE)
+            LOG(LOG_WARN, "a damaged checkpoint was read from another copy", F_STR("file", path),
+                F_INT("copy", i));
+    }
+    io->close(f);
+    return e.kind == ERR_NONE ? OK : damage;
+}
+
 Err checkpoint_read(struct io *io, struct arena *a, Str dir, Checkpoint *ret)
 {
     AUTO(arena) tmp = arena_open();
-    Str bytes;
-    TRY(io_read_file(io, tmp, checkpoint_path(tmp, dir), CHECKPOINT_BYTES_MAX, &bytes));
-    return checkpoint_decode(a, bytes, ret);
+    Str path = checkpoint_path(tmp, dir), bytes;
+    TRY(io_read_file(io, tmp, path, CHECKPOINT_BYTES_MAX, &bytes));
+    Err e = checkpoint_decode(a, bytes, ret);
+    return e.kind == ERR_CORRUPT ? decode_copies(io, a, path, e, ret) : e;
 }

@@ -40,10 +40,11 @@ typedef struct Checkpoint {
     size_t container_count;
 } Checkpoint;
 
-// ERR_NOT_FOUND: there is none (a new log). ERR_CORRUPT, ERR_FORMAT. Arrays lie in the arena.
+// ERR_NOT_FOUND: there is none (a new log). ERR_CORRUPT (also of every other copy that the table
+// keeps), ERR_FORMAT. Arrays lie in the arena.
 Err checkpoint_read(struct io *io, struct arena *a, Str dir, Checkpoint *ret);
 // Durable when it returns; after an error either the old or the new one is there. ERR_LIMIT: larger
-// than a reader would take.
+// than a reader would take; ERR_INVALID: rows that a reader would refuse.
 Err checkpoint_write(struct io *io, struct arena *tmp, Str dir, const Checkpoint *c);
 // The same. *ret_untouched, set in any case: it failed before the old one could be replaced, so
 // that one is there for certain.

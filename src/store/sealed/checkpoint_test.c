@@ -180,3 +180,51 @@ TEST(whatever_fails_the_old_or_the_new_checkpoint_is_there)
         EXPECT(n >= 5); // open, write, sync, rename, sync of the directory
     }
 }
+
+TEST(rows_that_no_start_would_accept_are_not_written)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    struct io *io = io_mem_io(disk);
+    EXPECT_OK(io->mkdir(io, S("/log")));
+    Checkpoint good = sample(a), bad = sample(a), got;
+    EXPECT_OK(checkpoint_write(io, a, S("/log"), &good));
+    bad.generation++;
+    bad.shards[1].shard = bad.shards[0].shard;
+    EXPECT_ERR(ERR_INVALID, checkpoint_write(io, a, S("/log"), &bad));
+    EXPECT_OK(checkpoint_read(io, a, S("/log"), &got));
+    EXPECT_INT(good.generation, got.generation);
+}
+
+static struct io *one_disk;
+
+static unsigned two_copies(struct io_file *f)
+{
+    (void)f;
+    return 2;
+}
+
+// The second copy does not have the flipped byte of the first.
+static Err read_good_second(struct io_file *f, unsigned copy, void *p, size_t n, uint64_t at,
+                            size_t *ret_n)
+{
+    TRY(one_disk->read(f, p, n, at, ret_n));
+    if (copy == 1)
+        ((uint8_t *)p)[40] ^= 4;
+    return OK;
+}
+
+TEST(a_damaged_checkpoint_is_read_from_another_copy)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    one_disk = io_mem_io(disk);
+    EXPECT_OK(one_disk->mkdir(one_disk, S("/log")));
+    Checkpoint c = sample(a), got;
+    EXPECT_OK(checkpoint_write(one_disk, a, S("/log"), &c));
+    EXPECT_OK(io_flip(one_disk, S("/log/checkpoint.hrp"), 40, 4));
+    EXPECT_ERR(ERR_CORRUPT, checkpoint_read(one_disk, a, S("/log"), &got));
+    struct io two = *one_disk;
+    two.copies = two_copies;
+    two.read_copy = read_good_second;
+    EXPECT_OK(checkpoint_read(&two, a, S("/log"), &got));
+    expect_same(a, &c, &got);
+}

@@ -434,6 +434,12 @@ static Err commit(struct sealed *s, struct arena *tmp, struct plan *p, const Che
     return checkpoint_replace(s->io, tmp, s->dir, &p->next, ret_untouched);
 }
 
+void sealed_discard(struct sealed *s, const ContainerFacts *facts, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        container_remove(s, facts[i].number);
+}
+
 Err sealed_commit(struct sealed *s, const SealedChange *change, const CheckpointShard *rows,
                   size_t row_count)
 {
@@ -450,10 +456,10 @@ Err sealed_commit(struct sealed *s, const SealedChange *change, const Checkpoint
         return OK;
     }
     plan_drop(&p);
-    if (!untouched)
+    if (untouched)
+        sealed_discard(s, change->added, change->added_count);
+    else
         doubt(s, change);
-    for (size_t i = 0; i < change->added_count && untouched; i++)
-        container_remove(s, change->added[i].number);
     return e;
 }
 

@@ -66,6 +66,9 @@ Err sealed_create(struct sealed *s, RetentionClass class, struct container_write
 Err sealed_commit(struct sealed *s, const SealedChange *change, const CheckpointShard *rows,
                   size_t row_count);
 
+// Removes finished containers that will not be committed: after another one failed, say.
+void sealed_discard(struct sealed *s, const ContainerFacts *facts, size_t n);
+
 // Takes out containers in which every shard's records are past retention or of no declared shard.
 // Touches no disk when nothing is due. Returns whether one was. A container whose footer cannot be
 // read stays, is logged, and its error comes back after the others are done.

@@ -442,8 +442,7 @@ static void end(struct merging *m)
     }
     for (unsigned class = 0; class < RETENTION_CLASSES; class ++)
         container_abandon(m->writers[class]);
-    for (size_t i = 0; i < m->made_count; i++)
-        container_remove(m->s, m->made[i].number);
+    sealed_discard(m->s, m->made, m->made_count);
     free(m);
 }
 

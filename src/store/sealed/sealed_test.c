@@ -120,6 +120,34 @@ TEST(a_reader_gets_what_lies_before_a_damaged_chunk)
     EXPECT_ERR(ERR_CORRUPT, sealed_read(r->s, &read, take_all, &taken, &next));
 }
 
+// Every operation of a read fails once: it says so or gives a part, and the next one is whole.
+TEST(a_read_that_fails_is_whole_when_it_is_tried_again)
+{
+    AUTO(io_mem) disk = io_mem_open(16);
+    AUTO(io_fault) faults = io_fault_open(io_mem_io(disk), 16);
+    AUTO(rig) r = rig_open(io_fault_io(faults), 16);
+    for (unsigned i = 0; i < 6; i++)
+        rig_add_and_seal(r, 10);
+    bool hit = true;
+    for (uint64_t n = 0; hit; n++) {
+        rig_reopen(r, io_fault_io(faults)); // nothing is cached
+        uint64_t hits = io_fault_hits(faults), taken = 0, all = 0, next = 0;
+        io_fault_add(faults, (IoFault){ .skip = n });
+        SealedRead read = { .shard = 5, .to = rig_end(r), .after_ms = INT64_MIN };
+        Err e = sealed_read(r->s, &read, take_all, &taken, &next);
+        hit = io_fault_hits(faults) > hits;
+        io_fault_clear(faults);
+        EXPECT(hit || (e.kind == ERR_NONE && next == read.to));
+        read.from = e.kind == ERR_NONE ? next : 0;
+        EXPECT_OK(sealed_read(r->s, &read, take_all, &taken, &next));
+        read.from = 0;
+        EXPECT_OK(sealed_read(r->s, &read, take_all, &all, &next));
+        EXPECT_INT(all, taken);
+        rig_expect(r, &read, SIZE_MAX);
+        EXPECT(hit || n > 20);
+    }
+}
+
 // ---- Opening
 
 TEST(a_new_directory_is_an_empty_set)

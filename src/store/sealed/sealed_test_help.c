@@ -208,7 +208,11 @@ Err rig_seal(struct rig *r)
     };
     for (unsigned class = 0; class < RETENTION_CLASSES; class ++) {
         bool any;
-        TRY(seal_class(r, (RetentionClass) class, &added[change.added_count], &any));
+        Err e = seal_class(r, (RetentionClass) class, &added[change.added_count], &any);
+        if (e.kind != ERR_NONE) {
+            sealed_discard(r->s, added, change.added_count);
+            return e;
+        }
         if (any)
             change.added_count++;
     }
