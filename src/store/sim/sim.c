@@ -213,10 +213,12 @@ static bool run_range(uint64_t first, uint64_t n)
     free(seeds.at);
     printf("# %" PRIu64 " seeds from %" PRIu64 "%s: %" PRIu64 " lives, %" PRIu64
            " crashes, %" PRIu64 " appends, %" PRIu64 " records acknowledged, %" PRIu64
-           " reads, %" PRIu64 " transactions, %" PRIu64 " answers ERR_IO, %" PRIu64
+           " reads, %" PRIu64 " containers sealed, %" PRIu64 " merged, %" PRIu64
+           " expired, %" PRIu64 " transactions, %" PRIu64 " answers ERR_IO, %" PRIu64
            " ERR_FULL, %" PRIu64 " bit flips, %" PRIu64 " of them reported\n",
            n, first, failed != 0 ? " (ended early)" : "", c.lives, c.cuts, c.appends, c.acked,
-           c.reads, c.transactions, c.errors, c.fulls, c.flips, c.flips_told);
+           c.reads, c.seals, c.merges, c.expired, c.transactions, c.errors, c.fulls, c.flips,
+           c.flips_told);
     return failed == 0;
 }
 

@@ -214,13 +214,13 @@ static void disk_close(struct io_file *f)
     free(f);
 }
 
-// After a failed sync nobody knows what the file holds, so the journal goes on in another one; what
+// After a failed sync nobody knows what the file holds, so the log goes on in another one; what
 // was handed over before it knew may still come. (kv overwrites what was not synced, and may sync
 // its log again then.)
 static void expect_trust(struct io_file *f, bool is_queued)
 {
-    bool is_journal = str_search(f->path, S("/journal-")) < f->path.n;
-    if (!f->has_failed || !is_journal)
+    bool is_kv = str_search(f->path, S("/kv")) < f->path.n;
+    if (!f->has_failed || is_kv)
         return;
     if (!is_queued || ++f->queued_since > QUEUED_UNAWARE_MAX)
         sim_fail("%.*s is written on though a sync of it has failed", FMT(f->path));

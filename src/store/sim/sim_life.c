@@ -14,6 +14,7 @@ enum {
     CUT_MAX = 260, // changes after which the power goes
     FULL_SECONDS_MAX = 30,
     ANSWER_SECONDS_MAX = 10 * FULL_SECONDS_MAX,
+    SERVICE_SECONDS_MAX = 200, // a failed sealing is tried again after up to 64
     DECLARED_MAX = SIM_SHARDS_MAX,
     KV_ONE_IN = 4, // worlds
 };
@@ -74,14 +75,15 @@ static void plan_failures(struct sim_disk *d)
         IO_OP_OPEN,  IO_OP_RENAME, IO_OP_ALLOCATE, IO_OP_SIZE,  IO_OP_UNLINK,   IO_OP_TRUNCATE,
         IO_OP_LIST,  IO_OP_SPACE,  IO_OP_LOCK,     IO_OP_MKDIR,
     };
+    const Str parts[] = {
+        { 0 }, S("/kv"), S("/log"), S("/journal-"), S("/sealed"), S("checkpoint")
+    };
     size_t n = 1 + sched_below(3);
     for (size_t i = 0; i < n; i++) {
         IoFault f = {
             .ops = kinds[sched_below(COUNT_OF(kinds))],
-            .path_part = sched_chance(3)   ? S("/kv")
-                         : sched_chance(2) ? S("/log")
-                                           : (Str){ 0 },
-            .skip = sched_below(120),
+            .path_part = parts[sched_below(COUNT_OF(parts))],
+            .skip = sched_below(sched_chance(2) ? 120 : 10),
             .times = sched_chance(6) ? 1 + sched_below(6) : 1,
             .tear = sched_below(3),
         };
@@ -206,19 +208,41 @@ static void act_drop(struct life *l)
     struct sim_shard *next = model_add_shard(&l->w->model);
     if (next == NULL)
         return;
-    err_ignore(log_shard_add(l->log, next->id, SIM_RETENTION_NS)); // fails only for number 0
+    err_ignore(log_shard_add(l->log, next->id, next->retention_ns)); // fails only for number 0
     s->dropped = KNOWN_MAYBE;
     if (log_shards_drop(l->log, &s->id, 1).kind == ERR_NONE)
         s->dropped = KNOWN_YES;
 }
 
+static void act_retention(struct life *l)
+{
+    struct sim_shard *s = model_any_live(&l->w->model);
+    int64_t next_ns = model_any_retention();
+    model_change_retention(&l->w->model, s, MIN(s->retention_ns, next_ns));
+    err_ignore(log_shard_add(l->log, s->id, next_ns)); // fails only for number 0
+    model_change_retention(&l->w->model, s, next_ns);
+}
+
+// Whatever has been done is seen by those who read.
+static void act_seal(struct life *l)
+{
+    Err e = log_seal(l->log);
+    bool is_named = e.kind == ERR_NONE || e.kind == ERR_FULL || e.kind == ERR_IO;
+    if (!is_named && !l->w->model.is_lenient)
+        sim_fail("sealing fails with %s: %s", err_kind_name(e.kind), e.text);
+}
+
 static void act_time(struct life *l)
 {
-    switch (sched_below(4)) {
+    switch (sched_below(5)) {
     case 0:
-        sched_advance((int64_t)sched_below(400) * NS_PER_S);
+        if (sched_chance(6))
+            sched_advance((int64_t)sched_below(200) * 3600 * NS_PER_S);
         break;
     case 1:
+        sched_advance((int64_t)sched_below(400) * NS_PER_S);
+        break;
+    case 2:
         if (l->plan.steps_wall)
             sched_step_wall((int64_t)sched_below(200) * NS_PER_S - 100 * NS_PER_S);
         break;
@@ -234,21 +258,23 @@ static void act_time(struct life *l)
 static void act(struct life *l)
 {
     uint64_t what = sched_below(100);
-    if (what < 62 && l->open_count < OPEN_MAX) {
+    if (what < 60 && l->open_count < OPEN_MAX) {
         act_append(l);
-    } else if (what < 86) {
+    } else if (what < 82) {
         if (l->open_count > 0)
             err_ignore(collect(l, sched_below(l->open_count))); // the model has judged it
-    } else if (what < 88) {
+    } else if (what < 84) {
         act_end(l);
-    } else if (what < 91) {
+    } else if (what < 87) {
         act_drop(l);
-    } else if (what < 96) {
+    } else if (what < 88) {
+        act_retention(l);
+    } else if (what < 94) {
         act_time(l);
-    } else if (what < 97 && l->is_full) {
+    } else if (what < 95 && l->is_full) {
         free_disk(l);
-    } else if (what < 98) {
-        err_ignore(log_seal(l->log)); // what it has done is seen by those who read
+    } else if (what < 97) {
+        act_seal(l);
     } else {
         sched_sleep((int64_t)sched_below(20) * NS_PER_MS);
     }
@@ -261,6 +287,8 @@ static void read_some(struct life *l, struct arena *a)
     struct sim_model *m = &l->w->model;
     struct sim_shard *s = &m->shards[sched_below(m->shard_count)];
     Known dropped = s->dropped;
+    unsigned changes = s->changes;
+    int64_t over_ms = (sched_wall_ns() - s->retention_ns) / NS_PER_MS;
     uint64_t from = sched_chance(2) ? 0 : sched_below(m->highest + 1);
     LogBatch batch;
     LogRead read = {
@@ -268,6 +296,7 @@ static void read_some(struct life *l, struct arena *a)
         .from = from,
         .max_records = 1 + sched_below(50),
         .max_bytes = 1 + sched_below(60000),
+        .cached_only = sched_chance(8),
     };
     if (log_read(l->log, a, &read, &batch).kind != ERR_NONE)
         return; // what may fail and what may not is told by the checks
@@ -279,11 +308,14 @@ static void read_some(struct life *l, struct arena *a)
         if (batch.at[i].position < from || batch.at[i].position <= position)
             sim_fail("a read of shard %" PRIu64 " is out of order", s->id);
         position = batch.at[i].position;
+        if (changes == s->changes && batch.at[i].arrival_ms < over_ms)
+            sim_fail("a read of shard %" PRIu64 " gives what is past its retention", s->id);
         model_read(m, s->id, &batch.at[i]);
     }
 }
 
-// The first position at or after a time, against all that was acknowledged before it was asked for.
+// The first position at or after a time and the span, against all that was acknowledged before
+// they were asked for.
 static void find_time(struct life *l)
 {
     struct sim_model *m = &l->w->model;
@@ -292,17 +324,24 @@ static void find_time(struct life *l)
         return;
     uint64_t newest = m->highest, position = 0;
     int64_t at_ms = m->records[sched_below(m->n)].arrival_ms + (int64_t)sched_below(3) - 1;
-    if (log_find_time(l->log, s->id, at_ms, &position).kind != ERR_NONE)
+    LogSpan span;
+    if (log_span(l->log, s->id, &span).kind != ERR_NONE ||
+        log_find_time(l->log, s->id, at_ms, &position).kind != ERR_NONE)
         return; // it may have been dropped meanwhile, or be on a disk that fails
     model_tick(m);
     for (size_t i = 0; i < m->n; i++) {
         const struct sim_record *r = &m->records[i];
         bool counts =
             r->shard == s->id && r->position != 0 && r->position <= newest && model_must_hold(m, r);
-        if (counts && (r->arrival_ms >= at_ms) != (r->position >= position))
+        if (!counts)
+            continue;
+        if ((r->arrival_ms >= at_ms) != (r->position >= position))
             sim_fail("shard %" PRIu64 ": %" PRIu64 " is said to be the first at %" PRId64
                      ", but %" PRIu64 " arrived at %" PRId64,
                      s->id, position, at_ms, r->position, r->arrival_ms);
+        if (r->position < span.first || r->position >= span.next ||
+            r->arrival_ms > span.last_arrival_ms)
+            sim_fail("shard %" PRIu64 ": %" PRIu64 " lies outside of its span", s->id, r->position);
     }
 }
 
@@ -351,15 +390,18 @@ static void expect_reason(const struct life *l, const char *what, Err e)
 
 static LogConfig make_config(struct life *l, struct io *io)
 {
+    static const size_t caches[] = { 1, 16 << 10, 1 << 20 };
     uint64_t file_bytes = UINT64_C(64 << 10) << sched_below(3);
+    uint64_t seal_bytes = sched_chance(2) ? 1 : file_bytes * (1 + sched_below(3));
     return (LogConfig){
         .io = io,
         .dir = LOG_DIR,
         .file_bytes = file_bytes,
-        .seal_bytes = file_bytes * (1 + sched_below(4)),
+        .seal_bytes = seal_bytes,
+        .unsealed_bytes_max = sched_chance(4) ? MAX(2 * seal_bytes, 4 * file_bytes) : 0,
         .read_cache_bytes = sched_chance(2) ? 1 : 1 << 20,
         .reserve_bytes = 128 << 10,
-        .tail_cache_bytes = sched_chance(2) ? 16 << 10 : 1 << 20,
+        .tail_cache_bytes = caches[sched_below(COUNT_OF(caches))],
         .queue_bytes_max = sched_chance(8) ? 20 << 10 : 1 << 20,
         .depth = (unsigned)sched_below(5),
         .fatal = log_fatal,
@@ -375,7 +417,7 @@ static Err declare(struct sim_model *m, struct log *log)
     for (size_t i = 0; i < m->shard_count; i++) {
         const struct sim_shard *s = &m->shards[i];
         if (s->dropped == KNOWN_NO)
-            TRY(log_shard_add(log, s->id, SIM_RETENTION_NS));
+            TRY(log_shard_add(log, s->id, s->retention_ns));
         else if (s->dropped == KNOWN_MAYBE)
             unsure[n++] = s->id;
     }
@@ -407,6 +449,7 @@ static Err open_kv(struct life *l, struct io *io)
 struct rot {
     struct sim_model *model;
     bool is_told;                   // something was ERR_CORRUPT
+    bool is_in_journal;             // the only flip
     uint64_t lost_least, kept_most; // positions
 };
 
@@ -415,28 +458,39 @@ static void note_kept(struct sim_model *m, uint64_t shard, const LogEntry *e)
     m->records[model_verify(m, shard, e) - m->records].is_seen = true;
 }
 
-static void flip_one(struct io *io, struct arena *a)
+// One of the files of a directory; NULL: there is none.
+static const IoName *any_file(struct io *io, struct arena *a, Str dir)
 {
     IoName *names;
-    size_t n = 0;
-    if (io->list(io, a, LOG_DIR, &names, &n).kind != ERR_NONE || n == 0)
+    size_t n = 0, files = 0;
+    if (io->list(io, a, dir, &names, &n).kind != ERR_NONE)
+        return NULL;
+    for (size_t i = 0; i < n; i++)
+        if (!names[i].is_dir && names[i].bytes > 0)
+            names[files++] = names[i];
+    return files > 0 ? &names[sched_below(files)] : NULL;
+}
+
+static void flip_one(struct rot *r, struct io *io, struct arena *a)
+{
+    Str dir = sched_chance(2) ? S("/log/sealed") : LOG_DIR;
+    const IoName *name = any_file(io, a, dir);
+    if (name == NULL)
         return;
-    const IoName *name = &names[sched_below(n)];
-    if (name->bytes == 0)
-        return;
-    Str path = str_cat3(a, LOG_DIR, S("/"), name->name);
+    Str path = str_cat3(a, dir, S("/"), name->name);
     uint64_t at = sched_below(sched_chance(4) ? MIN(name->bytes, UINT64_C(8192)) : name->bytes);
     CHECK(io_flip(io, path, at, (unsigned char)(1u << sched_below(8))).kind == ERR_NONE);
+    r->is_in_journal = str_starts(name->name, S("journal-"));
     sim_counts.flips++;
     sim_tell("bit rot in %.*s at %" PRIu64, FMT(path), at);
 }
 
-// Flips one bit of a file of the journal, durably; meanwhile nobody renames it.
-static void flip(struct io_mem *mem)
+// Flips one bit of a file of the log, durably; meanwhile nobody renames it.
+static void flip(struct rot *r, struct io_mem *mem)
 {
     AUTO(arena) a = arena_open();
     sched_hold(true);
-    flip_one(io_mem_io(mem), a);
+    flip_one(r, io_mem_io(mem), a);
     sched_hold(false);
 }
 
@@ -491,7 +545,7 @@ static void rot_trial(struct sim_world *w, bool late)
     LogConfig config = make_config(&l, sim_disk_io(disk));
     config.tail_cache_bytes = 1;
     if (!late)
-        flip(copy);
+        flip(&rot, copy);
     struct sim_shard before[SIM_SHARDS_MAX]; // what the copy is told is forgotten
     memcpy(before, w->model.shards, sizeof before);
     Err e = log_open(&config, &l.log);
@@ -504,10 +558,10 @@ static void rot_trial(struct sim_world *w, bool late)
     rot.is_told = e.kind != ERR_NONE;
     if (e.kind == ERR_NONE) {
         for (unsigned i = 0; late && i < 3; i++)
-            flip(copy);
+            flip(&rot, copy);
         rot_read(&rot, l.log);
     }
-    rot_judge(&rot, !late && !w->was_closed);
+    rot_judge(&rot, !late && !w->was_closed && rot.is_in_journal);
     log_close(l.log);
 }
 
@@ -540,7 +594,7 @@ static void expect_service(struct life *l)
     io_fault_clear(sim_disk_faults(l->disk));
     free_disk(l);
     bool is_well = l->log_died || sim_disk_is_off(l->disk);
-    for (int i = 0; i < 100 && !is_well; i++) {
+    for (int i = 0; i < SERVICE_SECONDS_MAX && !is_well; i++) {
         if (act_append(l))
             is_well = collect(l, l->open_count - 1).kind == ERR_NONE;
         is_well = is_well || l->w->model.appends == SIM_APPENDS_MAX || l->log_died;
@@ -551,6 +605,15 @@ static void expect_service(struct life *l)
         sim_fail("appends are refused though the disk is well and has space");
 }
 
+static void count(struct log *log)
+{
+    LogStats st;
+    log_stats(log, &st);
+    sim_counts.seals += st.seals;
+    sim_counts.merges += st.merges;
+    sim_counts.expired += st.expired;
+}
+
 static void end_life(struct life *l)
 {
     free_disk(l);
@@ -559,6 +622,7 @@ static void end_life(struct life *l)
             err_ignore(collect(l, sched_below(l->open_count))); // the model has judged it
         if (!l->plan.cuts && l->w->model.n + 100 * SIM_APPEND_RECORDS < SIM_RECORDS_MAX)
             expect_service(l);
+        count(l->log);
     }
     log_close(l->log);
     kv_close(l->w->kv.db);

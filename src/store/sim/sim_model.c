@@ -25,7 +25,11 @@ struct sim_shard *model_add_shard(struct sim_model *m)
     if (m->shard_count == SIM_SHARDS_MAX)
         return NULL;
     struct sim_shard *s = &m->shards[m->shard_count++];
-    *s = (struct sim_shard){ .id = m->shard_count };
+    *s = (struct sim_shard){
+        .id = m->shard_count,
+        .retention_ns = model_any_retention(),
+        .gone_ms = INT64_MIN,
+    };
     return s;
 }
 
@@ -324,20 +328,41 @@ Err model_read_all(struct sim_model *m, struct log *l, uint64_t shard,
 
 // ---- The comparison
 
+// All classes of retention, but most of all what ends within a world.
+int64_t model_any_retention(void)
+{
+    static const int64_t hours[] = { 24, 25, 168, 170, 8760 };
+    if (sched_chance(4))
+        return hours[sched_below(COUNT_OF(hours))] * 3600 * NS_PER_S;
+    return (int64_t)(1 + sched_below(3)) * 300 * NS_PER_S;
+}
+
 void model_tick(struct sim_model *m)
 {
     m->latest_ms = MAX(m->latest_ms, sched_wall_ns() / NS_PER_MS);
+    for (size_t i = 0; i < m->shard_count; i++) {
+        struct sim_shard *s = &m->shards[i];
+        s->gone_ms = MAX(s->gone_ms, m->latest_ms - s->retention_ns / NS_PER_MS);
+    }
 }
 
-static bool may_be_expired(const struct sim_model *m, int64_t since_ms)
+void model_change_retention(struct sim_model *m, struct sim_shard *s, int64_t retention_ns)
 {
-    return since_ms <= m->latest_ms - SIM_RETENTION_NS / NS_PER_MS;
+    model_tick(m);
+    s->retention_ns = retention_ns;
+    s->changes++;
+    model_tick(m);
+}
+
+static bool may_be_expired(const struct sim_model *m, uint64_t shard, int64_t since_ms)
+{
+    return since_ms <= m->shards[shard - 1].gone_ms;
 }
 
 bool model_must_hold(const struct sim_model *m, const struct sim_record *r)
 {
     return r->fate == FATE_ACKED && m->shards[r->shard - 1].dropped == KNOWN_NO &&
-           !may_be_expired(m, r->arrival_ms) && !m->is_lenient;
+           !may_be_expired(m, r->shard, r->arrival_ms) && !m->is_lenient;
 }
 
 static bool append_is_seen(const struct sim_model *m, uint32_t append)
@@ -357,8 +382,8 @@ static void check_missing(struct sim_model *m, const struct sim_record *r)
         sim_fail("append %u part %u was acknowledged at %" PRIu64 " of shard %" PRIu64
                  " and is lost",
                  r->append, r->part, r->position, r->shard);
-    bool is_required =
-        r->fate == FATE_UNKNOWN && s->ended == KNOWN_NO && !may_be_expired(m, r->handed_ms);
+    bool is_required = r->fate == FATE_UNKNOWN && s->ended == KNOWN_NO &&
+                       !may_be_expired(m, r->shard, r->handed_ms);
     if (is_required && append_is_seen(m, r->append))
         sim_fail("append %u is half there: part %u is missing", r->append, r->part);
 }

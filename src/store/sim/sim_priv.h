@@ -18,7 +18,6 @@ enum {
     SIM_KV_KEYS = 6, // of each task
     SIM_KV_IDS_MAX = 4096,
 };
-#define SIM_RETENTION_NS (600 * NS_PER_S)
 
 // ---- Records (sim_model.c)
 
@@ -56,6 +55,9 @@ struct sim_shard {
     uint64_t id;
     Known ended, dropped;
     uint64_t end;
+    int64_t retention_ns;
+    unsigned changes; // of the retention
+    int64_t gone_ms;  // what arrived then or before may be over: it was past the retention once
 };
 
 struct sim_model {
@@ -86,6 +88,9 @@ void model_append_settle(struct sim_model *m, struct sim_append *take_p);   // i
 const struct sim_record *model_verify(const struct sim_model *m, uint64_t shard, const LogEntry *e);
 void model_read(struct sim_model *m, uint64_t shard, const LogEntry *e); // verified and remembered
 void model_tick(struct sim_model *m);
+// Before it is told the log, and again afterwards.
+void model_change_retention(struct sim_model *m, struct sim_shard *s, int64_t retention_ns);
+int64_t model_any_retention(void);
 // Acknowledged, and neither dropped nor past its retention.
 bool model_must_hold(const struct sim_model *m, const struct sim_record *r);
 
@@ -129,5 +134,6 @@ _Noreturn void sim_fail(const char *format, ...) __attribute__((format(printf, 1
 
 typedef struct SimCounts {
     uint64_t lives, appends, acked, reads, cuts, errors, fulls, flips, flips_told, transactions;
+    uint64_t seals, merges, expired; // containers
 } SimCounts;
 extern SimCounts sim_counts;
