@@ -394,9 +394,9 @@ static void recycle(struct log *l)
 
 void log_note_unsealed(struct log *l)
 {
-    uint64_t bytes = 0;
+    uint64_t bytes = 0; // not of the last one, which is written and cannot be sealed yet
     pthread_mutex_lock(&l->lock);
-    for (size_t i = 0; i < l->files.n; i++)
+    for (size_t i = 0; i + 1 < l->files.n; i++)
         bytes += l->files.at[i]->bytes;
     pthread_mutex_unlock(&l->lock);
     bool is_behind = bytes >= l->config.unsealed_bytes_max;
