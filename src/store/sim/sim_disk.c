@@ -4,6 +4,7 @@
 #include "base/time.h"
 #include "store/sim/sim_priv.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +45,7 @@ struct sim_disk {
 
 SimPlant sim_plant;
 static bool loud;
+static unsigned lazy_task = UINT_MAX;
 
 const char *sim_plant_name(SimPlant plant)
 {
@@ -57,8 +59,23 @@ const char *sim_plant_name(SimPlant plant)
         [PLANT_REUSE_NUMBER] = "reuse-number",
         [PLANT_FORGET_ENDS] = "forget-ends",
         [PLANT_RETRY_SYNC] = "retry-sync",
+        [PLANT_EARLY_RECYCLE] = "early-recycle",
+        [PLANT_RAW_CONTAINER] = "raw-container",
+        [PLANT_CONTAINER_CRC] = "ignore-container-crc",
+        [PLANT_EARLY_EXPIRY] = "early-expiry",
+        [PLANT_MERGE_LOSS] = "merge-loss",
     };
     return names[plant];
+}
+
+void sim_disk_be_lazy(bool is_lazy)
+{
+    lazy_task = is_lazy ? sched_task() : UINT_MAX;
+}
+
+static bool is_lazy(void)
+{
+    return lazy_task == sched_task();
 }
 
 void sim_disk_loud(bool is_loud)
@@ -238,7 +255,7 @@ static Err carry_out(struct io_file *f, const void *p, size_t n, uint64_t at, bo
     if (d->is_off)
         return off();
     note_bytes(p, n);
-    bool is_kept = durable && sim_plant != PLANT_SKIP_DURABLE;
+    bool is_kept = durable && sim_plant != PLANT_SKIP_DURABLE && !is_lazy();
     Err e = BELOW(d->below->write(f->below, p, n, at, is_kept));
     return durable ? note_failure(f, e) : e;
 }
@@ -273,7 +290,7 @@ static Err disk_sync(struct io_file *f)
 {
     expect_trust(f, false);
     TRY(begin(f->d, "sync", IO_OP_SYNC, f->path, 0, 0));
-    if (sim_plant == PLANT_SKIP_SYNC)
+    if (sim_plant == PLANT_SKIP_SYNC || is_lazy())
         return OK;
     Err e = BELOW(f->d->below->sync(f->below));
     if (e.kind != ERR_NONE && sim_plant == PLANT_RETRY_SYNC)
@@ -330,7 +347,9 @@ static Err disk_sync_dir(struct io *io, Str path)
 {
     struct sim_disk *d = disk_of(io);
     TRY(begin(d, "sync of directory", IO_OP_SYNC_DIR, path, 0, 0));
-    return sim_plant == PLANT_SKIP_SYNC_DIR ? OK : BELOW(d->below->sync_dir(d->below, path));
+    return sim_plant == PLANT_SKIP_SYNC_DIR || is_lazy()
+               ? OK
+               : BELOW(d->below->sync_dir(d->below, path));
 }
 
 static Err disk_list(struct io *io, struct arena *a, Str path, IoName **ret, size_t *ret_n)

@@ -23,8 +23,13 @@ typedef enum SimPlant {
     PLANT_EARLY,         // writes are reported as ended when they have been handed over
     PLANT_IGNORE_CRC,    // of blocks and extents
     PLANT_REUSE_NUMBER,  // after a start, block numbers go on too early
-    PLANT_FORGET_ENDS,   // the checkpoint does not say which shards have ended
     PLANT_RETRY_SYNC,    // a failed sync is tried again, and that it then succeeds is believed
+    PLANT_FORGET_ENDS,   // checkpoints do not say which shards have ended
+    PLANT_EARLY_RECYCLE, // journal files are used again before the checkpoint is durable
+    PLANT_RAW_CONTAINER, // checkpoints list containers that are not synced
+    PLANT_CONTAINER_CRC, // of chunks, ignored
+    PLANT_EARLY_EXPIRY,  // containers go when their first records are over, not their last
+    PLANT_MERGE_LOSS,    // merging forgets the records of a shard
     PLANT_COUNT,
 } SimPlant;
 
@@ -42,6 +47,10 @@ struct io_fault *sim_disk_faults(struct sim_disk *d);
 void sim_disk_cut_after(struct sim_disk *d, uint64_t changes); // the power goes with the next one
 void sim_disk_power_off(struct sim_disk *d);
 bool sim_disk_is_off(const struct sim_disk *d);
+
+// The calling task's syncs do nothing and its durable writes are ordinary ones, until it is told
+// otherwise.
+void sim_disk_be_lazy(bool is_lazy);
 
 // From now on every operation is printed.
 void sim_disk_loud(bool is_loud);
