@@ -48,11 +48,13 @@ static void publish_op(struct log *l, const struct block *b)
     for (size_t i = 0; i < b->op->n; i++) {
         Control *c = &b->op->controls[i];
         log_apply(l, c);
-        const struct shard *s = c->what == CONTROL_END ? shards_find(&l->shards, c->id) : NULL;
+        struct shard *s = c->what == CONTROL_END ? shards_find(&l->shards, c->id) : NULL;
         if (s != NULL && s->ended) { // another call may have ended it a moment before
             c->position = s->end_position;
             c->arrival_ms = s->end_arrival_ms;
         }
+        if (s != NULL && s->closing == b->op)
+            s->closing = NULL; // whoever waits for it takes it away
     }
 }
 

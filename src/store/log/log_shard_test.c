@@ -2,6 +2,7 @@
 // Shards: their ends, drops and retention, and the recycling of files behind them.
 #include "store/log/log_test_help.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,12 +20,38 @@ static struct log *open_three(const LogConfig *config)
     return l;
 }
 
+struct ending {
+    struct log *log;
+    LogPlace end;
+};
+
+static void *end_second(void *p)
+{
+    struct ending *e = p;
+    EXPECT_OK(log_shards_end(e->log, (uint64_t[]){ SECOND }, 1, &e->end));
+    return NULL;
+}
+
 // A quarter of a file.
 static void put_much(struct log *l, uint64_t shard)
 {
     static char data[TEST_FILE_BYTES / 4];
     LogPlace place;
     EXPECT_OK(test_put(l, shard, str_from(data, sizeof data), &place));
+}
+
+TEST(a_shard_that_a_thread_has_ended_can_be_ended_again_when_the_thread_is_gone)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    AUTO(log) l = open_three(&config);
+    struct ending first = { .log = l }, again = { .log = l };
+    pthread_t thread;
+    EXPECT(pthread_create(&thread, NULL, end_second, &first) == 0);
+    EXPECT(pthread_join(thread, NULL) == 0);
+    end_second(&again);
+    EXPECT_INT(first.end.position, again.end.position);
+    EXPECT_INT(first.end.arrival_ms, again.end.arrival_ms);
 }
 
 TEST(an_ended_shard_takes_no_records_and_keeps_those_it_has)
