@@ -63,7 +63,6 @@ const char *sim_plant_name(SimPlant plant)
         [PLANT_RAW_CONTAINER] = "raw-container",
         [PLANT_CONTAINER_CRC] = "ignore-container-crc",
         [PLANT_EARLY_EXPIRY] = "early-expiry",
-        [PLANT_MERGE_LOSS] = "merge-loss",
     };
     return names[plant];
 }

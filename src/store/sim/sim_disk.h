@@ -29,7 +29,6 @@ typedef enum SimPlant {
     PLANT_RAW_CONTAINER, // checkpoints list containers that are not synced
     PLANT_CONTAINER_CRC, // of chunks, ignored
     PLANT_EARLY_EXPIRY,  // containers go when their first records are over, not their last
-    PLANT_MERGE_LOSS,    // merging forgets the records of a shard
     PLANT_COUNT,
 } SimPlant;
 
