@@ -4,7 +4,8 @@
 
 tests/lossyfs is that disk: a FUSE file system below the unmodified server. A round writes over HTTP,
 cuts the power - at a random moment or at a chosen operation, with or without kill -9 before it, now
-and then while the server is only starting - and starts the server again on what is left. What must
+and then while the server is only starting - and starts the server again on what is left. Between
+rounds days may pass, so that records expire and their files are used again. What must
 hold then is what crash.py checks: acknowledged is there, in order, once, and nothing else. Other tests
 inject errors and compare with docs/durability.md. The last ones plant a mistake, a sync that is
 answered and not done, and expect the comparison to find it.
@@ -27,17 +28,19 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 
 import crash
 import headrace
 import tap
 
 EXIT_DISK = 14
-SMALL = ["--journal-file-size", "4MiB", "--journal-reserve", "4MiB"]  # so that files change often
+SMALL = ["--journal-file-size", "2MiB", "--journal-reserve", "4MiB"]  # so that files change often
 ROUNDS_PER_LINE = 4
 ROUND_SECONDS = (0.05, 0.5)        # from the first write to the cut
 LATE_CUT_SECONDS = 2               # a cut that waits for an operation waits no longer
 START_CUT_SHARE = 0.3              # rounds with a cut while the server starts again
+DAY_SHARE = 0.3                    # rounds after which all records expire
 OPERATIONS_MAX = {"write": 300, "dsync": 300, "fsync": 40, "fsyncdir": 15, "create": 4, "rename": 4,
                   "change": 400}   # after how many of a kind a cut may come
 START_OPERATIONS_MAX = 60          # of a start, among which a cut is made
@@ -127,10 +130,10 @@ class Mount:
         shutil.rmtree(self.sockets, ignore_errors=True)
 
 
-def new_server(mount, *flags):
+def new_server(mount, *flags, **more):
     data_dir = os.path.join(mount.path, "data")
     os.makedirs(data_dir, exist_ok=True)
-    return headrace.Server(OPTIONS.program, *SMALL, *shlex.split(OPTIONS.serve), *flags, data_dir=data_dir)
+    return headrace.Server(OPTIONS.program, *SMALL, *shlex.split(OPTIONS.serve), *flags, data_dir=data_dir, **more)
 
 
 def wait_end(server, what="the power is off"):
@@ -161,18 +164,35 @@ def refusals_after_the_cut(kind):
 Writer, Reader, Churner = map(refusals_after_the_cut, (crash.Writer, crash.Reader, crash.Churner))
 
 
+class History(crash.History):
+    """Also of records that have expired: they are not to come back."""
+
+    def __init__(self):
+        super().__init__()
+        self.before = {}
+
+    def last(self, shard):
+        return super().last(shard) or self.before.get(shard)
+
+    def expire(self):
+        for shard, known in self.records.items():
+            if known:
+                self.before[shard] = known[-1][0]
+            known.clear()
+
+
 class Rounds:
     """One disk, one stream, and its whole history. Removes the disk at its end."""
 
     def __init__(self, mount, lies=(), keep=None, flags=()):
         self.lies, self.keep, self.flags = lies, keep, flags
-        self.mount, self.history = mount, crash.History()
-        self.number, self.kills, self.ends, self.start_cuts, self.cuts = 0, 0, 0, 0, {}
+        self.mount, self.history = mount, History()
+        self.number, self.days, self.ends, self.start_cuts, self.cuts = 0, 0, 0, 0, {}
         self.server = None
 
     def begin(self):
         self.mount.start()
-        self.server = new_server(self.mount, *self.flags)
+        self.server = new_server(self.mount, *self.flags, profile="dev")  # whose clock can be moved
         self.server.start()
         client = self.server.client()
         client.create_stream(crash.STREAM, crash.SHARDS)
@@ -214,7 +234,6 @@ class Rounds:
         else:
             time.sleep(self.random.uniform(*ROUND_SECONDS))
         if kind == "kill":
-            self.kills += 1
             self.server.kill()
         if not self.mount.is_cut():
             try:
@@ -229,7 +248,7 @@ class Rounds:
         flags = self.random.choice([(), ("--io-uring", "off")])
         while True:
             self.mount.again()
-            self.server = new_server(self.mount, *self.flags, *flags)
+            self.server = new_server(self.mount, *self.flags, *flags, profile="dev")
             if self.random.random() >= START_CUT_SHARE:
                 break
             self.start_cuts += 1
@@ -243,6 +262,14 @@ class Rounds:
                 self.mount.command("clear")
                 self.mount.command(self.cut_command())
         self.server.start()
+
+    def pass_a_day(self):
+        """All that is there expires, and its files are used again beside what the next round does."""
+        self.days += 1
+        request = urllib.request.Request(f"{self.server.url}/_headrace/clock?advance=25h", method="POST",
+                                         headers={"x-headrace-clock": "1"})
+        urllib.request.urlopen(request, timeout=END_SECONDS_MAX).close()
+        self.history.expire()
 
     def round(self):
         self.number += 1
@@ -261,6 +288,8 @@ class Rounds:
         self.history.verify_sample(client, self.random)
         self.history.verify_streams(client, churner)
         client.close()
+        if self.random.random() < DAY_SHARE:
+            self.pass_a_day()
         self.lie()
 
     def verify_all(self):
@@ -296,7 +325,8 @@ def power_cuts(report, name, mount):
         mount.end()
         mount.verify()
         cuts = ", ".join(f"{count} at {kind}" for kind, count in sorted(rounds.cuts.items()))
-        print(f"# {name}: {cuts}; {rounds.start_cuts} while it started", flush=True)
+        print(f"# {name}: {cuts}; {rounds.start_cuts} while it started; "
+              f"{rounds.days} days have passed", flush=True)
         report.ok(f"{name}: the server ended by itself with status {EXIT_DISK} in {rounds.ends} of them")
     except Exception as error:  # whatever it is, the round that failed is told
         report.not_ok(f"{name} {rounds.number} with seed {OPTIONS.seed}",

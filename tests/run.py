@@ -137,8 +137,8 @@ SUITES = {
     "bad-input": lambda: server_suite("bad-input", "bad_input.py", 600),
     "clock": lambda: server_suite("clock", "clock.py", 300),
     "disk": lambda: server_suite("disk", "disk.py", 600),
-    "images": lambda: server_suite("images", "images.py", 600),
-    "lossy": lambda: server_suite("lossy", "lossy.py", 600),
+    "images": lambda: server_suite("images", "images.py", 900),
+    "lossy": lambda: server_suite("lossy", "lossy.py", 900),
     "install": lambda: server_suite("install", "install_test.py", 120),
 }
 
