@@ -5,7 +5,7 @@
 tests/lossyfs is that disk: a FUSE file system below the unmodified server. A round writes over HTTP,
 cuts the power - at a random moment or at a chosen operation, with or without kill -9 before it, now
 and then while the server is only starting - and starts the server again on what is left. Between
-rounds days may pass, so that records expire and their files are used again. What must
+rounds the clock may be moved, so that records expire and their files are used again. What must
 hold then is what crash.py checks: acknowledged is there, in order, once, and nothing else. Other tests
 inject errors and compare with docs/durability.md. The last ones plant a mistake, a sync that is
 answered and not done, and expect the comparison to find it.
@@ -28,25 +28,25 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
 
 import crash
 import headrace
 import tap
 
 EXIT_DISK = 14
-SMALL = ["--journal-file-size", "2MiB", "--journal-reserve", "4MiB"]  # so that files change often
+SMALL = [*crash.SMALL, "--journal-reserve", "4MiB"]  # so that files change often and are sealed
 ROUNDS_PER_LINE = 4
 ROUND_SECONDS = (0.05, 0.5)        # from the first write to the cut
 LATE_CUT_SECONDS = 2               # a cut that waits for an operation waits no longer
 START_CUT_SHARE = 0.3              # rounds with a cut while the server starts again
-DAY_SHARE = 0.3                    # rounds after which all records expire
+LATER_SHARE = 0.3                  # rounds after which the clock is moved
 OPERATIONS_MAX = {"write": 300, "dsync": 300, "fsync": 40, "fsyncdir": 15, "create": 4, "rename": 4,
                   "change": 400}   # after how many of a kind a cut may come
 START_OPERATIONS_MAX = 60          # of a start, among which a cut is made
 SHARP_ROUNDS_MAX = 8               # in which a planted mistake must be found
 MOUNT_SECONDS_MAX, END_SECONDS_MAX = 20, 30
 LARGE_BYTES, FULL_PUTS_MAX = 300_000, 100  # more than the files that there are could take
+SEALED_PUTS = 12                   # of LARGE_BYTES: they fill files that are sealed then
 STREAM, SHARD = "errors", "shardId-000000000000"
 OPTIONS = None                     # set by main
 
@@ -164,35 +164,18 @@ def refusals_after_the_cut(kind):
 Writer, Reader, Churner = map(refusals_after_the_cut, (crash.Writer, crash.Reader, crash.Churner))
 
 
-class History(crash.History):
-    """Also of records that have expired: they are not to come back."""
-
-    def __init__(self):
-        super().__init__()
-        self.before = {}
-
-    def last(self, shard):
-        return super().last(shard) or self.before.get(shard)
-
-    def expire(self):
-        for shard, known in self.records.items():
-            if known:
-                self.before[shard] = known[-1][0]
-            known.clear()
-
-
 class Rounds:
     """One disk, one stream, and its whole history. Removes the disk at its end."""
 
-    def __init__(self, mount, lies=(), keep=None, flags=()):
-        self.lies, self.keep, self.flags = lies, keep, flags
-        self.mount, self.history = mount, History()
-        self.number, self.days, self.ends, self.start_cuts, self.cuts = 0, 0, 0, 0, {}
+    def __init__(self, mount, lies=(), keep=None):
+        self.lies, self.keep = lies, keep
+        self.mount, self.history = mount, crash.History()
+        self.number, self.hours, self.sealed_most, self.ends, self.start_cuts, self.cuts = 0, 0, 0, 0, 0, {}
         self.server = None
 
     def begin(self):
         self.mount.start()
-        self.server = new_server(self.mount, *self.flags, profile="dev")  # whose clock can be moved
+        self.server = new_server(self.mount, profile="dev")  # whose clock can be moved
         self.server.start()
         client = self.server.client()
         client.create_stream(crash.STREAM, crash.SHARDS)
@@ -248,7 +231,7 @@ class Rounds:
         flags = self.random.choice([(), ("--io-uring", "off")])
         while True:
             self.mount.again()
-            self.server = new_server(self.mount, *self.flags, *flags, profile="dev")
+            self.server = new_server(self.mount, *flags, profile="dev")
             if self.random.random() >= START_CUT_SHARE:
                 break
             self.start_cuts += 1
@@ -263,13 +246,12 @@ class Rounds:
                 self.mount.command(self.cut_command())
         self.server.start()
 
-    def pass_a_day(self):
-        """All that is there expires, and its files are used again beside what the next round does."""
-        self.days += 1
-        request = urllib.request.Request(f"{self.server.url}/_headrace/clock?advance=25h", method="POST",
-                                         headers={"x-headrace-clock": "1"})
-        urllib.request.urlopen(request, timeout=END_SECONDS_MAX).close()
-        self.history.expire()
+    def later(self):
+        """Some or all records expire, and their files are used again beside what the next round does."""
+        hours = self.random.choice([self.random.randint(1, crash.HOURS_MAX), crash.RETENTION_HOURS + 1])
+        self.hours += hours
+        self.server.advance_clock(f"{hours}h")
+        self.history.later(hours)
 
     def round(self):
         self.number += 1
@@ -288,8 +270,9 @@ class Rounds:
         self.history.verify_sample(client, self.random)
         self.history.verify_streams(client, churner)
         client.close()
-        if self.random.random() < DAY_SHARE:
-            self.pass_a_day()
+        self.sealed_most = max(self.sealed_most, self.server.metric("headrace_sealed_records"))
+        if self.random.random() < LATER_SHARE:
+            self.later()
         self.lie()
 
     def verify_all(self):
@@ -326,7 +309,7 @@ def power_cuts(report, name, mount):
         mount.verify()
         cuts = ", ".join(f"{count} at {kind}" for kind, count in sorted(rounds.cuts.items()))
         print(f"# {name}: {cuts}; {rounds.start_cuts} while it started; "
-              f"{rounds.days} days have passed", flush=True)
+              f"{rounds.hours} hours have passed; {rounds.sealed_most} records were sealed", flush=True)
         report.ok(f"{name}: the server ended by itself with status {EXIT_DISK} in {rounds.ends} of them")
     except Exception as error:  # whatever it is, the round that failed is told
         report.not_ok(f"{name} {rounds.number} with seed {OPTIONS.seed}",
@@ -337,9 +320,9 @@ def power_cuts(report, name, mount):
     mount.remove()
 
 
-def is_found(mount, *lies, flags=()):
+def is_found(mount, *lies):
     """Rounds on a disk that lies; True when one of them finds it."""
-    rounds = Rounds(mount, lies, "none", flags)
+    rounds = Rounds(mount, lies, "none")
     try:
         rounds.begin()
         for _ in range(SHARP_ROUNDS_MAX):
@@ -410,6 +393,13 @@ class Bench:
 
     def fail(self, what):
         self.mount.command(f"fail {what}")
+
+    @staticmethod
+    def wait(what, is_so):
+        end = time.monotonic() + END_SECONDS_MAX
+        while not is_so():
+            assert time.monotonic() < end, what
+            time.sleep(0.05)
 
     def end(self):
         self.client.close()
@@ -533,13 +523,6 @@ def a_failed_sync_of_the_key_value_store_fails_that_operation_only(bench):
     bench.check()
 
 
-def wait_for_space(bench):
-    end = time.monotonic() + END_SECONDS_MAX
-    while not bench.put_one():
-        assert time.monotonic() < end, "puts are still refused although there is space"
-        time.sleep(0.1)
-
-
 @with_bench()
 def a_put_that_is_refused_for_want_of_space_never_appears(bench):
     bench.put_many()
@@ -549,7 +532,7 @@ def a_put_that_is_refused_for_want_of_space_never_appears(bench):
             break
     assert bench.refused, "nothing was refused although no file could be made"
     bench.mount.command("clear")
-    wait_for_space(bench)
+    bench.wait("puts are still refused although there is space", bench.put_one)
     bench.check()
     bench.restart()
     bench.check()
@@ -565,8 +548,23 @@ def a_put_whose_write_finds_no_space_is_answered_when_it_returns(bench):
     bench.mount.command("clear")
     puts.join(END_SECONDS_MAX)
     assert not puts.is_alive(), "a put is not answered although there is space"
-    wait_for_space(bench)
+    bench.wait("puts are still refused although there is space", bench.put_one)
     bench.check()
+    bench.restart()
+    bench.check()
+
+
+@with_bench()
+def a_container_or_checkpoint_that_cannot_be_written_is_made_later(bench):
+    for number, path in enumerate(["/journal/sealed/", "/journal/checkpoint"], 1):
+        before = bench.server.metric("headrace_sealed_records")
+        bench.fail(f"op=write,dsync,fsync,create,rename path={path}")
+        for _ in range(SEALED_PUTS):
+            assert bench.put_one(LARGE_BYTES), "a put was refused although only sealing has failed"
+        bench.wait("sealing has not failed", lambda: bench.mount.command("stats")["failed"] == number)
+        bench.wait("nothing is sealed although the disk is well",
+                   lambda: bench.server.metric("headrace_sealed_records") > before)
+        bench.check()
     bench.restart()
     bench.check()
 
@@ -608,14 +606,19 @@ def a_commit_of_the_key_value_store_that_is_not_durable_is_found():
 
 
 @tap.test
+def a_container_or_checkpoint_that_is_not_durable_is_found():
+    lies = "op=fsync,dsync path=/journal/sealed/", "op=fsync,dsync path=/journal/checkpoint"
+    assert is_found(Mount(), *lies), "containers were lost and nobody noticed"
+
+
+@tap.test
 def a_disk_that_ignores_every_sync_is_found():
     assert is_found(Mount(), "op=sync"), "acknowledged records were lost and nobody noticed"
 
 
 @tap.test
 def a_name_that_is_not_durable_is_found():
-    small = ("--journal-file-size", "1MiB")  # files are made all the time
-    assert is_found(Mount(), "op=fsyncdir", flags=small), "files were lost and nobody noticed"
+    assert is_found(Mount(), "op=fsyncdir"), "files were lost and nobody noticed"
 
 
 # ---- The program.
