@@ -228,10 +228,11 @@ Err log_check(const LogConfig *config, LogCheck *ret)
     struct log *l = log_new(config);
     LogCheck found = { 0 };
     Err e = recover(l);
+    if (e.kind == ERR_NONE)
+        e = sealed_check(l->sealed, &found.sealed_records);
     if (e.kind == ERR_NONE) {
         SealedStats sealed;
         sealed_stats(l->sealed, &sealed);
-        found.sealed_records = sealed.records;
         found.containers = sealed.containers;
         found.container_bytes = sealed.disk_bytes;
         found.blocks = l->stats.recovered_blocks;

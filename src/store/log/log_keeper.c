@@ -130,7 +130,8 @@ static Err tidy(struct log *l, int64_t now_ms)
 {
     bool any = false;
     TRY(seal_what_is_due(l));
-    return sealed_expire(l->sealed, now_ms, &any);
+    TRY(sealed_expire(l->sealed, now_ms, &any));
+    return sealed_merge(l->sealed, now_ms, is_stopping, l, &any);
 }
 
 // After a failure it waits longer each time: a full or failing disk is not helped by haste.
