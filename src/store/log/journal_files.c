@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ZERO_PIECE_BYTES = 1 << 20 };
+enum { ZERO_PIECE_BYTES = 1 << 20, LOCK_TRIES = 150 };
+#define LOCK_PAUSE_NS (20 * NS_PER_MS)
 
 #define NEW_FILE "journal-new.tmp"
 #define RESERVE_FILE "reserve.tmp"
@@ -24,6 +25,18 @@ static Str path_of(const struct journal_files *fs, struct arena *a, const char *
     return str_fmt(a, "%.*s/%s", FMT(fs->dir), name);
 }
 
+// The kernel may keep the files of a killed process, with their locks, until it has taken down that
+// process's io_uring, a moment after the process is gone.
+static Err lock_patiently(struct io *io, struct io_file *f)
+{
+    Err e = io->lock(f);
+    for (int i = 0; i < LOCK_TRIES && e.kind == ERR_BUSY; i++) {
+        io->sleep_ns(io, LOCK_PAUSE_NS);
+        e = io->lock(f);
+    }
+    return e;
+}
+
 Err files_open_one(struct journal_files *fs, Str path, unsigned flags, struct io_file **ret)
 {
     struct io_file *f = NULL;
@@ -36,7 +49,7 @@ Err files_open_one(struct journal_files *fs, Str path, unsigned flags, struct io
     }
     if (f == NULL)
         TRY(fs->io->open(fs->io, path, flags, &f));
-    Err e = fs->io->lock(f);
+    Err e = lock_patiently(fs->io, f);
     if (e.kind != ERR_NONE) {
         fs->io->close(f);
         return e;
