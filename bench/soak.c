@@ -11,6 +11,9 @@
 //     pause                {"event": "paused"} when no request is under way
 //     clock MS MS_MOST     how far the server's clock is ahead of ours, at least and at most
 //     verify               {"event": "verified"} when everything has been read once more
+//     plant MISTAKE        skip, twice or change: the next record is not sent, sent a second time,
+//     or
+//                          sent with another byte; a violation must follow
 //     quit
 //
 // Each window of the given seconds ends with a line of its counts.
@@ -202,9 +205,24 @@ static void set_mode(enum mode mode, double rate)
     pthread_mutex_unlock(&soak.plan_lock);
 }
 
+// False: not a mistake that is known.
+static bool plant(const char *what)
+{
+    static const char *const names[] = {
+        [PLANT_SKIP] = "skip", [PLANT_TWICE] = "twice", [PLANT_CHANGE] = "change"
+    };
+    for (int i = PLANT_SKIP; i <= PLANT_CHANGE; i++)
+        if (strcmp(what, names[i]) == 0) {
+            atomic_store(&soak.plant, i);
+            return true;
+        }
+    return false;
+}
+
 static bool obey(const char *line)
 {
     long long ahead, most;
+    char word[16];
     double rate;
     if (sscanf(line, "open %lf", &rate) == 1 && rate > 0)
         set_mode(MODE_OPEN, rate);
@@ -219,10 +237,9 @@ static bool obey(const char *line)
         atomic_store(&soak.ahead_ms, ahead);
         if (ahead == most)
             step_taken();
-    } else if (strcmp(line, "quit\n") == 0) {
-        return false;
-    } else {
-        fprintf(stderr, "not a command: %s", line);
+    } else if (sscanf(line, "plant %15s", word) != 1 || !plant(word)) {
+        if (strcmp(line, "quit\n") != 0)
+            fprintf(stderr, "not a command: %s", line);
         return false;
     }
     return true;

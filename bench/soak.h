@@ -64,6 +64,8 @@ struct lane {
     struct cursor tail;      // of the consumer that keeps up; its thread's alone
 };
 
+enum plant { PLANT_NONE, PLANT_SKIP, PLANT_TWICE, PLANT_CHANGE };
+
 enum mode { MODE_PAUSED, MODE_CLOSED, MODE_OPEN };
 
 struct soak {
@@ -93,6 +95,7 @@ struct soak {
     bool quitting;
 
     _Atomic bool verify; // a whole reading is wanted
+    _Atomic int plant;   // a mistake for the next record, to see that it is found
     _Atomic uint64_t sweeps;
 };
 

@@ -74,6 +74,12 @@ def build_load():
                         *SOURCES, "-lcrypto", "-lpthread", "-lm"], check=True)
 
 
+def can_build():
+    """Whether there is what build_load needs."""
+    probe = [os.environ.get("CC", "cc"), "-E", "-include", "openssl/evp.h", "-x", "c", os.devnull]
+    return shutil.which(probe[0]) is not None and subprocess.run(probe, capture_output=True).returncode == 0
+
+
 class Failure(Exception):
     pass
 
@@ -149,11 +155,11 @@ class Meter:
 class Generator:
     """The process of bench/soak.c: commands go in, events come out, on a thread of their own."""
 
-    def __init__(self, port, seed, on_window):
-        streams = [":".join(map(str, s)) for s in STREAMS]
+    def __init__(self, port, seed, on_window, streams=STREAMS, connections=CONNECTIONS, window=WINDOW_SECONDS):
+        streams = [":".join(map(str, s)) for s in streams]
         environment = {**os.environ, "HEADRACE_ACCESS_KEY_ID": headrace.KEY_ID,
                        "HEADRACE_SECRET_ACCESS_KEY": headrace.SECRET}
-        self.process = subprocess.Popen([LOAD, str(port), str(CONNECTIONS), str(seed), str(WINDOW_SECONDS), *streams],
+        self.process = subprocess.Popen([LOAD, str(port), str(connections), str(seed), str(window), *streams],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
         self.on_window, self.violations, self.troubles = on_window, [], []
         self.paused, self.verified, self.ended = threading.Event(), threading.Event(), threading.Event()

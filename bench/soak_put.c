@@ -115,11 +115,17 @@ static void add_record(struct writer *w, size_t body_bytes)
     size_t stream = (size_t)(w->stream - soak.streams);
     unsigned chosen = between(w, 0, w->lane_counts[stream] - 1);
     struct lane *lane = &soak.lanes[w->lanes[stream][chosen]];
+    int plant = soak.plant != PLANT_NONE ? atomic_exchange(&soak.plant, PLANT_NONE) : PLANT_NONE;
     pthread_mutex_lock(&lane->lock);
+    lane->next += plant == PLANT_SKIP;
     uint64_t number = lane->next++;
     pthread_mutex_unlock(&lane->lock);
     add_text(w, "\"Data\":\"");
-    size_t n = lane_record_text(lane, number, body_bytes, w->body + w->body_bytes);
+    uint64_t sent = plant == PLANT_TWICE && number > 0 ? number - 1 : number;
+    char *text = w->body + w->body_bytes;
+    size_t n = lane_record_text(lane, sent, body_bytes, text);
+    if (plant == PLANT_CHANGE)
+        text[n - 1] = text[n - 1] == 'A' ? 'B' : 'A';
     w->body_bytes += n;
     add_text(w, "\",\"PartitionKey\":\"");
     add_text(w, lane->key);
