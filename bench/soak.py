@@ -63,7 +63,7 @@ MB = 1e6
 GONE = (OSError, http.client.HTTPException)
 COLUMNS = ("t_s seconds event hours_moved requests records mb p50_ms p99_ms p999_ms max_ms backlog_ms refused broken "
            "errors shed expired_iterators tail_records tail_mb sweep_records sweep_mb sweeps behind_records rss_mb "
-           "anon_mb file_mb server_age_s disk_mb journal_mb containers_mb server_cpu load_cpu other_cpu").split()
+           "anon_mb file_mb server_age_s disk_mb journal_mb containers_mb containers server_cpu load_cpu other_cpu").split()
 
 
 def build_load():
@@ -111,7 +111,7 @@ def memory_of(pid):
 
 def disk_of(folder):
     """Bytes that files occupy: all, those of the journal, those of containers."""
-    every = journal = containers = 0
+    every = journal = containers = count = 0
     for path, _, names in os.walk(folder):
         for name in names:
             try:
@@ -120,12 +120,9 @@ def disk_of(folder):
                 continue  # it was removed meanwhile
             every += size
             journal += size if name.endswith((".hrj", ".tmp")) else 0
-            containers += size if is_container(name) else 0
-    return {"disk_mb": every, "journal_mb": journal, "containers_mb": containers}
-
-
-def is_container(name):
-    return name.endswith(".hrc")
+            containers += size if name.endswith(".hrc") else 0
+            count += name.endswith(".hrc")
+    return {"disk_mb": every, "journal_mb": journal, "containers_mb": containers, "containers": count}
 
 
 class Meter:

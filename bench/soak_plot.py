@@ -96,6 +96,9 @@ def figures(windows, events):
     stored = [middle(w, "disk_mb") for w in (second, last)]
     if None not in stored:
         yield "disk", f"second third {stored[0]:,.0f} MB, last third {stored[1]:,.0f} MB"
+    counts = [w["containers"] for w in load if "containers" in w]
+    if counts:
+        yield "containers", f"at most {max(counts):.0f} at once"
     yield "left out for being 60 s late", f"{total('shed'):.0f} requests"
     yield "refused", f"{total('refused'):.0f} records"
     yield "errors", f"{total('errors'):.0f}"

@@ -139,6 +139,7 @@ SUITES = {
     "disk": lambda: server_suite("disk", "disk.py", 600),
     "images": lambda: server_suite("images", "images.py", 900),
     "lossy": lambda: server_suite("lossy", "lossy.py", 900),
+    "scale": lambda: server_suite("scale", "scale.py", 1200),
     "install": lambda: server_suite("install", "install_test.py", 120),
 }
 

@@ -26,12 +26,12 @@ MB = 1e6
 IDLE_SHARDS_FEW, IDLE_SHARDS, IDLE_SHARDS_MANY = 2000, 10_000, 20_000
 SHARDS_AT_ONCE = 1000            # of one stream
 IDLE_RSS_MB_MAX = 64             # with IDLE_SHARDS
-SHARD_BYTES_MAX = 500            # measured: 300 to 400, of which SQLite's cache of rows is a part
-STORED_MB = 60                   # and four times as much
-STORED_SHARE_MAX = 0.02          # of what is stored meanwhile may stay in memory
-SANITIZED_FACTOR = 6             # of all bounds: red zones, shadow, stacks
-LOADED_SHARDS, LOADED_SECONDS = 1000, 8
-LOAD_SECONDS_MAX, VIOLATION_SECONDS_MAX, VERIFY_SECONDS_MAX = 120, 60, 200
+SHARD_BYTES_MAX = 550            # measured: 300 to 420, of which SQLite's cache of rows is a part
+STORED_MB = 60                   # fills every cache; then three times as much again
+STORED_SHARE_MAX = 0.04          # of what is stored then may stay in memory: noise of the measurement
+SANITIZED_FACTOR = 3             # of all bounds: red zones, shadow, stacks
+LOADED_SHARDS, LOADED_SECONDS = 1000, 5
+LOAD_SECONDS_MAX, VIOLATION_SECONDS_MAX, VERIFY_SECONDS_MAX = 300, 60, 300
 
 
 def factor():
@@ -55,7 +55,7 @@ def rss_mb(server):
 def settled_rss_mb(server):
     """The least of some samples: what answers and blocks under way need has gone by then."""
     samples = []
-    for _ in range(8):
+    for _ in range(20):
         samples.append(rss_mb(server))
         time.sleep(0.1)
     return min(samples)
@@ -149,12 +149,13 @@ def ten_thousand_idle_shards_cost_little_memory():
 @test
 def memory_does_not_grow_with_what_is_stored():
     streams = [("much", 4, 24, 1, "hot")]  # few shards: already the first readings are of the largest pages
-    arguments = ("--journal-tail-cache=1MiB", "--journal-file-size=16MiB")
+    arguments = ("--journal-tail-cache=1MiB", "--journal-file-size=16MiB", "--journal-seal-size=16MiB")
     with new_server(*arguments) as server, Load(server, streams) as load:
-        load.store(STORED_MB / 2)
-        load.store(STORED_MB / 2)
+        load.store(STORED_MB)
+        load.verify()
         before, stored_before = settled_rss_mb(server), load.total["mb"]
         load.store(3 * STORED_MB)
+        load.verify()
         after, stored = settled_rss_mb(server), load.total["mb"]
         print(f"# RSS {before:.1f} MB with {stored_before:.0f} MB stored, {after:.1f} MB with {stored:.0f} MB")
         assert after - before <= (stored - stored_before) * STORED_SHARE_MAX * factor()
