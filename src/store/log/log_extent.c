@@ -4,12 +4,14 @@
 // reading and checking needs no lock.
 #include "store/log/journal_priv.h"
 
+#include <limits.h>
 #include <stdlib.h>
 
 enum {
     PIECE_BYTES = 1 << 20, // of neighbouring extents that are read from disk in one go
     GAP_BYTES = 64 << 10,  // of others' records that are read along
 };
+static const unsigned ANY_COPY = UINT_MAX;
 
 bool extent_hold(struct log *l, uint64_t shard, const IndexEntry *e, bool cached_only,
                  ExtentSource *ret)
@@ -39,14 +41,13 @@ void extents_release(struct log *l, ExtentSource *sources, size_t n)
     pthread_mutex_unlock(&l->lock);
 }
 
-static Err visit_one(const ExtentSource *s, const uint8_t *p, size_t n, extent_visit *visit,
-                     void *self, bool *ret_stop)
+static Err check_one(const ExtentSource *s, const uint8_t *p, size_t n)
 {
     ExtentHead x;
     TRY(extent_get(p, n, s->entry.position >> LOG_ORDINAL_BITS, &x));
     if (x.shard != s->shard || x.count != s->entry.count || x.bytes != s->entry.bytes)
         return fail(ERR_CORRUPT, "another extent lies where this one was written");
-    return visit(self, s, p + EXTENT_HEAD_BYTES, ret_stop);
+    return OK;
 }
 
 static uint64_t source_end(const ExtentSource *s)
@@ -68,26 +69,88 @@ static size_t neighbours(const ExtentSource *sources, size_t n)
     return k;
 }
 
+// Whole pages of a file, to be freed. `copy`: which of its copies; ANY_COPY: any.
+static Err read_pages(struct log *l, const struct journal_file *f, unsigned copy, uint64_t start,
+                      uint64_t end, uint8_t **ret)
+{
+    uint8_t *p = aligned_alloc(JOURNAL_ALIGN_BYTES, (size_t)(end - start));
+    CHECK(p != NULL);
+    size_t n = (size_t)(end - start), got = 0;
+    Err e = copy == ANY_COPY ? l->io->read(f->io, p, n, start, &got)
+                             : l->io->read_copy(f->io, copy, p, n, start, &got);
+    if (e.kind == ERR_NONE && got < n)
+        e = fail(ERR_CORRUPT, "a journal file is shorter than it was");
+    if (e.kind != ERR_NONE) {
+        free(p);
+        return e;
+    }
+    *ret = p;
+    return OK;
+}
+
+static uint64_t page_before(uint64_t place)
+{
+    return place / JOURNAL_ALIGN_BYTES * JOURNAL_ALIGN_BYTES;
+}
+
+static uint64_t page_behind(uint64_t place)
+{
+    return page_before(place + JOURNAL_ALIGN_BYTES - 1);
+}
+
+static Err visit_copy(struct log *l, const ExtentSource *s, unsigned copy, extent_visit *visit,
+                      void *self, bool *ret_stop)
+{
+    uint8_t *p;
+    uint64_t place = s->entry.place, start = page_before(place), end = page_behind(source_end(s));
+    TRY(read_pages(l, s->file, copy, start, end, &p));
+    const uint8_t *extent = p + (place - start);
+    Err e = check_one(s, extent, (size_t)(end - place));
+    if (e.kind == ERR_NONE) {
+        Err mended = l->io->mend(s->file->io, extent, (size_t)(source_end(s) - place), place);
+        LOG(LOG_WARN, "a journal file was damaged in one copy and good in another",
+            F_INT("file", s->file->number), F_INT("offset", place), F_INT("copy", copy),
+            F_ERR(mended));
+        e = visit(self, s, extent + EXTENT_HEAD_BYTES, ret_stop);
+    }
+    free(p);
+    return e;
+}
+
+// Where a file is kept several times, what is damaged in one copy may be whole in another, which
+// then mends it.
+static Err visit_damaged(struct log *l, const ExtentSource *s, Err damage, extent_visit *visit,
+                         void *self, bool *ret_stop)
+{
+    unsigned copies = damage.kind == ERR_CORRUPT ? l->io->copies(s->file->io) : 1;
+    for (unsigned copy = 0; copies > 1 && copy < copies; copy++) {
+        Err e = visit_copy(l, s, copy, visit, self, ret_stop);
+        if (e.kind == ERR_NONE)
+            return OK;
+    }
+    LOG(LOG_ERROR, "records cannot be read back", F_INT("file", s->file->number),
+        F_INT("offset", s->entry.place), F_INT("shard", s->shard), F_ERR(damage));
+    return damage;
+}
+
 static Err visit_from_disk(struct log *l, const ExtentSource *sources, size_t n,
                            extent_visit *visit, void *self, bool *ret_stop)
 {
-    struct journal_file *f = sources[0].file;
-    uint64_t start = sources[0].entry.place / JOURNAL_ALIGN_BYTES * JOURNAL_ALIGN_BYTES;
-    uint64_t end = source_end(&sources[n - 1]);
-    end = (end + JOURNAL_ALIGN_BYTES - 1) / JOURNAL_ALIGN_BYTES * JOURNAL_ALIGN_BYTES;
-    uint8_t *p = aligned_alloc(JOURNAL_ALIGN_BYTES, (size_t)(end - start));
-    CHECK(p != NULL);
-    size_t got = 0;
-    Err e = l->io->read(f->io, p, (size_t)(end - start), start, &got);
-    if (e.kind == ERR_NONE && got < end - start)
-        e = fail(ERR_CORRUPT, "a journal file is shorter than it was");
-    for (size_t i = 0; i < n && e.kind == ERR_NONE && !*ret_stop; i++)
-        e = visit_one(&sources[i], p + (sources[i].entry.place - start),
-                      (size_t)(end - sources[i].entry.place), visit, self, ret_stop);
-    free(p);
-    if (e.kind != ERR_NONE)
-        LOG(LOG_ERROR, "records cannot be read back", F_INT("file", f->number),
-            F_INT("offset", sources[0].entry.place), F_INT("shard", sources[0].shard), F_ERR(e));
+    uint8_t *p;
+    uint64_t start = page_before(sources[0].entry.place);
+    uint64_t end = page_behind(source_end(&sources[n - 1]));
+    Err e = OK, read = read_pages(l, sources[0].file, ANY_COPY, start, end, &p);
+    for (size_t i = 0; i < n && e.kind == ERR_NONE && !*ret_stop; i++) {
+        const ExtentSource *s = &sources[i];
+        uint64_t at = s->entry.place - start;
+        Err found = read.kind == ERR_NONE ? check_one(s, p + at, (size_t)(end - start - at)) : read;
+        if (found.kind == ERR_NONE)
+            e = visit(self, s, p + at + EXTENT_HEAD_BYTES, ret_stop);
+        else
+            e = visit_damaged(l, s, found, visit, self, ret_stop);
+    }
+    if (read.kind == ERR_NONE)
+        free(p);
     return e;
 }
 
@@ -104,8 +167,9 @@ Err extents_visit(struct log *l, const ExtentSource *sources, size_t n, extent_v
             continue;
         }
         size_t place = (size_t)(s->entry.place - s->block->head.place);
-        TRY(visit_one(s, s->block->bytes + place, s->block->head.used_bytes - place, visit, self,
-                      &stop));
+        const uint8_t *extent = s->block->bytes + place;
+        TRY(check_one(s, extent, s->block->head.used_bytes - place));
+        TRY(visit(self, s, extent + EXTENT_HEAD_BYTES, &stop));
         i++;
     }
     return OK;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What fails: a full disk, a broken device, damaged and missing files, each injected.
 #include "store/log/log_test_help.h"
+#include "store/zones/zones.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -471,4 +472,41 @@ TEST(a_forged_block_inside_a_record_is_not_taken_for_one)
     l = open_one(&config);
     test_expect_data(l, a, SHARD, (Str[]){ S("one") }, 1);
     log_close(l);
+}
+
+// ---- Several copies
+
+static void flip_in_zone(struct io *io, struct arena *a, const char *dir, uint64_t place)
+{
+    Str path = str_fmt(a, "%s/log/journal-0000000001.hrj", dir);
+    EXPECT_OK(io_flip(io, path, place + BLOCK_HEAD_BYTES + EXTENT_HEAD_BYTES + 20, 4));
+}
+
+TEST(damage_in_one_zone_is_read_from_another_and_mended)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    struct io *io = io_mem_io(disk);
+    ZonesConfig zones_config = {
+        .io = io,
+        .root = S("/data"),
+        .dirs = { S("/a"), S("/b"), S("/c") },
+        .count = 3,
+    };
+    Str problem = S("");
+    AUTO(zones) zones = NULL;
+    EXPECT_OK(zones_open(&zones_config, a, &zones, &problem));
+    LogConfig config = test_config(zones_io(zones), S("/data/log"));
+    config.tail_cache_bytes = 1;
+    AUTO(log) l = open_one(&config);
+    LogPlace where;
+    for (int i = 0; i < 5; i++)
+        EXPECT_OK(test_put(l, SHARD, str_fmt(a, "record %d that is long enough", i), &where));
+    for (size_t i = 1; i < 4; i++) { // first in a, then in b, then in c
+        const char *dirs[] = { "/a", "/b", "/c" };
+        flip_in_zone(io, a, dirs[i - 1], place_of(l, i));
+        EXPECT_INT(5, test_read_all(l, a, SHARD, 0).n);
+    }
+    flip_in_zone(io, a, "/b", place_of(l, 2)); // what was mended helps the next time
+    flip_in_zone(io, a, "/c", place_of(l, 2));
+    EXPECT_INT(5, test_read_all(l, a, SHARD, 0).n);
 }
