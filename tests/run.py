@@ -137,6 +137,7 @@ SUITES = {
     "bad-input": lambda: server_suite("bad-input", "bad_input.py", 600),
     "clock": lambda: server_suite("clock", "clock.py", 300),
     "disk": lambda: server_suite("disk", "disk.py", 600),
+    "zones": lambda: server_suite("zones", "zones.py", 600),
     "images": lambda: server_suite("images", "images.py", 900),
     "lossy": lambda: server_suite("lossy", "lossy.py", 900),
     "scale": lambda: server_suite("scale", "scale.py", 1200),

@@ -68,7 +68,7 @@ size_t command_flags(struct arena *a, const struct command *c, const Flag **ret)
     for (size_t i = 0; c->settings && i < setting_count; i++) {
         const struct setting *s = &setting_table[i];
         static const Str arguments[] = {
-            [SETTING_TEXT] = S_INIT("TEXT"),   [SETTING_LIST] = S_INIT("ADDRESS"),
+            [SETTING_TEXT] = S_INIT("TEXT"),   [SETTING_LIST] = S_INIT("VALUE"),
             [SETTING_SIZE] = S_INIT("SIZE"),   [SETTING_DURATION] = S_INIT("DURATION"),
             [SETTING_COUNT] = S_INIT("COUNT"), [SETTING_SWITCH] = S_INIT(""),
             [SETTING_CHOICE] = S_INIT("WORD"), [SETTING_FACTOR] = S_INIT("on|off|FACTOR"),

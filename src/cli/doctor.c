@@ -6,6 +6,7 @@
 #include "cli/term.h"
 #include "os/io.h"
 #include "server/port_owner.h"
+#include "server/zone_set.h"
 
 #include <openssl/pem.h>
 #include <openssl/x509.h>
@@ -197,9 +198,9 @@ static Finding check_certificate(struct doctor *d)
     Str path = settings_text(d->settings, S("tls.cert"));
     bool given = path.n > 0;
     if (!given)
-        path = str_cat(d->a, settings_text(d->settings, S("data_dir")), S("/tls/cert.pem"));
+        path = data_file_find(io_real(), d->a, d->settings, S("tls/cert.pem"));
     int days = 0;
-    if (!certificate_days(d, path, &days)) {
+    if (path.p == NULL || !certificate_days(d, path, &days)) {
         if (given)
             return finding(VERDICT_FAIL, str_cat(d->a, path, S(" cannot be read")),
                            S("correct tls.cert"));

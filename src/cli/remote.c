@@ -4,6 +4,7 @@
 #include "cli/term.h"
 #include "os/io.h"
 #include "server/credentials.h"
+#include "server/zone_set.h"
 
 #define ENDPOINT_DEFAULT S("http://127.0.0.1:4566")
 
@@ -27,17 +28,8 @@ static Str first_of(Str x, Str y)
     return x.n > 0 ? x : y;
 }
 
-static bool readable(Str path)
-{
-    struct io_file *f = NULL;
-    if (io_real()->open(io_real(), path, IO_READ, &f).kind != ERR_NONE)
-        return false;
-    io_real()->close(f);
-    return true;
-}
-
 // From the environment as AWS's tools read it, else from the data directory of a local server.
-static ExitCode find_key(const struct invocation *in, Str data_dir, ClientConfig *c)
+static ExitCode find_key(const struct invocation *in, const Settings *settings, ClientConfig *c)
 {
     c->access_key = environment_text(in, S("AWS_ACCESS_KEY_ID"));
     c->secret_key = environment_text(in, S("AWS_SECRET_ACCESS_KEY"));
@@ -48,13 +40,15 @@ static ExitCode find_key(const struct invocation *in, Str data_dir, ClientConfig
     Credentials key = { 0 };
     Err e = credentials_given(environment_text(in, S("HEADRACE_ACCESS_KEY_ID")),
                               environment_text(in, S("HEADRACE_SECRET_ACCESS_KEY")), &key);
-    if (e.kind == ERR_NOT_FOUND)
-        e = credentials_read(io_real(), in->a, data_dir, &key);
+    size_t n = 0;
+    const Str *places = data_places(settings, &n);
+    for (size_t i = 0; i < n && e.kind == ERR_NOT_FOUND; i++)
+        e = credentials_read(io_real(), in->a, places[i], &key);
     if (e.kind != ERR_NONE)
         return complain(EXIT_AUTH,
                         "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
                         "--data-dir to the server's directory (%.*s/credentials: %s)",
-                        FMT(data_dir), e.text);
+                        FMT(places[0]), e.text);
     c->access_key = key.access_key;
     c->secret_key = key.secret_key;
     return EXIT_GOOD;
@@ -88,22 +82,20 @@ ExitCode remote_config(const struct invocation *in, ClientConfig *ret)
     ExitCode code = invocation_settings(in, settings);
     if (code != EXIT_GOOD)
         return code;
-    Str data_dir = settings_text(settings, S("data_dir"));
     ClientConfig c = { .verify = !flag_given(in, S("insecure")), .timeout_ns = 30 * NS_PER_S };
     c.endpoint = endpoint_of(in);
     c.region = first_of(flag_text(in, S("region")),
                         first_of(environment_text(in, S("AWS_REGION")),
                                  environment_text(in, S("AWS_DEFAULT_REGION"))));
     c.region = first_of(c.region, settings_text(settings, S("region")));
-    Str made = str_cat(in->a, data_dir, S("/tls/cert.pem"));
     c.ca_file = first_of(flag_text(in, S("ca-file")), environment_text(in, S("AWS_CA_BUNDLE")));
     if (c.ca_file.n == 0)
-        c.ca_file = data_dir.n > 0 && readable(made) ? made : (Str){ 0 };
+        c.ca_file = data_file_find(io_real(), in->a, settings, S("tls/cert.pem"));
     Str timeout = flag_text(in, S("timeout"));
     if (timeout.p != NULL &&
         (parse_duration(timeout, &c.timeout_ns).kind != ERR_NONE || c.timeout_ns <= 0))
         return complain(EXIT_USAGE, "--timeout must be a duration such as 30s");
-    code = find_key(in, data_dir, &c);
+    code = find_key(in, settings, &c);
     if (code == EXIT_GOOD)
         *ret = c;
     return code;

@@ -4,6 +4,7 @@
 #include "cli/term.h"
 #include "os/io.h"
 #include "server/data_dir.h"
+#include "server/zone_set.h"
 #include "store/kv.h"
 #include "store/log.h"
 
@@ -42,23 +43,60 @@ static ExitCode check_kv(struct invocation *in, Str path)
     return EXIT_GOOD;
 }
 
+// A zone is held by its own lock; the server takes that of the data directory too.
+static ExitCode take_zone(struct invocation *in, Str path, struct io_file **ret)
+{
+    struct io *io = io_real();
+    Err e = io->open(io, str_cat(in->a, path, S("/zone.lock")), IO_WRITE | IO_CREATE, ret);
+    if (e.kind == ERR_NONE)
+        e = io->lock(*ret);
+    if (e.kind == ERR_BUSY)
+        return complain(EXIT_LOCKED, "the zone %.*s is in use", FMT(path));
+    return e.kind == ERR_NONE ? EXIT_GOOD
+                              : complain(exit_code_of(e), "%.*s: %s", FMT(path), e.text);
+}
+
+static ExitCode check_content(struct invocation *in, Str path)
+{
+    ExitCode code = check_journal(in, path);
+    ExitCode other = check_kv(in, path); // both are told
+    return code != EXIT_GOOD ? code : other;
+}
+
+static ExitCode check_place(struct invocation *in, Str path, bool is_zone)
+{
+    Str marker, problem = S("");
+    Err e = io_read_file(io_real(), in->a, str_cat(in->a, path, S("/FORMAT")), 4096, &marker);
+    if (e.kind == ERR_NOT_FOUND) // opening it would make it
+        return complain(EXIT_NOT_FOUND, "there is no data directory at %.*s", FMT(path));
+    if (is_zone) {
+        struct io_file *lock = NULL;
+        ExitCode code = take_zone(in, path, &lock);
+        if (code == EXIT_GOOD)
+            code = check_content(in, path);
+        io_real()->close(lock);
+        return code;
+    }
+    AUTO(data_dir) d = NULL;
+    e = data_dir_open(io_real(), in->a, path, HEADRACE_VERSION_STR, &d, &problem);
+    if (e.kind != ERR_NONE)
+        return complain(exit_code_of(e), "%.*s", FMT(problem));
+    return check_content(in, path);
+}
+
 static ExitCode run(struct invocation *in)
 {
     Settings *settings = arena_new(in->a, Settings, 1);
     ExitCode code = invocation_settings(in, settings);
     if (code != EXIT_GOOD)
         return code;
-    Str path = settings_text(settings, S("data_dir")), marker, problem = S("");
-    Err e = io_read_file(io_real(), in->a, str_cat(in->a, path, S("/FORMAT")), 4096, &marker);
-    if (e.kind == ERR_NOT_FOUND) // opening it would make it
-        return complain(EXIT_NOT_FOUND, "there is no data directory at %.*s", FMT(path));
-    AUTO(data_dir) d = NULL;
-    e = data_dir_open(io_real(), in->a, path, HEADRACE_VERSION_STR, &d, &problem);
-    if (e.kind != ERR_NONE)
-        return complain(exit_code_of(e), "%.*s", FMT(problem));
-    code = check_journal(in, path);
-    ExitCode other = check_kv(in, path); // both are told
-    return code != EXIT_GOOD ? code : other;
+    size_t n = 0;
+    const Str *places = data_places(settings, &n);
+    for (size_t i = 0; i < n; i++) {
+        ExitCode other = check_place(in, places[i], n > 1);
+        code = code != EXIT_GOOD ? code : other; // all are told
+    }
+    return code;
 }
 
 const struct command command_store_check = {

@@ -159,28 +159,30 @@ static Err sync_parents(const struct opening *o)
     }
 }
 
-static Err check_format(const struct opening *o, struct data_dir *d)
+static Err look_at_marker(const struct opening *o, Str path, bool *ret_there)
 {
-    Str path = str_cat(o->a, o->path, S("/FORMAT")), content = S("");
+    Str content = S("");
+    *ret_there = false;
     Err e = io_read_file(o->io, o->a, path, MARKER_BYTES_MAX, &content);
-    if (e.kind == ERR_NONE)
-        return check_marker(o, path, content);
-    if (e.kind != ERR_NOT_FOUND)
+    if (e.kind == ERR_NOT_FOUND)
+        return OK;
+    if (e.kind != ERR_NONE)
         return explain_os(o, e, path);
-    TRY(check_new(o));
-    d->is_new = true;
-    TRY(write_marker(o, path));
-    return sync_parents(o);
+    *ret_there = true;
+    return check_marker(o, path, content);
 }
 
-Err data_dir_open(struct io *io, struct arena *a, Str path, Str version, struct data_dir **ret,
-                  Str *ret_problem)
+static Str without_slash(Str path)
 {
     while (path.n > 1 && path.p[path.n - 1] == '/')
         path.n--;
-    const struct opening o = {
-        .io = io, .a = a, .path = path, .version = version, .problem = ret_problem
-    };
+    return path;
+}
+
+Err data_dir_hold(struct io *io, struct arena *a, Str path, struct data_dir **ret, Str *ret_problem)
+{
+    path = without_slash(path);
+    const struct opening o = { .io = io, .a = a, .path = path, .problem = ret_problem };
     if (path.n == 0)
         return explain(&o, fail(ERR_INVALID, "no data directory"),
                        S("no data directory: give --data-dir DIR, or set HOME"));
@@ -188,8 +190,51 @@ Err data_dir_open(struct io *io, struct arena *a, Str path, Str version, struct 
     struct data_dir *d = xalloc(sizeof *d);
     d->io = io;
     Err e = take_lock(&o, d);
-    if (e.kind == ERR_NONE)
-        e = check_format(&o, d);
+    if (e.kind != ERR_NONE) {
+        data_dir_close(d);
+        return e;
+    }
+    *ret = d;
+    return OK;
+}
+
+Err data_dir_check(struct data_dir *d, struct io *content, struct arena *a, Str path, Str version,
+                   Str *ret_problem)
+{
+    const struct opening o = { .io = content,
+                               .a = a,
+                               .path = without_slash(path),
+                               .version = version,
+                               .problem = ret_problem };
+    Str marker = str_cat(a, o.path, S("/FORMAT"));
+    bool is_there;
+    TRY(look_at_marker(&o, marker, &is_there));
+    if (is_there)
+        return OK;
+    TRY(check_new(&o));
+    d->is_new = true;
+    TRY(write_marker(&o, marker));
+    // What lies elsewhere has made its own directories last.
+    return content == d->io ? sync_parents(&o) : OK;
+}
+
+Err data_dir_look(struct io *io, struct arena *a, Str path, Str version, Str *ret_problem)
+{
+    const struct opening o = {
+        .io = io, .a = a, .path = path, .version = version, .problem = ret_problem
+    };
+    bool is_there;
+    Err e = look_at_marker(&o, str_cat(a, path, S("/FORMAT")), &is_there);
+    // One that is damaged or out of reach is not newer, and may be mended from elsewhere.
+    return e.kind == ERR_FORMAT ? e : OK;
+}
+
+Err data_dir_open(struct io *io, struct arena *a, Str path, Str version, struct data_dir **ret,
+                  Str *ret_problem)
+{
+    struct data_dir *d = NULL;
+    TRY(data_dir_hold(io, a, path, &d, ret_problem));
+    Err e = data_dir_check(d, io, a, path, version, ret_problem);
     if (e.kind != ERR_NONE) {
         data_dir_close(d);
         return e;

@@ -24,6 +24,14 @@ struct data_dir;
 // full sentence.
 Err data_dir_open(struct io *io, struct arena *a, Str path, Str version, struct data_dir **ret,
                   Str *ret_problem);
+// The same in two halves, for a directory whose content lies elsewhere: the lock first; then the
+// format, through the table `content`, under the same path.
+Err data_dir_hold(struct io *io, struct arena *a, Str path, struct data_dir **ret,
+                  Str *ret_problem);
+Err data_dir_check(struct data_dir *d, struct io *content, struct arena *a, Str path, Str version,
+                   Str *ret_problem);
+// Whether this program may touch a directory of that marker; OK if there is none. Changes nothing.
+Err data_dir_look(struct io *io, struct arena *a, Str path, Str version, Str *ret_problem);
 // Writes the marker into a directory that a restore has filled. Then it is one, and not before.
 Err data_dir_mark(struct io *io, struct arena *a, Str path, Str version, Str *ret_problem);
 void data_dir_close(struct data_dir *d); // gives the lock back; NULL is fine

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 struct pages {
@@ -41,7 +42,8 @@ static void add_integer(struct event_writer *w, Str key, uint64_t number)
 
 static bool is_ready(struct pages *p, const LogStats *stats)
 {
-    return atomic_load(&p->ready) && !stats->full && !stats->failed;
+    bool enough = p->config.zones == NULL || zones_enough(p->config.zones);
+    return atomic_load(&p->ready) && !stats->full && !stats->failed && enough;
 }
 
 static unsigned render_live(struct pages *p, struct buf *b)
@@ -85,6 +87,32 @@ static void add_journal(struct event_writer *w, const LogStats *stats)
     w->ops->map_end(w);
 }
 
+static void add_zones(struct pages *p, struct event_writer *w)
+{
+    ZoneStatus zones[ZONES_MAX];
+    size_t n = p->config.zones != NULL ? zones_status(p->config.zones, zones) : 0;
+    if (n == 0)
+        return;
+    AUTO(arena) tmp = arena_open();
+    w->ops->key(w, S("zones"));
+    w->ops->list(w);
+    for (size_t i = 0; i < n; i++) {
+        const ZoneStatus *z = &zones[i];
+        w->ops->map(w);
+        add_text(w, S("dir"), z->dir);
+        add_text(w, S("state"), str_of(zone_state_name(z->state)));
+        if (z->cause.kind != ERR_NONE)
+            add_text(w, S("reason"),
+                     str_fmt(tmp, "%s: %s%s%s", err_kind_name(z->cause.kind), z->cause.text,
+                             z->cause.os != 0 ? ": " : "",
+                             z->cause.os != 0 ? strerrordesc_np(z->cause.os) : ""));
+        add_text(w, S("since"), time_iso_ms(tmp, z->since_ns));
+        add_integer(w, S("copied_bytes"), z->copied_bytes);
+        w->ops->map_end(w);
+    }
+    w->ops->list_end(w);
+}
+
 static unsigned render_health(struct pages *p, struct buf *b)
 {
     LogStats stats = { 0 };
@@ -99,6 +127,7 @@ static unsigned render_health(struct pages *p, struct buf *b)
                 (uint64_t)((p->config.io->mono_ns(p->config.io) - p->started_mono_ns) / NS_PER_S));
     add_services(p, &w);
     add_journal(&w, &stats);
+    add_zones(p, &w);
     w.ops->map_end(&w);
     return 200;
 }

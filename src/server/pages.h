@@ -11,13 +11,15 @@
 #pragma once
 #include "aws/front.h"
 #include "store/log.h"
+#include "store/zones/zones.h"
 
 struct pages;
 
 typedef struct PagesConfig {
     struct io *io;
     struct log *log;
-    struct pool *pool; // NULL: none
+    struct pool *pool;   // NULL: none
+    struct zones *zones; // NULL: none
     Str version, profile;
     const Str *services; // names
     size_t service_count;

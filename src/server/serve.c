@@ -13,6 +13,7 @@
 #include "server/clock.h"
 #include "server/pages.h"
 #include "server/port_owner.h"
+#include "server/zone_set.h"
 #include "store/kv.h"
 
 #include <errno.h>
@@ -60,6 +61,8 @@ struct server {
     atomic_bool failed; // the journal has
     int failed_fd;      // an eventfd that is written when the server is to end because of it
     struct data_dir *data_dir;
+    struct zones *zones; // NULL: none
+    struct io *files;    // what the server keeps, in the data directory or in the zones
     bool key_was_made;
     Credentials key;
     struct keyring *keys;
@@ -148,7 +151,13 @@ static ExitCode prepare_process(struct server *s)
 static ExitCode open_data_dir(struct server *s)
 {
     Str problem = S("");
-    Err e = data_dir_open(s->io, s->a, s->data_path, s->config->version, &s->data_dir, &problem);
+    Str version = s->config->version;
+    Err e = data_dir_hold(s->io, s->a, s->data_path, &s->data_dir, &problem);
+    if (e.kind == ERR_NONE)
+        e = zone_set_open(s->io, s->a, s->settings, version, &s->zones, &problem);
+    s->files = s->zones != NULL ? zones_io(s->zones) : s->io;
+    if (e.kind == ERR_NONE)
+        e = data_dir_check(s->data_dir, s->files, s->a, s->data_path, version, &problem);
     if (e.kind != ERR_NONE)
         return complain(exit_code_of(e), "%.*s", FMT(problem));
     return EXIT_GOOD;
@@ -161,11 +170,11 @@ static ExitCode find_key(struct server *s, bool *ret_configured)
     if (e.kind == ERR_INVALID)
         return complain(EXIT_USAGE, "%s", e.text);
     if (e.kind == ERR_NOT_FOUND)
-        e = credentials_read(s->io, s->a, s->data_path, &s->key);
+        e = credentials_read(s->files, s->a, s->data_path, &s->key);
     *ret_configured = e.kind == ERR_NONE;
     if (e.kind == ERR_NOT_FOUND) {
         s->key_was_made = true;
-        e = credentials_make(s->io, s->a, s->data_path, &s->key);
+        e = credentials_make(s->files, s->a, s->data_path, &s->key);
     }
     if (e.kind != ERR_NONE)
         return refuse(e, "cannot use the credentials in", s->data_path);
@@ -206,7 +215,7 @@ static ExitCode open_keys(struct server *s)
     Credentials given = { 0 };
     bool configured =
         credentials_given(s->config->access_key, s->config->secret_key, &given).kind == ERR_NONE ||
-        credentials_read(s->io, s->a, s->data_path, &given).kind == ERR_NONE;
+        credentials_read(s->files, s->a, s->data_path, &given).kind == ERR_NONE;
     ExitCode code = check_exposure(s, configured);
     if (code == EXIT_GOOD)
         code = find_key(s, &configured);
@@ -228,8 +237,13 @@ static ExitCode open_tls(struct server *s)
     if ((cert.n > 0) != (key.n > 0))
         return complain(EXIT_USAGE, "tls.cert and tls.key must be given together");
     Err e = OK;
-    if (cert.n == 0)
-        e = tls_make_certificate(s->io, s->data_path, &cert, &key, s->a);
+    bool is_made = cert.n == 0;
+    if (is_made)
+        e = tls_make_certificate(s->files, s->data_path, &cert, &key, s->a);
+    if (e.kind == ERR_NONE && s->zones != NULL && is_made) { // it is read by its path
+        cert = zones_real_path(s->zones, s->a, cert);
+        key = zones_real_path(s->zones, s->a, key);
+    }
     if (e.kind == ERR_NONE)
         e = tls_server_context(cert, key, &s->tls);
     return e.kind == ERR_NONE ? EXIT_GOOD : refuse(e, "cannot use the certificate", cert);
@@ -276,7 +290,7 @@ static void journal_failed(void *self, Err e)
 static ExitCode open_clock(struct server *s)
 {
     ClockConfig config = {
-        .io = s->io, .data_path = s->data_path, .may_advance = s->dev, .pool = s->pool
+        .io = s->files, .data_path = s->data_path, .may_advance = s->dev, .pool = s->pool
     };
     Err e = clock_open(&config, &s->clock);
     return e.kind == ERR_NONE ? EXIT_GOOD : refuse(e, "cannot use the clock of", s->data_path);
@@ -347,6 +361,7 @@ static ExitCode open_front(struct server *s)
                                s->dev && !settings_switch(s->settings, S("allow_dev_on_network")) };
     PagesConfig pages = { .io = s->io,
                           .log = s->log,
+                          .zones = s->zones,
                           .pool = s->pool,
                           .version = s->config->version,
                           .profile = settings_text(s->settings, S("profile")),
@@ -441,12 +456,16 @@ static bool prints_to_log(struct server *s)
 
 static void print_made_key(struct server *s)
 {
+    const char *others = s->zones != NULL ? " and the other zones" : "";
+    Str path = str_cat(s->a, s->data_path, S("/credentials"));
+    if (s->zones != NULL)
+        path = zones_real_path(s->zones, s->a, path);
     if (prints_to_log(s))
-        printf("Made a root key, kept in %.*s/credentials\n", FMT(s->data_path));
+        printf("Made a root key, kept in %.*s%s\n", FMT(path), others);
     else
-        printf("Made a root key, kept in %.*s/credentials and shown only now:\n"
+        printf("Made a root key, kept in %.*s%s and shown only now:\n"
                "  AWS_ACCESS_KEY_ID=%.*s\n  AWS_SECRET_ACCESS_KEY=%.*s\n",
-               FMT(s->data_path), FMT(s->key.access_key), FMT(s->key.secret_key));
+               FMT(path), others, FMT(s->key.access_key), FMT(s->key.secret_key));
 }
 
 // The first lines on standard output: scripts wait for the last of them.
@@ -610,6 +629,7 @@ static void close_all(struct server *s)
         loop_close(s->loops[i].loop);
     tls_context_close(s->tls);
     keyring_close(s->keys);
+    zones_close(s->zones);
     data_dir_close(s->data_dir);
     if (s->failed_fd >= 0)
         close(s->failed_fd);

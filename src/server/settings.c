@@ -15,6 +15,18 @@
 const struct setting setting_table[] = {
     { S_INIT("data_dir"), SETTING_TEXT, S_INIT(""), S_INIT(""), 0, 0,
       S_INIT("Directory that holds everything the server keeps"), S_INIT("/var/lib/headrace") },
+    { S_INIT("zones"), SETTING_LIST, S_INIT(""), S_INIT(""), 0, 0,
+      S_INIT("Directories on disks of their own that all hold everything; none: data_dir alone"),
+      S_INIT("/mnt/a/headrace") },
+    { S_INIT("zones_min"), SETTING_COUNT, S_INIT("0"), S_INIT(""), 0, 5,
+      S_INIT("Zones that must have a record before it is acknowledged; 0 for more than half"),
+      S_INIT("2") },
+    { S_INIT("zones_lag"), SETTING_DURATION, S_INIT("2s"), S_INIT(""), 10 * NS_PER_MS,
+      3600 * NS_PER_S, S_INIT("How long a zone may take after enough others have done their part"),
+      S_INIT("5s") },
+    { S_INIT("zones_start_anyway"), SETTING_SWITCH, S_INIT("false"), S_INIT(""), 0, 0,
+      S_INIT("Start with too few zones, and give up what only the missing ones hold"),
+      S_INIT("true") },
     { S_INIT("listen"), SETTING_LIST, S_INIT("127.0.0.1:4566"), S_INIT(""), 0, 0,
       S_INIT("Address and port to serve on; may be given several times"),
       S_INIT("127.0.0.1:4567") },
@@ -224,7 +236,7 @@ static Err set(struct loader *l, const struct setting *s, int rank, Str origin, 
     if (s->type == SETTING_LIST && given.items == NULL) {
         given.items = arena_new(l->a, Str, 1);
         given.items[0] = given.text;
-        given.item_count = 1;
+        given.item_count = given.text.n > 0 || s->fallback.n > 0 ? 1 : 0;
     }
     Str wanted = complaint(l->a, s, given.text);
     for (size_t k = 0; wanted.p == NULL && k < given.item_count; k++)
@@ -353,7 +365,7 @@ static Err set_from_file(struct loader *l, Str path, Str content)
             given.text = S("");
             for (size_t k = 0; k < v->item_count; k++)
                 given.text = k == 0 ? v->items[0] : str_cat3(l->a, given.text, S(","), v->items[k]);
-            if (v->item_count == 0)
+            if (v->item_count == 0 && s->fallback.n > 0)
                 return refuse(
                     l, str_fmt(l->a, "%.*s: %.*s is an empty list", FMT(origin), FMT(s->key)));
         }

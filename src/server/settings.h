@@ -10,9 +10,10 @@
 #include "base/str.h"
 
 typedef enum SettingType {
-    SETTING_TEXT,     // anything
-    SETTING_LIST,     // texts: a repeated flag, commas in the environment, a list in the file
-    SETTING_SIZE,     // bytes: "64MiB", "1GB", "4096"
+    SETTING_TEXT, // anything
+    SETTING_LIST, // texts: a repeated flag, commas in the environment, a list in the file; one that
+                  // is empty by default may be empty
+    SETTING_SIZE, // bytes: "64MiB", "1GB", "4096"
     SETTING_DURATION, // "30s", "500ms", "2m", "1h"
     SETTING_COUNT,    // a whole number
     SETTING_SWITCH,   // true or false

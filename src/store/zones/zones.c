@@ -639,6 +639,15 @@ bool zones_enough(struct zones *s)
     return enough;
 }
 
+Str zones_real_path(struct zones *s, struct arena *a, Str path)
+{
+    CHECK(str_starts(path, s->root));
+    pthread_mutex_lock(&s->lock);
+    Str dir = first_member(s)->dir;
+    pthread_mutex_unlock(&s->lock);
+    return str_cat(a, dir, str_skip(path, s->root.n));
+}
+
 void zones_probe(struct zones *s)
 {
     pthread_mutex_lock(&s->lock);

@@ -64,5 +64,8 @@ const char *zone_state_name(unsigned state); // "member", "joining", "fenced"
 size_t zones_status(struct zones *s, ZoneStatus ret[ZONES_MAX]);
 bool zones_enough(struct zones *s); // whether there are `least` members: writes can be stored
 
+// Where a file below the root lies in the first member: for what must have a path of the system.
+Str zones_real_path(struct zones *s, struct arena *a, Str path);
+
 // Tries the fenced zones now instead of in a while.
 void zones_probe(struct zones *s);

@@ -7,7 +7,10 @@
 
 #include <string.h>
 
-enum { PIECES_PER_SYNC = 32 }; // written before they are synced: it must not all come at the end
+enum {
+    PIECES_PER_SYNC = 32,  // written before they are synced: it must not all come at the end
+    TAIL_BYTES = 64 << 10, // of a container: its footer
+};
 
 static void note_copied(struct zone *z, size_t n)
 {
@@ -75,6 +78,40 @@ Err zone_file_compare(struct zone *from, struct zone *to, Str rel, bool *ret_dif
     return e;
 }
 
+static Err end_same(struct handle *x, struct handle *y, size_t n, uint64_t at, bool *ret_same)
+{
+    struct op *p = NULL, *q = NULL;
+    TRY(zone_file_read(x, n, at, SLOW_NS, &p));
+    Err e = zone_file_read(y, n, at, SLOW_NS, &q);
+    if (e.kind == ERR_NONE) {
+        const struct part *f = &p->parts[x->zone->i], *g = &q->parts[y->zone->i];
+        *ret_same = f->number == g->number && memcmp(f->bytes, g->bytes, (size_t)f->number) == 0;
+        op_unref(q);
+    }
+    op_unref(p);
+    return e;
+}
+
+static Err ends_same(struct handle *x, struct handle *y, uint64_t bytes, bool *ret_same)
+{
+    uint64_t tail = bytes > TAIL_BYTES ? (bytes - TAIL_BYTES) / IO_ALIGN_BYTES * IO_ALIGN_BYTES : 0;
+    TRY(end_same(x, y, IO_ALIGN_BYTES, 0, ret_same));
+    return *ret_same ? end_same(x, y, (size_t)(bytes - tail), tail, ret_same) : OK;
+}
+
+Err zone_file_same_ends(struct zone *from, struct zone *to, Str rel, uint64_t bytes, bool *ret_same)
+{
+    struct handle *x = NULL, *y = NULL;
+    *ret_same = false;
+    TRY(zone_file_open(from, rel, IO_READ | IO_DIRECT, SLOW_NS, &x));
+    if (zone_file_open(to, rel, IO_READ | IO_DIRECT, SLOW_NS, &y).kind == ERR_NONE &&
+        ends_same(x, y, bytes, ret_same).kind != ERR_NONE)
+        *ret_same = false; // what cannot be read is copied
+    zone_file_close(x);
+    zone_file_close(y);
+    return OK;
+}
+
 static Err pieces_copy(struct handle *x, struct handle *y)
 {
     size_t n = PIECE_BYTES;
@@ -133,9 +170,15 @@ static bool entry_differs(const TreeEntry *x, const TreeEntry *y)
     return y == NULL || x->is_dir != y->is_dir || (!x->is_dir && x->bytes != y->bytes);
 }
 
-static bool needs_reading(const TreeEntry *x)
+// Of files of the same name and size.
+static Err content_differs(struct zone *from, struct zone *to, const TreeEntry *x, bool *ret)
 {
-    return x != NULL && !x->is_dir && !zone_is_immutable(x->path);
+    if (!zone_is_immutable(x->path))
+        return zone_file_compare(from, to, x->path, ret);
+    bool same = false;
+    TRY(zone_file_same_ends(from, to, x->path, x->bytes, &same));
+    *ret = !same;
+    return OK;
 }
 
 Err trees_compare(struct zone *from, struct zone *to, bool *ret_differ)
@@ -149,8 +192,8 @@ Err trees_compare(struct zone *from, struct zone *to, bool *ret_differ)
     const TreeEntry *pair[2];
     while (!differs && next_pair(&x, &y, at, pair)) {
         differs = entry_differs(pair[0], pair[1]);
-        if (!differs && needs_reading(pair[0]))
-            TRY(zone_file_compare(from, to, pair[0]->path, &differs));
+        if (!differs && pair[0] != NULL && !pair[0]->is_dir)
+            TRY(content_differs(from, to, pair[0], &differs));
     }
     *ret_differ = differs;
     return OK;
@@ -169,7 +212,10 @@ static Err make_same(struct zone *from, struct zone *to, const TreeEntry *x, con
         return zone_name_mkdir(to, x->path, SLOW_NS);
     if (!zone_is_immutable(x->path))
         return zone_file_copy(from, to, x->path);
+    bool same = false;
     if (y != NULL && y->bytes == x->bytes)
+        TRY(zone_file_same_ends(from, to, x->path, x->bytes, &same));
+    if (same)
         return OK;
     AUTO(arena) tmp = arena_open();
     TRY(zone_file_copy_aside(from, to, x->path));

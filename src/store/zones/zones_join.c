@@ -262,14 +262,20 @@ static Err adopt_whole(struct zone *z, Str rel, bool aside, struct copying *c)
     return e;
 }
 
-static Err copy_immutable(struct zone *z, Str rel, bool is_there)
+// y: what the zone has of that name, or NULL.
+static Err copy_immutable(struct zone *z, const TreeEntry *x, const TreeEntry *y)
 {
     struct zones *s = z->s;
     struct copying c = { 0 };
-    set_copying(s, rel);
-    Err e = is_there ? OK : zone_file_copy_aside(source_of(s), z, rel);
+    bool same = false;
+    Err e = OK;
+    set_copying(s, x->path);
+    if (y != NULL && !y->is_dir && y->bytes == x->bytes)
+        e = zone_file_same_ends(source_of(s), z, x->path, x->bytes, &same);
+    if (e.kind == ERR_NONE && !same)
+        e = zone_file_copy_aside(source_of(s), z, x->path);
     if (e.kind == ERR_NONE)
-        e = adopt_whole(z, rel, !is_there, &c);
+        e = adopt_whole(z, x->path, !same, &c);
     set_copying(s, (Str){ 0 });
     copying_done(s, &c);
     return e.kind == ERR_NOT_FOUND ? OK : e;
@@ -310,7 +316,7 @@ static Err copy_round(struct zone *z, bool *ret_any)
             continue;
         *ret_any = true;
         if (zone_is_immutable(x->path))
-            TRY(copy_immutable(z, x->path, y != NULL && !y->is_dir && y->bytes == x->bytes));
+            TRY(copy_immutable(z, x, y));
         else
             TRY(copy_changing(z, x->path, false));
     }
@@ -412,13 +418,26 @@ Err zone_write_partial(struct zone *z)
     return zone_name_write_file(z, ZONE_RECORD, record_text(tmp, &r), SLOW_NS);
 }
 
+// What the zone was handed before it was fenced would come between if it came late.
+static bool is_at_rest(struct zone *z)
+{
+    struct zones *s = z->s;
+    pthread_mutex_lock(&s->lock);
+    bool rests = false;
+    for (int64_t until = zones_now() + brief(s); !rests && !s->keeper_stops;) {
+        rests = z->under_way == 0 && z->waiting == 0 && z->dead == NULL;
+        if (rests || zones_now() >= until)
+            break;
+        zones_wait_locked(s, &s->keep, zones_now() + CLOSE_PAUSE_NS);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return rests;
+}
+
 // Whether the zone works at all; it gets a record that says that it is not whole.
 static Err try_zone(struct zone *z)
 {
-    pthread_mutex_lock(&z->s->lock);
-    bool hangs = z->under_way > 0 || z->waiting > 0; // what it does late would come between
-    pthread_mutex_unlock(&z->s->lock);
-    if (hangs)
+    if (!is_at_rest(z))
         return fail(ERR_BUSY, "operations of the zone still hang");
     TRY(zone_make_dir(z));
     TRY(take_lock_again(z));
@@ -567,6 +586,8 @@ static void note_failed_locked(struct zone *z, Err e)
 {
     if (z->state != ZONE_FENCED)
         return;
+    handle_unref_locked(z->lock_file);
+    z->lock_file = NULL;
     z->cause = e.kind == ERR_CLOSED ? z->cause : e;
     z->retry_step_ns = MIN(MAX(z->retry_step_ns, z->s->probe_ns) * 2, RETRY_STEP_NS_MAX);
     z->retry_ns = zones_now() + z->retry_step_ns;

@@ -116,6 +116,8 @@ void zone_set_state_locked(struct zone *z, unsigned state, Err cause)
     z->retry_step_ns = MAX(z->retry_step_ns, s->probe_ns);
     z->retry_ns = zones_now() + z->retry_step_ns;
     pthread_cond_broadcast(&s->keep);
+    handle_unref_locked(z->lock_file); // nothing of it stays open: it may be unmounted
+    z->lock_file = NULL;
     for (struct io_file *f = s->files; f != NULL; f = f->next) {
         handle_unref_locked(f->h[z->i]);
         f->h[z->i] = NULL;

@@ -169,10 +169,12 @@ static void close_dead(struct zone *z)
 {
     struct handle *h = z->dead;
     z->dead = h->next;
+    z->under_way++;
     pthread_mutex_unlock(&z->s->lock);
     z->io->close(h->f);
     free(h);
     pthread_mutex_lock(&z->s->lock);
+    z->under_way--;
 }
 
 static void run_first(struct zone *z)

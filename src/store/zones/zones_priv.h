@@ -314,6 +314,10 @@ Err piece_copy(struct handle *from, struct handle *to, uint64_t at, int64_t ns, 
                size_t *ret_n, bool *ret_differs);
 // Whole files that nobody writes.
 Err zone_file_compare(struct zone *from, struct zone *to, Str rel, bool *ret_differs);
+// Whether a container, of so many bytes in both, has the same head and footer, which name what is
+// in it and hold its checksums.
+Err zone_file_same_ends(struct zone *from, struct zone *to, Str rel, uint64_t bytes,
+                        bool *ret_same);
 Err zone_file_copy(struct zone *from, struct zone *to, Str rel);
 Err zone_file_copy_aside(struct zone *from, struct zone *to,
                          Str rel); // to rel + ASIDE_SUFFIX, synced
