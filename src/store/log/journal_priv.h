@@ -222,6 +222,7 @@ struct log {
     struct sealed *sealed; // has locks of its own, which may be taken when none of these is held
     uint64_t sealed_block; // the newest block that is over
     uint64_t journal_file; // number of the first file that is not
+    bool is_restored;      // by the checkpoint: there need not be a journal
     size_t entries;        // in the index
     LogStats stats;
     uint64_t visible; // the newest acknowledged block

@@ -559,6 +559,7 @@ static void add_shards(struct log *l, const Checkpoint *c)
     }
     l->sealed_block = c->sealed_block;
     l->journal_file = c->journal_file;
+    l->is_restored = c->is_restored;
 }
 
 static Err open_sealed(struct scan *s, struct arena *tmp)

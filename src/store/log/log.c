@@ -136,6 +136,18 @@ static Err prepare_first(struct log *l)
     return e.kind == ERR_FULL ? OK : e;
 }
 
+// From now on there is a journal, and one that is missing is damage. ERR_FULL: the next start says
+// it.
+static Err end_restored(struct log *l)
+{
+    if (!l->is_restored || files_current(&l->files) == NULL)
+        return OK;
+    SealedChange change = { .journal_file = l->journal_file };
+    Err e = sealed_commit(l->sealed, &change, NULL, 0);
+    l->is_restored = e.kind != ERR_NONE;
+    return e.kind == ERR_FULL ? OK : e;
+}
+
 static Err begin(struct log *l)
 {
     Err e = files_reserve_make(&l->files);
@@ -149,6 +161,7 @@ static Err begin(struct log *l)
         e = OK;
     }
     TRY(e);
+    TRY(end_restored(l));
     return l->io->queue_open(l->io, l->config.depth != 0 ? l->config.depth : (unsigned)DEPTH_SMALL,
                              &l->queue);
 }

@@ -314,6 +314,49 @@ TEST(appends_wait_while_sealing_is_behind)
     log_close(l);
 }
 
+// Moves what is sealed into a directory of its own, as a restore does.
+static void restore_to(struct io *io, struct arena *a, Str to)
+{
+    Checkpoint c;
+    EXPECT_OK(checkpoint_read(io, a, S("/log"), &c));
+    c.is_restored = true;
+    EXPECT_OK(io->mkdir(io, to));
+    EXPECT_OK(io->mkdir(io, str_cat(a, to, S("/sealed"))));
+    for (size_t i = 0; i < c.container_count; i++) {
+        Str bytes, dir = str_cat(a, to, S("/sealed"));
+        Str from = container_path(a, S("/log/sealed"), c.containers[i].number);
+        EXPECT_OK(io_read_file(io, a, from, 64 << 20, &bytes));
+        EXPECT_OK(io_write_file(io, a, container_path(a, dir, c.containers[i].number), bytes));
+    }
+    EXPECT_OK(checkpoint_write(io, a, to, &c));
+}
+
+TEST(what_was_restored_needs_no_journal_until_it_has_one)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    struct io *io = io_mem_io(disk);
+    LogConfig config = test_config(io, S("/log"));
+    struct log *l = open_three(&config);
+    struct kept *k = arena_new(a, struct kept, 1);
+    put_many(l, k, a, 40);
+    EXPECT_OK(log_seal(l));
+    log_close(l);
+    restore_to(io, a, S("/new"));
+    config.dir = S("/new");
+    l = open_three(&config);
+    expect_all(l, a, k);
+    EXPECT_OK(put(l, k, a, 1));
+    EXPECT(k->place[1][k->n[1] - 1].position > k->place[1][k->n[1] - 2].position);
+    uint64_t number = test_file_number(l, 0);
+    Str path = files_path(&l->files, a, number);
+    log_close(l);
+    l = open_three(&config);
+    expect_all(l, a, k);
+    log_close(l);
+    EXPECT_OK(io->unlink(io, path));
+    EXPECT_ERR(ERR_CORRUPT, try_open(&config, &l));
+}
+
 // A life with sealing in it, whatever fails. Returns whether it came to its end.
 static bool live(const LogConfig *config, struct arena *a, struct kept *k)
 {
