@@ -12,7 +12,6 @@ starts on what it finds, and what lossy.py checks must hold.
 Needs root, loop devices and the tools of the file systems; what is missing is skipped and said.
 """
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -47,9 +46,9 @@ class Image(lossy.Mount):
             file.truncate(IMAGE_MIB << 20)
         try:
             run(*self.make, image)
-        except FileNotFoundError as error:
-            shutil.rmtree(self.folder)
-            raise OSError(f"{self.make[0]} is not there") from error
+        except OSError:  # it is not there, or will not
+            self.remove()
+            raise
 
     def start(self):
         super().start()

@@ -292,18 +292,10 @@ class Rounds:
 
 def power_cuts(report, name, mount):
     """Many rounds on one disk, told as a few results that begin with `name`."""
-    rounds, first = Rounds(mount), 1
+    rounds, kept = Rounds(mount), False
     try:
         rounds.begin()
-        for number in range(1, OPTIONS.rounds + 1):
-            rounds.round()
-            if number % ROUNDS_PER_LINE == 0 or number == OPTIONS.rounds:
-                report.ok(f"{name} {first}-{number}: {rounds.history.acknowledged_count} records "
-                          "acknowledged so far, all there, in order, once "
-                          f"({rounds.history.unacknowledged_count} more)")
-                first = number + 1
-        rounds.verify_all()
-        assert rounds.history.acknowledged_count > OPTIONS.rounds, "hardly anything was written"
+        go_rounds(report, name, rounds)
         rounds.server.stop()
         mount.end()
         mount.verify()
@@ -312,12 +304,27 @@ def power_cuts(report, name, mount):
               f"{rounds.hours} hours have passed; {rounds.sealed_most} records were sealed", flush=True)
         report.ok(f"{name}: the server ended by itself with status {EXIT_DISK} in {rounds.ends} of them")
     except Exception as error:  # whatever it is, the round that failed is told
+        kept = True
         report.not_ok(f"{name} {rounds.number} with seed {OPTIONS.seed}",
                       f"{type(error).__name__}: {error}\nkept: {os.path.relpath(mount.folder)}\n"
                       f"the server said:\n{rounds.server.tail() if rounds.server else ''}")
+    finally:
         rounds.end()
-        return
-    mount.remove()
+        if not kept:
+            mount.remove()
+
+
+def go_rounds(report, name, rounds):
+    first = 1
+    for number in range(1, OPTIONS.rounds + 1):
+        rounds.round()
+        if number % ROUNDS_PER_LINE == 0 or number == OPTIONS.rounds:
+            report.ok(f"{name} {first}-{number}: {rounds.history.acknowledged_count} records "
+                      f"acknowledged so far, all there, in order, once "
+                      f"({rounds.history.unacknowledged_count} more)")
+            first = number + 1
+    rounds.verify_all()
+    assert rounds.history.acknowledged_count > OPTIONS.rounds, "hardly anything was written"
 
 
 def is_found(mount, *lies):
@@ -667,7 +674,7 @@ def is_wanted(name):
 
 
 def main():
-    set_options(parser(rounds=16).parse_args())
+    set_options(parser(rounds=12).parse_args())
     report, reason = tap.Tap(), obstacle()
     if is_wanted("power"):
         if reason:
