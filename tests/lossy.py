@@ -43,6 +43,8 @@ LATER_SHARE = 0.3                  # rounds after which the clock is moved
 OPERATIONS_MAX = {"write": 300, "dsync": 300, "fsync": 40, "fsyncdir": 15, "create": 4, "rename": 4,
                   "change": 400}   # after how many of a kind a cut may come
 START_OPERATIONS_MAX = 60          # of a start, among which a cut is made
+STOP_OPERATIONS_MAX = 16           # of a stop
+FIRST_STARTS, FIRST_OPERATIONS_MAX = 6, 90  # on an empty disk, and their operations
 SHARP_ROUNDS_MAX = 8               # in which a planted mistake must be found
 MOUNT_SECONDS_MAX, END_SECONDS_MAX = 20, 30
 LARGE_BYTES, FULL_PUTS_MAX = 300_000, 100  # more than the files that there are could take
@@ -146,6 +148,13 @@ def wait_end(server, what="the power is off"):
     server.kill()  # only what is left of it here
 
 
+def wait_start(server, seconds):
+    """Until it is ready, has ended, or took its time."""
+    end = time.monotonic() + seconds
+    while server.is_running() and "Ready." not in server.log and time.monotonic() < end:
+        time.sleep(0.01)
+
+
 # ---- Rounds of power cuts.
 
 
@@ -204,7 +213,7 @@ class Rounds:
     def cut(self, threads):
         """Starts the clients and ends with the power off and the server gone."""
         operations = self.mount.operations_max
-        kind = self.random.choice(["now", "kill", *operations])
+        kind = self.random.choice(["now", "kill", "stop", *operations])
         self.cuts[kind] = self.cuts.get(kind, 0) + 1
         if kind in operations:
             self.mount.command(self.cut_command(kind, self.random.randrange(operations[kind])))
@@ -218,14 +227,26 @@ class Rounds:
             time.sleep(self.random.uniform(*ROUND_SECONDS))
         if kind == "kill":
             self.server.kill()
+        elif kind == "stop":
+            self.stop(threads)
         if not self.mount.is_cut():
             try:
                 self.mount.command(self.cut_command())
             except AssertionError:  # the armed one came in between
                 assert self.mount.is_cut()
-        if kind != "kill":
+        if kind not in ("kill", "stop"):
             self.ends += 1
             wait_end(self.server)
+
+    def stop(self, threads):
+        """An orderly end, in which the power may go while the server writes what it has to say last."""
+        for thread in threads:
+            thread.stopping = True
+        self.mount.command(self.cut_command("change", self.random.randrange(STOP_OPERATIONS_MAX)))
+        self.server.process.send_signal(signal.SIGTERM)
+        status = self.server.process.wait(headrace.STOP_SECONDS_MAX)
+        assert status in (0, EXIT_DISK), f"the server was stopped, the power went, and its status was {status}"
+        self.server.kill()
 
     def start_again(self):
         flags = self.random.choice([(), ("--io-uring", "off")])
@@ -237,9 +258,7 @@ class Rounds:
             self.start_cuts += 1
             self.mount.command(self.cut_command("change", self.random.randrange(START_OPERATIONS_MAX)))
             self.server.spawn()
-            end = time.monotonic() + LATE_CUT_SECONDS
-            while self.server.is_running() and "Ready." not in self.server.log and time.monotonic() < end:
-                time.sleep(0.01)
+            wait_start(self.server, LATE_CUT_SECONDS)
             self.server.kill()
             if not self.mount.is_cut():
                 self.mount.command("clear")
@@ -462,6 +481,30 @@ def what_is_durable_through_the_mount_is_what_was_made_durable():
     with open(os.path.join(mount.backing, "durable"), "rb") as file:
         assert file.read() == bytes(4096) + page
     mount.remove()
+
+
+@tap.test
+def a_first_start_that_is_cut_is_followed_by_a_good_one():
+    chosen = random.Random(OPTIONS.seed)
+    for after in chosen.sample(range(FIRST_OPERATIONS_MAX), FIRST_STARTS):
+        keep = chosen.choice(["some", "none", "all"])
+        mount = Mount()
+        mount.start()
+        server = new_server(mount)
+        try:
+            mount.command(f"cut seed={chosen.randrange(1 << 60)} torn=512 keep={keep} op=change after={after}")
+            server.spawn()
+            wait_start(server, END_SECONDS_MAX)
+            server.kill()
+            if not mount.is_cut():
+                mount.command("cut keep=none")
+            mount.again()
+            new_server(mount).start().kill()
+        except AssertionError as error:
+            raise AssertionError(f"cut at operation {after}, {keep} kept: {error}") from None
+        finally:
+            server.kill()
+            mount.remove()
 
 
 @with_bench()
