@@ -126,7 +126,8 @@ const ContainerShard *container_shards(const struct container *c, size_t *ret_n)
 const ContainerShard *container_find(const struct container *c, uint64_t shard);  // NULL: none
 const ContainerChunk *container_chunk(const struct container *c, uint32_t row);
 
-// Reads n neighbouring chunks of one shard from row `first` on in one go, checks and unpacks them.
+// Reads n neighbouring chunks from row `first`, which is one of that shard's, on in one go, checks
+// and unpacks them. They may reach into the following shards.
 // Each *ret_runs is raw_bytes long and the caller's, to be freed with free(). ERR_CORRUPT names
 // file and offset in the log; on an error nothing is handed over.
 Err container_read(struct container *c, uint64_t shard, uint32_t first, uint32_t n,

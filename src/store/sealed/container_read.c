@@ -252,7 +252,7 @@ static size_t chunk_bytes(const ContainerChunk *row)
 struct unpacking {
     const struct container *c;
     ZSTD_DCtx *zstd;
-    uint64_t shard;
+    const ContainerShard *shard; // of the chunk
     const ContainerChunk *row;
     uint8_t *runs; // unpacked
 };
@@ -262,7 +262,7 @@ static Err unpack(void *self, const uint8_t *p)
 {
     struct unpacking *u = self;
     ChunkHead h;
-    TRY(chunk_get(p, u->c->key, u->shard, u->row, &h));
+    TRY(chunk_get(p, u->c->key, u->shard->shard, u->row, &h));
     uint8_t *runs = malloc(h.raw_bytes);
     CHECK(runs != NULL);
     const uint8_t *stored = p + CHUNK_HEAD_BYTES;
@@ -289,7 +289,7 @@ static Err unpack_chunk(struct unpacking *u, Err read, const uint8_t *p)
         e = check_copies(u->c, u->row->place, chunk_bytes(u->row), unpack, u, e);
     if (e.kind != ERR_NONE)
         LOG(LOG_ERROR, "sealed records cannot be read back", F_STR("file", u->c->path),
-            F_INT("offset", u->row->place), F_INT("shard", u->shard), F_ERR(e));
+            F_INT("offset", u->row->place), F_INT("shard", u->shard->shard), F_ERR(e));
     return e;
 }
 
@@ -308,6 +308,8 @@ static Err read_piece(struct unpacking *u, uint32_t first, uint32_t n, uint8_t *
     for (uint32_t i = 0; i < n && e.kind == ERR_NONE; i++) {
         u->row = &rows[i];
         u->runs = NULL;
+        while (first + i >= u->shard->first_chunk + u->shard->chunks)
+            u->shard++;
         size_t at = read.kind == ERR_NONE ? (size_t)(rows[i].place - rows->place) : 0;
         e = unpack_chunk(u, read, pages.p + at);
         ret_runs[i] = u->runs;
@@ -329,8 +331,8 @@ Err container_read(struct container *c, uint64_t shard, uint32_t first, uint32_t
 {
     const ContainerShard *s = container_find(c, shard);
     CHECK(s != NULL && n > 0 && first >= s->first_chunk && first - s->first_chunk < s->chunks &&
-          n <= s->chunks - (first - s->first_chunk));
-    struct unpacking u = { .c = c, .zstd = ZSTD_createDCtx(), .shard = shard };
+          first < c->chunk_count && n <= c->chunk_count - first);
+    struct unpacking u = { .c = c, .zstd = ZSTD_createDCtx(), .shard = s };
     CHECK(u.zstd != NULL);
     for (uint32_t i = 0; i < n; i++)
         ret_runs[i] = NULL;

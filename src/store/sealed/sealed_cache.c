@@ -10,6 +10,7 @@ enum {
     OPEN_CONTAINERS_MAX = 256,  // each holds a descriptor
     READ_AHEAD_BYTES = 1 << 20, // of stored chunks that one read fetches
     READ_AHEAD_CHUNKS_MAX = 64,
+    AT_ONCE_BYTES = 1 << 20, // of unpacked chunks
     BUCKETS_LEAST = 64,
 };
 #define READ_AHEAD_RAW_BYTES ((size_t)(4 << 20)) // well packed chunks are large when unpacked
@@ -345,4 +346,19 @@ Err chunk_fetch(struct sealed *s, struct member *m, const ContainerShard *shard,
     pthread_mutex_unlock(&s->lock);
     *ret = c;
     return OK;
+}
+
+uint32_t chunks_at_once(const struct container *c, uint32_t row)
+{
+    size_t shard_count = 0;
+    const ContainerShard *shards = container_shards(c, &shard_count);
+    const ContainerShard *last = &shards[shard_count - 1];
+    uint32_t n = 1, end = last->first_chunk + last->chunks;
+    size_t bytes = container_chunk(c, row)->raw_bytes;
+    for (; n < CHUNKS_AT_ONCE_MAX && row + n < end; n++) {
+        bytes += container_chunk(c, row + n)->raw_bytes;
+        if (bytes > AT_ONCE_BYTES)
+            break;
+    }
+    return n;
 }

@@ -87,49 +87,75 @@ void sealed_release(struct sealed *s, const Checkpoint *held)
 
 struct checking {
     const struct sealed *s;
+    struct container *c; // the one that is being checked
     uint64_t records;
     Err failed; // the last one; all are logged
 };
 
 // Checksums and tables are compared by container_read; what lies inside a run is looked at here.
-static Err check_chunk(struct checking *k, struct container *c, uint64_t shard, uint32_t row)
+static Err check_runs(struct checking *k, uint32_t row, const uint8_t *runs)
 {
-    uint8_t *runs;
-    TRY(container_read(c, shard, row, 1, &runs));
+    const ContainerChunk *chunk = container_chunk(k->c, row);
     size_t at = 0;
     ContainerRun run;
     Err e = OK;
     bool is_whole = true;
-    while (container_run_next(runs, container_chunk(c, row)->raw_bytes, &at, &run, &e)) {
+    while (container_run_next(runs, chunk->raw_bytes, &at, &run, &e)) {
         is_whole = is_whole && run_is_whole(&run);
         k->records += run.count;
     }
-    free(runs);
     if (e.kind == ERR_NONE && is_whole)
         return OK;
     LOG(LOG_ERROR, "sealed records are not what their heads say",
-        F_INT("container", container_facts(c)->number),
-        F_INT("offset", container_chunk(c, row)->place), F_INT("shard", shard));
+        F_INT("container", container_facts(k->c)->number), F_INT("offset", chunk->place));
     return fail(ERR_CORRUPT, "the records of a run do not fill it");
+}
+
+// The first chunk is one of that shard's.
+static Err check_chunks(struct checking *k, uint64_t shard, uint32_t row, uint32_t n)
+{
+    uint8_t *runs[CHUNKS_AT_ONCE_MAX];
+    TRY(container_read(k->c, shard, row, n, runs));
+    for (uint32_t i = 0; i < n; i++) {
+        Err e = check_runs(k, row + i, runs[i]);
+        if (e.kind != ERR_NONE)
+            k->failed = e;
+        free(runs[i]);
+    }
+    return OK;
+}
+
+// Many chunks at once; where one is damaged, each on its own, to check the others too.
+static void check_open_container(struct checking *k)
+{
+    size_t n;
+    const ContainerShard *shards = container_shards(k->c, &n);
+    uint32_t done = 0, singly = 0; // rows before them
+    for (size_t i = 0; i < n; i++) {
+        uint32_t end = shards[i].first_chunk + shards[i].chunks;
+        while (done < end) {
+            uint32_t count = done < singly ? 1 : chunks_at_once(k->c, done);
+            Err e = check_chunks(k, shards[i].shard, done, count);
+            if (e.kind != ERR_NONE && count > 1) {
+                singly = done + count;
+                continue;
+            }
+            if (e.kind != ERR_NONE)
+                k->failed = e;
+            done += count;
+        }
+    }
 }
 
 static void check_container(struct checking *k, const ContainerFacts *facts)
 {
-    AUTO(container) c = NULL;
-    Err e = container_open(k->s->io, k->s->container_dir, facts, &c);
+    Err e = container_open(k->s->io, k->s->container_dir, facts, &k->c);
     if (e.kind != ERR_NONE) {
         k->failed = e;
         return;
     }
-    size_t n;
-    const ContainerShard *shards = container_shards(c, &n);
-    for (size_t i = 0; i < n; i++) {
-        for (uint32_t row = 0; row < shards[i].chunks; row++) {
-            e = check_chunk(k, c, shards[i].shard, shards[i].first_chunk + row);
-            if (e.kind != ERR_NONE)
-                k->failed = e;
-        }
-    }
+    check_open_container(k);
+    container_close(k->c);
 }
 
 Err sealed_check(struct sealed *s, uint64_t *ret_records)

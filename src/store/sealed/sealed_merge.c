@@ -18,10 +18,8 @@ enum {
     MERGE_MOST = 16,             // containers at once: their footers are in memory
     MERGE_SIZE_RATIO = 4,        // of the largest to the smallest
     MERGE_ALIKE_BYTES = 1 << 20, // containers below count as of one size
-    MERGE_READ_CHUNKS = 16,      // that one read fetches of an input
-    MERGE_READ_BYTES = 1 << 20,
-    MERGE_RETRY_MS = 600000,  // before a container that could not be read is tried again
-    MERGE_WORTH_MS = 3600000, // what will be over as a whole so soon is not rewritten
+    MERGE_RETRY_MS = 600000,     // before a container that could not be read is tried again
+    MERGE_WORTH_MS = 3600000,    // what will be over as a whole so soon is not rewritten
 };
 
 // Records that arrived so far apart are not put together: the older ones would lie there until the
@@ -216,10 +214,12 @@ static Group choose_neighbours(struct choosing *c)
 struct cursor {
     struct member *member; // in use
     size_t shard_row;      // of the footer: the first shard that is not merged yet
-    uint32_t row, end;     // chunks of the shard that are not read yet
-    uint8_t *runs[MERGE_READ_CHUNKS];
-    uint32_t first, n, i; // chunks that are, from row `first` on; the first i are merged
-    size_t at;            // in runs[i]
+    uint32_t row, end;     // chunks of the shard that are not merged yet
+    // Chunks that are read, from row `first` on, of this shard and the next ones: so small shards
+    // cost no read each. NULL: merged.
+    uint8_t *runs[CHUNKS_AT_ONCE_MAX];
+    uint32_t first, n;
+    size_t at; // in the chunk of `row`
     ContainerRun run;
     bool has_run;
 };
@@ -246,48 +246,51 @@ struct merging {
 
 static void cursor_drop(struct cursor *c)
 {
-    for (; c->i < c->n; c->i++)
-        free(c->runs[c->i]);
-    c->n = c->i = 0;
-    c->has_run = false;
+    for (uint32_t i = 0; i < c->n; i++)
+        free(c->runs[i]);
+    c->n = 0;
+}
+
+static bool cursor_is_read(const struct cursor *c)
+{
+    return c->row >= c->first && c->row - c->first < c->n;
 }
 
 // The next run that is not over, of the chunks that are read.
 static Err cursor_next(struct merging *m, struct cursor *c)
 {
     Err e = OK;
-    for (; c->i < c->n; c->i++) {
-        size_t bytes = container_chunk(c->member->open, c->first + c->i)->raw_bytes;
-        while (container_run_next(c->runs[c->i], bytes, &c->at, &c->run, &e)) {
+    for (; c->row < c->end && cursor_is_read(c); c->row++) {
+        uint8_t **runs = &c->runs[c->row - c->first];
+        size_t bytes = container_chunk(c->member->open, c->row)->raw_bytes;
+        while (container_run_next(*runs, bytes, &c->at, &c->run, &e)) {
             c->has_run = c->run.arrival_ms > m->after_ms;
             if (c->has_run)
                 return OK;
         }
-        if (e.kind != ERR_NONE)
-            break;
-        free(c->runs[c->i]);
+        TRY(e);
+        free(*runs);
+        *runs = NULL;
         c->at = 0;
     }
     c->has_run = false;
-    return e;
+    return OK;
 }
 
 static Err cursor_read(struct merging *m, struct cursor *c)
 {
-    const struct container *open = c->member->open;
-    size_t bytes = container_chunk(open, c->row)->raw_bytes;
-    uint32_t n = 1;
-    for (; n < MERGE_READ_CHUNKS && c->row + n < c->end; n++) {
-        bytes += container_chunk(open, c->row + n)->raw_bytes;
-        if (bytes > MERGE_READ_BYTES)
-            break;
+    if (!cursor_is_read(c)) {
+        cursor_drop(c);
+        uint32_t n = chunks_at_once(c->member->open, c->row);
+        Err e = container_read(c->member->open, m->shard, c->row, n, c->runs);
+        if (e.kind != ERR_NONE && n > 1) {
+            n = 1; // the damage may be a shard's that is over
+            e = container_read(c->member->open, m->shard, c->row, n, c->runs);
+        }
+        TRY(e);
+        c->first = c->row;
+        c->n = n;
     }
-    cursor_drop(c);
-    TRY(container_read(c->member->open, m->shard, c->row, n, c->runs));
-    c->first = c->row;
-    c->n = n;
-    c->at = 0;
-    c->row += n;
     return cursor_next(m, c);
 }
 
@@ -297,6 +300,8 @@ static void cursor_begin(struct merging *m, struct cursor *c)
     size_t n;
     const ContainerShard *shards = container_shards(c->member->open, &n);
     c->row = c->end = 0;
+    c->at = 0;
+    c->has_run = false;
     if (c->shard_row == n || shards[c->shard_row].shard != m->shard)
         return;
     const ContainerShard *shard = &shards[c->shard_row++];

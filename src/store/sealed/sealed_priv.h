@@ -155,6 +155,11 @@ Err chunk_fetch(struct sealed *s, struct member *m, const ContainerShard *shard,
                 uint64_t to, struct chunk **ret);
 void chunk_release(struct sealed *s, struct chunk *c);
 
+// How many chunks from `row` on, of whatever shards, those who go through a whole container read at
+// once.
+enum { CHUNKS_AT_ONCE_MAX = 64 };
+uint32_t chunks_at_once(const struct container *c, uint32_t row);
+
 // ---- sealed_expire.c
 
 // When records that arrived then are over; INT64_MIN: the shard is not declared.
