@@ -14,6 +14,7 @@ import sys
 WIDTH, LEFT, RIGHT, TOP, GAP, BOTTOM = 960, 74, 20, 30, 34, 40
 SETTLED_SECONDS = 20  # a server that has just started has no cache yet: not judged
 GROWTH_MAX = 1.15
+QUIET_CORES = 0.5      # that other programs use at most, in windows that tell of the server alone
 COLOURS = {"blue": "#1f6fb4", "orange": "#d9730d", "red": "#b3261e", "green": "#2e7d32", "grey": "#757575",
            "violet": "#6a4fb3"}
 
@@ -88,6 +89,10 @@ def figures(windows, events):
         if None not in values:
             yield name, (f"{values[0]:.1f} ms (median of the windows; {values[1]:.1f} without the "
                          f"{SETTLED_SECONDS} s behind a start; second third {values[2]:.1f}, last {values[3]:.1f})")
+    quiet = [w for w in calm if w.get("other_cpu", math.inf) < QUIET_CORES]
+    if quiet:
+        values = ", ".join(f"{name} {middle(quiet, name + '_ms'):.1f} ms" for name in ("p50", "p99", "p999"))
+        yield "with others below half a core", f"{values} (medians of {len(quiet)} of {len(load)} windows)"
     yield "kills", f"{sum(e == 'kill' for _, e in events)}"
     if ready:
         yield "recovery", f"median {statistics.median(ready):.2f} s, longest {max(ready):.2f} s"

@@ -35,7 +35,10 @@
 
 enum {
     LOOPS_MAX = 256,
-    POOL_QUEUE_MAX = 4096, // calls waiting for a worker, over which they are throttled
+    // From here on a buffer is no part of a heap: larger than the short-lived blocks of arenas.
+    HEAP_BUFFER_BYTES_MAX = 5 << 18,
+    HEAP_FREE_BYTES_MAX = 8 << 20, // at the end of a heap, kept for the next need
+    POOL_QUEUE_MAX = 4096,         // calls waiting for a worker, over which they are throttled
     // An end because of a failed disk waits no longer than this, for slow readers or for the disk.
     DISK_END_SECONDS_MAX = 5,
 };
@@ -111,6 +114,28 @@ static size_t processors(void)
     return (size_t)MAX(CPU_COUNT(&set), 1);
 }
 
+// What the C library keeps of freed memory. By its own choice eight heaps for each processor, of
+// which each worker's keeps what its largest answer needed, and no mapping for less than 32 MiB
+// once a buffer of that size was freed, so that heaps grow by the holes between large buffers. The
+// library's own variables decide over this.
+static void bound_heaps(void)
+{
+#ifdef M_ARENA_MAX
+    const struct {
+        const char *variable;
+        int what, value;
+    } bounds[] = {
+        { "MALLOC_ARENA_MAX", M_ARENA_MAX, (int)MAX(processors(), 2) }, // as many as can be in use
+        { "MALLOC_MMAP_THRESHOLD_", M_MMAP_THRESHOLD, HEAP_BUFFER_BYTES_MAX },
+        { "MALLOC_TRIM_THRESHOLD_", M_TRIM_THRESHOLD, HEAP_FREE_BYTES_MAX },
+    };
+    for (size_t i = 0; i < COUNT_OF(bounds); i++)
+        if (getenv(bounds[i].variable) == NULL && mallopt(bounds[i].what, bounds[i].value) == 0)
+            LOG(LOG_WARN, "the C library may keep much freed memory",
+                F_STR("bound", str_of(bounds[i].variable)));
+#endif
+}
+
 // Signals are read from a descriptor by the main thread; every other thread inherits the mask.
 static ExitCode prepare_process(struct server *s)
 {
@@ -124,12 +149,7 @@ static ExitCode prepare_process(struct server *s)
         if (setrlimit(RLIMIT_NOFILE, &files) != 0)
             LOG(LOG_WARN, "the limit of open files stays low", F_INT("errno", errno));
     }
-#ifdef M_ARENA_MAX
-    // As many heaps as threads can run at once. The C library's own choice, eight times as many,
-    // lets each worker thread keep the memory of the largest answer that it has ever made.
-    if (mallopt(M_ARENA_MAX, (int)MAX(processors(), 2)) == 0)
-        LOG(LOG_WARN, "memory may be kept by many heaps");
-#endif
+    bound_heaps();
     uint64_t secret;
     s->io->random(s->io, &secret, sizeof secret);
     map_seed(secret);
