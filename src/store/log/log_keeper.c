@@ -118,20 +118,32 @@ static bool is_stopping(void *log)
     return stopping;
 }
 
-static Err seal_what_is_due(struct log *l)
+static int64_t now_ms_of(struct log *l)
 {
-    bool any = true;
-    while (any && !is_stopping(l))
-        TRY(log_seal_step(l, false, &any));
-    return OK;
+    pthread_mutex_lock(&l->lock);
+    int64_t now_ms = log_now_ms(l);
+    pthread_mutex_unlock(&l->lock);
+    return now_ms;
 }
 
-static Err tidy(struct log *l, int64_t now_ms)
+// Seals what is due and expires before each step: while puts come as fast as they can be sealed
+// there is no end to it, and when there is no space to seal, only expiry brings some back.
+static Err seal_and_expire(struct log *l)
+{
+    Err sealed = OK, expired = OK;
+    for (bool due = true, any; due && sealed.kind == ERR_NONE && !is_stopping(l);) {
+        expired = sealed_expire(l->sealed, now_ms_of(l), &any);
+        sealed = log_seal_step(l, false, &due);
+    }
+    TRY(sealed);
+    return expired;
+}
+
+static Err tidy(struct log *l)
 {
     bool any = false;
-    TRY(seal_what_is_due(l));
-    TRY(sealed_expire(l->sealed, now_ms, &any));
-    return sealed_merge(l->sealed, now_ms, is_stopping, l, &any);
+    TRY(seal_and_expire(l));
+    return sealed_merge(l->sealed, now_ms_of(l), is_stopping, l, &any);
 }
 
 // After a failure it waits longer each time: a full or failing disk is not helped by haste.
@@ -148,24 +160,22 @@ static void note_tidied(struct log *l, Err e)
 }
 
 // Returns whether there is anything to be done on the disk.
-static bool begin_expiry(struct log *l, int64_t *ret_now_ms)
+static bool begin_expiry(struct log *l)
 {
     bool may = !is_stopping(l);
     pthread_mutex_lock(&l->lock);
     if (l->is_ready)
         trim_all(l);
     may &= l->is_ready;
-    *ret_now_ms = log_now_ms(l);
     pthread_mutex_unlock(&l->lock);
     return may;
 }
 
 void log_expire(struct log *l)
 {
-    int64_t now_ms;
     pthread_mutex_lock(&l->expire_lock);
-    if (begin_expiry(l, &now_ms) && l->io->mono_ns(l->io) >= l->tidy_after_ns)
-        note_tidied(l, tidy(l, now_ms));
+    if (begin_expiry(l) && l->io->mono_ns(l->io) >= l->tidy_after_ns)
+        note_tidied(l, tidy(l));
     pthread_mutex_unlock(&l->expire_lock);
 }
 

@@ -211,6 +211,33 @@ TEST(sealed_records_expire_and_give_their_space_back)
     log_close(l);
 }
 
+TEST(containers_expire_also_while_nothing_can_be_sealed)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    AUTO(io_fault) faults = io_fault_open(io_mem_io(disk), 1);
+    io_mem_set_clock(disk, START_NS, START_NS);
+    LogConfig config = test_config(io_fault_io(faults), S("/log"));
+    struct log *l = open_three(&config);
+    struct kept *k = arena_new(a, struct kept, 1);
+    put_many(l, k, a, 12);
+    EXPECT_OK(log_seal(l));
+    EXPECT(stats_of(l).containers > 0);
+    logline_setup((LogLevel)(LOG_ERROR + 1), LOG_TEXT, NULL);
+    io_fault_add(faults, (IoFault){ .ops = IO_OP_WRITE | IO_OP_ALLOCATE,
+                                    .path_part = S("sealed"),
+                                    .times = UINT64_MAX,
+                                    .err = fail(ERR_FULL, "no space for a container") });
+    put_many(l, k, a, 150);
+    io_mem_advance(disk, 101 * HOUR_NS);
+    put_many(l, k, a, 150); // sealing is due, whatever becomes of the first ones
+    log_expire(l);
+    EXPECT(io_fault_hits(faults) > 0);
+    EXPECT_INT(0, stats_of(l).containers);
+    io_fault_clear(faults);
+    logline_setup(LOG_INFO, LOG_TEXT, NULL);
+    log_close(l);
+}
+
 TEST(ends_and_drops_outlive_the_files_that_told_them)
 {
     AUTO(io_mem) disk = io_mem_open(1);
