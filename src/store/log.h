@@ -131,9 +131,9 @@ typedef struct LogCheck {
     int64_t newest_arrival_ms; // 0: no block
 } LogCheck;
 
-// Reads every block and container of a log that nobody has open, as log_open does, and writes
-// nothing (but completes the renaming of a recycled file). ERR_CORRUPT and ERR_FORMAT as log_open,
-// logged with file and offset; `ret` is complete on success only.
+// Reads every block and container of a log that nobody has open, as log_open does, and changes
+// nothing. ERR_CORRUPT and ERR_FORMAT as log_open, logged with file and offset; `ret` is complete on
+// success only.
 Err log_check(const LogConfig *config, LogCheck *ret);
 
 // Declares a shard: its row is already committed in kv. Needed once after every log_open, before
@@ -183,3 +183,17 @@ void log_expire(struct log *l);
 // Seals everything that is acknowledged now, in files of the journal that are then over. Blocks.
 // ERR_FULL, ERR_IO.
 Err log_seal(struct log *l);
+
+// ---- For tools that read the sealed part beside the log (store/backup.h)
+
+struct Checkpoint; // store/sealed/checkpoint.h
+struct CheckpointShard;
+
+// The checkpoint as it stands, in the arena, with the files of its containers held: they are not
+// removed before log_release, whatever expires or is merged.
+Err log_hold(struct log *l, struct arena *a, struct Checkpoint *ret);
+void log_release(struct log *l, const struct Checkpoint *held);
+
+// What is known now of every declared shard, by id; a shard that has neither sealed records nor
+// ended has a row of zeros.
+void log_shard_rows(struct log *l, struct arena *a, struct CheckpointShard **ret, size_t *ret_n);

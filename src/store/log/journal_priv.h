@@ -228,6 +228,7 @@ struct log {
     uint64_t visible; // the newest acknowledged block
     int64_t visible_arrival_ms;
     bool is_ready;
+    bool only_looks; // log_check: recovery changes nothing on disk
 
     // The commit thread's, and log_open's before it.
     uint64_t epoch;

@@ -240,6 +240,7 @@ Err log_check(const LogConfig *config, LogCheck *ret)
 {
     struct log *l = log_new(config);
     LogCheck found = { 0 };
+    l->only_looks = true;
     Err e = recover(l);
     if (e.kind == ERR_NONE)
         e = sealed_check(l->sealed, &found.sealed_records);

@@ -115,6 +115,9 @@ typedef struct ContainerChunk {
 // Reads head, tail and footer and compares them with the facts. ERR_CORRUPT: damaged or another
 // file; ERR_FORMAT: a newer program's; ERR_NOT_FOUND: it is not there. Logged with its name.
 Err container_open(struct io *io, Str dir, const ContainerFacts *facts, struct container **ret);
+// The same of a file anywhere, whatever its name.
+Err container_open_path(struct io *io, Str path, const ContainerFacts *facts,
+                        struct container **ret);
 // The facts from the file itself, for tools that find one alone.
 Err container_read_facts(struct io *io, Str path, ContainerFacts *ret);
 void container_close(struct container *c); // NULL is fine

@@ -167,10 +167,9 @@ static bool facts_equal(const ContainerFacts *x, const ContainerFacts *y)
            x->shards == y->shards && x->class == y->class;
 }
 
-Err container_open(struct io *io, Str dir, const ContainerFacts *facts, struct container **ret)
+Err container_open_path(struct io *io, Str path, const ContainerFacts *facts,
+                        struct container **ret)
 {
-    AUTO(arena) tmp = arena_open();
-    Str path = container_path(tmp, dir, facts->number);
     struct container *c = NULL;
     Err e = open_at(io, path, &c);
     if (e.kind == ERR_NONE && !facts_equal(&c->facts, facts)) {
@@ -183,6 +182,12 @@ Err container_open(struct io *io, Str dir, const ContainerFacts *facts, struct c
     }
     *ret = c;
     return OK;
+}
+
+Err container_open(struct io *io, Str dir, const ContainerFacts *facts, struct container **ret)
+{
+    AUTO(arena) tmp = arena_open();
+    return container_open_path(io, container_path(tmp, dir, facts->number), facts, ret);
 }
 
 Err container_read_facts(struct io *io, Str path, ContainerFacts *ret)

@@ -93,6 +93,13 @@ struct checking {
 };
 
 // Checksums and tables are compared by container_read; what lies inside a run is looked at here.
+// Damage says more than that a container is a newer program's or out of reach.
+static void note_failure(struct checking *k, Err e)
+{
+    if (k->failed.kind != ERR_CORRUPT)
+        k->failed = e;
+}
+
 static Err check_runs(struct checking *k, uint32_t row, const uint8_t *runs)
 {
     const ContainerChunk *chunk = container_chunk(k->c, row);
@@ -119,7 +126,7 @@ static Err check_chunks(struct checking *k, uint64_t shard, uint32_t row, uint32
     for (uint32_t i = 0; i < n; i++) {
         Err e = check_runs(k, row + i, runs[i]);
         if (e.kind != ERR_NONE)
-            k->failed = e;
+            note_failure(k, e);
         free(runs[i]);
     }
     return OK;
@@ -141,7 +148,7 @@ static void check_open_container(struct checking *k)
                 continue;
             }
             if (e.kind != ERR_NONE)
-                k->failed = e;
+                note_failure(k, e);
             done += count;
         }
     }
@@ -151,7 +158,7 @@ static void check_container(struct checking *k, const ContainerFacts *facts)
 {
     Err e = container_open(k->s->io, k->s->container_dir, facts, &k->c);
     if (e.kind != ERR_NONE) {
-        k->failed = e;
+        note_failure(k, e);
         return;
     }
     check_open_container(k);
@@ -166,8 +173,9 @@ Err sealed_check(struct sealed *s, uint64_t *ret_records)
     for (size_t i = 0; i < all.container_count; i++)
         check_container(&k, &all.containers[i]);
     sealed_release(s, &all);
-    if (k.failed.kind != ERR_NONE)
+    if (k.failed.kind == ERR_CORRUPT)
         return fail(ERR_CORRUPT, "sealed records are damaged");
+    TRY(k.failed);
     *ret_records = k.records;
     return OK;
 }
