@@ -113,7 +113,7 @@ ExitCode remote_open(const struct invocation *in, struct client **ret)
     return EXIT_GOOD;
 }
 
-static ExitCode unreachable(const struct invocation *in, Err e)
+ExitCode remote_unreachable(const struct invocation *in, Err e)
 {
     Str endpoint =
         first_of(flag_text(in, S("endpoint")), environment_text(in, S("AWS_ENDPOINT_URL")));
@@ -135,7 +135,7 @@ ExitCode remote_send(const struct invocation *in, struct client *c, struct arena
                      Str body, ClientReply *ret)
 {
     Err e = client_call(c, a, &client_kinesis, operation, body, ret);
-    return e.kind == ERR_NONE ? EXIT_GOOD : unreachable(in, e);
+    return e.kind == ERR_NONE ? EXIT_GOOD : remote_unreachable(in, e);
 }
 
 ExitCode remote_complain(const ClientReply *reply)

@@ -27,6 +27,8 @@ ExitCode remote_call(const struct invocation *in, struct client *c, Str operatio
 // The same for callers that handle AWS errors themselves: only failures to get a reply are printed.
 ExitCode remote_send(const struct invocation *in, struct client *c, struct arena *a, Str operation,
                      Str body, ClientReply *ret);
+// Says why no reply came from the server.
+ExitCode remote_unreachable(const struct invocation *in, Err e);
 ExitCode remote_complain(const ClientReply *reply); // prints an AWS error; its exit code
 
 // {"StreamName":"..."}

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MARKER_BYTES_MAX = 4096, NUMBER_BYTES_MAX = 32 };
+enum { MARKER_BYTES_MAX = 4096, LOCK_BYTES_MAX = 1024 };
 #define MARKER_KIND S("headrace-data")
 
 struct data_dir {
@@ -58,8 +58,8 @@ static Err make_directories(const struct opening *o)
 static Str holder(const struct opening *o, Str lock_path)
 {
     Str pid = S("");
-    Err e = io_read_file(o->io, o->a, lock_path, NUMBER_BYTES_MAX, &pid);
-    pid = str_trim(pid);
+    Err e = io_read_file(o->io, o->a, lock_path, LOCK_BYTES_MAX, &pid);
+    pid = str_trim(str_head(pid, str_find(pid, '\n')));
     if (e.kind != ERR_NONE || pid.n == 0)
         return S("another process");
     Str name = process_name(o->a, pid);
@@ -241,6 +241,22 @@ Err data_dir_open(struct io *io, struct arena *a, Str path, Str version, struct 
     }
     *ret = d;
     return OK;
+}
+
+void data_dir_note_address(struct data_dir *d, Str url)
+{
+    AUTO(arena) tmp = arena_open();
+    Str text = str_fmt(tmp, "%ld\n%.*s\n", (long)getpid(), FMT(url));
+    err_ignore(d->io->write(d->lock, text.p, text.n, 0, false)); // tools then ask for it
+}
+
+Str data_dir_address(struct io *io, struct arena *a, Str path)
+{
+    Str text, pid, rest;
+    Err e = io_read_file(io, a, str_cat(a, path, S("/lock")), LOCK_BYTES_MAX, &text);
+    if (e.kind != ERR_NONE || !str_cut(text, '\n', &pid, &rest) || rest.n == 0)
+        return (Str){ 0 };
+    return str_trim(rest);
 }
 
 Err data_dir_mark(struct io *io, struct arena *a, Str path, Str version, Str *ret_problem)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The data directory: one process holds it, and one file says which format it has.
 //
-//     DIR/lock           held by the server while it runs; contains its process id
+//     DIR/lock           held by the server while it runs; contains its process id and, on the
+//                        next line, where it listens
 //     DIR/FORMAT         one a line: headrace-data, format N, reader N, version V, crc32c H
 //     DIR/credentials    the root key, if it was made here (credentials.h)
 //     DIR/tls/           the certificate, if it was made here (os/tls.h)
@@ -32,6 +33,14 @@ Err data_dir_check(struct data_dir *d, struct io *content, struct arena *a, Str 
                    Str *ret_problem);
 // Whether this program may touch a directory of that marker; OK if there is none. Changes nothing.
 Err data_dir_look(struct io *io, struct arena *a, Str path, Str version, Str *ret_problem);
+
+// Notes where the server listens, "http://127.0.0.1:4566", for tools that find the lock held. Only
+// a convenience: failures are ignored.
+void data_dir_note_address(struct data_dir *d, Str url);
+
+// What the holder of the lock has noted; absent: nothing.
+Str data_dir_address(struct io *io, struct arena *a, Str path);
+
 // Writes the marker into a directory that a restore has filled. Then it is one, and not before.
 Err data_dir_mark(struct io *io, struct arena *a, Str path, Str version, Str *ret_problem);
 void data_dir_close(struct data_dir *d); // gives the lock back; NULL is fine

@@ -7,6 +7,7 @@
 #include "gen/services.h"
 #include "hub/service.h"
 #include "os/tls.h"
+#include "server/admin.h"
 #include "server/credentials.h"
 #include "server/data_dir.h"
 #include "server/notify.h"
@@ -82,6 +83,7 @@ struct server {
     size_t opened; // services
     struct front *front;
     struct pages *pages;
+    struct admin *admin;
     struct http_server *http;
 };
 
@@ -392,6 +394,16 @@ static ExitCode open_front(struct server *s)
         e = pages_open(&pages, s->front, &s->pages);
     if (e.kind == ERR_NONE)
         e = clock_add_page(s->clock, s->front);
+    AdminConfig admin = { .io = clock_io(s->clock),
+                          .place_io = s->io,
+                          .keys = s->keys,
+                          .pool = s->pool,
+                          .data_dir = s->data_path,
+                          .version = s->config->version,
+                          .log = s->log,
+                          .kv = s->kv };
+    if (e.kind == ERR_NONE)
+        e = admin_open(&admin, s->front, &s->admin);
     return e.kind == ERR_NONE ? EXIT_GOOD : refuse(e, "cannot open the front", S(""));
 }
 
@@ -508,6 +520,8 @@ static ExitCode listen_all(struct server *s)
                             "cannot listen on %.*s: %s%s%s", FMT(address), e.text,
                             e.os != 0 ? ": " : "", e.os != 0 ? strerrordesc_np(e.os) : "");
         Str bound = bound_address(s, address, port);
+        if (i == 0)
+            data_dir_note_address(s->data_dir, str_cat(s->a, S("http://"), bound));
         printf("Listening on http://%.*s\n", FMT(bound));
     }
     pages_set_ready(s->pages, true);
@@ -625,6 +639,7 @@ static void stop_work(struct server *s)
         pages_set_ready(s->pages, false);
     if (s->http != NULL && s->loop_count > 0 && s->loops[s->loop_count - 1].running)
         http_server_drain(s->http);
+    admin_stop(s->admin);
     pool_close(s->pool);
     log_close(s->log);
     for (size_t i = 0; i < s->loop_count; i++) {
@@ -645,6 +660,7 @@ static void close_all(struct server *s)
     http_server_close(s->http);
     front_close(s->front);
     pages_close(s->pages);
+    admin_close(s->admin);
     for (size_t i = 0; i < s->loop_count; i++)
         loop_close(s->loops[i].loop);
     tls_context_close(s->tls);
@@ -657,14 +673,8 @@ static void close_all(struct server *s)
         close(s->signal_fd);
 }
 
-ExitCode serve(const ServeConfig *config)
+static void server_init(struct server *s, const ServeConfig *config, struct arena *a)
 {
-    static ExitCode (*const steps[])(struct server *) = {
-        prepare_process, open_data_dir, open_keys,  open_tls,   open_loops, open_clock,
-        open_store,      open_services, open_front, start_http, listen_all,
-    };
-    AUTO(arena) a = arena_open();
-    struct server *s = arena_new(a, struct server, 1);
     *s = (struct server){
         .config = config,
         .settings = config->settings,
@@ -675,6 +685,54 @@ ExitCode serve(const ServeConfig *config)
         .signal_fd = -1,
         .failed_fd = -1,
     };
+}
+
+// Signals end it, as they end any tool: what it changes is as safe as what a server changes.
+static ExitCode prepare_offline(struct server *s)
+{
+    uint64_t secret;
+    s->io->random(s->io, &secret, sizeof secret);
+    map_seed(secret);
+    io_allow_uring(str_eq(settings_text(s->settings, S("io_uring")), S("auto")));
+    s->failed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return s->failed_fd >= 0
+               ? EXIT_GOOD
+               : refuse(fail_os(errno, "no descriptor for events"), "cannot start", S(""));
+}
+
+ExitCode serve_offline(const ServeConfig *config,
+                       ExitCode (*work)(void *self, const OfflineStore *store), void *self)
+{
+    static ExitCode (*const steps[])(struct server *) = {
+        prepare_offline, open_data_dir, open_loops, open_clock, open_store, open_services,
+    };
+    AUTO(arena) a = arena_open();
+    struct server *s = arena_new(a, struct server, 1);
+    server_init(s, config, a);
+    ExitCode code = EXIT_GOOD;
+    for (size_t i = 0; i < COUNT_OF(steps) && code == EXIT_GOOD; i++)
+        code = steps[i](s);
+    if (code == EXIT_GOOD) {
+        OfflineStore store = { .io = clock_io(s->clock),
+                               .place_io = s->io,
+                               .data_dir = s->data_path,
+                               .log = s->log,
+                               .kv = s->kv };
+        code = work(self, &store);
+    }
+    close_all(s);
+    return code;
+}
+
+ExitCode serve(const ServeConfig *config)
+{
+    static ExitCode (*const steps[])(struct server *) = {
+        prepare_process, open_data_dir, open_keys,  open_tls,   open_loops, open_clock,
+        open_store,      open_services, open_front, start_http, listen_all,
+    };
+    AUTO(arena) a = arena_open();
+    struct server *s = arena_new(a, struct server, 1);
+    server_init(s, config, a);
     ExitCode code = EXIT_GOOD;
     for (size_t i = 0; i < COUNT_OF(steps) && code == EXIT_GOOD; i++)
         code = steps[i](s);

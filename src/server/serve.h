@@ -17,3 +17,17 @@ typedef struct ServeConfig {
 
 // Returns when it has ended. Problems have been printed.
 ExitCode serve(const ServeConfig *config);
+
+// What work on a data directory without serving it may use.
+typedef struct OfflineStore {
+    struct io *io;       // of the files
+    struct io *place_io; // of all others, and the real time
+    Str data_dir;
+    struct log *log;
+    struct kv *kv;
+} OfflineStore;
+
+// Opens the store as serve does, with its recovery, and calls `work` in place of serving. A
+// directory that is not there is made: look before. Problems have been printed.
+ExitCode serve_offline(const ServeConfig *config,
+                       ExitCode (*work)(void *self, const OfflineStore *store), void *self);
