@@ -141,6 +141,8 @@ SUITES = {
     "images": lambda: server_suite("images", "images.py", 900),
     "lossy": lambda: server_suite("lossy", "lossy.py", 900),
     "scale": lambda: server_suite("scale", "scale.py", 1200),
+    "format": lambda: server_suite("format", "format.py", 600),
+    "backup": lambda: server_suite("backup", "backup.py", 600),
     "install": lambda: server_suite("install", "install_test.py", 120),
 }
 

@@ -132,8 +132,8 @@ typedef struct LogCheck {
 } LogCheck;
 
 // Reads every block and container of a log that nobody has open, as log_open does, and changes
-// nothing. ERR_CORRUPT and ERR_FORMAT as log_open, logged with file and offset; `ret` is complete on
-// success only.
+// nothing. ERR_CORRUPT and ERR_FORMAT as log_open, logged with file and offset; `ret` is complete
+// on success only.
 Err log_check(const LogConfig *config, LogCheck *ret);
 
 // Declares a shard: its row is already committed in kv. Needed once after every log_open, before
