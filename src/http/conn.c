@@ -107,6 +107,46 @@ void loop_resume(struct task *t)
     turn_finish(hl);
 }
 
+// ---- Undecided connections, the oldest first.
+
+static void undecided_add(struct conn *c)
+{
+    struct http_loop *hl = c->on;
+    c->undecided_previous = hl->undecided_last;
+    if (hl->undecided_last != NULL)
+        hl->undecided_last->undecided_next = c;
+    else
+        hl->undecided_first = c;
+    hl->undecided_last = c;
+}
+
+static void undecided_remove(struct conn *c)
+{
+    struct http_loop *hl = c->on;
+    if (c->undecided_previous != NULL)
+        c->undecided_previous->undecided_next = c->undecided_next;
+    else
+        hl->undecided_first = c->undecided_next;
+    if (c->undecided_next != NULL)
+        c->undecided_next->undecided_previous = c->undecided_previous;
+    else
+        hl->undecided_last = c->undecided_previous;
+    atomic_fetch_sub(&c->server->undecided_count, 1);
+}
+
+// There are too many of them: the one that has had the longest time to speak goes, so that clients
+// who connect and say nothing keep nobody out. Each loop looks after its own; new connections are
+// shared out evenly, so its oldest is about the oldest of all.
+static void undecided_evict(struct http_loop *hl)
+{
+    struct http_server *s = hl->server;
+    struct conn *oldest = hl->undecided_first;
+    if (oldest == NULL || atomic_load(&s->undecided_count) <= s->limits.undecided_max)
+        return;
+    metric_add(s->metrics.refused_undecided, 1);
+    conn_close(oldest);
+}
+
 // ---- Its end.
 
 static void drop_exchanges(struct conn *c)
@@ -133,7 +173,7 @@ void conn_close(struct conn *c)
     if (c->state != CONN_LINGER)
         metric_add(gauge_of(c), -1);
     if (!is_decided(c))
-        atomic_fetch_sub(&c->server->undecided_count, 1);
+        undecided_remove(c);
     for (struct out *o = c->out_first, *next; o != NULL; o = next) {
         next = o->next;
         if (o->done != NULL)
@@ -185,7 +225,7 @@ static void conn_linger(struct conn *c)
     }
     metric_add(gauge_of(c), -1);
     if (!is_decided(c))
-        atomic_fetch_sub(&c->server->undecided_count, 1);
+        undecided_remove(c);
     drop_exchanges(c);
     c->read_again = false; // from here on the socket is read itself, not the TLS layer
     c->state = CONN_LINGER;
@@ -425,7 +465,7 @@ static void conn_decide(struct conn *c, ConnState state)
     metric_add(gauge_of(c), -1);
     c->state = state;
     metric_add(gauge_of(c), 1);
-    atomic_fetch_sub(&c->server->undecided_count, 1);
+    undecided_remove(c);
     c->idle_ns = now(c);
     if (state == CONN_H2)
         h2_start(c);
@@ -592,6 +632,8 @@ static void conn_update(struct conn *c)
     c->requests_in_turn = 0;
     conn_pause(c);
     bool reads = wants_read(c);
+    if (c->state == CONN_H2)
+        h2_reads(c, reads);
     // To be called again without an event, a connection waits for what is true already.
     bool writes =
         c->again || (reads && c->read_again) || (c->out_first != NULL && !c->wants_read_to_write);
@@ -711,5 +753,9 @@ void conn_arrive(struct task *t)
     if (c->next != NULL)
         c->next->previous = c;
     hl->conns = c;
+    hl->in_turn = true;
+    undecided_evict(hl);
+    undecided_add(c);
     rearm(c);
+    turn_finish(hl);
 }

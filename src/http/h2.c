@@ -402,11 +402,63 @@ static void put_frame(struct conn *c, const uint8_t *p, size_t n)
     c->out_bytes += n;
 }
 
+// ---- Where a client stands.
+
+static bool is_inside(const H2Place *p)
+{
+    return p->left > 0 || p->head_n > 0 || p->headers_open;
+}
+
+static void head_complete(H2Place *p)
+{
+    enum { HEADERS = 0x1, CONTINUATION = 0x9, END_HEADERS = 0x4 }; // RFC 9113 6
+    const uint8_t *h = p->head;
+    p->left = (uint64_t)h[0] << 16 | (uint64_t)h[1] << 8 | h[2];
+    p->head_n = 0;
+    p->headers_open = (h[3] == HEADERS || h[3] == CONTINUATION) && (h[4] & END_HEADERS) == 0;
+}
+
+// Walks over what was read. True: at its end another frame is open than at its beginning.
+static bool walk(H2Place *p, Str in)
+{
+    bool moved = !is_inside(p);
+    while (in.n > 0) {
+        size_t n =
+            p->left > 0 ? (size_t)MIN(p->left, in.n) : MIN((size_t)H2_HEAD_BYTES - p->head_n, in.n);
+        if (p->left > 0) {
+            p->left -= n;
+        } else {
+            memcpy(p->head + p->head_n, in.p, n);
+            p->head_n += n;
+            if (p->head_n == H2_HEAD_BYTES)
+                head_complete(p);
+        }
+        in = str_skip(in, n);
+        moved |= !is_inside(p);
+    }
+    return moved && is_inside(p);
+}
+
+// Whether the rest of a frame is owed, and we would read it.
+static bool owes_frame(const struct conn *c)
+{
+    return is_inside(&c->h2.place) && !c->h2.unread && !c->h2.ending;
+}
+
+void h2_reads(struct conn *c, bool reads)
+{
+    if (c->h2.unread && reads)
+        c->h2.since_ns = now(c); // the pause was not the client's
+    c->h2.unread = !reads;
+}
+
 bool h2_receive(struct conn *c)
 {
     if (c->in_n == c->in_at)
         return false;
     c->h2.handed = false;
+    if (walk(&c->h2.place, str_from(c->in + c->in_at, c->in_n - c->in_at)))
+        c->h2.since_ns = now(c);
     ssize_t n =
         nghttp2_session_mem_recv(c->h2.session, (uint8_t *)c->in + c->in_at, c->in_n - c->in_at);
     if (n < 0) { // not even an error that HTTP/2 could tell the client about
@@ -450,7 +502,8 @@ void h2_start(struct conn *c)
           0);
     CHECK(nghttp2_session_set_local_window_size(c->h2.session, NGHTTP2_FLAG_NONE, 0,
                                                 CONN_WINDOW_BYTES) == 0);
-    c->h2.resets_ns = now(c);
+    c->h2.resets_ns = c->h2.since_ns = now(c);
+    c->h2.place.left = NGHTTP2_CLIENT_MAGIC_LEN; // the preface
 }
 
 void h2_closed(struct conn *c)
@@ -476,8 +529,10 @@ void h2_drain(struct conn *c)
 int64_t h2_look_at(const struct conn *c)
 {
     const HttpLimits *l = &c->server->limits;
-    if (c->exchange_count == 0)
-        return c->idle_ns + l->idle_ns;
+    if (c->exchange_count == 0) {
+        int64_t idle = c->idle_ns + l->idle_ns, frame = c->h2.since_ns + l->header_ns;
+        return owes_frame(c) ? MIN(idle, frame) : idle;
+    }
     int64_t least = MIN(MIN(l->header_ns, l->body_ns), MIN(l->write_ns, l->body_rate_after_ns)) / 2;
     return now(c) + MAX(MIN(least, TICK_NS_MAX), TICK_NS_MIN);
 }
@@ -505,6 +560,10 @@ void h2_look(struct conn *c)
 {
     if (c->exchange_count == 0 && now(c) >= c->idle_ns + c->server->limits.idle_ns)
         h2_drain(c);
+    if (owes_frame(c) && now(c) >= c->h2.since_ns + c->server->limits.header_ns) {
+        metric_add(c->server->metrics.slow, 1);
+        h2_drain(c); // what was begun before may still be answered
+    }
     for (struct exchange *e = c->exchanges; e != NULL; e = e->next)
         look_at_stream(c, e);
 }

@@ -237,12 +237,11 @@ static void listener_ready(struct watch *w, unsigned events)
             refuse_for_descriptors(l);
         if (e.kind != ERR_NONE)
             return; // nobody is waiting, or a client that has gone
-        bool over = atomic_load(&s->conn_count) >= s->limits.connections_max;
-        if (!over && atomic_load(&s->undecided_count) < s->limits.undecided_max) {
+        if (atomic_load(&s->conn_count) < s->limits.connections_max) {
             give_to_loop(s, fd, &from);
             continue;
         }
-        metric_add(over ? s->metrics.refused_connections : s->metrics.refused_undecided, 1);
+        metric_add(s->metrics.refused_connections, 1);
         close(fd);
     }
 }

@@ -20,17 +20,17 @@ typedef struct HttpHeader {
 
 // Where each limit comes from is said in http/README.md.
 typedef struct HttpLimits {
-    size_t header_bytes_max;     // request line and headers together, 64 KiB
-    size_t header_count_max;     // 100
-    size_t body_bytes_max;       // unless the handler says otherwise, 16 MiB
-    size_t connections_max;      // over all loops, 10,000
-    size_t undecided_max;        // connections that have not shown their protocol yet, 1,000
-    size_t streams_max;          // concurrent HTTP/2 streams per connection, 256
-    size_t open_streams_max;     // HTTP/2 streams over all connections, 16,384
-    size_t body_pool_bytes_max;  // bodies in memory over all connections; reading stops above it
+    size_t header_bytes_max;    // request line and headers together, 64 KiB
+    size_t header_count_max;    // 100
+    size_t body_bytes_max;      // unless the handler says otherwise, 16 MiB
+    size_t connections_max;     // over all loops, 10,000
+    size_t undecided_max;       // that have not shown their protocol: above, the oldest goes, 1,000
+    size_t streams_max;         // concurrent HTTP/2 streams per connection, 256
+    size_t open_streams_max;    // HTTP/2 streams over all connections, 16,384
+    size_t body_pool_bytes_max; // bodies in memory over all connections; reading stops above it
     size_t reply_pool_bytes_max; // replies in memory over all connections: http_replies_full
     int64_t first_bytes_ns;      // to show the protocol and finish a TLS handshake, 10 s
-    int64_t header_ns;           // from the first byte of a request to the end of its headers, 20 s
+    int64_t header_ns;           // from the first byte of a head or HTTP/2 frame to its end, 20 s
     int64_t body_ns;             // between two reads of a body, 30 s
     size_t body_bytes_per_s_min; // averaged; slower clients get 408, 1 KiB/s
     int64_t body_rate_after_ns;  // how long a body may take before its rate counts, 10 s

@@ -26,6 +26,7 @@ enum {
     BODY_CLASSES = 24,
     BODY_START_BYTES_MAX = 65536, // memory given to a body of which nothing has arrived
     PEER_TEXT_BYTES = 64,
+    H2_HEAD_BYTES = 9, // of a frame (RFC 9113 4.1)
 };
 #define LINGER_NS (2 * INT64_C(1000000000))
 
@@ -136,12 +137,23 @@ struct h1 {
     int64_t judge_ns; // when the rate of the body is looked at next
 };
 
+// Where the bytes that were read of an HTTP/2 client end. nghttp2 does not tell.
+typedef struct H2Place {
+    uint64_t left; // of the preface or of a frame's payload
+    uint8_t head[H2_HEAD_BYTES];
+    size_t head_n;     // of a frame's head that is not complete
+    bool headers_open; // further frames belong to the headers that were begun
+} H2Place;
+
 struct h2 {
     nghttp2_session *session;
     size_t resets; // by the client, of streams with unfinished replies, since resets_ns
     int64_t resets_ns;
     bool ending;        // GOAWAY is sent
     bool handed;        // what was read last completed a request
+    H2Place place;      // of what was read last
+    bool unread;        // we do not read what comes next
+    int64_t since_ns;   // when the frame that is not complete began to arrive
     struct block *tail; // the last of the buffers of frames
 };
 
@@ -154,6 +166,7 @@ struct conn {
     int fd;
     ConnState state;
     struct conn *previous, *next, *next_dirty;
+    struct conn *undecided_previous, *undecided_next; // while it has not shown what it speaks
     SSL *ssl;
 
     char *in; // a buffer of the loop's while there is input
@@ -185,6 +198,7 @@ struct http_loop {
     struct http_server *server;
     struct loop *loop;
     struct conn *conns;
+    struct conn *undecided_first, *undecided_last; // the oldest first
     struct conn *dirty_first, **dirty_last;
     struct conn *closed;
     bool in_turn;
@@ -305,6 +319,7 @@ void h1_late(struct conn *c);        // it has passed
 void h2_server_open(struct http_server *s);
 void h2_server_close(struct http_server *s);
 void h2_start(struct conn *c);
+void h2_reads(struct conn *c, bool reads); // whether what comes is read from now on
 bool h2_receive(struct conn *c); // true: requests were handed up, perhaps answered already
 void h2_send(struct conn *c);    // makes frames, while there is room for them
 void h2_apply(struct conn *c, struct op *op);

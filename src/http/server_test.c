@@ -598,14 +598,41 @@ TEST(connections_that_show_nothing_are_limited_by_themselves)
         say(decided[i], S(GET("/1")));
         hear_reply(a, decided[i], NULL);
     }
-    int silent = dial(&r), half = dial(&r);
+    int first = dial(&r), half = dial(&r), third = dial(&r);
     say(half, S("P"));
-    EXPECT_STR(S(""), hear_rest(a, dial(&r)));
+    EXPECT_STR(S(""), hear_rest(a, first)); // the oldest makes room
     EXPECT_INT(before + 1, refused(S("reason=\"undecided_max\"")));
-    for (int i = 0; i < 3; i++)
+    say(half, S("OST /2 HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"));
+    EXPECT_STR(S("POST /2 - []"), hear_reply(a, half, NULL));
+    say(third, S(GET("/3")));
+    EXPECT_STR(S("GET /3 - []"), hear_reply(a, third, NULL));
+    for (int i = 0; i < 3; i++) { // nor are they touched
+        say(decided[i], S(GET("/4")));
+        EXPECT_STR(S("GET /4 - []"), hear_reply(a, decided[i], NULL));
         close(decided[i]);
-    close(silent);
+    }
     close(half);
+    close(third);
+    rig_stop(&r);
+}
+
+TEST(silent_connections_do_not_keep_others_out)
+{
+    enum { SILENT = 40 };
+    struct rig r;
+    rig_init(&r);
+    r.config.limits.undecided_max = 4;
+    rig_start(&r);
+    int silent[SILENT];
+    for (int i = 0; i < SILENT; i++) {
+        silent[i] = dial(&r);
+        int one = dial(&r);
+        say(one, S(GET("/one")));
+        EXPECT_STR(S("GET /one - []"), hear_reply(a, one, NULL));
+        close(one);
+    }
+    for (int i = 0; i < SILENT; i++)
+        close(silent[i]);
     rig_stop(&r);
 }
 

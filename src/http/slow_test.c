@@ -69,6 +69,42 @@ TEST(headers_that_come_byte_by_byte_end_at_their_deadline)
     rig_stop(&r);
 }
 
+TEST(an_http_2_client_that_stops_inside_a_frame_is_sent_away)
+{
+    static const Str preface = S_INIT("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    static const Str settings = S_INIT("\0\0\0\x04\0\0\0\0\0");
+    static const Str stops[] = {
+        S_INIT("\0\0"),                                 // in a head
+        S_INIT("\0\0\x08\x06\0\0\0\0\0ping"),           // in a payload
+        S_INIT("\0\0\x01\x01\0\0\0\0\x01\x82"),         // before headers end, which go on ...
+        S_INIT("\0\0\x01\x09\0\0\0\0\x01\x86\0\0\x01"), // ... in a frame of their own
+    };
+    struct rig r;
+    rig_init(&r);
+    r.config.limits.header_ns = 60 * MS;
+    rig_start(&r);
+    int64_t before = slow_count();
+    int fd = dial(&r);
+    say(fd, str_head(preface, 20));
+    hear_rest(a, fd); // ends
+    EXPECT_INT(before + 1, slow_count());
+    for (size_t i = 0; i < COUNT_OF(stops); i++) {
+        fd = dial(&r);
+        say(fd, str_cat3(a, preface, settings, i == 3 ? stops[2] : S("")));
+        say(fd, stops[i]);
+        hear_rest(a, fd);
+    }
+    EXPECT(slow_count() >= before + 1 + (int64_t)COUNT_OF(stops));
+    fd = dial(&r); // between frames it may be idle
+    say(fd, str_cat(a, preface, settings));
+    pause_ms(150);
+    say(fd, S("\0\0\x08\x06\0\0\0\0\0pingpong"));
+    for (Str heard = S(""); !str_ends(heard, S("pingpong"));) // whatever stands before the answer
+        heard = str_cat(a, heard, hear(a, fd, 1));
+    close(fd);
+    rig_stop(&r);
+}
+
 TEST(a_body_that_stops_coming_is_given_up)
 {
     struct rig r;
