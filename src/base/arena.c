@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/arena.h"
+#include "base/memory.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,7 @@ struct block {
     struct block *previous;
     size_t bytes; // of data
     size_t used;
+    size_t counted; // taken of the budget of requests
     _Alignas(16) char data[];
 };
 
@@ -33,24 +35,49 @@ struct arena {
     struct block *top;
     size_t next_bytes; // size of the next ordinary block
     size_t total_bytes;
+    bool of_request; // its blocks are counted
 };
 
-static struct block *block_open(struct arena *a, size_t at_least, struct block *previous)
+// A block of exactly this size. The first block of a request is not counted: connections and
+// streams have limits of their own.
+static struct block *block_make(struct arena *a, size_t bytes, bool may_be_refused)
 {
-    size_t bytes = MAX(a->next_bytes, at_least);
+    size_t counted = a->of_request && a->top != NULL ? bytes : 0,
+           all = sizeof(struct block) + bytes;
+    if (counted > 0 && !may_be_refused)
+        memory_take_anyway(counted);
+    else if (counted > 0 && !memory_take(counted, a->total_bytes + counted))
+        return NULL;
+    struct block *b = may_be_refused ? memory_try(all) : memory_get(all);
+    if (b == NULL) {
+        memory_give(counted);
+        return NULL;
+    }
+    *b = (struct block){ .previous = a->top, .bytes = bytes, .counted = counted };
+    POISON(b->data, bytes);
+    return b;
+}
+
+// NULL only if the block may be refused, and was. With little memory it is as small as it can be.
+static struct block *block_open(struct arena *a, size_t at_least, bool may_be_refused)
+{
+    size_t wanted = MAX(a->next_bytes, at_least);
+    bool small = wanted <= ARENA_BLOCK_BYTES && !may_be_refused;
+    struct block *b = block_make(a, wanted, !small);
+    if (b == NULL && (wanted > at_least || !may_be_refused))
+        b = block_make(a, at_least, may_be_refused);
+    if (b == NULL)
+        return NULL;
     if (a->next_bytes < ARENA_BLOCK_BYTES_MAX)
         a->next_bytes *= 2;
-    struct block *b = malloc(sizeof *b + bytes);
-    CHECK(b != NULL);
-    *b = (struct block){ .previous = previous, .bytes = bytes };
-    POISON(b->data, bytes);
-    a->total_bytes += bytes;
-    return b;
+    a->total_bytes += b->bytes;
+    return a->top = b;
 }
 
 static void block_close(struct arena *a, struct block *b)
 {
     a->total_bytes -= b->bytes;
+    memory_give(b->counted);
     UNPOISON(b->data, b->bytes);
     free(b);
 }
@@ -62,6 +89,20 @@ struct arena *arena_open(void)
     return a;
 }
 
+struct arena *arena_open_request(void)
+{
+    AUTO(arena) a = memory_try_zeroed(sizeof *a);
+    if (a == NULL)
+        return NULL;
+    a->next_bytes = ARENA_BLOCK_BYTES;
+    a->of_request = true;
+    if (block_open(a, ARENA_BLOCK_BYTES, true) == NULL)
+        return NULL;
+    struct arena *opened = a;
+    a = NULL; // the caller's now
+    return opened;
+}
+
 void arena_close(struct arena *a)
 {
     if (a == NULL)
@@ -70,22 +111,38 @@ void arena_close(struct arena *a)
     free(a);
 }
 
-void *arena_alloc(struct arena *a, size_t bytes, size_t align)
+static size_t aligned(const struct block *b, size_t at, size_t align)
+{
+    uintptr_t start = (uintptr_t)b->data;
+    return ((start + at + align - 1) & ~(uintptr_t)(align - 1)) - start;
+}
+
+static void *allocate(struct arena *a, size_t bytes, size_t align, bool may_be_refused)
 {
     CHECK(align > 0 && (align & (align - 1)) == 0 && align <= 4096);
     CHECK(bytes < SIZE_MAX / 2);
     struct block *b = a->top;
-    size_t start = 0;
-    if (b != NULL)
-        start = (((uintptr_t)b->data + b->used + align - 1) & ~(align - 1)) - (uintptr_t)b->data;
+    size_t start = b != NULL ? aligned(b, b->used, align) : 0;
     if (b == NULL || start > b->bytes || b->bytes - start < bytes) {
-        b = a->top = block_open(a, bytes + align, a->top);
-        start = (((uintptr_t)b->data + align - 1) & ~(align - 1)) - (uintptr_t)b->data;
+        b = block_open(a, bytes + align, may_be_refused);
+        if (b == NULL)
+            return NULL;
+        start = aligned(b, 0, align);
     }
     b->used = start + bytes;
     void *p = b->data + start;
     UNPOISON(p, bytes);
     return memset(p, 0, bytes);
+}
+
+void *arena_alloc(struct arena *a, size_t bytes, size_t align)
+{
+    return allocate(a, bytes, align, false);
+}
+
+void *arena_try(struct arena *a, size_t bytes, size_t align)
+{
+    return allocate(a, bytes, align, true);
 }
 
 void arena_reset(struct arena *a)
@@ -133,16 +190,12 @@ void arena_rewind(struct arena *a, ArenaMark mark)
 
 void *xalloc(size_t bytes)
 {
-    void *p = calloc(1, bytes > 0 ? bytes : 1);
-    CHECK(p != NULL);
-    return p;
+    return memory_get_zeroed(1, bytes);
 }
 
 void *xrealloc(void *p, size_t bytes)
 {
-    void *moved = realloc(p, bytes > 0 ? bytes : 1);
-    CHECK(moved != NULL);
-    return moved;
+    return memory_resize(p, bytes);
 }
 
 size_t mul_checked(size_t a, size_t b)

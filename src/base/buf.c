@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/buf.h"
+#include "base/memory.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,16 +14,44 @@ void buf_init(struct buf *b, size_t max_bytes)
     *b = (struct buf){ .max = max_bytes };
 }
 
+void buf_init_request(struct buf *b, size_t max_bytes)
+{
+    *b = (struct buf){ .max = max_bytes, .of_request = true };
+}
+
 void buf_done(struct buf *b)
 {
     free(b->p);
-    *b = (struct buf){ .max = b->max };
+    memory_give(b->counted);
+    *b = (struct buf){ .max = b->max, .of_request = b->of_request };
 }
 
 void buf_clear(struct buf *b)
 {
     b->n = 0;
-    b->overflown = false;
+    b->overflown = b->starved = false;
+}
+
+// Grows to `cap` bytes, if there is memory.
+static bool grow(struct buf *b, size_t cap)
+{
+    if (cap <= MEMORY_SMALL_BYTES) {
+        b->p = xrealloc(b->p, cap);
+        b->cap = cap;
+        return true;
+    }
+    size_t more = b->of_request ? cap - b->counted : 0;
+    if (more > 0 && !memory_take(more, cap))
+        return false;
+    char *p = memory_try_resize(b->p, cap);
+    if (p == NULL) {
+        memory_give(more);
+        return false;
+    }
+    b->p = p;
+    b->cap = cap;
+    b->counted += more;
+    return true;
 }
 
 bool buf_reserve(struct buf *b, size_t more)
@@ -35,9 +64,10 @@ bool buf_reserve(struct buf *b, size_t more)
         return false;
     }
     size_t doubled = MAX(b->cap * 2, (size_t)BUF_BYTES_FIRST);
-    b->cap = MIN(MAX(doubled, b->n + more), max);
-    b->p = xrealloc(b->p, b->cap);
-    return true;
+    if (grow(b, MIN(MAX(doubled, b->n + more), max)) || grow(b, b->n + more))
+        return true;
+    b->overflown = b->starved = true;
+    return false;
 }
 
 void buf_add(struct buf *b, Str s)
@@ -81,5 +111,7 @@ void buf_drop(struct buf *b, size_t n)
 
 Err buf_err(const struct buf *b)
 {
+    if (b->starved)
+        return fail(ERR_MEMORY, "no memory for a text");
     return b->overflown ? fail(ERR_LIMIT, "the text is longer than its buffer may grow") : OK;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Bytes under construction. One growth policy (doubling) and one maximum: what would exceed it is
-// dropped and remembered, so that writers need one check at the end (buf_err).
+// dropped and remembered, so that writers need one check at the end (buf_err). So is what needs
+// more than MEMORY_SMALL_BYTES when there is no memory.
 #pragma once
 #include "base/str.h"
 
@@ -8,13 +9,17 @@ struct buf {
     char *p;
     size_t n;
     size_t cap;
-    size_t max;     // bytes; 0 means BUF_BYTES_MAX
-    bool overflown; // something did not fit: the content is incomplete
+    size_t max;      // bytes; 0 means BUF_BYTES_MAX
+    bool overflown;  // something did not fit: the content is incomplete
+    bool starved;    // and it was memory that was missing
+    bool of_request; // what it holds counts against the budget of requests (base/memory.h)
+    size_t counted;  // of it
 };
 
 enum { BUF_BYTES_MAX = 1 << 30 };
 
 void buf_init(struct buf *b, size_t max_bytes);
+void buf_init_request(struct buf *b, size_t max_bytes);
 void buf_done(struct buf *b); // frees; the buffer may be used again afterwards
 static inline void buf_auto_done(struct buf *b)
 {
@@ -29,7 +34,7 @@ void buf_add(struct buf *b, Str s);
 void buf_add_byte(struct buf *b, char c);
 void buf_addf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_drop(struct buf *b, size_t n);        // removes the first n bytes
-Err buf_err(const struct buf *b);              // ERR_LIMIT if something did not fit
+Err buf_err(const struct buf *b);              // something did not fit: ERR_LIMIT or ERR_MEMORY
 static inline Str buf_str(const struct buf *b) // valid until the next change
 {
     return (Str){ .p = b->p != NULL ? b->p : "", .n = b->n };

@@ -37,7 +37,8 @@ const char *err_kind_name(ErrKind kind)
         [ERR_NOT_FOUND] = "not-found", [ERR_EXISTS] = "exists",   [ERR_CLOSED] = "closed",
         [ERR_BUSY] = "busy",           [ERR_TIMEOUT] = "timeout", [ERR_DENIED] = "denied",
         [ERR_FULL] = "full",           [ERR_IO] = "io",           [ERR_CORRUPT] = "corrupt",
-        [ERR_FORMAT] = "format",       [ERR_FAULT] = "fault",     [ERR_WAIT] = "wait",
+        [ERR_MEMORY] = "memory",       [ERR_FORMAT] = "format",   [ERR_FAULT] = "fault",
+        [ERR_WAIT] = "wait",
     };
     CHECK(kind < COUNT_OF(names));
     return names[kind];

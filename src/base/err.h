@@ -19,6 +19,7 @@ typedef enum ErrKind {
     ERR_TIMEOUT,   // the deadline passed
     ERR_DENIED,    // not permitted
     ERR_FULL,      // no space is left on the device
+    ERR_MEMORY,    // no memory for a request (base/memory.h)
     ERR_IO,        // the operating system failed to do it
     ERR_CORRUPT,   // stored bytes are not what was written
     ERR_FORMAT,    // written by a newer format than this program reads

@@ -109,6 +109,17 @@ Str str_dup(struct arena *a, Str s)
     return (Str){ .p = p, .n = s.n };
 }
 
+Err str_dup_try(struct arena *a, Str s, Str *ret)
+{
+    char *p = s.p != NULL ? arena_try(a, s.n, 1) : NULL;
+    if (p == NULL && s.p != NULL)
+        return fail(ERR_MEMORY, "no memory for a copy");
+    if (s.n > 0)
+        memcpy(p, s.p, s.n);
+    *ret = str_from(p, s.n);
+    return OK;
+}
+
 Str str_cat(struct arena *a, Str x, Str y)
 {
     return str_cat3(a, x, y, S(""));

@@ -35,6 +35,7 @@ bool str_cut(Str s, char c, Str *ret_head,
              Str *ret_tail); // at the first c; false: head is s, tail empty
 
 Str str_dup(struct arena *a, Str s);
+Err str_dup_try(struct arena *a, Str s, Str *ret); // of any size; ERR_MEMORY
 Str str_cat(struct arena *a, Str x, Str y);
 Str str_cat3(struct arena *a, Str x, Str y, Str z);
 Str str_lower(struct arena *a, Str s); // ASCII

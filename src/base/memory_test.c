@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/memory.h"
+#include "base/test.h"
+
+#include <stdlib.h>
+
+enum { MIB = 1 << 20, RESERVE = 2 * MIB };
+
+static void set_up(void)
+{
+    EXPECT_OK(memory_setup(MEMORY_REQUESTS_BYTES_MIN, RESERVE));
+}
+
+static void tear_down(void)
+{
+    memory_fault_set(MEMORY_REQUEST, 0, 0);
+    memory_fault_set(MEMORY_BOOKKEEPING, 0, 0);
+    EXPECT_OK(memory_setup(0, 0));
+}
+
+static size_t taken(void)
+{
+    MemoryStats s;
+    memory_stats(&s);
+    return s.requests_bytes;
+}
+
+TEST(large_requests_leave_the_last_of_the_budget_to_small_ones)
+{
+    set_up();
+    size_t max = MEMORY_REQUESTS_BYTES_MIN, large = max - max / 8;
+    EXPECT(memory_take(large, large));
+    EXPECT(!memory_has_room(MIB) && memory_has_room(1000));
+    EXPECT(!memory_take(1, MIB));
+    EXPECT(memory_take(max / 8 - 1, 1000));
+    EXPECT(!memory_take(2, 1000));
+    memory_give(large);
+    EXPECT(!memory_take(large, large)); // not beside what the small ones hold
+    memory_give(max / 8 - 1);
+    EXPECT(memory_take(large, large));
+    memory_give(large);
+    EXPECT_INT(0, taken());
+    tear_down();
+}
+
+TEST(being_refused_is_remembered_until_half_of_the_budget_is_free)
+{
+    MemoryStats s;
+    set_up();
+    EXPECT(memory_take(40 * MIB, 40 * MIB) && !memory_take(40 * MIB, 40 * MIB));
+    memory_stats(&s);
+    EXPECT(s.refusing);
+    memory_give(MIB);
+    memory_stats(&s);
+    EXPECT(s.refusing);
+    memory_give(39 * MIB);
+    memory_stats(&s);
+    EXPECT(!s.refusing);
+    tear_down();
+}
+
+TEST(an_arena_of_a_request_counts_all_but_its_first_block)
+{
+    set_up();
+    struct arena *r = arena_open_request();
+    EXPECT(r != NULL);
+    arena_alloc(r, 100, 8);
+    EXPECT_INT(0, taken());
+    EXPECT(arena_try(r, 3 * MIB, 8) != NULL);
+    EXPECT(taken() >= 3 * MIB && taken() == arena_bytes(r) - 8192);
+    EXPECT(arena_try(r, 60 * MIB, 8) == NULL);
+    EXPECT(arena_alloc(r, 61 * MIB, 8) != NULL); // not asked: counted all the same
+    EXPECT(arena_try(r, MIB, 8) == NULL);
+    EXPECT_INT(taken(), arena_bytes(r) - 8192);
+    arena_reset(r);
+    EXPECT_INT(0, taken());
+    EXPECT(arena_try(r, MIB, 8) != NULL);
+    arena_close(r);
+    EXPECT_INT(0, taken());
+    tear_down();
+}
+
+TEST(an_arena_that_was_refused_goes_on_as_before)
+{
+    set_up();
+    struct arena *r = arena_open_request();
+    char *before = arena_alloc(r, 10, 1);
+    before[9] = 'x';
+    memory_fault_set(MEMORY_REQUEST, 0, UINT64_MAX);
+    EXPECT(arena_try(r, 20000, 8) == NULL);
+    EXPECT(arena_try(r, 100, 8) != NULL);     // there is room in its block
+    EXPECT(arena_alloc(r, 20000, 8) != NULL); // may not be refused
+    memory_fault_set(MEMORY_REQUEST, 0, 0);
+    EXPECT(arena_try(r, 20000, 8) != NULL && before[9] == 'x');
+    arena_close(r);
+    EXPECT_INT(0, taken());
+    memory_fault_set(MEMORY_REQUEST, 0, 1);
+    EXPECT(arena_open_request() == NULL);
+    memory_fault_set(MEMORY_REQUEST, 1, 1);
+    EXPECT(arena_open_request() == NULL);
+    tear_down();
+}
+
+TEST(a_buffer_that_finds_no_memory_keeps_what_it_has_and_says_so)
+{
+    set_up();
+    struct buf b;
+    buf_init_request(&b, 0);
+    buf_add(&b, S("begun"));
+    EXPECT(!buf_reserve(&b, 60 * MIB));
+    buf_add(&b, S(" and lost"));
+    EXPECT_ERR(ERR_MEMORY, buf_err(&b));
+    EXPECT_STR(S("begun"), buf_str(&b));
+    buf_clear(&b);
+    EXPECT(buf_reserve(&b, 30 * MIB));
+    EXPECT_OK(buf_err(&b));
+    EXPECT(taken() >= 30 * MIB);
+    buf_done(&b);
+    EXPECT_INT(0, taken());
+    memory_fault_set(MEMORY_REQUEST, 0, UINT64_MAX);
+    EXPECT(buf_reserve(&b, 1000)); // small ones are not asked
+    EXPECT(!buf_reserve(&b, MIB));
+    EXPECT_INT(0, taken());
+    buf_done(&b);
+    tear_down();
+}
+
+TEST(the_reserve_is_given_up_for_what_cannot_be_refused_and_taken_again)
+{
+    MemoryStats s;
+    set_up();
+    memory_stats(&s);
+    uint64_t before = s.releases;
+    EXPECT(!memory_is_short());
+    memory_fault_set(MEMORY_BOOKKEEPING, 0, 1);
+    void *p = xalloc(100), *q = NULL;
+    EXPECT_INT(1, memory_fault_seen(MEMORY_BOOKKEEPING));
+    memory_stats(&s); // asking takes it again: the system has memory
+    EXPECT(s.releases == before + 1 && !s.reserve_released);
+    memory_fault_set(MEMORY_BOOKKEEPING, 0, 3);
+    p = xrealloc(p, 200);
+    q = memory_get_aligned(4096, 8192);
+    EXPECT((uintptr_t)q % 4096 == 0);
+    arena_alloc(a, 100, 8);
+    free(p);
+    free(q);
+    EXPECT(!memory_is_short());
+    EXPECT(memory_take(MIB, MIB));
+    memory_give(MIB);
+    memory_tell();
+    tear_down();
+}
+
+TEST(what_may_be_refused_is_refused_by_the_system_too)
+{
+    set_up();
+    memory_fault_set(MEMORY_REQUEST, 0, UINT64_MAX);
+    Str copy = S("unchanged");
+    void *p = xalloc(10);
+    EXPECT(memory_try(10) == NULL && memory_try_zeroed(10) == NULL);
+    EXPECT(memory_try_aligned(4096, 4096) == NULL && memory_try_resize(p, 20) == NULL);
+    AUTO(arena) r = arena_open();
+    EXPECT_ERR(ERR_MEMORY, str_dup_try(r, S("text"), &copy));
+    EXPECT_STR(S("unchanged"), copy);
+    EXPECT_INT(6, memory_fault_seen(MEMORY_REQUEST)); // the copy asked for an ordinary block first
+    free(p);
+    tear_down();
+}
