@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A connection: finding out what it speaks, moving its bytes, its deadline and its end.
 #include "base/logline.h"
+#include "base/memory.h"
 #include "http/server_priv.h"
 #include "os/io.h"
 #include "os/tls.h"
@@ -31,13 +32,13 @@ static struct metric *gauge_of(struct conn *c)
 
 // ---- Pausing.
 
-// Whether a request's body is being read.
+// Whether the body of a large request is being read. Small ones are not held up by them.
 static bool is_receiving(const struct conn *c)
 {
     if (c->state == CONN_H1)
-        return c->h1.state != H1_HEAD && c->h1.state != H1_WAITS;
+        return h1_receives_large(c);
     for (const struct exchange *e = c->exchanges; e != NULL; e = e->next)
-        if (!e->handed)
+        if (!e->handed && e->body.cap > MEMORY_SMALL_BYTES)
             return true;
     return false;
 }
@@ -296,6 +297,10 @@ static void read_and_drop(struct conn *c)
 {
     char *scrap = in_buffer_take(c->on);
     size_t n = 0;
+    if (scrap == NULL) {
+        conn_close(c);
+        return;
+    }
     Got got = receive(c, scrap, c->server->in_buffer_bytes, &n);
     in_buffer_give(c->on, scrap);
     c->lingered_bytes += got == GOT_BYTES ? n : 0;
@@ -308,6 +313,11 @@ static bool in_room(struct conn *c, char **ret, size_t *ret_n)
     if (c->in == NULL) {
         c->in = in_buffer_take(c->on);
         c->in_at = c->in_n = 0;
+    }
+    if (c->in == NULL) { // there is not even memory to read what it wants
+        metric_add(c->server->metrics.refused_memory, 1);
+        conn_close(c);
+        return false;
     }
     if (c->in_at > 0 && c->in_n == c->server->in_buffer_bytes) {
         memmove(c->in, c->in + c->in_at, c->in_n - c->in_at);
@@ -553,7 +563,7 @@ bool exchange_is_slow(const struct exchange *e)
         return true;
     if (took_ns < l->body_rate_after_ns || took_ns <= 0 || e->c->paused)
         return false;
-    double rate = (double)e->body.n / ((double)took_ns / 1e9);
+    double rate = (double)(e->body.n + e->dropped_bytes) / ((double)took_ns / 1e9);
     return rate < (double)l->body_bytes_per_s_min;
 }
 
@@ -655,6 +665,8 @@ static bool write_h2(struct conn *c)
     }
     for (int round = 0; round < ROUNDS_PER_TURN_MAX; round++) {
         h2_send(c);
+        if (c->closed)
+            return false;
         if (c->out_first == NULL)
             return true;
         if (!conn_write(c))
@@ -680,6 +692,8 @@ static void conn_work(struct conn *c)
         conn_mark(c); // its reply may be in the queue: then it is written together with the next
         return;
     }
+    if (c->closed)
+        return;
     if (c->state == CONN_H2 ? !write_h2(c) : !conn_write(c))
         return;
     bool waits = c->state == CONN_H1 && c->h1.state == H1_WAITS;

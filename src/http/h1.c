@@ -2,6 +2,7 @@
 // HTTP/1.1 on a connection: one request at a time. A client may send requests ahead; they wait in
 // the connection's buffer until the reply before them is complete, so replies cannot change order
 // and a flood takes neither memory nor stack.
+#include "base/memory.h"
 #include "http/server_priv.h"
 
 #include <string.h>
@@ -20,6 +21,15 @@ static int64_t now(const struct conn *c)
 
 // ---- Handing over.
 
+static void hand_broken(struct conn *c, unsigned status)
+{
+    const struct http_handler *h = &c->server->handler;
+    if (h->broken != NULL)
+        h->broken(h->self, &c->h1.e->x, status);
+    else
+        reply_plain(c->h1.e, status);
+}
+
 static void hand(struct conn *c)
 {
     struct exchange *e = c->h1.e;
@@ -28,7 +38,10 @@ static void hand(struct conn *c)
     e->handed = true;
     c->h1.state = H1_WAITS;
     metric_add(c->server->metrics.requests_h1, 1);
-    c->server->handler.request(c->server->handler.self, &e->x);
+    if (e->broken != 0)
+        hand_broken(c, e->broken);
+    else
+        c->server->handler.request(c->server->handler.self, &e->x);
 }
 
 // Refuses the request that is being read. What follows it cannot be told apart from its body.
@@ -37,18 +50,19 @@ static void refuse(struct conn *c, unsigned status)
     struct exchange *e = c->h1.e;
     if (e == NULL)
         e = c->h1.e = exchange_open(c);
+    if (e == NULL) {
+        conn_close(c);
+        return;
+    }
     body_release(c->on, &e->body);
     e->broken = status;
     e->keep_alive = false;
     e->x.received_ns = now(c);
     e->handed = true;
     c->h1.state = H1_WAITS;
-    metric_add(c->server->metrics.refused_protocol, 1);
-    const struct http_handler *h = &c->server->handler;
-    if (h->broken != NULL)
-        h->broken(h->self, &e->x, status);
-    else
-        reply_plain(e, status);
+    const struct http_metrics *m = &c->server->metrics;
+    metric_add(status == 503 ? m->refused_memory : m->refused_protocol, 1);
+    hand_broken(c, status);
 }
 
 // ---- Heads.
@@ -90,6 +104,22 @@ static void say_continue(struct conn *c)
     conn_out(c, o, S("HTTP/1.1 100 Continue\r\n\r\n"), NULL);
 }
 
+// There is no memory for the body. It is read to its end and dropped, and then refused: so the
+// client, which may not listen before it has sent everything, is told, and its connection lives on.
+static void drop_body(struct conn *c)
+{
+    struct exchange *e = c->h1.e;
+    e->dropped_bytes += e->body.n;
+    body_release(c->on, &e->body);
+    e->broken = 503;
+    metric_add(c->server->metrics.refused_memory, 1);
+}
+
+static bool has_room(const H1Head *h)
+{
+    return !h->has_length || h->length <= MEMORY_SMALL_BYTES || memory_has_room((size_t)h->length);
+}
+
 // Decides what follows the head. The request is complete at once if it has no body.
 static void begin_body(struct conn *c, const H1Head *h)
 {
@@ -110,8 +140,13 @@ static void begin_body(struct conn *c, const H1Head *h)
         hand(c);
         return;
     }
+    bool waits = h->expects_continue && c->in_at == c->in_n;
     c->h1.state = h->chunked ? H1_CHUNK : H1_LENGTH;
-    if (h->expects_continue && c->in_at == c->in_n)
+    if (!has_room(h) && waits)
+        refuse(c, 503); // before it sends anything
+    else if (!has_room(h))
+        drop_body(c);
+    else if (waits)
         say_continue(c);
 }
 
@@ -144,6 +179,10 @@ static bool work_head(struct conn *c)
         return true;
     }
     c->h1.e = exchange_open(c);
+    if (c->h1.e == NULL) {
+        conn_close(c);
+        return false;
+    }
     take_head(c->h1.e, str_head(in, h.bytes), &h);
     c->in_at += h.bytes;
     begin_body(c, &h);
@@ -155,9 +194,14 @@ static bool work_head(struct conn *c)
 static void append(struct conn *c, size_t n)
 {
     struct exchange *e = c->h1.e;
-    body_reserve(c->on, &e->body, e->body.n + n);
-    memcpy(e->body.p + e->body.n, c->in + c->in_at, n);
-    e->body.n += n;
+    if (e->broken == 0 && !body_reserve(c->on, &e->body, e->body.n + n))
+        drop_body(c);
+    if (e->broken == 0) {
+        memcpy(e->body.p + e->body.n, c->in + c->in_at, n);
+        e->body.n += n;
+    } else {
+        e->dropped_bytes += n;
+    }
     e->moved_ns = now(c);
     c->in_at += n;
     c->h1.left -= n;
@@ -170,6 +214,11 @@ static bool take_counted(struct conn *c)
     if (n > 0)
         append(c, n);
     return c->h1.left == 0;
+}
+
+static size_t received(const struct exchange *e)
+{
+    return e->body.n + e->dropped_bytes;
 }
 
 static H1Result take_chunk_line(struct conn *c)
@@ -217,7 +266,7 @@ static bool work_chunked(struct conn *c)
     switch (c->h1.state) {
     case H1_CHUNK:
         r = take_chunk_line(c);
-        if (r == H1_DONE && c->h1.left > c->h1.e->body_max - c->h1.e->body.n) {
+        if (r == H1_DONE && c->h1.left > c->h1.e->body_max - received(c->h1.e)) {
             refuse(c, 413);
             return true;
         }
@@ -241,9 +290,16 @@ static bool work_chunked(struct conn *c)
     return r != H1_MORE;
 }
 
+bool h1_receives_large(const struct conn *c)
+{
+    if (c->h1.state == H1_HEAD || c->h1.state == H1_WAITS || c->h1.e->broken != 0)
+        return false;
+    return c->h1.e->body.n + c->h1.left > MEMORY_SMALL_BYTES;
+}
+
 bool h1_work(struct conn *c)
 {
-    for (;;) {
+    while (!c->closed) {
         switch (c->h1.state) {
         case H1_HEAD:
             // The client must read first, or others have their turn.
@@ -270,18 +326,21 @@ bool h1_work(struct conn *c)
         if (c->h1.state == H1_WAITS)
             return true; // perhaps it is answered already
     }
+    return false;
 }
 
 bool h1_body_room(struct conn *c, char **ret, size_t *ret_n)
 {
     bool counted = c->h1.state == H1_LENGTH || c->h1.state == H1_CHUNK_DATA;
-    if (!counted || c->in_at != c->in_n || c->h1.left == 0)
+    if (!counted || c->in_at != c->in_n || c->h1.left == 0 || c->h1.e->broken != 0)
         return false;
     struct body *b = &c->h1.e->body;
     // A body gets memory as it arrives: what a client only announces costs nothing.
     size_t want = MIN(c->h1.left, MAX(b->n, (size_t)BODY_START_BYTES_MAX));
-    if (b->cap == b->n)
-        body_reserve(c->on, b, b->n + want);
+    if (b->cap == b->n && !body_reserve(c->on, b, b->n + want)) {
+        drop_body(c);
+        return false;
+    }
     *ret = b->p + b->n;
     *ret_n = MIN(b->cap - b->n, c->h1.left);
     return true;

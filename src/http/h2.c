@@ -2,6 +2,7 @@
 // HTTP/2 on a connection. nghttp2 keeps the protocol; we give it what was read, take the frames it
 // makes into buffers of the loop, and hand a stream's request up as an exchange when it is whole.
 #include "base/logline.h"
+#include "base/memory.h"
 #include "http/server_priv.h"
 
 #include <stdlib.h>
@@ -57,7 +58,7 @@ static void refuse(struct exchange *e, unsigned status)
     e->broken = status;
     e->x.received_ns = now(e->c);
     e->handed = e->c->h2.handed = true;
-    metric_add(s->metrics.refused_protocol, 1);
+    metric_add(status == 503 ? s->metrics.refused_memory : s->metrics.refused_protocol, 1);
     if (s->handler.broken != NULL)
         s->handler.broken(s->handler.self, &e->x, status);
     else
@@ -78,6 +79,11 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
         return 0;
     }
     struct exchange *e = exchange_open(c);
+    if (e == NULL) {
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+                                  NGHTTP2_REFUSED_STREAM);
+        return 0;
+    }
     e->stream = frame->hd.stream_id;
     e->x.headers = arena_new(e->x.arena, HttpHeader, c->server->limits.header_count_max);
     nghttp2_session_set_stream_user_data(session, e->stream, e);
@@ -180,6 +186,8 @@ static void headers_ended(nghttp2_session *session, struct exchange *e, bool las
     Str stated = http_header(&e->x, S("content-length")); // nghttp2 has checked it
     if (stated.p != NULL && str_u64(stated, &length).kind == ERR_NONE && length > e->body_max)
         refuse(e, 413);
+    else if (length > MEMORY_SMALL_BYTES && !memory_has_room((size_t)length))
+        refuse(e, 503);
     else if (!last && str_eq_nocase(http_header(&e->x, S("expect")), S("100-continue")))
         say_continue(session, e);
 }
@@ -245,7 +253,10 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream
         refuse(e, 413);
         return 0;
     }
-    body_reserve(e->on, &e->body, e->body.n + n);
+    if (!body_reserve(e->on, &e->body, e->body.n + n)) {
+        refuse(e, 503);
+        return 0;
+    }
     memcpy(e->body.p + e->body.n, data, n);
     e->body.n += n;
     return 0;
@@ -387,11 +398,14 @@ static void block_done(struct out *o)
     in_buffer_give(b->hl, (char *)b);
 }
 
-static void put_frame(struct conn *c, const uint8_t *p, size_t n)
+// False: there is no memory for it.
+static bool put_frame(struct conn *c, const uint8_t *p, size_t n)
 {
     struct block *b = c->h2.tail;
     if (b == NULL || n > (size_t)((char *)b + c->server->in_buffer_bytes - b->end)) {
         b = (struct block *)in_buffer_take(c->on);
+        if (b == NULL)
+            return false;
         *b = (struct block){ .c = c, .hl = c->on, .end = b->data };
         conn_out(c, &b->out, str_from(b->data, 0), block_done);
         c->h2.tail = b;
@@ -400,6 +414,7 @@ static void put_frame(struct conn *c, const uint8_t *p, size_t n)
     b->end += n;
     b->out.rest.n += n;
     c->out_bytes += n;
+    return true;
 }
 
 // ---- Where a client stands.
@@ -479,7 +494,11 @@ void h2_send(struct conn *c)
             c->ending |= n < 0;
             break;
         }
-        put_frame(c, frame, (size_t)n);
+        if (!put_frame(c, frame, (size_t)n)) { // and without it no further one makes sense
+            metric_add(c->server->metrics.refused_memory, 1);
+            conn_close(c);
+            return;
+        }
     }
     bool idle = c->h2.ending && c->exchange_count == 0;
     if (!nghttp2_session_want_write(session) && (idle || !nghttp2_session_want_read(session)))
@@ -491,17 +510,22 @@ void h2_send(struct conn *c)
 void h2_start(struct conn *c)
 {
     const HttpLimits *l = &c->server->limits;
-    CHECK(nghttp2_session_server_new2(&c->h2.session, c->server->h2_callbacks, c,
-                                      c->server->h2_options) == 0);
     const nghttp2_settings_entry settings[] = {
         { NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, (uint32_t)l->streams_max },
         { NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES },
         { NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)l->header_bytes_max },
     };
-    CHECK(nghttp2_submit_settings(c->h2.session, NGHTTP2_FLAG_NONE, settings, COUNT_OF(settings)) ==
-          0);
-    CHECK(nghttp2_session_set_local_window_size(c->h2.session, NGHTTP2_FLAG_NONE, 0,
-                                                CONN_WINDOW_BYTES) == 0);
+    // Only memory can be missing.
+    if (nghttp2_session_server_new2(&c->h2.session, c->server->h2_callbacks, c,
+                                    c->server->h2_options) != 0 ||
+        nghttp2_submit_settings(c->h2.session, NGHTTP2_FLAG_NONE, settings, COUNT_OF(settings)) !=
+            0 ||
+        nghttp2_session_set_local_window_size(c->h2.session, NGHTTP2_FLAG_NONE, 0,
+                                              CONN_WINDOW_BYTES) != 0) {
+        metric_add(c->server->metrics.refused_memory, 1);
+        conn_close(c);
+        return;
+    }
     c->h2.resets_ns = c->h2.since_ns = now(c);
     c->h2.place.left = NGHTTP2_CLIENT_MAGIC_LEN; // the preface
 }

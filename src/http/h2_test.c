@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // HTTP/2 as a client sees it, with nghttp2 as the client: by prior knowledge, plain and inside TLS.
+#include "base/memory.h"
 #include "http/test_rig.h"
 #include "os/tls.h"
 
@@ -431,6 +432,51 @@ TEST(bodies_over_the_common_limit_make_the_connection_wait_but_end)
 }
 
 // ---- Clients that leave or misbehave.
+
+TEST(a_stream_whose_body_finds_no_memory_is_refused_alone)
+{
+    struct world *w = world_new();
+    world_start(a, w, false);
+    struct client *c = &w->c;
+    int32_t held = get(c, S("/hold"));
+    EXPECT_STR(S("GET /x - []"), finish(c, get(c, S("/x"))));
+    desk_wait(&w->r.desk, 0);
+    memory_fault_set(MEMORY_REQUEST, 0, UINT64_MAX);
+    int32_t large = ask(c, S("PUT"), S("/x"), filled(a, 300000), NULL, 0, false);
+    EXPECT_INT(503, desk_wait_broken(&w->r.desk, (nghttp2_session_send(c->session), 0)));
+    memory_fault_set(MEMORY_REQUEST, 0, 0);
+    EXPECT_STR(S("refused 503"), finish(c, large));
+    http_reply(desk_wait(&w->r.desk, 0), 200, NULL, 0, S("fine"));
+    EXPECT_STR(S("fine"), finish(c, held));
+    world_stop(w);
+    free(w);
+}
+
+TEST(whichever_allocation_fails_other_connections_are_served)
+{
+    struct world *w = world_new();
+    rig_start(&w->r);
+    for (uint64_t after = 0;; after++) {
+        struct client c;
+        w->r.desk.broken_count = 0;
+        memory_fault_set(MEMORY_REQUEST, after, UINT64_MAX);
+        client_init(&c, a, dial(&w->r), NULL);
+        int32_t up = ask(&c, S("PUT"), S("/x"), filled(a, 300000), NULL, 0, false);
+        int32_t down = get(&c, S("/big?400000"));
+        while (!c.server_closed && !(at(&c, up)->closed && at(&c, down)->closed))
+            pump(&c);
+        client_done(&c);
+        bool hit = memory_fault_seen(MEMORY_REQUEST) > after;
+        memory_fault_set(MEMORY_REQUEST, 0, 0);
+        client_init(&c, a, dial(&w->r), NULL);
+        EXPECT_STR(S("GET /x - []"), finish(&c, get(&c, S("/x"))));
+        client_done(&c);
+        if (!hit)
+            break;
+    }
+    rig_stop(&w->r);
+    free(w);
+}
 
 static bool is_gone(void *x)
 {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Buffers and exchanges of one loop, kept for their next use. Bodies are counted over all loops.
+// Buffers and exchanges of one loop, kept for their next use. Bodies are counted over all loops,
+// and with everything else that requests hold (base/memory.h). All of it may be refused.
+#include "base/memory.h"
 #include "http/server_priv.h"
 
 #include <stdlib.h>
@@ -41,7 +43,7 @@ static void chain_free(char **first)
 char *in_buffer_take(struct http_loop *hl)
 {
     if (hl->free_in == NULL)
-        return xrealloc(NULL, hl->server->in_buffer_bytes); // not zeroed: only what is read is used
+        return memory_try(hl->server->in_buffer_bytes);
     hl->free_in_count--;
     return chain_pop(&hl->free_in);
 }
@@ -72,19 +74,61 @@ bool bodies_full(const struct http_server *s)
     return atomic_load(&s->body_bytes) >= s->limits.body_pool_bytes_max;
 }
 
-void body_reserve(struct http_loop *hl, struct body *b, size_t need)
+// Bytes of the budget, a little more at a time than is needed, so that small bodies cost no
+// synchronisation.
+static bool credit_take(struct http_loop *hl, size_t bytes, size_t held)
+{
+    if (hl->credit < bytes && bytes <= CREDIT_BYTES && memory_take(CREDIT_BYTES, held))
+        hl->credit += CREDIT_BYTES;
+    if (hl->credit < bytes)
+        return memory_take(bytes, held);
+    hl->credit -= bytes;
+    return true;
+}
+
+static void credit_give(struct http_loop *hl, size_t bytes)
+{
+    hl->credit += bytes;
+    if (hl->credit <= 4 * CREDIT_BYTES)
+        return;
+    memory_give(hl->credit - CREDIT_BYTES);
+    hl->credit = CREDIT_BYTES;
+}
+
+// Another buffer of this size in place of p, or NULL. What is kept for later goes first.
+static char *body_resize(struct http_loop *hl, char *p, size_t bytes)
+{
+    char *wider = memory_try_resize(p, bytes);
+    if (wider != NULL || hl->free_body_bytes == 0)
+        return wider;
+    for (size_t i = 0; i < BODY_CLASSES; i++)
+        chain_free(&hl->free_body[i]);
+    hl->free_body_bytes = 0;
+    return memory_try_resize(p, bytes);
+}
+
+bool body_reserve(struct http_loop *hl, struct body *b, size_t need)
 {
     if (need <= b->cap)
-        return;
+        return true;
     size_t class = class_of(need), bytes = (size_t)BODY_BYTES_FIRST << class;
-    atomic_fetch_add_explicit(&hl->server->body_bytes, bytes - b->cap, memory_order_relaxed);
+    if (!credit_take(hl, bytes - b->cap, bytes))
+        return false;
+    char *p = NULL;
     if (b->cap == 0 && hl->free_body[class] != NULL) {
         hl->free_body_bytes -= bytes;
-        b->p = chain_pop(&hl->free_body[class]);
+        p = chain_pop(&hl->free_body[class]);
     } else {
-        b->p = xrealloc(b->p, bytes);
+        p = body_resize(hl, b->p, bytes);
     }
+    if (p == NULL) {
+        credit_give(hl, bytes - b->cap);
+        return false;
+    }
+    atomic_fetch_add_explicit(&hl->server->body_bytes, bytes - b->cap, memory_order_relaxed);
+    b->p = p;
     b->cap = bytes;
+    return true;
 }
 
 void tell_of_room(struct http_server *s)
@@ -101,6 +145,7 @@ void body_release(struct http_loop *hl, struct body *b)
     if (b->cap == 0)
         return;
     atomic_fetch_sub(&hl->server->body_bytes, b->cap);
+    credit_give(hl, b->cap);
     if (hl->free_body_bytes + b->cap <= KEPT_BODY_BYTES_MAX) {
         hl->free_body_bytes += b->cap;
         chain_push(&hl->free_body[class_of(b->cap)], b->p);
@@ -133,21 +178,35 @@ static void list_remove(struct exchange **list, struct exchange *e)
         e->next->previous = e->previous;
 }
 
-struct exchange *exchange_open(struct conn *c)
+// One that was kept, or a new one; NULL: there is no memory.
+static struct exchange *exchange_take(struct http_loop *hl)
 {
-    struct http_loop *hl = c->on;
     struct exchange *e = hl->free_exchange;
-    struct arena *arena;
     if (e != NULL) {
         hl->free_exchange = e->next;
         hl->free_exchange_count--;
-        arena = e->x.arena;
-    } else {
-        e = xalloc(sizeof *e);
-        arena = arena_open();
+        struct arena *arena = e->x.arena;
+        memset(e, 0, sizeof *e);
+        e->x.arena = arena;
+        return e;
     }
-    memset(e, 0, sizeof *e);
-    e->x.arena = arena;
+    e = memory_try_zeroed(sizeof *e);
+    if (e != NULL && (e->x.arena = arena_open_request()) == NULL) {
+        free(e);
+        e = NULL;
+    }
+    return e;
+}
+
+struct exchange *exchange_open(struct conn *c)
+{
+    struct http_loop *hl = c->on;
+    struct exchange *e = exchange_take(hl);
+    if (e == NULL) {
+        metric_add(hl->server->metrics.refused_memory, 1);
+        return NULL;
+    }
+    struct arena *arena = e->x.arena;
     e->x.loop = hl->loop;
     e->x.tls = c->ssl != NULL;
     e->x.http_version = c->state == CONN_H2 ? 20 : 11;
@@ -192,6 +251,7 @@ void exchange_free(struct exchange *e)
         atomic_fetch_sub_explicit(&hl->server->stream_count, 1, memory_order_relaxed);
     atomic_fetch_sub_explicit(&hl->server->reply_bytes, e->content_counted, memory_order_relaxed);
     free(e->content_memory);
+    memory_give(e->content_taken);
     body_release(hl, &e->body);
     arena_reset(e->x.arena);
     if (hl->free_exchange_count >= KEPT_BUFFERS_MAX) {
@@ -218,5 +278,6 @@ void http_loop_done(struct http_loop *hl)
     chain_free(&hl->free_in);
     for (size_t i = 0; i < BODY_CLASSES; i++)
         chain_free(&hl->free_body[i]);
+    memory_give(hl->credit);
     pthread_mutex_destroy(&hl->lock);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Replies: what handlers call, from any thread. The reply is put into its final bytes on the
 // caller's thread, in the exchange's arena, and handed to the loop as an operation.
+#include "base/memory.h"
 #include "base/time.h"
 #include "http/server_priv.h"
 #include "os/io.h"
@@ -281,9 +282,11 @@ bool http_replies_full(const struct http_exchange *x)
     return atomic_load(&s->reply_bytes) >= s->limits.reply_pool_bytes_max;
 }
 
-// Memory of its own for a reply's body, counted until the exchange is freed.
-static void take_content(struct exchange *e, void *take_memory, Str content)
+// Memory of its own for a reply's body, counted until the exchange is freed. `taken` bytes of the
+// budget of requests come with it.
+static void take_content(struct exchange *e, void *take_memory, Str content, size_t taken)
 {
+    e->content_taken = taken;
     e->content_memory = take_memory;
     e->content = content;
     e->content_counted = content.n; // HTTP/2 shortens content as it sends
@@ -294,11 +297,18 @@ void http_reply(struct http_exchange *x, unsigned status, const HttpHeader *head
                 Str body)
 {
     struct exchange *e = exchange_of(x);
+    bool large = body.n > CONTENT_IN_ARENA_BYTES_MAX && !e->is_head;
+    char *memory = large ? memory_try(body.n) : NULL;
+    if (large && memory == NULL) { // the client is told at least that it may come again
+        status = 503;
+        n = 0;
+        body = S("");
+    }
     make_head(e, status, headers, n, body.n);
-    if (body.n > CONTENT_IN_ARENA_BYTES_MAX && !e->bodyless) {
-        char *memory = xrealloc(NULL, body.n);
+    if (memory != NULL) {
         memcpy(memory, body.p, body.n);
-        take_content(e, memory, str_from(memory, body.n));
+        memory_take_anyway(body.n);
+        take_content(e, memory, e->bodyless ? S("") : str_from(memory, body.n), body.n);
     } else if (body.n > 0 && !e->bodyless) {
         e->content = str_dup(x->arena, body);
     }
@@ -311,8 +321,8 @@ void http_reply_take(struct http_exchange *x, unsigned status, const HttpHeader 
     struct exchange *e = exchange_of(x);
     make_head(e, status, headers, n, take_body->n);
     if (!e->bodyless) {
-        take_content(e, take_body->p, buf_str(take_body));
-        *take_body = (struct buf){ .max = take_body->max };
+        take_content(e, take_body->p, buf_str(take_body), take_body->counted);
+        buf_init(take_body, take_body->max);
     }
     buf_done(take_body);
     op_push(&e->reply_op, e, OP_REPLY);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The server: its loops, listening, sharing connections out, draining.
 #include "base/logline.h"
+#include "base/memory.h"
 #include "http/server_priv.h"
 #include "os/io.h"
 #include "os/tls.h"
@@ -76,6 +77,7 @@ static struct http_metrics metrics_find(void)
         .refused_connections = count(refused, refused_help, S("reason=\"connections_max\"")),
         .refused_undecided = count(refused, refused_help, S("reason=\"undecided_max\"")),
         .refused_streams = count(refused, refused_help, S("reason=\"open_streams_max\"")),
+        .refused_memory = count(refused, refused_help, S("reason=\"memory\"")),
         .refused_protocol = count(refused, refused_help, S("reason=\"protocol\"")),
     };
 }
@@ -185,7 +187,12 @@ static void give_to_loop(struct http_server *s, int fd, const struct sockaddr_st
         close(fd); // it is gone already
         return;
     }
-    struct conn *c = xalloc(sizeof *c);
+    struct conn *c = memory_try_zeroed(sizeof *c);
+    if (c == NULL) {
+        metric_add(s->metrics.refused_memory, 1);
+        close(fd);
+        return;
+    }
     c->server = s;
     c->on = least_busy(s);
     c->fd = fd;

@@ -25,6 +25,7 @@ enum {
     BODY_BYTES_FIRST = 4096,        // size classes: 4 KiB, doubling
     BODY_CLASSES = 24,
     BODY_START_BYTES_MAX = 65536, // memory given to a body of which nothing has arrived
+    CREDIT_BYTES = 65536,         // of the budget, taken in advance by each loop
     PEER_TEXT_BYTES = 64,
     H2_HEAD_BYTES = 9, // of a frame (RFC 9113 4.1)
 };
@@ -93,6 +94,7 @@ struct exchange {
     Str content;
     void *content_memory;   // to be freed, or NULL: content is in the arena
     size_t content_counted; // of it in reply_bytes
+    size_t content_taken;   // of the budget for it
     struct op reply_op, end_op;
     _Atomic bool gone;
     _Atomic size_t pending;
@@ -102,7 +104,7 @@ struct exchange {
     bool ended;  // the reply is complete
     bool request_ended, headers_ended;
     size_t header_bytes;
-    size_t dropped_bytes;         // of the body of a request that was refused
+    size_t dropped_bytes;         // of the body of a request that is refused
     int64_t started_ns, moved_ns; // when it began, when it last made progress
     struct out head_out, end_out;
     struct piece *first, **last; // HTTP/2: pieces not yet framed
@@ -222,6 +224,7 @@ struct http_loop {
     struct exchange *detached; // with a handler, their connection is closed
     char *free_body[BODY_CLASSES];
     size_t free_body_bytes;
+    size_t credit; // bytes of the budget that no body has yet
     struct timer drain_timer;
 };
 
@@ -239,7 +242,7 @@ struct http_metrics {
     struct metric *conns[3]; // undecided, h1, h2
     struct metric *opened, *requests_h1, *requests_h2, *in_bytes, *out_bytes;
     struct metric *paused, *slow, *refused_connections, *refused_undecided, *refused_protocol,
-        *refused_streams;
+        *refused_streams, *refused_memory;
 };
 
 struct http_server {
@@ -270,13 +273,13 @@ struct http_server {
 
 // ---- memory.c
 
-char *in_buffer_take(struct http_loop *hl); // server->in_buffer_bytes
+char *in_buffer_take(struct http_loop *hl); // server->in_buffer_bytes; NULL: there is no memory
 void in_buffer_give(struct http_loop *hl, char *p);
-struct exchange *exchange_open(struct conn *c); // on the connection's list
+struct exchange *exchange_open(struct conn *c); // on the connection's list; NULL: no memory
 void exchange_free(struct exchange *e);
 void exchange_detach(struct exchange *e); // the client has gone, the handler still has it
-// Room for `need` bytes in all. Counted; what was read already is always given room.
-void body_reserve(struct http_loop *hl, struct body *b, size_t need);
+// Room for `need` bytes in all. False: there is no memory, and the body is as it was.
+bool body_reserve(struct http_loop *hl, struct body *b, size_t need);
 void body_release(struct http_loop *hl, struct body *b);
 bool bodies_full(const struct http_server *s);
 void tell_of_room(struct http_server *s); // paused connections may go on
@@ -307,6 +310,7 @@ bool exchange_is_slow(const struct exchange *e);
 
 // ---- h1.c
 
+bool h1_receives_large(const struct conn *c);
 bool h1_work(struct conn *c); // true: come again before writing
 void h1_apply(struct conn *c, struct op *op);
 bool h1_body_room(struct conn *c, char **ret, size_t *ret_n); // where body bytes may be read into

@@ -37,10 +37,8 @@ static void answer(struct http_exchange *x)
         http_stream_write(x, S("three"));
         http_stream_end(x);
     } else if (str_eq(x->path, S("/big")) && str_u64(x->query, &n).kind == ERR_NONE) {
-        struct buf b = { 0 };
-        CHECK(buf_reserve(&b, (size_t)n));
-        memset(b.p, 'b', (size_t)n);
-        b.n = (size_t)n;
+        struct buf b = { .p = xalloc((size_t)n), .n = (size_t)n, .cap = (size_t)n };
+        memset(b.p, 'b', b.n);
         http_reply_take(x, 200, &type, 1, &b);
         CHECK(b.n == 0 && b.p == NULL);
     } else if (str_eq(x->path, S("/broken-header"))) {
