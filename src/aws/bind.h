@@ -17,9 +17,9 @@ struct api_service;
 Err api_prepare(const struct api_service *api);
 
 // Reads one whole document into `into`, which is zeroed and has shape->struct_bytes. Unknown
-// members are skipped and nulls are absent; defaults are filled in. ERR_INVALID or ERR_LIMIT: the
-// document is malformed. OK with a fault present: it is well-formed, but a value has the wrong
-// type, and the text is what AWS says about the first.
+// members are skipped and nulls are absent; defaults are filled in. ERR_MEMORY: there is none.
+// ERR_INVALID or ERR_LIMIT: the document is malformed. OK with a fault present: it is well-formed,
+// but a value has the wrong type, and the text is what AWS says about the first.
 Err bind_decode(struct protocol_reader *r, const struct shape *shape, struct arena *a, void *into,
                 Str *ret_fault);
 

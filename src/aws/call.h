@@ -29,14 +29,17 @@ Err call_fail(struct call *c, const struct api_error *error, const char *format,
     __attribute__((format(printf, 3, 4)));
 
 // An error that is in no service's model but every service has: ValidationException (400),
-// AccessDeniedException (400), InternalFailure (500), ThrottlingException (400).
+// AccessDeniedException (400), InternalFailure (500), ThrottlingException (400),
+// ServiceUnavailable (503).
 extern const struct api_error aws_ValidationException, aws_AccessDeniedException,
-    aws_InternalFailure, aws_ThrottlingException, aws_SerializationException;
+    aws_InternalFailure, aws_ThrottlingException, aws_SerializationException,
+    aws_ServiceUnavailable;
 
 // `return call_wait(c);` - the answer comes later, by call_done, from any thread, exactly once,
 // even before this returns. Input, output and arena stay valid until then. No thread is held.
 Err call_wait(struct call *c);
 void call_done(struct call *c, Err e); // OK: the output is complete. ERR_FAULT: after call_fail.
 
-// Any Err but ERR_FAULT that an operation returns is our fault: it is logged with its cause and
+// ERR_MEMORY is answered with ServiceUnavailable and status 503, which SDKs try again. Any other
+// Err but ERR_FAULT that an operation returns is our fault: it is logged with its cause and
 // answered with InternalFailure and status 500.

@@ -129,9 +129,16 @@ static Str character_at(Str text, size_t at)
     return str_from(text.p + at, end - at);
 }
 
-static void decode_base64(struct decoder *d, Str text, Str *ret)
+static Err no_memory(void)
 {
-    char *out = arena_alloc(d->a, base64_decoded_max(text.n), 1);
+    return fail(ERR_MEMORY, "no memory for the values of a request");
+}
+
+static Err decode_base64(struct decoder *d, Str text, Str *ret)
+{
+    char *out = arena_try(d->a, base64_decoded_max(text.n), 1);
+    if (out == NULL)
+        return no_memory();
     Base64Result r = base64_decode(out, text.p, text.n);
     Str shown = str_head(text, BIND_VALUE_SHOWN_MAX);
     switch (r.fault) {
@@ -157,6 +164,7 @@ static void decode_base64(struct decoder *d, Str text, Str *ret)
                              FMT(shown)));
         break;
     }
+    return OK;
 }
 
 static bool is_number(const Event *e)
@@ -184,7 +192,7 @@ static bool type_fits(const struct shape *shape, const Event *e)
     }
 }
 
-static void decode_scalar(struct decoder *d, const struct shape *shape, const Event *e, void *place)
+static Err decode_scalar(struct decoder *d, const struct shape *shape, const Event *e, void *place)
 {
     switch (shape->kind) {
     case SHAPE_STRING:
@@ -193,7 +201,7 @@ static void decode_scalar(struct decoder *d, const struct shape *shape, const Ev
         break;
     case SHAPE_BLOB:
         if (e->kind == EVENT_TEXT)
-            decode_base64(d, e->text, place);
+            return decode_base64(d, e->text, place);
         else
             *(Str *)place = e->text.p != NULL ? e->text : S("");
         break;
@@ -213,6 +221,7 @@ static void decode_scalar(struct decoder *d, const struct shape *shape, const Ev
         *(int64_t *)place = to_time_ns(e);
         break;
     }
+    return OK;
 }
 
 // ---- Lists, maps and structs
@@ -229,13 +238,15 @@ struct growth {
     size_t n, cap;
 };
 
-// Room for one more element, zeroed.
+// Room for one more element, zeroed; NULL: no memory.
 static void *growth_next(struct decoder *d, struct growth *g, const struct shape *shape)
 {
     enum { FIRST_ROOM = 8, ELEMENT_ALIGN = _Alignof(max_align_t) };
     if (g->n == g->cap) {
         size_t cap = g->cap == 0 ? FIRST_ROOM : g->cap * 2;
-        char *at = arena_alloc(d->a, mul_checked(cap, shape->element_bytes), ELEMENT_ALIGN);
+        char *at = arena_try(d->a, mul_checked(cap, shape->element_bytes), ELEMENT_ALIGN);
+        if (at == NULL)
+            return NULL;
         if (g->n > 0)
             memcpy(at, g->at, g->n * shape->element_bytes);
         g->at = at;
@@ -265,7 +276,10 @@ static Err decode_list(struct decoder *d, const struct shape *shape, struct any_
                 return fail(ERR_LIMIT, "the list has too many elements");
             continue;
         }
-        TRY(decode_value(d, shape->member, &e, growth_next(d, &g, shape)));
+        void *element = growth_next(d, &g, shape);
+        if (element == NULL)
+            return no_memory();
+        TRY(decode_value(d, shape->member, &e, element));
         g.n++;
     }
     *into = (struct any_list){ .at = g.at, .n = g.n, .set = true };
@@ -304,6 +318,8 @@ static Err decode_map(struct decoder *d, const struct shape *shape, struct any_l
         char *entry = g.n <= REPEATS_SOUGHT_MAX ? entry_find(&g, shape, key) : NULL;
         if (entry == NULL) {
             entry = growth_next(d, &g, shape);
+            if (entry == NULL)
+                return no_memory();
             g.n++;
         }
         *(Str *)entry = key;
@@ -355,7 +371,9 @@ static Err decode_member(struct decoder *d, const struct member *m, void *base)
         return OK;
     void *place = bind_place(base, m);
     if (m->shape->kind == SHAPE_STRUCT) {
-        void *inner = arena_alloc(d->a, m->shape->struct_bytes, _Alignof(max_align_t));
+        void *inner = arena_try(d->a, m->shape->struct_bytes, _Alignof(max_align_t));
+        if (inner == NULL)
+            return no_memory();
         *(const void **)place = inner;
         place = inner;
     }
@@ -401,8 +419,7 @@ static Err decode_value(struct decoder *d, const struct shape *shape, const Even
     case SHAPE_STRUCT:
         return decode_struct(d, shape, place);
     default:
-        decode_scalar(d, shape, e, place);
-        return OK;
+        return decode_scalar(d, shape, e, place);
     }
 }
 

@@ -2,6 +2,7 @@
 // Which call a request is, and every reason for which it is none. The order of the checks is AWS's
 // and can be seen by clients.
 #include "aws/front_priv.h"
+#include "base/memory.h"
 #include "os/io.h"
 
 #include <stdlib.h>
@@ -75,7 +76,10 @@ static void refuse_content_type(struct front_call *f, Str content_type, bool tar
     if (str_eq_nocase(content_type, S("application/json"))) {
         struct protocol_reader r;
         protocol_json_1_1.reader_init(&r, f->x->arena, f->x->body);
-        if (bind_skip(&r).kind == ERR_NONE)
+        Err e = bind_skip(&r);
+        if (e.kind == ERR_MEMORY)
+            reply_envelope(f, aws_ServiceUnavailable.status, aws_ServiceUnavailable.name);
+        else if (e.kind == ERR_NONE)
             reply_envelope(f, 404, S("UnknownOperationException"));
         else
             reply_envelope(f, 400, aws_SerializationException.name);
@@ -117,14 +121,21 @@ static void take_call(struct front_call *f)
     f->protocol->reader_init(&r, a, f->x->body);
     if (op == NULL) {
         Err e = bind_skip(&r);
-        if (e.kind != ERR_NONE)
+        if (e.kind == ERR_MEMORY)
+            reply_no_memory(f);
+        else if (e.kind != ERR_NONE)
             reply_type_error(f, (Str){ 0 });
         else
             reply_error(f, 400, S("UnknownOperationException"), (Str){ 0 });
         return;
     }
     f->in = arena_alloc(a, op->input->struct_bytes, _Alignof(max_align_t));
-    if (bind_decode(&r, op->input, a, f->in, &type_fault).kind != ERR_NONE) {
+    Err e = bind_decode(&r, op->input, a, f->in, &type_fault);
+    if (e.kind == ERR_MEMORY) {
+        reply_no_memory(f);
+        return;
+    }
+    if (e.kind != ERR_NONE) {
         reply_type_error(f, (Str){ 0 });
         return;
     }
@@ -142,17 +153,30 @@ static void take_call(struct front_call *f)
     front_run(f);
 }
 
-static void take_post(struct front_call *f)
+static Str content_type_of(const struct http_exchange *x)
 {
-    struct http_exchange *x = f->x;
-    Str service, op, content_type, parameters;
+    Str content_type, parameters;
+    str_cut(http_header(x, S("content-type")), ';', &content_type, &parameters);
+    return str_trim(content_type);
+}
+
+// Service and operation, as far as the headers name them. Whether the target is complete.
+static bool find_operation(struct front_call *f)
+{
+    const struct http_exchange *x = f->x;
+    Str service, op;
     bool complete = target_parts(http_header(x, S("x-amz-target")), &service, &op);
     f->service = complete ? service_find(f->front, service) : service_of_scope(f->front, x);
     f->call.op = complete && f->service != NULL ? op_find(f->service, op) : NULL;
     f->call.state = f->service != NULL ? f->service->state : NULL;
+    return complete;
+}
 
-    str_cut(http_header(x, S("content-type")), ';', &content_type, &parameters);
-    content_type = str_trim(content_type);
+static void take_post(struct front_call *f)
+{
+    struct http_exchange *x = f->x;
+    bool complete = find_operation(f);
+    Str content_type = content_type_of(x);
     const struct protocol *protocol = protocol_find(f->service, content_type);
     if (x->body.n == 0) {
         f->protocol = protocol != NULL ? protocol : &protocol_cbor_1_1;
@@ -201,6 +225,28 @@ static bool is_foreign_page(const struct http_exchange *x)
            !str_eq(host, S("127.0.0.1")) && !str_eq(host, S("[::1]"));
 }
 
+static struct front_call *call_begin(struct front *front, struct http_exchange *x)
+{
+    struct front_call *f = arena_new(x->arena, struct front_call, 1);
+    f->front = front;
+    f->x = x;
+    f->call.arena = x->arena;
+    f->call.loop = x->loop;
+    f->call.now_ns = front->clock->wall_ns(front->clock);
+    reply_ids(f);
+    memory_tell();
+    return f;
+}
+
+// Nothing of it is read but its headers: they say what the client asks for and understands.
+static void refuse_for_memory(struct front_call *f)
+{
+    find_operation(f);
+    const struct protocol *protocol = protocol_find(f->service, content_type_of(f->x));
+    f->protocol = protocol != NULL ? protocol : &protocol_json_1_1;
+    reply_no_memory(f);
+}
+
 static void take_request(void *self, struct http_exchange *x)
 {
     struct front *front = self;
@@ -213,15 +259,10 @@ static void take_request(void *self, struct http_exchange *x)
         serve_page(front, x, page);
         return;
     }
-    struct front_call *f = arena_new(x->arena, struct front_call, 1);
-    f->front = front;
-    f->x = x;
-    f->call.arena = x->arena;
-    f->call.loop = x->loop;
-    f->call.now_ns = front->clock->wall_ns(front->clock);
-    reply_ids(f);
-
-    if (str_eq(x->method, S("OPTIONS")) && http_header(x, S("origin")).p != NULL)
+    struct front_call *f = call_begin(front, x);
+    if (memory_is_short()) // what is under way is to end first
+        refuse_for_memory(f);
+    else if (str_eq(x->method, S("OPTIONS")) && http_header(x, S("origin")).p != NULL)
         reply_preflight(f);
     else if (!str_eq(x->method, S("POST")))
         refuse_content_type(f, (Str){ 0 }, false);
@@ -243,7 +284,10 @@ static size_t body_max(void *self, const struct http_exchange *x)
 // What never became a request. AWS sends its 413 chunked and empty.
 static void broken(void *self, struct http_exchange *x, unsigned status)
 {
-    (void)self;
+    if (status == aws_ServiceUnavailable.status) {
+        refuse_for_memory(call_begin(self, x));
+        return;
+    }
     http_stream_start(x, status, NULL, 0);
     http_stream_end(x);
 }
@@ -298,6 +342,9 @@ Err front_open(const FrontConfig *config, struct front **ret)
     f->keys = config->keys;
     f->pool = config->pool;
     f->local_pages_only = config->local_pages_only;
+    f->refused_for_memory =
+        metric_get(METRIC_COUNTER, S("headrace_memory_refused_total"),
+                   S("Requests refused with 503 because there was no memory for them."), S(""));
     f->io->random(f->io, &f->id_seed, sizeof f->id_seed);
     sigv4_open(f->keys, &f->verifier);
     f->services = arena_new(f->arena, struct front_service, MAX(config->service_count, 1u));

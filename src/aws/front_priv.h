@@ -39,6 +39,7 @@ struct front {
     size_t service_count;
     struct front_page pages[FRONT_PAGES_MAX];
     size_t page_count;
+    struct metric *refused_for_memory;
     uint64_t id_seed; // of request ids, which must differ, not be secret
     _Atomic uint64_t id_count;
 };
@@ -65,6 +66,7 @@ void reply_ids(struct front_call *f); // gives the call its request id
 void reply_output(struct front_call *f);
 void reply_error(struct front_call *f, unsigned status, Str type, Str message);
 void reply_type_error(struct front_call *f, Str message); // absent message: malformed
+void reply_no_memory(struct front_call *f);               // the client may come again
 void reply_xml(struct front_call *f, unsigned status, Str body);
 // The envelope in which AWS answers plain application/json.
 void reply_envelope(struct front_call *f, unsigned status, Str type);

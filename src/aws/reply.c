@@ -97,15 +97,19 @@ static void account_for(struct front_call *f, unsigned status, Str type)
 void reply_output(struct front_call *f)
 {
     struct buf body;
-    buf_init(&body, 0);
+    buf_init_request(&body, 0);
     if (f->call.op->output != NULL) {
         struct protocol_writer w;
         f->protocol->writer_init(&w, &body);
         bind_encode(&w, f->call.op->output, f->out);
     }
-    if (buf_err(&body).kind != ERR_NONE) {
+    Err e = buf_err(&body);
+    if (e.kind != ERR_NONE) {
         buf_done(&body);
-        reply_error(f, aws_InternalFailure.status, aws_InternalFailure.name, (Str){ 0 });
+        if (e.kind == ERR_MEMORY)
+            reply_no_memory(f);
+        else
+            reply_error(f, aws_InternalFailure.status, aws_InternalFailure.name, (Str){ 0 });
         return;
     }
     arena_rewind(f->x->arena, f->before_run); // a slow client holds the reply alone
@@ -132,6 +136,8 @@ static void send_error(struct front_call *f, unsigned status, const ErrorReply *
     AUTO_BUF(body);
     f->protocol->writer_init(&w, &body);
     f->protocol->write_error(&w, e);
+    if (buf_err(&body).kind != ERR_NONE)
+        buf_clear(&body); // a long text and no memory for it: the status alone
     account_for(f, status, e->type);
     http_reply(f->x, status, h.at, h.n, buf_str(&body));
 }
@@ -142,6 +148,13 @@ void reply_error(struct front_call *f, unsigned status, Str type, Str message)
                &(ErrorReply){ .type = type,
                               .message = as_utf8(f->x->arena, message),
                               .request_id = f->call.request_id });
+}
+
+void reply_no_memory(struct front_call *f)
+{
+    metric_add(f->front->refused_for_memory, 1);
+    reply_error(f, aws_ServiceUnavailable.status, aws_ServiceUnavailable.name,
+                S("The service is unavailable. Please try again."));
 }
 
 void reply_type_error(struct front_call *f, Str message)

@@ -8,6 +8,8 @@ static void finish(struct front_call *f)
     Err e = f->result;
     if (e.kind == ERR_NONE) {
         reply_output(f);
+    } else if (e.kind == ERR_MEMORY) {
+        reply_no_memory(f);
     } else if (e.kind == ERR_FAULT && f->call.error != NULL) {
         reply_error(f, f->call.error->status, f->call.error->name, f->call.error_text);
     } else {

@@ -108,7 +108,11 @@ static Err string_after(struct event_reader *r, const Head *h, Str *ret)
         return definite_string(r, h, ret);
     size_t bytes, start = r->at;
     TRY(walk_chunks(r, h->major, NULL, &bytes));
-    char *joined = arena_alloc(r->arena, bytes, 1); // no more than the document holds
+    char *joined = arena_try(r->arena, bytes, 1); // no more than the document holds
+    if (joined == NULL) {
+        r->ended = true;
+        return fail(ERR_MEMORY, "no memory for the text of a document");
+    }
     r->at = start;
     TRY(walk_chunks(r, h->major, joined, &bytes));
     *ret = str_from(joined, bytes);

@@ -37,7 +37,7 @@ typedef struct Event {
 } Event;
 
 struct event_reader {
-    Err (*next)(struct event_reader *r, Event *ret); // ERR_INVALID: malformed; ERR_LIMIT: too deep
+    Err (*next)(struct event_reader *r, Event *ret); // ERR_INVALID, ERR_LIMIT: too deep; ERR_MEMORY
     Str input;
     size_t at; // the place reached; after an error the place of what is wrong
     struct arena *arena;

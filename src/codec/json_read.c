@@ -27,6 +27,12 @@ static Err broken(struct event_reader *r, size_t at, const char *text)
     return fail(ERR_INVALID, text);
 }
 
+static Err starved(struct event_reader *r)
+{
+    r->ended = true;
+    return fail(ERR_MEMORY, "no memory for the text of a document");
+}
+
 static int byte_at(const struct event_reader *r, size_t at)
 {
     return at < r->input.n ? (unsigned char)r->input.p[at] : AT_END;
@@ -147,7 +153,9 @@ static bool escape_at(Str raw, size_t *at, char *out, size_t *written)
 // The text of a string whose bytes between the quotes are `raw`, with escapes.
 static Err unescape(struct event_reader *r, Str raw, Str *ret)
 {
-    char *out = arena_alloc(r->arena, raw.n, 1); // no escape is shorter than what it stands for
+    char *out = arena_try(r->arena, raw.n, 1); // no escape is shorter than what it stands for
+    if (out == NULL)
+        return starved(r);
     size_t at = 0, written = 0;
     while (at < raw.n) {
         size_t run = str_find(str_skip(raw, at), '\\');
@@ -200,14 +208,17 @@ static size_t digits_at(const struct event_reader *r, size_t at)
 }
 
 // The value of digits that have the form of a JSON number.
-static double real_value(struct arena *a, Str digits)
+static Err real_value(struct event_reader *r, Str digits, double *ret)
 {
     char small[NUMBER_ON_STACK_BYTES];
-    char *text = digits.n < sizeof small ? small : arena_alloc(a, digits.n + 1, 1);
+    char *text = digits.n < sizeof small ? small : arena_try(r->arena, digits.n + 1, 1);
+    if (text == NULL)
+        return starved(r);
     memcpy(text, digits.p, digits.n);
     text[digits.n] = 0;
     double value = strtod(text, NULL); // the program stays in the C locale
-    return isinf(value) ? copysign(DBL_MAX, value) : value;
+    *ret = isinf(value) ? copysign(DBL_MAX, value) : value;
+    return OK;
 }
 
 static Err number_at(struct event_reader *r, Event *ret)
@@ -244,7 +255,7 @@ static Err number_at(struct event_reader *r, Event *ret)
         e.kind = EVENT_INT;
     } else {
         e.kind = EVENT_DOUBLE;
-        e.real = real_value(r->arena, e.text);
+        TRY(real_value(r, e.text, &e.real));
     }
     *ret = e;
     return OK;
