@@ -100,6 +100,10 @@ static bool believe(struct front_call *f)
     Sigv4Want want = { .service = f->service->api->signing,
                        .now_ns = front->io->wall_ns(front->io) };
     Err e = sigv4_verify(front->verifier, f->x, &want, &caller, &fault);
+    if (e.kind == ERR_MEMORY) {
+        reply_no_memory(f);
+        return false;
+    }
     if (e.kind != ERR_NONE) {
         reply_error(f, 400, fault.type, fault.message);
         return false;

@@ -4,6 +4,7 @@
 #include "aws/probe_api.h"
 #include "aws/probe_ops.h"
 #include "aws/sigv4.h"
+#include "base/memory.h"
 #include "base/test.h"
 #include "codec/json.h"
 #include "os/io.h"
@@ -195,6 +196,111 @@ static void expect_reply(unsigned status, Str body, const Reply *r)
 {
     EXPECT_INT(status, r->status);
     EXPECT_STR(body, r->body);
+}
+
+// ---- Memory
+
+static size_t budget_taken(void)
+{
+    MemoryStats m;
+    memory_stats(&m);
+    return m.requests_bytes;
+}
+
+// A document whose text must be unescaped, whose list grows, and whose reply is as long.
+static const char *large_document(struct arena *a)
+{
+    enum { TEXT_BYTES = 200000, ITEMS = 5000 };
+    AUTO_BUF(b);
+    buf_add(&b, S("{\"Name\":\"abc\",\"Data\":\"aGk=\",\"Free\":\"\\n"));
+    EXPECT(buf_reserve(&b, TEXT_BYTES));
+    memset(b.p + b.n, 'f', TEXT_BYTES);
+    b.n += TEXT_BYTES;
+    buf_add(&b, S("\",\"Many\":[{\"Id\":\"a\"}"));
+    for (int i = 1; i < ITEMS; i++)
+        buf_add(&b, S(",{\"Id\":\"b\"}"));
+    buf_add(&b, S("]}"));
+    return str_c(a, buf_str(&b));
+}
+
+static Reply ask_with_arena_of_its_own(struct stage *s, struct arena *a, const char *body)
+{
+    AUTO(arena) own = arena_open_request();
+    EXPECT(own != NULL);
+    struct play *p = play_new(s, a, "Put", JSON, body);
+    p->x.arena = own;
+    add_dev(p);
+    perform(s, p);
+    EXPECT_INT(1, p->reply.count);
+    return p->reply;
+}
+
+TEST(whichever_allocation_fails_a_call_is_refused_to_be_tried_again_and_the_next_succeeds)
+{
+    struct stage s;
+    stage_open(&s);
+    const char *body = large_document(a);
+    Reply r = ask_with_arena_of_its_own(&s, a, body);
+    EXPECT_INT(200, r.status);
+    size_t whole = r.body.n;
+    EXPECT(whole > 200000);
+    bool hit = true;
+    uint64_t refused = 0;
+    for (uint64_t after = 2; hit; after++) { // the first two are for the arena
+        memory_fault_set(MEMORY_REQUEST, after, UINT64_MAX);
+        r = ask_with_arena_of_its_own(&s, a, body);
+        hit = memory_fault_seen(MEMORY_REQUEST) > after;
+        memory_fault_set(MEMORY_REQUEST, 0, 0);
+        if (r.status != 200) {
+            expect_reply(503,
+                         S("{\"__type\":\"ServiceUnavailable\",\"message\":\"The service is "
+                           "unavailable. Please try again.\"}"),
+                         &r);
+            EXPECT_STR(S(JSON), header_of(&r, S("Content-Type")));
+            refused++;
+        }
+        EXPECT(hit || r.status == 200);
+        EXPECT_INT(0, budget_taken());
+        r = ask_with_arena_of_its_own(&s, a, body);
+        EXPECT(r.status == 200 && r.body.n == whole);
+    }
+    EXPECT(refused > 3);
+    stage_close(&s);
+}
+
+TEST(a_call_that_does_not_fit_into_the_budget_is_refused_by_decision)
+{
+    struct stage s;
+    stage_open(&s);
+    const char *body = large_document(a);
+    size_t max = MEMORY_REQUESTS_BYTES_MIN;
+    EXPECT_OK(memory_setup(max, 0));
+    EXPECT(memory_take(max - max / 8, max));
+    Reply r = ask_with_arena_of_its_own(&s, a, body);
+    EXPECT_INT(503, r.status);
+    r = ask_with_arena_of_its_own(&s, a, "{\"Name\":\"abc\"}"); // a small one finds room
+    EXPECT_INT(200, r.status);
+    memory_give(max - max / 8);
+    r = ask_with_arena_of_its_own(&s, a, body);
+    EXPECT_INT(200, r.status);
+    EXPECT_INT(0, budget_taken());
+    EXPECT_OK(memory_setup(0, 0));
+    stage_close(&s);
+}
+
+TEST(a_request_whose_body_found_no_memory_is_refused_in_its_own_encoding)
+{
+    struct stage s;
+    stage_open(&s);
+    struct play *p = play_new(&s, a, "Put", CBOR, "");
+    s.handler.broken(s.handler.self, &p->x, 503);
+    EXPECT_INT(503, p->reply.status);
+    EXPECT_STR(S(CBOR), header_of(&p->reply, S("Content-Type")));
+    EXPECT(str_search(p->reply.body, S("ServiceUnavailable")) < p->reply.body.n);
+    p = play_new(&s, a, "Put", JSON, "");
+    s.handler.broken(s.handler.self, &p->x, 413);
+    expect_reply(413, S(""), &p->reply);
+    stage_close(&s);
 }
 
 // ---- Good calls

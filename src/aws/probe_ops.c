@@ -17,6 +17,7 @@ Err probe_Put(struct call *c, const struct probe_Put_in *in, struct probe_Put_ou
 {
     see(c);
     out->name = in->name;
+    out->free = in->free;
     out->data = in->data;
     return OK;
 }

@@ -49,7 +49,7 @@ typedef struct AuthFault {
     Str message;
 } AuthFault;
 
-// ERR_DENIED with the fault set; strings live in the exchange's arena or are static.
+// ERR_MEMORY, or ERR_DENIED with the fault set; strings live in the exchange's arena or are static.
 Err sigv4_verify(struct sigv4 *v, const struct http_exchange *x, const Sigv4Want *want, Caller *ret,
                  AuthFault *ret_fault);
 

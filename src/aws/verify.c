@@ -383,8 +383,10 @@ static Err check_signature(struct verifier *v, const Key *key)
     AUTO_BUF(canonical);
     AUTO_BUF(text);
     bool same = false;
-    if (sigv4_canonical(&canonical, &c, v->a).kind == ERR_NONE && s->signature.n == SIGNATURE_HEX &&
-        hex_decode(got, s->signature)) {
+    Err e = sigv4_canonical(&canonical, &c, v->a);
+    if (e.kind == ERR_MEMORY)
+        return e; // no word about the signature
+    if (e.kind == ERR_NONE && s->signature.n == SIGNATURE_HEX && hex_decode(got, s->signature)) {
         sigv4_string_to_sign(&text, s->time_basic, &s->scope, buf_str(&canonical));
         signing_key(v->keys, key->secret, &s->scope, signing);
         hmac_sha256(str_from(signing, sizeof signing), buf_str(&text), want);

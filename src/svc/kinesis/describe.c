@@ -83,28 +83,32 @@ static bool is_shown(const struct stream *s, const struct call *c, const struct 
     return true; // FROM_TRIM_HORIZON, which is also what no filter means
 }
 
-// The chosen shards in order of their ids; true if others follow. The lock is held.
-static bool choose_shards(struct call *c, const struct stream *s, const ShardChoice *choice,
-                          kinesis_ShardList *ret, int64_t *ret_last)
+// The chosen shards in order of their ids, and whether others follow. The lock is held.
+static Err choose_shards(struct call *c, const struct stream *s, const ShardChoice *choice,
+                         kinesis_ShardList *ret, int64_t *ret_last, bool *ret_more)
 {
     kinesis_ShardList list = { .set = true };
-    list.at = arena_new(c->arena, kinesis_Shard, MIN(choice->max, s->shard_count));
+    list.at = arena_try_new(c->arena, kinesis_Shard, MIN(choice->max, s->shard_count));
+    if (list.at == NULL)
+        return fail(ERR_MEMORY, "no memory for the shards of an answer");
+    *ret_more = false;
     if (s->status == STREAM_CREATING) {
         *ret = list;
-        return false;
+        return OK;
     }
     for (size_t i = 0; i < s->shard_count; i++) {
         if (!is_shown(s, c, s->shards[i], choice))
             continue;
         if (list.n == choice->max) {
             *ret = list;
-            return true;
+            *ret_more = true;
+            return OK;
         }
         list.at[list.n++] = describe_shard(c->arena, s->shards[i]);
         *ret_last = s->shards[i]->index;
     }
     *ret = list;
-    return false;
+    return OK;
 }
 
 static Err parse_shard(struct call *c, const struct stream *s, Str shard_id, int64_t *ret)
@@ -144,13 +148,14 @@ Err kinesis_DescribeStream(struct call *c, const struct kinesis_DescribeStream_i
         .enhanced_monitoring = no_monitoring(c->arena),
         .encryption_type = kinesis_EncryptionType_NONE,
     };
-    d->has_more_shards = choose_shards(c, s, &choice, &d->shards, &last);
+    Err e = choose_shards(c, s, &choice, &d->shards, &last, &d->has_more_shards);
     d->stream_name = str_dup(c->arena, s->name); // the reference to s ends before the reply
     d->stream_arn = str_dup(c->arena, s->arn);
     bool gone = s->status == STREAM_GONE;
     pthread_rwlock_unlock(&k->lock);
     if (gone)
         return kinesis_not_found(c, s->name);
+    TRY(e);
     out->stream_description = d;
     return OK;
 }
@@ -354,12 +359,14 @@ Err kinesis_ListShards(struct call *c, const struct kinesis_ListShards_in *in,
     pthread_rwlock_rdlock(&k->lock);
     bool listed = s->status == STREAM_ACTIVE || s->status == STREAM_UPDATING;
     StreamStatus status = s->status;
-    bool more = listed && choose_shards(c, s, &choice, &out->shards, &last);
+    bool more = false;
+    Err e = listed ? choose_shards(c, s, &choice, &out->shards, &last, &more) : OK;
     pthread_rwlock_unlock(&k->lock);
     if (status == STREAM_GONE)
         return kinesis_not_found(c, s->name);
     if (!listed)
         return kinesis_require_active(c, s);
+    TRY(e);
     if (more)
         out->next_token = seal_shards(c, s, &choice, last);
     return OK;

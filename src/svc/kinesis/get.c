@@ -248,6 +248,19 @@ static Err open_iterator(struct call *c, Str iterator, struct stream **ret,
     return OK;
 }
 
+static bool is_child(const struct shard *sh, int64_t index)
+{
+    return sh->parent == index || sh->adjacent == index;
+}
+
+static size_t count_children(const struct stream *s, int64_t index)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s->shard_count; i++)
+        n += is_child(s->shards[i], index);
+    return n;
+}
+
 // The children of a closed shard, for readers that have come to its end.
 static kinesis_ChildShardList children_of(struct call *c, const struct stream *s, int64_t index)
 {
@@ -255,10 +268,10 @@ static kinesis_ChildShardList children_of(struct call *c, const struct stream *s
     struct arena *a = c->arena;
     pthread_rwlock_rdlock(&k->lock);
     kinesis_ChildShardList list = { .set = true };
-    list.at = arena_new(a, kinesis_ChildShard, s->shard_count);
+    list.at = arena_new(a, kinesis_ChildShard, count_children(s, index));
     for (size_t i = 0; i < s->shard_count; i++) {
         const struct shard *sh = s->shards[i];
-        if (sh->parent != index && sh->adjacent != index)
+        if (!is_child(sh, index))
             continue;
         kinesis_HashKeyRange *range = arena_new(a, kinesis_HashKeyRange, 1);
         *range = (kinesis_HashKeyRange){ .starting_hash_key = hash_key_str(a, sh->start),
@@ -276,12 +289,14 @@ static kinesis_ChildShardList children_of(struct call *c, const struct stream *s
     return list;
 }
 
-static size_t fill_records(struct call *c, const struct shard *sh, const LogBatch *batch,
-                           struct kinesis_GetRecords_out *out)
+static Err fill_records(struct call *c, const struct shard *sh, const LogBatch *batch,
+                        struct kinesis_GetRecords_out *out, size_t *ret_bytes)
 {
     size_t bytes = 0;
-    out->records = (kinesis_RecordList){ .set = true, .n = batch->n };
-    out->records.at = arena_new(c->arena, kinesis_Record, batch->n);
+    kinesis_Record *at = arena_try_new(c->arena, kinesis_Record, batch->n);
+    if (at == NULL)
+        return fail(ERR_MEMORY, "no memory for the records of an answer");
+    out->records = (kinesis_RecordList){ .set = true, .n = batch->n, .at = at };
     for (size_t i = 0; i < batch->n; i++) {
         const LogEntry *e = &batch->at[i];
         bytes += e->key.n + e->data.n;
@@ -294,7 +309,8 @@ static size_t fill_records(struct call *c, const struct shard *sh, const LogBatc
             .partition_key = e->key,
         };
     }
-    return bytes;
+    *ret_bytes = bytes;
+    return OK;
 }
 
 static Err read_records(struct call *c, const struct stream *s, struct shard *sh,
@@ -303,9 +319,10 @@ static Err read_records(struct call *c, const struct stream *s, struct shard *sh
     struct kinesis *k = c->state;
     LogBatch batch;
     LogSpan span;
+    size_t bytes;
     TRY(from_log(c, s, sh, log_read(k->env.log, c->arena, read, &batch)));
     TRY(from_log(c, s, sh, log_span(k->env.log, sh->id, &span)));
-    size_t bytes = fill_records(c, sh, &batch, out);
+    TRY(fill_records(c, sh, &batch, out, &bytes));
     metric_add(s->got_records, (int64_t)batch.n);
     metric_add(s->got_bytes, (int64_t)bytes);
     shard_read_done(sh, k->env.limits, kinesis_mono_ns(k), bytes);

@@ -195,6 +195,7 @@ Err kinesis_change(struct kinesis *k, struct stream *s, StreamEdit *edit, const 
     AUTO(stream) copy = NULL;
     Str key = stream_row_key(tmp, s->account, s->region, s->name);
     stream_row_write(&row, s); // no lock: only the holder of `changing` writes
+    TRY(buf_err(&row));
     TRY(stream_row_read(tmp, key, str_dup(tmp, buf_str(&row)), &copy));
     edit(copy, arg);
     buf_clear(&row);

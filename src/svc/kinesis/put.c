@@ -7,6 +7,7 @@
 #include "svc/kinesis/kinesis.h"
 
 #include <stddef.h>
+#include <stdio.h>
 
 enum { PUT_ERRORS_LISTED_MAX = 10, KIB = 1024, PUT_RECORDS_BYTES_MAX = 10 << 20 };
 
@@ -18,7 +19,15 @@ typedef struct PutEntry {
 } PutEntry;
 #define THROTTLED SIZE_MAX
 
-// One request that waits for the log. Lives in the call's arena, which outlives the wait.
+// What the answer says of a stored entry.
+typedef struct PutText {
+    char shard_id[24]; // "shardId-000000000003", terminated
+    char sequence[SEQUENCE_CHARS_MAX];
+} PutText;
+
+// One request that waits for the log. All that it is answered with has its place before anything is
+// stored: a put that is stored is not answered with an error for want of memory here. Lives in the
+// call's arena, which outlives the wait.
 struct put {
     struct log_append append;
     struct task task; // brings the result back to the call's loop
@@ -28,6 +37,8 @@ struct put {
     size_t n;
     LogRecord *records; // of the entries that were not throttled, in order
     LogPlace *places;
+    PutText *texts;                         // beside entries
+    kinesis_PutRecordsResultEntry *answers; // beside entries, of PutRecords
     Err stored;
     struct kinesis_PutRecord_out *one; // one of these two
     struct kinesis_PutRecords_out *many;
@@ -181,11 +192,15 @@ static Str fault_text(const struct put *p, const PutEntry *e, const struct api_e
     return S("Internal Service Failure.");
 }
 
-static Str entry_sequence(const struct put *p, const PutEntry *e)
+static void stored_as(const struct put *p, size_t i, Str *ret_shard_id, Str *ret_sequence)
 {
-    const LogPlace *place = &p->places[e->slot];
-    return sequence_str(p->call->arena,
-                        shard_sequence(e->shard, place->position, place->arrival_ms));
+    const struct shard *sh = p->entries[i].shard;
+    const LogPlace *place = &p->places[p->entries[i].slot];
+    PutText *t = &p->texts[i];
+    int n = snprintf(t->shard_id, sizeof t->shard_id, "shardId-%012u", sh->index);
+    *ret_shard_id = str_from(t->shard_id, (size_t)n);
+    Sequence number = shard_sequence(sh, place->position, place->arrival_ms);
+    *ret_sequence = str_from(t->sequence, sequence_format(t->sequence, number));
 }
 
 static Err answer_one(struct put *p)
@@ -196,16 +211,13 @@ static Err answer_one(struct put *p)
         return p->stored; // logged with its cause
     if (fault != NULL)
         return call_fail(p->call, fault, "%.*s", FMT(fault_text(p, e, fault)));
-    p->one->shard_id = shard_id_str(p->call->arena, e->shard->index);
-    p->one->sequence_number = entry_sequence(p, e);
+    stored_as(p, 0, &p->one->shard_id, &p->one->sequence_number);
     return OK;
 }
 
 static Err answer_many(struct put *p)
 {
-    struct arena *a = p->call->arena;
-    kinesis_PutRecordsResultEntryList list = { .set = true, .n = p->n };
-    list.at = arena_new(a, kinesis_PutRecordsResultEntry, p->n);
+    kinesis_PutRecordsResultEntryList list = { .set = true, .n = p->n, .at = p->answers };
     for (size_t i = 0; i < p->n; i++) {
         const PutEntry *e = &p->entries[i];
         const struct api_error *fault = fault_of(p, e);
@@ -214,8 +226,7 @@ static Err answer_many(struct put *p)
             list.at[i].error_code = fault->name;
             list.at[i].error_message = fault_text(p, e, fault);
         } else {
-            list.at[i].shard_id = shard_id_str(a, e->shard->index);
-            list.at[i].sequence_number = entry_sequence(p, e);
+            stored_as(p, i, &list.at[i].shard_id, &list.at[i].sequence_number);
         }
     }
     p->many->records = list;
@@ -262,20 +273,25 @@ static void stored(struct log_append *append, Err e)
 
 // ---- Operations
 
-static struct put *put_new(struct call *c, struct stream *take_stream, size_t n)
+// A put of n entries that holds a reference to the stream.
+static Err put_new(struct call *c, struct stream *s, size_t n, struct put **ret)
 {
     struct put *p = arena_new(c->arena, struct put, 1);
     p->call = c;
-    p->stream = take_stream;
     p->n = n;
-    p->entries = arena_new(c->arena, PutEntry, n);
-    p->records = arena_new(c->arena, LogRecord, n);
-    p->places = arena_new(c->arena, LogPlace, n);
+    p->entries = arena_try_new(c->arena, PutEntry, n);
+    p->records = arena_try_new(c->arena, LogRecord, n);
+    p->places = arena_try_new(c->arena, LogPlace, n);
+    p->texts = arena_try_new(c->arena, PutText, n);
+    if (p->entries == NULL || p->records == NULL || p->places == NULL || p->texts == NULL)
+        return fail(ERR_MEMORY, "no memory for the entries of a put");
+    p->stream = stream_ref(s);
     p->task.run = answer_on_loop;
     p->append = (struct log_append){
         .records = p->records, .places = p->places, .done = stored, .user = p
     };
-    return p;
+    *ret = p;
+    return OK;
 }
 
 static Err start(struct call *c, struct put *p, bool dry_run)
@@ -304,7 +320,8 @@ Err kinesis_PutRecord(struct call *c, const struct kinesis_PutRecord_in *in,
     AUTO(stream) s = NULL;
     TRY(kinesis_find(c, STREAM_REF(in), &s));
     TRY(check_ordering(c, s, in->sequence_number_for_ordering));
-    struct put *p = put_new(c, stream_ref(s), 1);
+    struct put *p;
+    TRY(put_new(c, s, 1, &p));
     p->one = out;
     p->entries[0] =
         (PutEntry){ .key = in->partition_key, .hash_key = in->explicit_hash_key, .data = in->data };
@@ -316,8 +333,14 @@ Err kinesis_PutRecords(struct call *c, const struct kinesis_PutRecords_in *in,
 {
     AUTO(stream) s = NULL;
     TRY(kinesis_find(c, STREAM_REF(in), &s));
-    struct put *p = put_new(c, stream_ref(s), in->records.n);
+    kinesis_PutRecordsResultEntry *answers =
+        arena_try_new(c->arena, kinesis_PutRecordsResultEntry, in->records.n);
+    if (answers == NULL)
+        return fail(ERR_MEMORY, "no memory for the answer of a put");
+    struct put *p;
+    TRY(put_new(c, s, in->records.n, &p));
     p->many = out;
+    p->answers = answers;
     for (size_t i = 0; i < p->n; i++)
         p->entries[i] = (PutEntry){ .key = in->records.at[i].partition_key,
                                     .hash_key = in->records.at[i].explicit_hash_key,
