@@ -159,7 +159,8 @@ Err log_append(struct log *l, struct log_append *a);
 
 // Records at or after `from`, oldest first: up to max_records, and no more than max_bytes of keys
 // and data (but at least one record). Positions below the trim horizon start at it. May block on
-// the disk, unless `cached_only`: then ERR_BUSY if the disk would be needed.
+// the disk, unless `cached_only`: then ERR_BUSY if the disk would be needed. ERR_MEMORY: there is
+// none, not even for one record.
 typedef struct LogRead {
     uint64_t shard, from;
     size_t max_records, max_bytes;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The tail cache: the newest blocks stay in memory, in the very buffers they were written from.
 // Readers take a reference under the lock and copy without it.
+#include "base/memory.h"
 #include "store/log/journal_priv.h"
 
 #include <stdlib.h>
@@ -9,8 +10,7 @@ struct block *block_new(size_t bytes, size_t extents)
 {
     struct block *b = xalloc(sizeof *b);
     b->refs = 1;
-    b->bytes = aligned_alloc(JOURNAL_ALIGN_BYTES, bytes);
-    CHECK(b->bytes != NULL);
+    b->bytes = memory_get_aligned(JOURNAL_ALIGN_BYTES, bytes); // waits for it, as for the disk
     b->head.bytes = (uint32_t)bytes;
     b->extents = xalloc(mul_checked(MAX(extents, (size_t)1), sizeof *b->extents));
     b->appends_end = &b->appends;

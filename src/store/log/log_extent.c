@@ -2,6 +2,7 @@
 // Extents of the journal on their way to somebody who wants their records: a reader, or the sealer.
 // Under the lock they are only found, and the cached block or the file that holds each is held;
 // reading and checking needs no lock.
+#include "base/memory.h"
 #include "store/log/journal_priv.h"
 
 #include <limits.h>
@@ -73,8 +74,7 @@ static size_t neighbours(const ExtentSource *sources, size_t n)
 static Err read_pages(struct log *l, const struct journal_file *f, unsigned copy, uint64_t start,
                       uint64_t end, uint8_t **ret)
 {
-    uint8_t *p = aligned_alloc(JOURNAL_ALIGN_BYTES, (size_t)(end - start));
-    CHECK(p != NULL);
+    uint8_t *p = memory_get_aligned(JOURNAL_ALIGN_BYTES, (size_t)(end - start));
     size_t n = (size_t)(end - start), got = 0;
     Err e = copy == ANY_COPY ? l->io->read(f->io, p, n, start, &got)
                              : l->io->read_copy(f->io, copy, p, n, start, &got);

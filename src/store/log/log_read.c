@@ -4,6 +4,8 @@
 // lock.
 #include "store/log/journal_priv.h"
 
+#include <string.h>
+
 enum { READ_EXTENTS_MAX = 256 }; // collected at once
 
 struct reading {
@@ -13,6 +15,7 @@ struct reading {
     LogBatch batch;
     size_t room, bytes; // of the batch: entries, and bytes of keys and data so far
     bool is_full;       // the next record does not fit
+    bool starved;       // there was no memory for it
     ExtentSource sources[READ_EXTENTS_MAX];
     size_t source_count;
     bool wants_disk; // a source is left out because it is not cached
@@ -92,20 +95,43 @@ static Err collect(struct reading *r)
 
 // ---- Copying
 
-static LogEntry *entry_add(struct reading *r)
+static Str move_to(char **at, Str s)
+{
+    Str there = str_from(*at, s.n);
+    if (s.n > 0)
+        memcpy(*at, s.p, s.n);
+    *at += s.n;
+    return there;
+}
+
+// False: there is no memory.
+static bool entry_add(struct reading *r, uint64_t position, int64_t arrival_ms,
+                      const Record *record)
 {
     if (r->batch.n == r->room) {
         size_t room = MIN(MAX(r->room * 2, (size_t)64), r->read->max_records);
-        LogEntry *wider = arena_new(r->a, LogEntry, room);
+        LogEntry *wider = arena_try_new(r->a, LogEntry, room);
+        if (wider == NULL)
+            return false;
         for (size_t i = 0; i < r->batch.n; i++)
             wider[i] = r->batch.at[i];
         r->batch.at = wider;
         r->room = room;
     }
-    return &r->batch.at[r->batch.n++];
+    char *at = arena_try(r->a, record->key.n + record->hash_key.n + record->data.n, 1);
+    if (at == NULL)
+        return false;
+    r->batch.at[r->batch.n++] = (LogEntry){
+        .position = position,
+        .arrival_ms = arrival_ms,
+        .key = move_to(&at, record->key),
+        .hash_key = move_to(&at, record->hash_key),
+        .data = move_to(&at, record->data),
+    };
+    return true;
 }
 
-// Takes a record if it fits; otherwise the reader has enough.
+// Takes a record if it fits and there is memory for it; otherwise the reader has enough.
 static bool take_record(struct reading *r, uint64_t position, int64_t arrival_ms,
                         const Record *record)
 {
@@ -116,14 +142,11 @@ static bool take_record(struct reading *r, uint64_t position, int64_t arrival_ms
         r->is_full = true;
         return false;
     }
+    if (!entry_add(r, position, arrival_ms, record)) {
+        r->starved = true;
+        return false;
+    }
     r->bytes += bytes;
-    *entry_add(r) = (LogEntry){
-        .position = position,
-        .arrival_ms = arrival_ms,
-        .key = str_dup(r->a, record->key),
-        .hash_key = str_dup(r->a, record->hash_key),
-        .data = str_dup(r->a, record->data),
-    };
     r->batch.next = position + 1;
     return true;
 }
@@ -179,6 +202,8 @@ static Err read_round(struct reading *r, bool *ret_done)
     bool any = is_sealed || r->source_count > 0;
     extents_release(r->l, r->sources, r->source_count);
     *ret_done = !any || r->is_full || r->wants_disk || !r->batch.more;
+    if (e.kind == ERR_NONE && r->starved)
+        e = fail(ERR_MEMORY, "no memory for the records that are read");
     return e;
 }
 

@@ -5,6 +5,7 @@
 #include "store/sealed/container_priv.h"
 
 #include "base/logline.h"
+#include "base/memory.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -38,8 +39,7 @@ static Err pages_read(const struct container *c, unsigned copy, uint64_t place, 
     const uint64_t align = CONTAINER_ALIGN_BYTES;
     uint64_t start = place / align * align, end = (place + n + align - 1) / align * align;
     size_t bytes = (size_t)(end - start), got = 0;
-    uint8_t *at = aligned_alloc(CONTAINER_ALIGN_BYTES, bytes);
-    CHECK(at != NULL);
+    uint8_t *at = memory_get_aligned(CONTAINER_ALIGN_BYTES, bytes);
     Err e = copy == ANY_COPY ? c->io->read(c->file, at, bytes, start, &got)
                              : c->io->read_copy(c->file, copy, at, bytes, start, &got);
     if (e.kind == ERR_NONE && got < bytes)
@@ -268,8 +268,7 @@ static Err unpack(void *self, const uint8_t *p)
     struct unpacking *u = self;
     ChunkHead h;
     TRY(chunk_get(p, u->c->key, u->shard->shard, u->row, &h));
-    uint8_t *runs = malloc(h.raw_bytes);
-    CHECK(runs != NULL);
+    uint8_t *runs = memory_get(h.raw_bytes);
     const uint8_t *stored = p + CHUNK_HEAD_BYTES;
     Err e = OK;
     if (h.packing == CHUNK_PLAIN)
