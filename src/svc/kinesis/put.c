@@ -7,7 +7,6 @@
 #include "svc/kinesis/kinesis.h"
 
 #include <stddef.h>
-#include <stdio.h>
 
 enum { PUT_ERRORS_LISTED_MAX = 10, KIB = 1024, PUT_RECORDS_BYTES_MAX = 10 << 20 };
 
@@ -21,7 +20,7 @@ typedef struct PutEntry {
 
 // What the answer says of a stored entry.
 typedef struct PutText {
-    char shard_id[24]; // "shardId-000000000003", terminated
+    char shard_id[SHARD_ID_CHARS];
     char sequence[SEQUENCE_CHARS_MAX];
 } PutText;
 
@@ -197,8 +196,8 @@ static void stored_as(const struct put *p, size_t i, Str *ret_shard_id, Str *ret
     const struct shard *sh = p->entries[i].shard;
     const LogPlace *place = &p->places[p->entries[i].slot];
     PutText *t = &p->texts[i];
-    int n = snprintf(t->shard_id, sizeof t->shard_id, "shardId-%012u", sh->index);
-    *ret_shard_id = str_from(t->shard_id, (size_t)n);
+    shard_id_format(t->shard_id, sh->index);
+    *ret_shard_id = str_from(t->shard_id, SHARD_ID_CHARS);
     Sequence number = shard_sequence(sh, place->position, place->arrival_ms);
     *ret_sequence = str_from(t->sequence, sequence_format(t->sequence, number));
 }

@@ -191,15 +191,20 @@ Err stream_find_shard(const struct stream *s, Str shard_id, struct shard **ret)
 }
 
 // By hand: it is written for every record that is put.
-Str shard_id_str(struct arena *a, int64_t index)
+void shard_id_format(char out[SHARD_ID_CHARS], int64_t index)
 {
     static const char zeros[] = "shardId-000000000000";
-    size_t n = sizeof zeros - 1;
-    char *text = arena_alloc(a, n, 1);
-    memcpy(text, zeros, n);
-    for (size_t at = n; index > 0 && text[at - 1] != '-'; index /= 10)
-        text[--at] = (char)('0' + index % 10);
-    return str_from(text, n);
+    _Static_assert(sizeof zeros == SHARD_ID_CHARS + 1, "the terminator is left out");
+    memcpy(out, zeros, SHARD_ID_CHARS);
+    for (size_t at = SHARD_ID_CHARS; index > 0 && out[at - 1] != '-'; index /= 10)
+        out[--at] = (char)('0' + index % 10);
+}
+
+Str shard_id_str(struct arena *a, int64_t index)
+{
+    char *text = arena_alloc(a, SHARD_ID_CHARS, 1);
+    shard_id_format(text, index);
+    return str_from(text, SHARD_ID_CHARS);
 }
 
 // ---- Limits

@@ -101,7 +101,9 @@ struct shard *stream_route(const struct stream *s, HashKey h);
 // NULL: no such shard. ERR_INVALID: no number of 0..2147483647.
 Err stream_find_shard(const struct stream *s, Str shard_id, struct shard **ret);
 Err shard_parse_id(Str shard_id, uint32_t *ret_index);
-Str shard_id_str(struct arena *a, int64_t index); // shardId-000000000003
+enum { SHARD_ID_CHARS = 20 };
+void shard_id_format(char out[SHARD_ID_CHARS], int64_t index); // shardId-000000000003
+Str shard_id_str(struct arena *a, int64_t index);
 
 // What a record or request takes from the shard's limits (limit.h), under the shard's own lock. A
 // scale of 0 lifts the limits and makes nothing.
