@@ -32,7 +32,7 @@ static struct {
 static struct fault {
     _Atomic bool armed;
     _Atomic uint64_t seen, after, times;
-} faults[2];
+} faults[MEMORY_RESERVE + 1];
 
 void memory_fault_set(MemoryKind kind, uint64_t after, uint64_t times)
 {
@@ -63,6 +63,8 @@ static bool fails_here(MemoryKind kind)
 // Pages of its own, so that giving them up is giving them to whoever asks next.
 static void *pages_get(size_t bytes)
 {
+    if (fails_here(MEMORY_RESERVE))
+        return NULL;
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return p != MAP_FAILED ? p : NULL;
 }

@@ -70,6 +70,6 @@ void memory_tell(void);
 
 // Faults for tests: of the allocations of a kind, `after` more succeed, then `times` fail. Also
 // tells how many there were since.
-typedef enum MemoryKind { MEMORY_REQUEST, MEMORY_BOOKKEEPING } MemoryKind;
+typedef enum MemoryKind { MEMORY_REQUEST, MEMORY_BOOKKEEPING, MEMORY_RESERVE } MemoryKind;
 void memory_fault_set(MemoryKind kind, uint64_t after, uint64_t times);
 uint64_t memory_fault_seen(MemoryKind kind);

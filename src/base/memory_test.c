@@ -15,6 +15,7 @@ static void tear_down(void)
 {
     memory_fault_set(MEMORY_REQUEST, 0, 0);
     memory_fault_set(MEMORY_BOOKKEEPING, 0, 0);
+    memory_fault_set(MEMORY_RESERVE, 0, 0);
     EXPECT_OK(memory_setup(0, 0));
 }
 
@@ -147,6 +148,25 @@ TEST(the_reserve_is_given_up_for_what_cannot_be_refused_and_taken_again)
     EXPECT(!memory_is_short());
     EXPECT(memory_take(MIB, MIB));
     memory_give(MIB);
+    memory_tell();
+    tear_down();
+}
+
+TEST(while_the_reserve_is_gone_nothing_of_a_requests_size_is_given)
+{
+    set_up();
+    memory_fault_set(MEMORY_RESERVE, 0, UINT64_MAX);
+    memory_fault_set(MEMORY_BOOKKEEPING, 0, 1);
+    free(xalloc(100));
+    memory_tell();
+    EXPECT(memory_is_short() && memory_try(100) == NULL && arena_open_request() == NULL);
+    EXPECT(!memory_take(100, MIB) && !memory_has_room(MIB));
+    EXPECT(memory_take(100, 100)); // what is small and under way may end
+    memory_give(100);
+    free(xalloc(100));
+    memory_fault_set(MEMORY_RESERVE, 0, 0);
+    EXPECT(!memory_is_short() && memory_take(100, MIB));
+    memory_give(100);
     memory_tell();
     tear_down();
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "os/tls.h"
 #include "base/buf.h"
+#include "base/memory.h"
 #include "base/time.h"
 
 #include <openssl/bio.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -18,6 +20,34 @@ enum { PEM_BYTES_MAX = 65536, CERTIFICATE_DAYS = 3650, HOST_NAME_BYTES_MAX = 64 
 struct tls_context {
     SSL_CTX *ssl;
 };
+
+static void *take(size_t bytes, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return bytes > 0 ? memory_get(bytes) : NULL;
+}
+
+static void give(void *p, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    free(p);
+}
+
+static void *resize(void *p, size_t bytes, const char *file, int line)
+{
+    if (bytes > 0)
+        return memory_resize(p, bytes);
+    give(p, file, line);
+    return NULL;
+}
+
+void tls_take_memory(void)
+{
+    if (CRYPTO_set_mem_functions(take, resize, give) != 1)
+        ERR_clear_error(); // it has begun to allocate: it keeps the C library's functions
+}
 
 void tls_context_close(struct tls_context *t)
 {

@@ -5,6 +5,10 @@
 
 struct tls_context;
 
+// Lets OpenSSL take its memory as bookkeeping does (base/memory.h): its functions then do not fail
+// for want of it. Before anything else of OpenSSL is called in the process; without effect later.
+void tls_take_memory(void);
+
 // Makes DIR/tls/key.pem and DIR/tls/cert.pem unless they exist: an ECDSA P-256 key and a
 // self-signed certificate of ten years for localhost, 127.0.0.1, ::1, *.localhost and the machine's
 // own name. The certificate is also a CA for itself, so that clients can be pointed at it.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/pages.h"
+#include "base/memory.h"
 #include "base/metric.h"
 #include "base/time.h"
 #include "codec/json.h"
@@ -43,7 +44,7 @@ static void add_integer(struct event_writer *w, Str key, uint64_t number)
 static bool is_ready(struct pages *p, const LogStats *stats)
 {
     bool enough = p->config.zones == NULL || zones_enough(p->config.zones);
-    return atomic_load(&p->ready) && !stats->full && !stats->failed && enough;
+    return atomic_load(&p->ready) && !stats->full && !stats->failed && enough && !memory_is_short();
 }
 
 static unsigned render_live(struct pages *p, struct buf *b)
@@ -58,10 +59,11 @@ static unsigned render_ready(struct pages *p, struct buf *b)
     LogStats stats = { 0 };
     log_stats(p->config.log, &stats);
     bool ready = is_ready(p, &stats);
-    buf_add(b, ready          ? S("{\"status\":\"ready\"}")
-               : stats.failed ? S("{\"status\":\"disk failed\"}")
-               : stats.full   ? S("{\"status\":\"disk full\"}")
-                              : S("{\"status\":\"not ready\"}"));
+    buf_add(b, ready               ? S("{\"status\":\"ready\"}")
+               : stats.failed      ? S("{\"status\":\"disk failed\"}")
+               : stats.full        ? S("{\"status\":\"disk full\"}")
+               : memory_is_short() ? S("{\"status\":\"no memory\"}")
+                                   : S("{\"status\":\"not ready\"}"));
     return ready ? 200 : 503;
 }
 
@@ -113,6 +115,21 @@ static void add_zones(struct pages *p, struct event_writer *w)
     w->ops->list_end(w);
 }
 
+static void add_memory(struct event_writer *w)
+{
+    MemoryStats stats;
+    memory_stats(&stats);
+    w->ops->key(w, S("memory"));
+    w->ops->map(w);
+    add_integer(w, S("requests_bytes"), stats.requests_bytes);
+    add_integer(w, S("requests_bytes_max"), MIN(stats.requests_bytes_max, (size_t)INT64_MAX));
+    w->ops->key(w, S("refusing"));
+    w->ops->boolean(w, stats.refusing);
+    w->ops->key(w, S("reserve_released"));
+    w->ops->boolean(w, stats.reserve_released);
+    w->ops->map_end(w);
+}
+
 static unsigned render_health(struct pages *p, struct buf *b)
 {
     LogStats stats = { 0 };
@@ -128,6 +145,7 @@ static unsigned render_health(struct pages *p, struct buf *b)
     add_services(p, &w);
     add_journal(&w, &stats);
     add_zones(p, &w);
+    add_memory(&w);
     w.ops->map_end(&w);
     return 200;
 }
@@ -172,6 +190,19 @@ static void set_gauge(Str name, Str help, uint64_t value)
     metric_set(metric_get(METRIC_GAUGE, name, help, S("")), (int64_t)value);
 }
 
+static void set_memory_gauges(void)
+{
+    MemoryStats stats;
+    memory_stats(&stats);
+    set_gauge(S("headrace_memory_requests_bytes"), S("Memory that requests under way hold."),
+              stats.requests_bytes);
+    set_gauge(S("headrace_memory_requests_bytes_max"), S("Above it requests are refused with 503."),
+              MIN(stats.requests_bytes_max, (size_t)INT64_MAX));
+    set_gauge(S("headrace_memory_reserve_released"),
+              S("1 while the reserve of memory is given up and no request is let in."),
+              stats.reserve_released);
+}
+
 static unsigned render_metrics(struct pages *p, struct buf *b)
 {
     LogStats stats = { 0 };
@@ -199,6 +230,7 @@ static unsigned render_metrics(struct pages *p, struct buf *b)
               stats.full);
     set_gauge(S("headrace_journal_failed"), S("1 since the journal could not be written."),
               stats.failed);
+    set_memory_gauges();
     if (p->config.pool != NULL)
         set_gauge(S("headrace_workers_queued"), S("Calls that wait for a worker thread."),
                   pool_queued(p->config.pool));
@@ -243,7 +275,12 @@ static void serve_page(void *self, struct http_exchange *x)
     const struct page *page = find_page(x->path);
     CHECK(page != NULL); // only these were registered
     AUTO_BUF(body);
+    memory_tell(); // also when no request comes
     unsigned status = page->render(self, &body);
+    if (buf_err(&body).kind != ERR_NONE) {
+        http_reply(x, 503, NULL, 0, S("")); // half a page would mislead
+        return;
+    }
     const HttpHeader headers[] = { { S("content-type"), page->type },
                                    { S("cache-control"), S("no-store") } };
     http_reply(x, status, headers, COUNT_OF(headers), buf_str(&body));

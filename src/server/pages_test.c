@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "base/memory.h"
 #include "base/test.h"
 #include "codec/json.h"
 #include "os/io.h"
 #include "server/pages.h"
+
+#include <stdlib.h>
 
 static const Str names[] = { S_INIT("kinesis") };
 
@@ -65,6 +68,24 @@ TEST(health_names_the_services_to_tools_that_know_localstack)
     EXPECT(json_find(json_find(own, S("journal")), S("disk_bytes"))->integer > 0);
 }
 
+TEST(without_the_reserve_of_memory_it_is_not_ready)
+{
+    AUTO(log) l = NULL;
+    AUTO(pages) p = opened(a, &l);
+    pages_set_ready(p, true);
+    EXPECT_OK(memory_setup(MEMORY_REQUESTS_BYTES_MIN, MEMORY_RESERVE_BYTES));
+    memory_fault_set(MEMORY_RESERVE, 0, UINT64_MAX); // it cannot be taken again
+    memory_fault_set(MEMORY_BOOKKEEPING, 0, 1);
+    free(xalloc(100));
+    memory_fault_set(MEMORY_BOOKKEEPING, 0, 0);
+    EXPECT_STR(S("no memory"), json_text(json_page(a, p, S("/_headrace/ready"), 503), S("status")));
+    const JsonValue *health = json_page(a, p, S("/_headrace/health"), 200);
+    EXPECT_INT(1, json_find(json_find(health, S("memory")), S("reserve_released"))->integer);
+    memory_fault_set(MEMORY_RESERVE, 0, 0);
+    EXPECT_STR(S("ready"), json_text(json_page(a, p, S("/_headrace/ready"), 200), S("status")));
+    EXPECT_OK(memory_setup(0, 0));
+}
+
 TEST(metrics_tell_the_version_and_the_journal)
 {
     AUTO(log) l = NULL;
@@ -75,5 +96,6 @@ TEST(metrics_tell_the_version_and_the_journal)
     EXPECT(str_search(text, S("headrace_build_info{version=\"1.2.3\"} 1\n")) < text.n);
     EXPECT(str_search(text, S("\nheadrace_journal_disk_bytes ")) < text.n);
     EXPECT(str_search(text, S("\nprocess_resident_memory_bytes ")) < text.n);
+    EXPECT(str_search(text, S("\nheadrace_memory_reserve_released 0\n")) < text.n);
     EXPECT_INT(404, pages_render(p, S("/other"), &b));
 }

@@ -3,6 +3,7 @@
 #include "aws/front.h"
 #include "base/logline.h"
 #include "base/map.h"
+#include "base/memory.h"
 #include "base/time.h"
 #include "gen/services.h"
 #include "hub/service.h"
@@ -12,6 +13,7 @@
 #include "server/data_dir.h"
 #include "server/notify.h"
 #include "server/clock.h"
+#include "server/memory_limit.h"
 #include "server/pages.h"
 #include "server/port_owner.h"
 #include "server/zone_set.h"
@@ -138,9 +140,26 @@ static void bound_heaps(void)
 #endif
 }
 
+// What all requests together may hold: as configured, or a quarter of what the process may have.
+// The least is what one request of the largest kind needs.
+static size_t requests_bytes_max(struct server *s)
+{
+    uint64_t wanted = settings_size(s->settings, S("memory.requests"));
+    if (wanted == 0)
+        wanted = memory_limit(s->io) / 4;
+    return (size_t)MAX(wanted, (uint64_t)MEMORY_REQUESTS_BYTES_MIN);
+}
+
+static ExitCode open_memory(struct server *s)
+{
+    Err e = memory_setup(requests_bytes_max(s), MEMORY_RESERVE_BYTES);
+    return e.kind == ERR_NONE ? EXIT_GOOD : refuse(e, "cannot start", S(""));
+}
+
 // Signals are read from a descriptor by the main thread; every other thread inherits the mask.
 static ExitCode prepare_process(struct server *s)
 {
+    tls_take_memory();
     set_up_log(s->settings);
     for (size_t i = 0; i < s->settings->unknown_count; i++)
         LOG(LOG_WARN, "an environment variable is no setting",
@@ -407,12 +426,15 @@ static ExitCode open_front(struct server *s)
     return e.kind == ERR_NONE ? EXIT_GOOD : refuse(e, "cannot open the front", S(""));
 }
 
-static HttpLimits limits_of(const Settings *settings)
+static HttpLimits limits_of(const Settings *settings, size_t requests_bytes)
 {
     HttpLimits l = http_limits_default();
     l.connections_max = settings_number(settings, S("http.connections"));
     l.streams_max = settings_number(settings, S("http.streams"));
-    l.body_pool_bytes_max = settings_size(settings, S("http.body_pool"));
+    // Bodies and replies each leave room for what requests hold besides: large ones wait before all
+    // is taken.
+    l.body_pool_bytes_max = MIN(settings_size(settings, S("http.body_pool")), requests_bytes / 2);
+    l.reply_pool_bytes_max = MIN(l.reply_pool_bytes_max, requests_bytes / 2);
     l.idle_ns = settings_duration(settings, S("http.idle_timeout"));
     l.drain_ns = settings_duration(settings, S("http.drain_timeout"));
     return l;
@@ -427,7 +449,7 @@ static void *run_loop(void *self)
 
 static ExitCode start_http(struct server *s)
 {
-    HttpConfig config = { .limits = limits_of(s->settings),
+    HttpConfig config = { .limits = limits_of(s->settings, requests_bytes_max(s)),
                           .tls = s->tls,
                           .loops = s->loop_list,
                           .loop_count = s->loop_count,
@@ -727,8 +749,8 @@ ExitCode serve_offline(const ServeConfig *config,
 ExitCode serve(const ServeConfig *config)
 {
     static ExitCode (*const steps[])(struct server *) = {
-        prepare_process, open_data_dir, open_keys,  open_tls,   open_loops, open_clock,
-        open_store,      open_services, open_front, start_http, listen_all,
+        prepare_process, open_memory, open_data_dir, open_keys,  open_tls,   open_loops,
+        open_clock,      open_store,  open_services, open_front, start_http, listen_all,
     };
     AUTO(arena) a = arena_open();
     struct server *s = arena_new(a, struct server, 1);
