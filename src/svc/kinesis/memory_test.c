@@ -186,7 +186,7 @@ TEST(a_put_for_which_there_is_no_memory_stores_nothing_and_the_next_one_everythi
     world_close(&w);
 }
 
-TEST(a_read_for_which_there_is_no_memory_fails_alone)
+TEST(a_read_for_which_there_is_no_memory_gives_less_or_fails_alone)
 {
     struct world w;
     world_open(&w);
@@ -195,20 +195,23 @@ TEST(a_read_for_which_there_is_no_memory_fails_alone)
     for (int i = 0; i < 3; i++) // more than is cached: some must be read from the disk
         EXPECT_OK(put(&w, a, list));
     Str from = iterator(&w, a);
-    size_t n = 0, refused = 0;
-    for (uint64_t after = 2; refused == after - 2; after++) {
+    size_t n = 0, refused = 0, fewer = 0;
+    bool hit = true;
+    for (uint64_t after = 2; hit; after++) {
         memory_fault_set(MEMORY_REQUEST, after, UINT64_MAX);
         AUTO(arena) r = arena_open_request();
         Err e = get(&w, r, from, &n);
+        hit = memory_fault_seen(MEMORY_REQUEST) > after;
         memory_fault_set(MEMORY_REQUEST, 0, 0);
         EXPECT(e.kind == ERR_NONE || e.kind == ERR_MEMORY);
+        EXPECT(e.kind == ERR_MEMORY || (n > 0 && (hit || n == 3 * RECORDS)));
         refused += e.kind == ERR_MEMORY;
+        fewer += e.kind == ERR_NONE && n < 3 * RECORDS;
         arena_reset(r);
         EXPECT_INT(0, taken());
         EXPECT_INT(3 * RECORDS, stored(&w, a));
     }
-    EXPECT_INT(3 * RECORDS, n);
-    EXPECT(refused > 5);
+    EXPECT(refused > 1 && fewer > 1);
     world_close(&w);
 }
 
