@@ -136,6 +136,7 @@ SUITES = {
     "storm": lambda: server_suite("storm", "storm.py", 300),
     "bad-input": lambda: server_suite("bad-input", "bad_input.py", 600),
     "clock": lambda: server_suite("clock", "clock.py", 300),
+    "memory": lambda: server_suite("memory", "memory.py", 900),
     "disk": lambda: server_suite("disk", "disk.py", 600),
     "zones": lambda: server_suite("zones", "zones.py", 600),
     "images": lambda: server_suite("images", "images.py", 900),
