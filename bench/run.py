@@ -12,6 +12,7 @@ that grows faster or slower favours nobody. What is compared is the median over 
 and largest ratio show how far it can be trusted. Peers promise the same: Redis Streams with
 `appendfsync always`, PostgreSQL COPY with `fsync` and `synchronous_commit` on. One that is not
 installed is left out, with a line that says so. The raw disk is measured before and after.
+`--peers zones` compares one directory with three zones on the same disk.
 """
 import argparse
 import glob
@@ -114,7 +115,7 @@ class Headrace(Peer):
     def __init__(self, folder, program):
         super().__init__(folder)
         self.server = headrace.Server(program, data_dir=os.path.join(folder, "headrace"), port=self.port)
-        os.mkdir(self.server.data_dir)
+        os.makedirs(self.server.data_dir)
         self.environment = {"HEADRACE_ACCESS_KEY_ID": headrace.KEY_ID,
                             "HEADRACE_SECRET_ACCESS_KEY": headrace.SECRET}
 
@@ -135,6 +136,22 @@ class Headrace(Peer):
         client = self.server.client()
         client.call("DeleteStream", StreamName=name)
         client.close()
+
+
+class Zones(Headrace):
+    """Headrace with three zones on the same disk: what the mirror costs, in time and in processors."""
+
+    name = "zones"
+
+    @staticmethod
+    def is_installed():
+        return True
+
+    def __init__(self, folder, program):
+        super().__init__(folder, program)
+        zones = [os.path.join(folder, "zones", name) for name in "abc"]
+        self.server.data_dir = os.path.join(folder, "zones", "data")
+        self.server.arguments = [word for zone in zones for word in ("--zones", zone)]
 
 
 class Redis(Peer):
@@ -204,7 +221,7 @@ class Postgres(Peer):
         self.sql(f"drop table {name}")
 
 
-PEERS = {"redis": Redis, "postgres": Postgres}
+PEERS = {"redis": Redis, "postgres": Postgres, "zones": Zones}
 
 
 def show_disk(folder, when):
@@ -267,7 +284,7 @@ def main():
     ours, theirs = Headrace(folder, options.program), []
     for name in filter(None, options.peers.split(",")):
         if PEERS[name].is_installed():
-            theirs.append(PEERS[name](folder))
+            theirs.append(Zones(folder, options.program) if name == "zones" else PEERS[name](folder))
         else:
             print(f"{name} is not installed: left out")
     started = []

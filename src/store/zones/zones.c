@@ -390,17 +390,11 @@ static void member_leaves(struct zone *z, Err cause)
         F_ERR(cause));
 }
 
-// Whether all members hold the same as this one; one that cannot be read does not.
-static bool all_same(struct zones *s, struct zone *z)
+// One that cannot be read does not hold the same as the others.
+static bool all_same(struct zones *s)
 {
-    for (unsigned i = 0; i < s->count; i++) {
-        bool differs = false;
-        if (i == z->i || (s->members & bit(i)) == 0)
-            continue;
-        if (trees_compare(z, &s->zones[i], &differs).kind != ERR_NONE || differs)
-            return false;
-    }
-    return true;
+    bool same = false;
+    return trees_all_same(s, s->members, &same).kind == ERR_NONE && same;
 }
 
 // The whole one that has most.
@@ -441,7 +435,7 @@ static Err rebuild(struct zone *from, struct zone *to)
 static Err unify(struct opening *o)
 {
     struct zones *s = o->s;
-    if (count_bits(s->members) < 2 || all_same(s, first_member(s)))
+    if (count_bits(s->members) < 2 || all_same(s))
         return OK;
     struct zone *source = find_source(o);
     if (source == NULL)

@@ -199,6 +199,96 @@ Err trees_compare(struct zone *from, struct zone *to, bool *ret_differ)
     return OK;
 }
 
+// ---- All at once
+
+struct side_by_side {
+    struct zones *s;
+    unsigned mask;
+    struct zone *first;
+    struct handle *h[ZONES_MAX];
+};
+
+static Err read_all(struct side_by_side *b, uint64_t at, size_t *ret_n, bool *ret_same)
+{
+    struct op *op = op_new(b->s, run_read);
+    op->n = PIECE_BYTES;
+    op->at = at;
+    pthread_mutex_lock(&b->s->lock);
+    for (unsigned i = 0; i < b->s->count; i++) {
+        op->parts[i].h = (b->mask & bit(i)) != 0 ? b->h[i] : NULL;
+        if (op->parts[i].h != NULL)
+            handle_ref_locked(op->parts[i].h);
+    }
+    pthread_mutex_unlock(&b->s->lock);
+    Err e = op_run_each(op, b->mask, SLOW_NS);
+    const struct part *first = &op->parts[b->first->i];
+    for (unsigned i = 0; i < b->s->count && e.kind == ERR_NONE; i++) {
+        const struct part *p = &op->parts[i];
+        if ((b->mask & bit(i)) == 0)
+            continue;
+        e = p->err;
+        *ret_same &= e.kind == ERR_NONE && p->number == first->number &&
+                     memcmp(p->bytes, first->bytes, (size_t)first->number) == 0;
+    }
+    if (e.kind == ERR_NONE)
+        *ret_n = (size_t)first->number;
+    op_unref(op);
+    return e;
+}
+
+static Err contents_same(struct side_by_side *b, Str rel, bool *ret_same)
+{
+    Err e = OK;
+    for (unsigned i = 0; i < b->s->count && e.kind == ERR_NONE; i++) {
+        b->h[i] = NULL;
+        if ((b->mask & bit(i)) != 0)
+            e = zone_file_open(&b->s->zones[i], rel, IO_READ | IO_DIRECT, SLOW_NS, &b->h[i]);
+    }
+    size_t n = PIECE_BYTES;
+    for (uint64_t at = 0; e.kind == ERR_NONE && *ret_same && n == PIECE_BYTES; at += PIECE_BYTES)
+        e = read_all(b, at, &n, ret_same);
+    for (unsigned i = 0; i < b->s->count; i++) {
+        zone_file_close(b->h[i]);
+        b->h[i] = NULL;
+    }
+    return e;
+}
+
+// Names and sizes, and what of containers tells whether they are the same.
+static Err outlines_same(struct zone *x, struct zone *y, const Tree *p, bool *ret_same)
+{
+    AUTO(arena) tmp = arena_open();
+    Tree q;
+    TRY(tree_read(y, tmp, false, SLOW_NS, &q));
+    size_t at[2] = { 0 };
+    const TreeEntry *pair[2];
+    while (*ret_same && next_pair(p, &q, at, pair)) {
+        *ret_same = !entry_differs(pair[0], pair[1]);
+        if (*ret_same && pair[0] != NULL && !pair[0]->is_dir && zone_is_immutable(pair[0]->path))
+            TRY(zone_file_same_ends(x, y, pair[0]->path, pair[0]->bytes, ret_same));
+    }
+    return OK;
+}
+
+Err trees_all_same(struct zones *s, unsigned mask, bool *ret_same)
+{
+    AUTO(arena) tmp = arena_open();
+    struct side_by_side b = { .s = s, .mask = mask, .first = &s->zones[__builtin_ctz(mask)] };
+    Tree tree;
+    bool same = true;
+    TRY(tree_read(b.first, tmp, false, SLOW_NS, &tree));
+    for (unsigned i = 0; i < s->count && same; i++)
+        if ((mask & bit(i)) != 0 && i != b.first->i)
+            TRY(outlines_same(b.first, &s->zones[i], &tree, &same));
+    for (size_t i = 0; i < tree.n && same; i++)
+        if (!tree.at[i].is_dir && !zone_is_immutable(tree.at[i].path))
+            TRY(contents_same(&b, tree.at[i].path, &same));
+    *ret_same = same;
+    return OK;
+}
+
+// ---- Making one the same
+
 static Err make_same(struct zone *from, struct zone *to, const TreeEntry *x, const TreeEntry *y)
 {
     if (x == NULL)

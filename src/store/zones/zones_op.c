@@ -423,20 +423,34 @@ Err op_run_all(struct op *op)
 
 // ---- By one zone
 
-Err op_run_one(struct op *op, unsigned zone, int64_t ns)
+static bool all_have_ended(const struct op *op, unsigned mask)
+{
+    for (unsigned i = 0; i < op->s->count; i++)
+        if ((mask & bit(i)) != 0 && !op->parts[i].done)
+            return false;
+    return true;
+}
+
+Err op_run_each(struct op *op, unsigned mask, int64_t ns)
 {
     struct zones *s = op->s;
-    struct part *p = &op->parts[zone];
     pthread_mutex_lock(&s->lock);
     int64_t until = zones_now() + ns;
-    p->wanted = true;
-    op_submit_locked(op, bit(zone));
-    while (!p->done && zones_now() < until && !s->keeper_stops)
+    for (unsigned i = 0; i < s->count; i++)
+        op->parts[i].wanted = (mask & bit(i)) != 0;
+    op_submit_locked(op, mask);
+    while (!all_have_ended(op, mask) && zones_now() < until && !s->keeper_stops)
         zones_wait_locked(s, op->wake, MIN(until, zones_now() + NS_PER_S));
     op->wake = NULL;
-    Err e = p->done ? p->err : fail(ERR_TIMEOUT, "the zone does not answer");
+    bool ended = all_have_ended(op, mask);
     pthread_mutex_unlock(&s->lock);
-    return e;
+    return ended ? OK : fail(ERR_TIMEOUT, "the zone does not answer");
+}
+
+Err op_run_one(struct op *op, unsigned zone, int64_t ns)
+{
+    TRY(op_run_each(op, bit(zone), ns));
+    return op->parts[zone].err;
 }
 
 static int next_candidate(const struct op *op, unsigned tried)
@@ -454,14 +468,6 @@ static int good_answer(const struct op *op, unsigned tried)
         if ((tried & bit(i)) != 0 && op->parts[i].done && op->parts[i].err.kind == ERR_NONE)
             return (int)i;
     return -1;
-}
-
-static bool all_have_ended(const struct op *op, unsigned tried)
-{
-    for (unsigned i = 0; i < op->s->count; i++)
-        if ((tried & bit(i)) != 0 && !op->parts[i].done)
-            return false;
-    return true;
 }
 
 // Those tried before the one that has answered well have failed or lag.

@@ -203,7 +203,9 @@ bool op_is_due_locked(struct op *op, int64_t now, int64_t *until);
 bool op_decide_locked(struct op *op, Err *ret);
 // By one zone that is wanted, the next when it fails or lags; *ret_zone tells which.
 Err op_run_any(struct op *op, unsigned *ret_zone);
-// By this zone, within the time: ERR_TIMEOUT.
+// By each of these zones, within the time: ERR_TIMEOUT; what came of it is in the parts.
+Err op_run_each(struct op *op, unsigned mask, int64_t ns);
+// By this zone, within the time.
 Err op_run_one(struct op *op, unsigned zone, int64_t ns);
 
 void handle_ref_locked(struct handle *h);
@@ -321,6 +323,8 @@ Err zone_file_same_ends(struct zone *from, struct zone *to, Str rel, uint64_t by
 Err zone_file_copy(struct zone *from, struct zone *to, Str rel);
 Err zone_file_copy_aside(struct zone *from, struct zone *to,
                          Str rel); // to rel + ASIDE_SUFFIX, synced
+// Whether all these zones hold the same. They are read side by side. An error: one cannot be read.
+Err trees_all_same(struct zones *s, unsigned mask, bool *ret_same);
 Err trees_compare(struct zone *from, struct zone *to, bool *ret_differ);
 Err trees_make_same(struct zone *from, struct zone *to);
 Err tree_sync_dirs(struct zone *z, const Tree *tree, int64_t ns);

@@ -183,6 +183,46 @@ TEST(one_zone_may_go_on_alone_when_that_is_wanted)
     trio_done(&r);
 }
 
+// ---- Copies
+
+TEST(each_copy_can_be_read_and_a_damaged_one_is_mended_from_checked_bytes)
+{
+    struct trio r;
+    trio_init(&r);
+    EXPECT_OK(trio_open(&r, a));
+    trio_fill(&r, a);
+    Str want = trio_content(a, FILE_BYTES, 1);
+    EXPECT_OK(io_flip(trio_disk_io(&r, 0), S("/a/journal/one"), 10001, 0x40));
+    struct io_file *f = NULL;
+    EXPECT_OK(r.io->open(r.io, S("/data/journal/one"), IO_READ, &f));
+    EXPECT_INT(ZONES, r.io->copies(f));
+    char p[4096];
+    size_t n = 0;
+    for (unsigned copy = 0; copy < ZONES; copy++) {
+        EXPECT_OK(r.io->read_copy(f, copy, p, sizeof p, 8192, &n));
+        EXPECT_INT(sizeof p, n);
+        EXPECT((memcmp(p, want.p + 8192, n) == 0) == (copy != 0));
+    }
+    EXPECT_ERR(ERR_INVALID, r.io->read_copy(f, ZONES, p, sizeof p, 0, &n));
+    EXPECT_OK(r.io->mend(f, want.p + 9999, 77, 9999)); // read-only and without alignment
+    trio_expect_same(&r, a);
+    EXPECT(str_eq(want, trio_in_zone(&r, a, 0, "journal/one")));
+
+    // A zone that is out of reach is told, and one that cannot be mended is fenced.
+    IoFault fault = { .ops = IO_OP_WRITE, .times = UINT64_MAX };
+    io_fault_add(r.faults[1], fault);
+    EXPECT_OK(r.io->mend(f, want.p + 9999, 77, 9999));
+    EXPECT_INT(ZONE_FENCED, trio_state_of(&r, 1));
+    EXPECT_ERR(ERR_IO, r.io->read_copy(f, 1, p, sizeof p, 0, &n));
+    io_fault_clear(r.faults[1]);
+    trio_repair(&r, 1);
+    EXPECT_OK(r.io->read_copy(f, 1, p, sizeof p, 0, &n)); // the open file has come back with it
+    EXPECT(memcmp(p, want.p, n) == 0);
+    r.io->close(f);
+    trio_expect_same(&r, a);
+    trio_done(&r);
+}
+
 // ---- Starting
 
 // Good content begins as `fill` wrote it.
