@@ -115,7 +115,7 @@ class Headrace(Peer):
     def __init__(self, folder, program):
         super().__init__(folder)
         self.server = headrace.Server(program, data_dir=os.path.join(folder, "headrace"), port=self.port)
-        os.makedirs(self.server.data_dir)
+        os.makedirs(self.server.data_dir, exist_ok=True)
         self.environment = {"HEADRACE_ACCESS_KEY_ID": headrace.KEY_ID,
                             "HEADRACE_SECRET_ACCESS_KEY": headrace.SECRET}
 

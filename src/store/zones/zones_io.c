@@ -607,13 +607,17 @@ static Err zones_queue_submit(struct io_queue *q, struct io_write *w)
     op->write = w;
     op->file = w->file;
     op->wake = &q->ended;
+    op->wake_last = true;
     pthread_mutex_lock(&s->lock);
     op_want_locked(op, MEMBERS_ALL, w->file);
     *q->last = op;
     q->last = &op->next;
     op_submit_locked(op, MEMBERS_ALL);
+    op->refs++; // it may be waited for and gone before its zones are woken
     pthread_cond_broadcast(&q->ended);
     pthread_mutex_unlock(&s->lock);
+    op_wake_zones(op, MEMBERS_ALL);
+    op_unref(op);
     return OK;
 }
 

@@ -78,6 +78,7 @@ unsigned zones_write_records_locked(struct zones *s, unsigned mask, unsigned mem
     s->generation++;
     struct op *op = record_op(s, mask, members);
     op_submit_locked(op, mask);
+    op_wake_zones(op, mask);
     unsigned good = 0;
     int64_t enough_ns = 0, until = INT64_MAX;
     while (!records_are_due(op, mask, &enough_ns, &until, &good))

@@ -155,12 +155,20 @@ void handle_unref_locked(struct handle *h)
 
 // ---- The threads of a zone
 
+static bool has_pending(const struct op *op)
+{
+    for (unsigned i = 0; i < op->s->count; i++)
+        if (op->parts[i].wanted && !op->parts[i].done)
+            return true;
+    return false;
+}
+
 static void part_end(struct part *p, Err e)
 {
     struct op *op = p->op;
     p->err = e;
     p->done = true;
-    if (op->wake != NULL)
+    if (op->wake != NULL && (!op->wake_last || !has_pending(op)))
         pthread_cond_broadcast(op->wake);
     op_unref_locked(op);
 }
@@ -256,8 +264,14 @@ void op_submit_locked(struct op *op, unsigned mask)
         // A zone that hangs keeps its threads: what is slow must not stop what is not.
         if (++z->waiting > z->idle && z->thread_count < ZONE_THREADS_MAX)
             err_ignore(zone_start_thread(z)); // those that are there do it, later
-        pthread_cond_signal(&z->work);
     }
+}
+
+void op_wake_zones(const struct op *op, unsigned mask)
+{
+    for (unsigned i = 0; i < op->s->count; i++)
+        if (op->parts[i].wanted && (mask & bit(i)) != 0)
+            pthread_cond_signal(&op->s->zones[i].work);
 }
 
 // ---- Deciding
@@ -290,6 +304,7 @@ bool op_is_due_locked(struct op *op, int64_t now, int64_t *until)
     }
     if (pending_members == 0 && pending_joiners == 0)
         return true;
+    *until = MIN(*until, now + s->lag_ns); // nobody tells when there are enough
     if (pending_members > 0 && good < s->least)
         return false; // whoever is slow is needed
     if (op->enough_ns == 0)
@@ -407,8 +422,12 @@ Err op_run_all(struct op *op)
 {
     struct zones *s = op->s;
     Err e = OK;
+    op->wake_last = true;
     pthread_mutex_lock(&s->lock);
     op_submit_locked(op, MEMBERS_ALL);
+    pthread_mutex_unlock(&s->lock);
+    op_wake_zones(op, MEMBERS_ALL);
+    pthread_mutex_lock(&s->lock);
     while (true) {
         int64_t until = INT64_MAX;
         if (!op_is_due_locked(op, zones_now(), &until))
@@ -439,6 +458,7 @@ Err op_run_each(struct op *op, unsigned mask, int64_t ns)
     for (unsigned i = 0; i < s->count; i++)
         op->parts[i].wanted = (mask & bit(i)) != 0;
     op_submit_locked(op, mask);
+    op_wake_zones(op, mask);
     while (!all_have_ended(op, mask) && zones_now() < until && !s->keeper_stops)
         zones_wait_locked(s, op->wake, MIN(until, zones_now() + NS_PER_S));
     op->wake = NULL;
@@ -500,6 +520,7 @@ Err op_run_any(struct op *op, unsigned *ret_zone)
         int64_t until = INT64_MAX;
         if (next >= 0) {
             op_submit_locked(op, bit((unsigned)next));
+            op_wake_zones(op, bit((unsigned)next));
             tried |= bit((unsigned)next);
             if (next_candidate(op, tried) >= 0)
                 until = zones_now() + s->lag_ns;

@@ -57,6 +57,7 @@ struct op {
     unsigned refs;              // the owner's and one of each part under way
     pthread_cond_t *wake;       // when a part has ended; NULL: nobody waits any more
     pthread_cond_t ended;
+    bool wake_last; // only when the last of its parts has ended
     unsigned flags; // of an open
     void *data;     // aligned; ours
     size_t n, room;
@@ -192,7 +193,10 @@ void op_buffer(struct op *op, size_t n); // data of so many bytes, not initialis
 // Names of an operation in every zone: rel is below the root, and may be empty.
 void op_paths(struct op *op, Str rel, Str rel2);
 void op_want_locked(struct op *op, unsigned mask, const struct io_file *f); // f: or NULL
+// Puts the parts into the zones' lines. Their threads are woken by the second, best without the
+// lock, on which they would wait at once.
 void op_submit_locked(struct op *op, unsigned mask);
+void op_wake_zones(const struct op *op, unsigned mask);
 
 // By all that are wanted. The outcome, when those that differed have been fenced.
 Err op_run_all(struct op *op);
