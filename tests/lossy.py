@@ -50,6 +50,7 @@ MOUNT_SECONDS_MAX, END_SECONDS_MAX = 20, 30
 LARGE_BYTES, FULL_PUTS_MAX = 300_000, 100  # more than the files that there are could take
 SEALED_PUTS = 12                   # of LARGE_BYTES: they fill files that are sealed then
 STREAM, SHARD = "errors", "shardId-000000000000"
+UINT64_MAX = (1 << 64) - 1
 OPTIONS = None                     # set by main
 
 
@@ -68,6 +69,7 @@ class Mount:
     place is `path`: the mount, or what stands upon it (images.py)."""
 
     operations_max = OPERATIONS_MAX
+    keeps_errors = True  # no operation is answered well that came after the cut
 
     def __init__(self):
         os.makedirs(headrace.DATA, exist_ok=True)
@@ -170,6 +172,29 @@ def refusals_after_the_cut(kind):
     return Client
 
 
+class Stamped(list):
+    """A list that knows when each of its items came: CLOCK_MONOTONIC, as the disk's cut_ns."""
+
+    def __init__(self):
+        super().__init__()
+        self.times = []
+
+    def append(self, item):
+        super().append(item)
+        self.times.append(time.monotonic_ns())
+
+    def __iadd__(self, items):
+        for item in items:
+            self.append(item)
+        return self
+
+    def add(self, item):  # as of a set
+        self.append(item)
+
+    def before(self, ns):
+        return [item for item, at in zip(self, self.times) if at < ns]
+
+
 Writer, Reader, Churner = map(refusals_after_the_cut, (crash.Writer, crash.Reader, crash.Churner))
 
 
@@ -208,7 +233,25 @@ class Rounds:
         churner = Churner(self.server, label, self.history.streams)
         for client in (*writers, *readers, churner):
             client.mount = self.mount
+        for writer in writers:
+            writer.acknowledged = Stamped()
+        for reader in readers:
+            reader.shown = Stamped()
+        churner.created, churner.deleted = Stamped(), Stamped()
         return writers, readers, churner
+
+    def forget_late_answers(self, writers, readers, churner):
+        """What was answered after the cut, by a machine that would have been off."""
+        cut_ns = UINT64_MAX if self.mount.keeps_errors else self.mount.command("stats")["cut_ns"]
+        for writer in writers:
+            writer.acknowledged = writer.acknowledged.before(cut_ns)
+        for reader in readers:
+            reader.shown = reader.shown.before(cut_ns)
+        for kind in ("created", "deleted"):
+            all_of_them = set(getattr(churner, kind))
+            early = set(getattr(churner, kind).before(cut_ns))
+            churner.unsure |= all_of_them - early
+            setattr(churner, kind, early)
 
     def cut(self, threads):
         """Starts the clients and ends with the power off and the server gone."""
@@ -282,6 +325,7 @@ class Rounds:
             thread.join(60)
             assert not thread.is_alive(), "a client still waits although the server is gone"
             assert thread.trouble is None, thread.trouble
+        self.forget_late_answers(writers, readers, churner)
         self.start_again()
         client = self.server.client()
         client.wait_active(crash.STREAM)

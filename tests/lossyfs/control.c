@@ -153,7 +153,7 @@ static bool rule_of_command(const char *command, Rule *ret)
 static void answer_stats(const struct mount *m, char *ret, size_t room)
 {
     const struct rules *r = &m->rules;
-    int n = snprintf(ret, room, "ok cut=%d", m->disk->off);
+    int n = snprintf(ret, room, "ok cut=%d cut_ns=%lld", m->disk->off, (long long)m->cut_ns);
     for (unsigned i = 0; i < OP_KINDS; i++)
         n += snprintf(ret + n, room - (size_t)n, " %s=%llu", op_name(i),
                       (unsigned long long)r->counts[i]);

@@ -9,6 +9,7 @@ struct mount {
     pthread_mutex_t lock;
     struct disk *disk;
     struct rules rules;
+    int64_t cut_ns; // CLOCK_MONOTONIC, just before the power went; 0: it is on
 };
 
 struct fuse_lowlevel_ops;

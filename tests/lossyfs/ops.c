@@ -40,6 +40,9 @@ bool mount_cut(struct mount *m, DiskCut cut)
 {
     if (m->disk->off)
         return false;
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    m->cut_ns = t.tv_sec * NS_PER_S + t.tv_nsec;
     int error = disk_cut(m->disk, cut);
     if (error != 0) { // a result that nobody may judge
         fprintf(stderr, "lossyfs: the cut could not be made: %s\n", strerrordesc_np(error));
