@@ -324,6 +324,39 @@ def a_stopped_server_is_backed_up_from_its_directory_and_secrets_only_when_asked
 
 
 @tap.test
+def a_server_of_three_zones_is_backed_up_running_and_stopped():
+    server = headrace.Server(PROGRAM, *SMALL)
+    zones = [f"{server.data_dir}-zone-{i}" for i in range(3)]
+    places = [word for zone in zones for word in ("--zones", zone)]
+    server.arguments += places
+    repository, restored = server.data_dir + "-backups", server.data_dir + "-restored"
+    try:
+        server.start()
+        client = server.client()
+        client.create_stream(STREAM)
+        put = [client.put(STREAM, b"%d" % i, "k")["SequenceNumber"] for i in range(20)]
+        run("backup", "create", "--to", repository, "--data-dir", server.data_dir, *places)
+        put += [client.put(STREAM, b"%d" % i, "k")["SequenceNumber"] for i in range(20, 30)]
+        server.stop()
+        run("backup", "create", "--to", repository, "--data-dir", server.data_dir, *places)
+        run("backup", "verify", repository)
+        run("backup", "restore", repository, "--data-dir", restored)  # into one directory
+        again = headrace.Server(PROGRAM, *SMALL, data_dir=restored)
+        try:
+            again.start()
+            client = again.client()
+            found = client.read_shard(STREAM, client.shards(STREAM)[0])
+            assert [number for number, _, _ in found] == put
+            again.stop()
+        finally:
+            again.kill()
+    finally:
+        server.remove()
+        for folder in [*zones, repository, restored]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@tap.test
 def what_cannot_be_is_refused_with_its_reason():
     with World() as world:
         endpoint = ["--endpoint", world.server.url]

@@ -290,6 +290,27 @@ def a_newer_format_of_every_kind_of_file_is_refused_by_name_and_nothing_is_chang
         server.remove()
 
 
+@tap.test
+def a_newer_format_of_a_zone_is_refused_by_name_too():
+    server = headrace.Server(PROGRAM, *SMALL)
+    zones = [f"{server.data_dir}-zone-{i}" for i in range(3)]
+    server.arguments += [word for zone in zones for word in ("--zones", zone)]
+    try:
+        server.start()
+        server.client().create_stream("clicks")
+        server.stop()
+        raise_marker(os.path.join(zones[1], "zone.hrz"))
+        before = [snapshot(zone) for zone in zones]
+        _, err = run("serve", "--data-dir", server.data_dir, "--listen", "127.0.0.1:0", *server.arguments,
+                     status=EXIT_FORMAT)
+        assert zones[1] in err and "newer" in err, err
+        assert [snapshot(zone) for zone in zones] == before
+    finally:
+        server.remove()
+        for zone in zones:
+            shutil.rmtree(zone, ignore_errors=True)
+
+
 def main():
     global PROGRAM
     parser = argparse.ArgumentParser()
