@@ -12,7 +12,7 @@ import statistics
 import sys
 
 WIDTH, LEFT, RIGHT, TOP, GAP, BOTTOM = 960, 74, 20, 30, 34, 40
-SETTLED_SECONDS = 20  # a server that has just started has no cache yet: not judged
+SETTLED_SECONDS = 20  # a server that has just started has not met every kind of request: not judged
 GROWTH_MAX = 1.15
 QUIET_CORES = 0.5      # that other programs use at most, in windows that tell of the server alone
 COLOURS = {"blue": "#1f6fb4", "orange": "#d9730d", "red": "#b3261e", "green": "#2e7d32", "grey": "#757575",
@@ -48,17 +48,23 @@ def middle(windows, name):
     return statistics.median(values) if values else None
 
 
-def settled_rss(windows):
-    return [w["rss_mb"] for w in windows if w.get("server_age_s", 0) >= SETTLED_SECONDS and "rss_mb" in w]
+def settled(windows):
+    return [w for w in windows if w.get("server_age_s", 0) >= SETTLED_SECONDS and "rss_mb" in w]
 
 
 def memory_growth(windows):
-    """(median of the second third, of the last third, ratio), or None when there is too little to say."""
-    _, second, last = thirds(windows)
-    a, b = settled_rss(second), settled_rss(last)
-    if len(a) < 5 or len(b) < 5:
+    """RSS: (median of the second third, of the last third if its caches were as full, ratio), or None when
+    there is too little to say. What bounded caches hold depends on how long a server has run, and is told by
+    the server; files from before that was written down are judged by RSS alone."""
+    _, second, last = (settled(part) for part in thirds(windows))
+    if any("cache_mb" in w for w in windows):
+        second, last = ([w for w in part if "cache_mb" in w] for part in (second, last))
+    if len(second) < 5 or len(last) < 5:
         return None
-    return statistics.median(a), statistics.median(b), statistics.median(b) / statistics.median(a)
+    rss = middle(second, "rss_mb")
+    apart = [statistics.median(w["rss_mb"] - w.get("cache_mb", 0) for w in part) for part in (second, last)]
+    grown = rss + apart[1] - apart[0]
+    return rss, grown, grown / rss
 
 
 def figures(windows, events):
@@ -97,7 +103,11 @@ def figures(windows, events):
     if ready:
         yield "recovery", f"median {statistics.median(ready):.2f} s, longest {max(ready):.2f} s"
     if growth:
-        yield "RSS", f"second third {growth[0]:.0f} MB, last third {growth[1]:.0f} MB: {growth[2]:.3f} times"
+        what = ", if its caches were as full," if any("cache_mb" in w for w in load) else ""
+        yield "RSS", f"second third {growth[0]:.0f} MB, last third{what} {growth[1]:.0f} MB: {growth[2]:.3f} times"
+    if calm:
+        most = max(w["rss_mb"] for w in calm)
+        yield "RSS, all samples", f"median {middle(calm, 'rss_mb'):.0f} MB, most {most:.0f} MB"
     stored = [middle(w, "disk_mb") for w in (second, last)]
     if None not in stored:
         yield "disk", f"second third {stored[0]:,.0f} MB, last third {stored[1]:,.0f} MB"
@@ -193,7 +203,7 @@ class Chart:
         self.line(LEFT, bottom, WIDTH - RIGHT, bottom, 'stroke="#444"')
         self.text(LEFT, top - 9, panel.title, extra=' font-weight="bold"')
         x = WIDTH - RIGHT
-        for title, colour, _ in reversed(panel.lines):
+        for title, colour, _ in reversed([line for line in panel.lines if line[2]]):
             x -= 7 * len(title) + 6
             self.text(x, top - 9, title)
             self.line(x - 20, top - 13, x - 5, top - 13, f'stroke="{COLOURS[colour]}" stroke-width="2.5"')
@@ -242,10 +252,12 @@ def draw(folder):
     minutes = max((w["t_s"] for w in windows), default=1) / 60
     kills = [t / 60 for t, e in events if e == "kill"]
     put = [w for w in windows if w.get("requests")]
+    rates = [(w["t_s"] / 60, w["records"] / w["seconds"]) for w in windows]
     charts = {
         "memory.svg": Chart("Memory and disk of the server (dashed: kill -9)", minutes, kills, [
             Panel("resident memory, MB", [("all", "blue", series(windows, "rss_mb")),
                                           ("anonymous", "green", series(windows, "anon_mb")),
+                                          ("caches", "orange", series(windows, "cache_mb")),
                                           ("of files", "grey", series(windows, "file_mb"))]),
             Panel("on disk, MB", [("all", "blue", series(windows, "disk_mb")),
                                   ("journal", "orange", series(windows, "journal_mb")),
@@ -254,8 +266,7 @@ def draw(folder):
             Panel("milliseconds, in windows of 5 s", [("p50", "green", series(put, "p50_ms")),
                                                       ("p99", "blue", series(put, "p99_ms")),
                                                       ("p99.9", "orange", series(put, "p999_ms"))], 280, log=True),
-            Panel("records/s", [("acknowledged", "blue", [(w["t_s"] / 60, w["records"] / w["seconds"]) for w in windows])],
-                  130),
+            Panel("records/s", [("acknowledged", "blue", rates)], 130),
             Panel("processor cores", [("server", "blue", series(windows, "server_cpu")),
                                       ("generator and readers", "green", series(windows, "load_cpu")),
                                       ("other programs", "red", series(windows, "other_cpu"))], 130)]),
