@@ -277,6 +277,7 @@ Err log_shard_add(struct log *l, uint64_t shard, int64_t retention_ns)
     pthread_mutex_lock(&l->lock);
     struct shard *s = shards_make(&l->shards, shard);
     bool has_changed = s->declared && s->retention_ns != retention_ns;
+    s->over_ms = shard_horizon_ms(s, log_now_ms(l)); // what is gone does not come back
     s->declared = true;
     s->retention_ns = retention_ns;
     pthread_mutex_unlock(&l->lock);

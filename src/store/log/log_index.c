@@ -125,9 +125,11 @@ void shard_trim(struct shard *s, uint32_t first)
 int64_t shard_horizon_ms(const struct shard *s, int64_t now_ms)
 {
     int64_t over_ms;
-    if (!s->declared || __builtin_sub_overflow(now_ms, s->retention_ns / NS_PER_MS, &over_ms))
-        return INT64_MIN; // how long it is kept is not known yet, or for ever
-    return over_ms;
+    if (!s->declared)
+        return INT64_MIN; // how long it is kept is not known yet
+    if (__builtin_sub_overflow(now_ms, s->retention_ns / NS_PER_MS, &over_ms))
+        over_ms = INT64_MIN;
+    return MAX(over_ms, s->over_ms);
 }
 
 uint32_t shard_horizon(const struct shard *s, int64_t now_ms)

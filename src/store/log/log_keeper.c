@@ -142,8 +142,11 @@ static Err seal_and_expire(struct log *l)
 static Err tidy(struct log *l)
 {
     bool any = false;
-    TRY(seal_and_expire(l));
-    return sealed_merge(l->sealed, now_ms_of(l), is_stopping, l, &any);
+    Err e = seal_and_expire(l);
+    if (e.kind != ERR_NONE && e.kind != ERR_CORRUPT) // what is damaged stops nothing else
+        return e;
+    Err merged = sealed_merge(l->sealed, now_ms_of(l), is_stopping, l, &any);
+    return e.kind != ERR_NONE ? e : merged;
 }
 
 // After a failure it waits longer each time: a full or failing disk is not helped by haste.

@@ -253,7 +253,10 @@ static Err write_class(struct sealing *s, RetentionClass class)
         container_abandon(w);
         return e;
     }
-    return n > 0 ? container_finish(w, &s->added[s->added_count++]) : OK;
+    if (n > 0)
+        e = container_finish(w, &s->added[s->added_count]);
+    s->added_count += n > 0 && e.kind == ERR_NONE;
+    return e;
 }
 
 // ---- Rows of the checkpoint
@@ -435,9 +438,13 @@ static Err run(struct sealing *s)
 {
     for (size_t i = 0; i < s->id_count; i++)
         note_shard(s, s->ids[i]);
-    for (unsigned c = 0; c < RETENTION_CLASSES; c++)
-        TRY(write_class(s, (RetentionClass)c));
-    return commit(s);
+    Err e = OK;
+    for (unsigned c = 0; c < RETENTION_CLASSES && e.kind == ERR_NONE; c++)
+        e = write_class(s, (RetentionClass)c);
+    if (e.kind == ERR_NONE)
+        return commit(s);
+    sealed_discard(s->l->sealed, s->added, s->added_count); // of the classes before
+    return e;
 }
 
 Err log_seal_step(struct log *l, bool now, bool *ret_any)

@@ -290,6 +290,65 @@ TEST(a_longer_retention_keeps_what_is_sealed)
     log_close(l);
 }
 
+TEST(what_was_over_does_not_come_back_with_a_longer_retention)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    io_mem_set_clock(disk, START_NS, START_NS);
+    LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    struct log *l = open_three(&config);
+    struct kept *k = arena_new(a, struct kept, 1);
+    put_many(l, k, a, 6); // shard 3 keeps their container
+    EXPECT_OK(log_seal(l));
+    io_mem_advance(disk, 6 * HOUR_NS);
+    put_many(l, k, a, 3);
+    io_mem_advance(disk, 5 * HOUR_NS);
+    EXPECT_OK(log_shard_add(l, 1, 1000 * HOUR_NS));
+    expect_kept(l, a, k, 1, 2);
+    EXPECT_INT(1, test_read_all(l, a, 1, 0).n);
+    uint64_t position;
+    EXPECT_OK(log_find_time(l, 1, 0, &position));
+    EXPECT_INT(k->place[1][2].position, position);
+    log_close(l);
+}
+
+TEST(a_full_disk_while_sealing_leaves_nothing_behind)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    struct io *io = io_mem_io(disk);
+    AUTO(io_fault) faults = io_fault_open(io, 1);
+    LogConfig config = test_config(io_fault_io(faults), S("/log"));
+    io_mem_set_clock(disk, START_NS, START_NS);
+    struct log *l = open_three(&config);
+    struct kept *k = arena_new(a, struct kept, 1);
+    EXPECT_OK(log_shard_add(l, 3, 1000 * HOUR_NS)); // a class of its own
+    put_many(l, k, a, 9);
+    EXPECT_OK(log_seal(l));
+    put_many(l, k, a, 9);
+    logline_setup((LogLevel)(LOG_ERROR + 1), LOG_TEXT, NULL);
+    IoFault full = { .path_part = S("container-"),
+                     .times = UINT64_MAX,
+                     .err = fail(ERR_FULL, "x") };
+    for (uint64_t n = 0; n < 12; n++) {
+        io_fault_clear(faults);
+        full.ops = IO_OP_WRITE | IO_OP_SYNC | IO_OP_OPEN;
+        full.skip = n;
+        io_fault_add(faults, full);
+        Err e = log_seal(l);
+        IoName *names;
+        size_t count;
+        EXPECT_OK(io->list(io, a, S("/log/sealed"), &names, &count));
+        EXPECT_INT(stats_of(l).containers, count);
+        if (e.kind == ERR_NONE)
+            break;
+        EXPECT_INT(ERR_FULL, e.kind);
+    }
+    logline_setup(LOG_INFO, LOG_TEXT, NULL);
+    io_fault_clear(faults);
+    EXPECT_OK(log_seal(l));
+    expect_all(l, a, k);
+    log_close(l);
+}
+
 TEST(an_append_whose_parts_lie_on_both_sides_stays_whole)
 {
     AUTO(io_mem) disk = io_mem_open(1);
