@@ -354,6 +354,27 @@ def a_zone_that_is_deleted_while_it_runs_is_left_out_and_rebuilt(bench):
     bench.finish()
 
 
+@with_bench
+def what_rots_in_one_zone_is_read_from_another_and_mended(bench):
+    bench.server.stop()
+    bench.server.arguments += ["--journal-seal-size", "1MiB", "--journal-tail-cache", "1MiB"]
+    bench.start()
+    bench.begin_writes()
+    bench.wait(lambda: json.loads(bench.page("/_headrace/health"))["journal"]["containers"] > 0, "a container")
+    bench.end_writes()
+    bench.server.stop()
+    folder = os.path.join(bench.zones[0], "journal", "sealed")
+    bench.start()
+    container = os.path.join(folder, sorted(n for n in os.listdir(folder) if n.endswith(".hrc"))[0])
+    with open(container, "r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(size // 2)
+        file.write(os.urandom(100))
+        os.fsync(file.fileno())
+    bench.check_all_there()
+    bench.finish()
+
+
 def breaks(break_it, mend_it):
     """The third zone breaks under load: writes go on, health and metrics tell, and it returns."""
     def test(bench, own):
