@@ -74,7 +74,9 @@ static size_t neighbours(const ExtentSource *sources, size_t n)
 static Err read_pages(struct log *l, const struct journal_file *f, unsigned copy, uint64_t start,
                       uint64_t end, uint8_t **ret)
 {
-    uint8_t *p = memory_get_aligned(JOURNAL_ALIGN_BYTES, (size_t)(end - start));
+    uint8_t *p = memory_try_aligned(JOURNAL_ALIGN_BYTES, (size_t)(end - start));
+    if (p == NULL)
+        return fail(ERR_MEMORY, "no memory for reading the journal");
     size_t n = (size_t)(end - start), got = 0;
     Err e = copy == ANY_COPY ? l->io->read(f->io, p, n, start, &got)
                              : l->io->read_copy(f->io, copy, p, n, start, &got);
@@ -122,6 +124,8 @@ static Err visit_copy(struct log *l, const ExtentSource *s, unsigned copy, exten
 static Err visit_damaged(struct log *l, const ExtentSource *s, Err damage, extent_visit *visit,
                          void *self, bool *ret_stop)
 {
+    if (damage.kind == ERR_MEMORY)
+        return damage;
     unsigned copies = damage.kind == ERR_CORRUPT ? l->io->copies(s->file->io) : 1;
     for (unsigned copy = 0; copies > 1 && copy < copies; copy++) {
         Err e = visit_copy(l, s, copy, visit, self, ret_stop);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sealing: records that have left the journal are read as before, whatever happens on the way.
+#include "base/memory.h"
 #include "store/log/log_test_help.h"
 
 #include <stdlib.h>
@@ -346,6 +347,38 @@ TEST(a_full_disk_while_sealing_leaves_nothing_behind)
     io_fault_clear(faults);
     EXPECT_OK(log_seal(l));
     expect_all(l, a, k);
+    log_close(l);
+}
+
+TEST(a_read_that_finds_no_memory_fails_alone)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    config.tail_cache_bytes = 1;
+    config.read_cache_bytes = 1;
+    struct log *l = open_three(&config);
+    struct kept *k = arena_new(a, struct kept, 1);
+    put_many(l, k, a, 12);
+    EXPECT_OK(log_seal(l));
+    put_many(l, k, a, 6);
+    uint64_t refused = 0, n = 0;
+    for (bool untouched = false; !untouched; n++) {
+        EXPECT(n < 200);
+        memory_fault_set(MEMORY_REQUEST, n, 1);
+        AUTO(arena) tmp = arena_open();
+        LogRead read = { .shard = 1, .max_records = 100, .max_bytes = 10 << 20 };
+        LogBatch batch;
+        Err e = log_read(l, tmp, &read, &batch);
+        untouched = memory_fault_seen(MEMORY_REQUEST) <= n;
+        memory_fault_set(MEMORY_REQUEST, 0, 0);
+        EXPECT(e.kind == ERR_NONE || e.kind == ERR_MEMORY);
+        EXPECT(!untouched || (e.kind == ERR_NONE && batch.n == k->n[1]));
+        refused += e.kind == ERR_MEMORY;
+        for (size_t i = 0; e.kind == ERR_NONE && i < batch.n; i++)
+            EXPECT_STR(k->data[1][i], batch.at[i].data);
+        expect_kept(l, a, k, 1, 0);
+    }
+    EXPECT(refused > 1);
     log_close(l);
 }
 

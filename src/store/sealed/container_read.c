@@ -39,7 +39,9 @@ static Err pages_read(const struct container *c, unsigned copy, uint64_t place, 
     const uint64_t align = CONTAINER_ALIGN_BYTES;
     uint64_t start = place / align * align, end = (place + n + align - 1) / align * align;
     size_t bytes = (size_t)(end - start), got = 0;
-    uint8_t *at = memory_get_aligned(CONTAINER_ALIGN_BYTES, bytes);
+    uint8_t *at = memory_try_aligned(CONTAINER_ALIGN_BYTES, bytes);
+    if (at == NULL)
+        return fail(ERR_MEMORY, "no memory for reading a container");
     Err e = copy == ANY_COPY ? c->io->read(c->file, at, bytes, start, &got)
                              : c->io->read_copy(c->file, copy, at, bytes, start, &got);
     if (e.kind == ERR_NONE && got < bytes)
@@ -268,7 +270,9 @@ static Err unpack(void *self, const uint8_t *p)
     struct unpacking *u = self;
     ChunkHead h;
     TRY(chunk_get(p, u->c->key, u->shard->shard, u->row, &h));
-    uint8_t *runs = memory_get(h.raw_bytes);
+    uint8_t *runs = memory_try(h.raw_bytes);
+    if (runs == NULL)
+        return fail(ERR_MEMORY, "no memory for unpacking a chunk");
     const uint8_t *stored = p + CHUNK_HEAD_BYTES;
     Err e = OK;
     if (h.packing == CHUNK_PLAIN)
