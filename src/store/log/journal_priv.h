@@ -151,7 +151,7 @@ typedef struct IndexEntry {
 struct shard {
     uint64_t id;
     int64_t retention_ns;
-    int64_t over_ms;       // what arrived then or before is over, however long it is kept from now on
+    int64_t over_ms; // what arrived then or before is over, however long it is kept from now on
     uint64_t sealed_first; // when it was sealed; it may be over since. 0: nothing is sealed
     uint64_t sealed_last;
     int64_t sealed_last_arrival_ms;
