@@ -129,6 +129,9 @@ typedef struct LogCheck {
     uint64_t containers, container_bytes, sealed_records;
     uint64_t torn_bytes;       // at the end, never acknowledged: the next open cuts them off
     int64_t newest_arrival_ms; // 0: no block
+    // Of the newest that counts, sealed or not: of two copies of a log that are sound, the one that
+    // has the greater number holds everything that the other one does.
+    uint64_t newest_block;
 } LogCheck;
 
 // Reads every block and container of a log that nobody has open, as log_open does, and changes

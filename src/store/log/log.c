@@ -253,6 +253,7 @@ Err log_check(const LogConfig *config, LogCheck *ret)
         found.records = l->stats.recovered_records;
         found.torn_bytes = l->stats.torn_bytes;
         found.newest_arrival_ms = l->visible_arrival_ms;
+        found.newest_block = l->visible;
         count_found(l, &found);
         *ret = found;
     }

@@ -35,10 +35,11 @@ struct sim_disk {
     struct io io;
     struct io *below;
     struct io_fault *faults;
+    struct sim_power *power;
     SimSpeed speed;
     unsigned sector_bytes;
-    bool is_off, cuts;
-    uint64_t cut_after; // changes
+    bool is_dead, is_mirrored;
+    int64_t hangs_until_ns;
     struct under_way *writes[UNDER_WAY_MAX];
     size_t write_count;
 };
@@ -136,27 +137,43 @@ static void tear(struct sim_disk *d, const struct under_way *w)
     }
 }
 
-void sim_disk_power_off(struct sim_disk *d)
+void sim_power_off(struct sim_power *p)
 {
-    if (d->is_off)
+    if (p->is_off)
         return;
-    d->is_off = true;
+    p->is_off = true;
     note("power off", S(""), 0, 0);
     sched_hold(true);
-    for (size_t i = 0; i < d->write_count; i++)
-        tear(d, d->writes[i]);
+    for (size_t k = 0; k < p->n; k++)
+        for (size_t i = 0; i < p->disks[k]->write_count; i++)
+            tear(p->disks[k], p->disks[k]->writes[i]);
     sched_hold(false);
 }
 
-void sim_disk_cut_after(struct sim_disk *d, uint64_t changes)
+void sim_power_cut_after(struct sim_power *p, uint64_t changes)
 {
-    d->cuts = true;
-    d->cut_after = changes;
+    p->cuts = true;
+    p->cut_after = changes;
 }
 
-bool sim_disk_is_off(const struct sim_disk *d)
+void sim_disk_set_speed(struct sim_disk *d, SimSpeed speed)
 {
-    return d->is_off;
+    d->speed = speed;
+}
+
+void sim_disk_die(struct sim_disk *d, bool is_dead)
+{
+    d->is_dead = is_dead;
+}
+
+void sim_disk_hang(struct sim_disk *d, int64_t until_ns)
+{
+    d->hangs_until_ns = until_ns;
+}
+
+void sim_disk_mirrored(struct sim_disk *d)
+{
+    d->is_mirrored = true;
 }
 
 // The tables below lock and unlock, which changes nothing here: without points it is faster.
@@ -168,20 +185,29 @@ bool sim_disk_is_off(const struct sim_disk *d)
         below_err_;              \
     })
 
+static Err gone(const struct sim_disk *d)
+{
+    if (d->power->is_off)
+        return off();
+    return d->is_dead ? fail(ERR_IO, "the disk is dead") : OK;
+}
+
 // What happens before any operation.
 static Err begin(struct sim_disk *d, const char *op, unsigned kind, Str path, uint64_t at,
                  uint64_t n)
 {
     sched_point();
     note(op, path, at, n);
-    if (d->is_off)
-        return off();
+    TRY(gone(d));
+    struct sim_power *p = d->power;
     bool is_change = (kind & IO_OP_CHANGE) != 0;
-    if (is_change && d->cuts && d->cut_after-- == 0)
-        sim_disk_power_off(d);
-    if (!d->is_off && (kind == IO_OP_SYNC || kind == IO_OP_SYNC_DIR || sched_chance(16)))
+    if (is_change && p->cuts && p->cut_after-- == 0)
+        sim_power_off(p);
+    if (!p->is_off && (kind == IO_OP_SYNC || kind == IO_OP_SYNC_DIR || sched_chance(16)))
         sched_sleep(latency_ns(d));
-    return d->is_off ? off() : OK;
+    while (!p->is_off && d->hangs_until_ns > sched_mono_ns())
+        sched_sleep(MIN(d->hangs_until_ns - sched_mono_ns(), 100 * NS_PER_MS));
+    return gone(d);
 }
 
 static void under_way_add(struct sim_disk *d, struct under_way *w)
@@ -236,7 +262,7 @@ static void disk_close(struct io_file *f)
 static void expect_trust(struct io_file *f, bool is_queued)
 {
     bool is_kv = str_search(f->path, S("/kv")) < f->path.n;
-    if (!f->has_failed || is_kv)
+    if (!f->has_failed || is_kv || f->d->is_mirrored)
         return;
     if (!is_queued || ++f->queued_since > QUEUED_UNAWARE_MAX)
         sim_fail("%.*s is written on though a sync of it has failed", FMT(f->path));
@@ -244,15 +270,14 @@ static void expect_trust(struct io_file *f, bool is_queued)
 
 static Err note_failure(struct io_file *f, Err e)
 {
-    f->has_failed |= e.kind != ERR_NONE && e.kind != ERR_FULL && !f->d->is_off;
+    f->has_failed |= e.kind != ERR_NONE && e.kind != ERR_FULL && !f->d->power->is_off;
     return e;
 }
 
 static Err carry_out(struct io_file *f, const void *p, size_t n, uint64_t at, bool durable)
 {
     struct sim_disk *d = f->d;
-    if (d->is_off)
-        return off();
+    TRY(gone(d));
     note_bytes(p, n);
     bool is_kept = durable && sim_plant != PLANT_SKIP_DURABLE && !is_lazy();
     Err e = BELOW(d->below->write(f->below, p, n, at, is_kept));
@@ -496,7 +521,8 @@ static const char *disk_queue_kind(const struct io_queue *q)
 
 // ---- Opening
 
-struct sim_disk *sim_disk_open(struct io_mem *below, uint64_t seed, SimSpeed speed)
+struct sim_disk *sim_disk_open(struct io_mem *below, uint64_t seed, SimSpeed speed,
+                               struct sim_power *power)
 {
     static const struct io table = {
         .open = disk_open,
@@ -533,6 +559,9 @@ struct sim_disk *sim_disk_open(struct io_mem *below, uint64_t seed, SimSpeed spe
     d->faults = io_fault_open(io_mem_io(below), seed);
     d->below = io_fault_io(d->faults);
     d->speed = speed;
+    d->power = power;
+    CHECK(power->n < SIM_DISKS_MAX);
+    power->disks[power->n++] = d;
     d->sector_bytes = sched_chance(2) ? 512 : 4096;
     return d;
 }

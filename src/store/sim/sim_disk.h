@@ -4,8 +4,9 @@
 //
 //     engine > sim_disk (turns, time, power) > io_fault (errors, lies) > io_mem (what is durable)
 //
-// When the power goes, of each write under way any subset of its sectors is on the disk. From then
-// on everything fails. Clocks, randomness and order come from sim_sched.h.
+// When the power goes, which several disks may share, of each write under way any subset of its
+// sectors is on the disk. From then on everything fails. Clocks, randomness and order come from
+// sim_sched.h.
 #pragma once
 #include "os/io_fault.h"
 #include "os/io_mem.h"
@@ -35,17 +36,30 @@ typedef enum SimPlant {
 extern SimPlant sim_plant;
 const char *sim_plant_name(SimPlant plant);
 
-// The disk is borrowed.
-struct sim_disk *sim_disk_open(struct io_mem *below, uint64_t seed, SimSpeed speed);
+// What the disks of one machine have in common.
+enum { SIM_DISKS_MAX = 3 };
+struct sim_power {
+    bool is_off, cuts;
+    uint64_t cut_after; // changes, of all disks
+    struct sim_disk *disks[SIM_DISKS_MAX];
+    size_t n;
+};
+void sim_power_cut_after(struct sim_power *p, uint64_t changes); // it goes with the next one
+void sim_power_off(struct sim_power *p);
+
+// The disk is borrowed, and so is the power.
+struct sim_disk *sim_disk_open(struct io_mem *below, uint64_t seed, SimSpeed speed,
+                               struct sim_power *power);
 void sim_disk_close(struct sim_disk *d); // NULL is fine; its files and queues must be closed
 AUTO_CLOSE(sim_disk)
 
 struct io *sim_disk_io(struct sim_disk *d);
 struct io_fault *sim_disk_faults(struct sim_disk *d);
 
-void sim_disk_cut_after(struct sim_disk *d, uint64_t changes); // the power goes with the next one
-void sim_disk_power_off(struct sim_disk *d);
-bool sim_disk_is_off(const struct sim_disk *d);
+void sim_disk_set_speed(struct sim_disk *d, SimSpeed speed);
+void sim_disk_die(struct sim_disk *d, bool is_dead);      // every operation fails meanwhile
+void sim_disk_hang(struct sim_disk *d, int64_t until_ns); // none ends before
+void sim_disk_mirrored(struct sim_disk *d); // who uses it may write on after a failure: to repair
 
 // The calling task's syncs do nothing and its durable writes are ordinary ones, until it is told
 // otherwise.

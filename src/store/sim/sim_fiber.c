@@ -20,7 +20,7 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-enum { STACK_BYTES = 512 << 10, IDLE_MAX = 64 };
+enum { STACK_BYTES = 512 << 10, IDLE_MAX = 256 };
 
 // A stack and what the compiler needs to go on there.
 struct fiber {

@@ -10,65 +10,42 @@
 enum {
     LIVES_MAX = 7,
     ACTS_MAX = 90, // of one life
-    OPEN_MAX = 12, // appends under way
     CUT_MAX = 260, // changes after which the power goes
     FULL_SECONDS_MAX = 30,
     ANSWER_SECONDS_MAX = 10 * FULL_SECONDS_MAX,
     SERVICE_SECONDS_MAX = 200, // a failed sealing is tried again after up to 64
     DECLARED_MAX = SIM_SHARDS_MAX,
     KV_ONE_IN = 4, // worlds
+    ZONES_ONE_IN = 8,
 };
 #define RECORD_BYTES_MOST ((size_t)12 << 10)
-#define LOG_DIR S("/log")
 
 SimCounts sim_counts;
 
-// What goes wrong in one life.
-struct plan {
-    SimSpeed speed;
-    bool cuts, fails, fills, breaks_sync, lies, steps_wall;
-    uint64_t cut_after;
-};
-
-struct life {
-    struct sim_world *w;
-    struct plan plan;
-    struct sim_disk *disk;
-    struct log *log;
-    struct sim_append *open[OPEN_MAX];
-    size_t open_count;
-    bool is_full;         // the disk's capacity is bounded
-    int64_t full_from_ns; // monotonic
-    bool stops;           // the tasks are to end
-    bool log_died;
-};
-
-struct sim_world {
-    struct io_mem *mem;
-    struct sim_model model;
-    struct sim_kv kv;
-    bool has_kv;     // it takes half of the time, and has much less to be found in it
-    bool was_closed; // the last life ended well, not in a crash
-};
-
 // ---- What goes wrong
 
-static struct plan make_plan(void)
+static struct sim_plan make_plan(const struct sim_world *w)
 {
-    struct plan p = {
+    struct sim_plan p = {
         .speed = (SimSpeed)(sched_chance(3) ? sched_below(4) : SIM_QUICK),
         .cuts = !sched_chance(4),
-        .cut_after = sched_below(sched_chance(3) ? 24 : CUT_MAX),
-        .fails = sched_chance(4),
-        .fills = sched_chance(5),
-        .breaks_sync = sched_chance(8),
-        .lies = sched_chance(60),
+        .cut_after = sched_below(sched_chance(3) ? 24 : CUT_MAX) * w->disks,
         .steps_wall = sched_chance(10),
+        .bad = SIM_DISKS_MAX,
     };
+    if (w->disks > 1) {
+        zones_plan(w, &p);
+        return p;
+    }
+    p.bad = 0;
+    p.fails = sched_chance(4);
+    p.fills = sched_chance(5);
+    p.breaks_sync = sched_chance(8);
+    p.lies = sched_chance(60);
     return p;
 }
 
-static void plan_failures(struct sim_disk *d)
+void sim_plan_failures(struct sim_disk *d)
 {
     static const unsigned kinds[] = {
         IO_OP_WRITE, IO_OP_WRITE,  IO_OP_WRITE,    IO_OP_SYNC,  IO_OP_SYNC_DIR, IO_OP_READ,
@@ -93,35 +70,36 @@ static void plan_failures(struct sim_disk *d)
     }
 }
 
-static void fill_disk(struct life *l)
+static void fill_disk(struct sim_life *l)
 {
     uint64_t free_bytes = 0, total = 0;
-    struct io *io = io_mem_io(l->w->mem);
+    struct io *io = io_mem_io(l->w->mem[l->plan.bad]);
     CHECK(io->space(io, S("/"), &free_bytes, &total).kind == ERR_NONE);
     uint64_t used = total - free_bytes;
-    io_mem_set_capacity(l->w->mem, used + sched_below(600 << 10));
+    io_mem_set_capacity(l->w->mem[l->plan.bad], used + sched_below(600 << 10));
     l->is_full = true;
     l->full_from_ns = sched_mono_ns();
     sim_tell("the disk is full soon");
 }
 
-static void free_disk(struct life *l)
+static void free_disk(struct sim_life *l)
 {
-    io_mem_set_capacity(l->w->mem, UINT64_MAX);
+    for (size_t i = 0; i < l->w->disks; i++)
+        io_mem_set_capacity(l->w->mem[i], UINT64_MAX);
     l->is_full = false;
 }
 
-static void plant(struct life *l)
+static void plant(struct sim_life *l)
 {
-    struct plan *p = &l->plan;
+    struct sim_plan *p = &l->plan;
     if (p->cuts)
-        sim_disk_cut_after(l->disk, p->cut_after);
+        sim_power_cut_after(&l->power, p->cut_after);
     if (p->fails)
-        plan_failures(l->disk);
+        sim_plan_failures(l->disk[p->bad]);
     if (p->breaks_sync)
-        io_mem_break_sync(l->w->mem, sched_below(12));
+        io_mem_break_sync(l->w->mem[p->bad], sched_below(12));
     if (p->lies)
-        io_fault_add(sim_disk_faults(l->disk),
+        io_fault_add(sim_disk_faults(l->disk[p->bad]),
                      (IoFault){ .ops = IO_OP_WRITE | IO_OP_SYNC | IO_OP_SYNC_DIR,
                                 .skip = sched_below(100),
                                 .times = 1 + sched_below(50),
@@ -140,7 +118,7 @@ static void plant(struct life *l)
 static void log_fatal(void *self, Err e)
 {
     CHECK(e.kind != ERR_NONE);
-    ((struct life *)self)->log_died = true;
+    ((struct sim_life *)self)->log_died = true;
 }
 
 static void append_done(struct log_append *a, Err e)
@@ -151,7 +129,7 @@ static void append_done(struct log_append *a, Err e)
     sched_wake_all(p);
 }
 
-static bool act_append(struct life *l)
+static bool act_append(struct sim_life *l)
 {
     struct sim_append *p = model_append_new(&l->w->model, RECORD_BYTES_MOST);
     if (p == NULL)
@@ -170,7 +148,7 @@ static bool act_append(struct life *l)
     return false;
 }
 
-static Err collect(struct life *l, size_t i)
+static Err collect(struct sim_life *l, size_t i)
 {
     struct sim_append *p = l->open[i];
     for (int seconds = 0; !p->is_done; seconds++) {
@@ -181,12 +159,15 @@ static Err collect(struct life *l, size_t i)
     Err e = p->err;
     sim_counts.errors += e.kind == ERR_IO;
     sim_counts.fulls += e.kind == ERR_FULL;
+    if (e.kind != ERR_NONE && l->w->disks > 1 && !l->plan.is_beyond && !l->power.is_off)
+        sim_fail("append %u is answered with %s: %s, though the other zones are well", p->number,
+                 err_kind_name(e.kind), e.text);
     l->open[i] = l->open[--l->open_count];
     model_append_settle(&l->w->model, p);
     return e;
 }
 
-static void act_end(struct life *l)
+static void act_end(struct sim_life *l)
 {
     struct sim_shard *s = model_any_live(&l->w->model);
     uint64_t id = s->id;
@@ -202,7 +183,7 @@ static void act_end(struct life *l)
 }
 
 // A new one takes its place first.
-static void act_drop(struct life *l)
+static void act_drop(struct sim_life *l)
 {
     struct sim_shard *s = model_any_live(&l->w->model);
     struct sim_shard *next = model_add_shard(&l->w->model);
@@ -214,7 +195,7 @@ static void act_drop(struct life *l)
         s->dropped = KNOWN_YES;
 }
 
-static void act_retention(struct life *l)
+static void act_retention(struct sim_life *l)
 {
     struct sim_shard *s = model_any_live(&l->w->model);
     int64_t next_ns = model_any_retention();
@@ -224,7 +205,7 @@ static void act_retention(struct life *l)
 }
 
 // Whatever has been done is seen by those who read.
-static void act_seal(struct life *l)
+static void act_seal(struct sim_life *l)
 {
     Err e = log_seal(l->log);
     bool is_named = e.kind == ERR_NONE || e.kind == ERR_FULL || e.kind == ERR_IO;
@@ -232,7 +213,7 @@ static void act_seal(struct life *l)
         sim_fail("sealing fails with %s: %s", err_kind_name(e.kind), e.text);
 }
 
-static void act_time(struct life *l)
+static void act_time(struct sim_life *l)
 {
     switch (sched_below(5)) {
     case 0:
@@ -255,10 +236,10 @@ static void act_time(struct life *l)
     model_tick(&l->w->model);
 }
 
-static void act(struct life *l)
+static void act(struct sim_life *l)
 {
     uint64_t what = sched_below(100);
-    if (what < 60 && l->open_count < OPEN_MAX) {
+    if (what < 60 && l->open_count < SIM_OPEN_MAX) {
         act_append(l);
     } else if (what < 82) {
         if (l->open_count > 0)
@@ -275,6 +256,8 @@ static void act(struct life *l)
         free_disk(l);
     } else if (what < 97) {
         act_seal(l);
+    } else if (what < 98 && l->zones != NULL) {
+        zones_act(l);
     } else {
         sched_sleep((int64_t)sched_below(20) * NS_PER_MS);
     }
@@ -282,7 +265,7 @@ static void act(struct life *l)
 
 // ---- Tasks beside
 
-static void read_some(struct life *l, struct arena *a)
+static void read_some(struct sim_life *l, struct arena *a)
 {
     struct sim_model *m = &l->w->model;
     struct sim_shard *s = &m->shards[sched_below(m->shard_count)];
@@ -308,7 +291,7 @@ static void read_some(struct life *l, struct arena *a)
         if (batch.at[i].position < from || batch.at[i].position <= position)
             sim_fail("a read of shard %" PRIu64 " is out of order", s->id);
         position = batch.at[i].position;
-        if (changes == s->changes && batch.at[i].arrival_ms < over_ms)
+        if (changes == s->changes && changes % 2 == 0 && batch.at[i].arrival_ms < over_ms)
             sim_fail("a read of shard %" PRIu64 " gives what is past its retention", s->id);
         model_read(m, s->id, &batch.at[i]);
     }
@@ -316,7 +299,7 @@ static void read_some(struct life *l, struct arena *a)
 
 // The first position at or after a time and the span, against all that was acknowledged before
 // they were asked for.
-static void find_time(struct life *l)
+static void find_time(struct sim_life *l)
 {
     struct sim_model *m = &l->w->model;
     const struct sim_shard *s = &m->shards[sched_below(m->shard_count)];
@@ -347,7 +330,7 @@ static void find_time(struct life *l)
 
 static void *reader_run(void *p)
 {
-    struct life *l = p;
+    struct sim_life *l = p;
     AUTO(arena) a = arena_open();
     while (!l->stops) {
         arena_reset(a);
@@ -363,7 +346,7 @@ static void *reader_run(void *p)
 }
 
 struct kv_task {
-    struct life *life;
+    struct sim_life *life;
     unsigned number;
 };
 
@@ -379,23 +362,25 @@ static void *kv_run_task(void *p)
 
 // ---- Opening. What is not OK must have a reason in the plan.
 
-static void expect_reason(const struct life *l, const char *what, Err e)
+void sim_expect_reason(const struct sim_life *l, const char *what, Err e)
 {
-    bool has_reason = sim_disk_is_off(l->disk) || l->plan.fails || l->plan.breaks_sync ||
-                      (l->plan.fills && e.kind == ERR_FULL) || l->w->model.is_lenient;
+    bool is_alone = l->w->disks == 1;
+    bool has_reason = l->power.is_off || l->plan.is_beyond || l->w->model.is_lenient ||
+                      (is_alone && (l->plan.fails || l->plan.breaks_sync ||
+                                    (l->plan.fills && e.kind == ERR_FULL)));
     bool is_named = e.kind == ERR_IO || e.kind == ERR_FULL || l->w->model.is_lenient;
     if (!has_reason || !is_named)
         sim_fail("%s fails with %s: %s", what, err_kind_name(e.kind), e.text);
 }
 
-static LogConfig make_config(struct life *l, struct io *io)
+LogConfig sim_log_config(struct sim_life *l, struct io *io)
 {
     static const size_t caches[] = { 1, 16 << 10, 1 << 20 };
     uint64_t file_bytes = UINT64_C(64 << 10) << sched_below(3);
     uint64_t seal_bytes = sched_chance(2) ? 1 : file_bytes * (1 + sched_below(3));
     return (LogConfig){
         .io = io,
-        .dir = LOG_DIR,
+        .dir = SIM_LOG_DIR,
         .file_bytes = file_bytes,
         .seal_bytes = seal_bytes,
         .unsealed_bytes_max = sched_chance(4) ? MAX(2 * seal_bytes, 4 * file_bytes) : 0,
@@ -410,7 +395,7 @@ static LogConfig make_config(struct life *l, struct io *io)
 }
 
 // Declares what lives and drops again what nobody knows to be dropped.
-static Err declare(struct sim_model *m, struct log *log)
+Err sim_declare(struct sim_model *m, struct log *log)
 {
     uint64_t unsure[DECLARED_MAX] = { 0 };
     size_t n = 0;
@@ -427,15 +412,15 @@ static Err declare(struct sim_model *m, struct log *log)
     return log_ready(log);
 }
 
-static Err open_log(struct life *l, struct io *io)
+static Err open_log(struct sim_life *l, struct io *io)
 {
-    LogConfig config = make_config(l, io);
+    LogConfig config = sim_log_config(l, io);
     TRY(log_open(&config, &l->log));
-    TRY(declare(&l->w->model, l->log));
+    TRY(sim_declare(&l->w->model, l->log));
     return model_check(&l->w->model, l->log);
 }
 
-static Err open_kv(struct life *l, struct io *io)
+static Err open_kv(struct sim_life *l, struct io *io)
 {
     if (!l->w->has_kv)
         return OK;
@@ -443,131 +428,9 @@ static Err open_kv(struct life *l, struct io *io)
     return sim_kv_check(&l->w->kv, l->w->model.is_lenient);
 }
 
-// ---- Bit rot. A copy of the disk gets a few flipped bits; the store may refuse it or read what
-// was written, but never anything else.
-
-struct rot {
-    struct sim_model *model;
-    bool is_told;                   // something was ERR_CORRUPT
-    bool is_in_journal;             // the only flip
-    uint64_t lost_least, kept_most; // positions
-};
-
-static void note_kept(struct sim_model *m, uint64_t shard, const LogEntry *e)
-{
-    m->records[model_verify(m, shard, e) - m->records].is_seen = true;
-}
-
-// One of the files of a directory; NULL: there is none.
-static const IoName *any_file(struct io *io, struct arena *a, Str dir)
-{
-    IoName *names;
-    size_t n = 0, files = 0;
-    if (io->list(io, a, dir, &names, &n).kind != ERR_NONE)
-        return NULL;
-    for (size_t i = 0; i < n; i++)
-        if (!names[i].is_dir && names[i].bytes > 0)
-            names[files++] = names[i];
-    return files > 0 ? &names[sched_below(files)] : NULL;
-}
-
-static void flip_one(struct rot *r, struct io *io, struct arena *a)
-{
-    Str dir = sched_chance(2) ? S("/log/sealed") : LOG_DIR;
-    const IoName *name = any_file(io, a, dir);
-    if (name == NULL)
-        return;
-    Str path = str_cat3(a, dir, S("/"), name->name);
-    uint64_t at = sched_below(sched_chance(4) ? MIN(name->bytes, UINT64_C(8192)) : name->bytes);
-    CHECK(io_flip(io, path, at, (unsigned char)(1u << sched_below(8))).kind == ERR_NONE);
-    r->is_in_journal = str_starts(name->name, S("journal-"));
-    sim_counts.flips++;
-    sim_tell("bit rot in %.*s at %" PRIu64, FMT(path), at);
-}
-
-// Flips one bit of a file of the log, durably; meanwhile nobody renames it.
-static void flip(struct rot *r, struct io_mem *mem)
-{
-    AUTO(arena) a = arena_open();
-    sched_hold(true);
-    flip_one(r, io_mem_io(mem), a);
-    sched_hold(false);
-}
-
-static void rot_read(struct rot *r, struct log *l)
-{
-    struct sim_model *m = r->model;
-    for (size_t i = 0; i < m->n; i++)
-        m->records[i].is_seen = false;
-    for (size_t i = 0; i < m->shard_count; i++) {
-        if (m->shards[i].dropped != KNOWN_NO)
-            continue;
-        Err e = model_read_all(m, l, m->shards[i].id, note_kept);
-        if (e.kind != ERR_NONE && e.kind != ERR_CORRUPT)
-            sim_fail("damage is read as %s: %s", err_kind_name(e.kind), e.text);
-        r->is_told |= e.kind == ERR_CORRUPT;
-    }
-}
-
-// Where nothing was told, what is missing is at most the newest blocks, which nobody can tell from
-// a torn end; and after an orderly end not even those.
-static void rot_judge(struct rot *r, bool may_be_torn)
-{
-    struct sim_model *m = r->model;
-    model_tick(m);
-    r->lost_least = UINT64_MAX;
-    sim_counts.flips_told += r->is_told;
-    if (r->is_told)
-        return;
-    for (size_t i = 0; i < m->n; i++) {
-        const struct sim_record *x = &m->records[i];
-        bool must_be = model_must_hold(m, x);
-        if (x->is_seen)
-            r->kept_most = MAX(r->kept_most, x->position);
-        else if (must_be)
-            r->lost_least = MIN(r->lost_least, x->position);
-    }
-    if (r->lost_least == UINT64_MAX)
-        return;
-    if (!may_be_torn || r->lost_least < r->kept_most)
-        sim_fail("bit rot loses position %" PRIu64 " without a word, though %" PRIu64 " is there",
-                 r->lost_least, r->kept_most);
-}
-
-// `late`: the bits flip while the store is open.
-static void rot_trial(struct sim_world *w, bool late)
-{
-    struct life l = { .w = w };
-    struct rot rot = { .model = &w->model };
-    AUTO(io_mem) copy = io_mem_crash(w->mem, (IoMemCrash){ .keep = IO_KEEP_ALL });
-    AUTO(sim_disk) disk = sim_disk_open(copy, sched_random(), SIM_QUICK);
-    l.disk = disk;
-    LogConfig config = make_config(&l, sim_disk_io(disk));
-    config.tail_cache_bytes = 1;
-    if (!late)
-        flip(&rot, copy);
-    struct sim_shard before[SIM_SHARDS_MAX]; // what the copy is told is forgotten
-    memcpy(before, w->model.shards, sizeof before);
-    Err e = log_open(&config, &l.log);
-    if (e.kind == ERR_NONE)
-        e = declare(&w->model, l.log);
-    memcpy(w->model.shards, before, sizeof before);
-    if (e.kind != ERR_NONE && (late || e.kind != ERR_CORRUPT))
-        sim_fail("opening a %s disk fails with %s: %s", late ? "sound" : "damaged",
-                 err_kind_name(e.kind), e.text);
-    rot.is_told = e.kind != ERR_NONE;
-    if (e.kind == ERR_NONE) {
-        for (unsigned i = 0; late && i < 3; i++)
-            flip(&rot, copy);
-        rot_read(&rot, l.log);
-    }
-    rot_judge(&rot, !late && !w->was_closed && rot.is_in_journal);
-    log_close(l.log);
-}
-
 // ---- A life
 
-static void run_tasks(struct life *l)
+static void run_tasks(struct sim_life *l)
 {
     pthread_t reader, kv[SIM_KV_TASKS];
     struct kv_task tasks[SIM_KV_TASKS];
@@ -578,22 +441,31 @@ static void run_tasks(struct life *l)
         CHECK(pthread_create(&kv[i], NULL, kv_run_task, &tasks[i]) == 0);
     }
     uint64_t acts = 10 + sched_below(ACTS_MAX);
-    for (uint64_t i = 0; i < acts && !l->log_died && !sim_disk_is_off(l->disk); i++)
+    for (uint64_t i = 0; i < acts && !l->log_died && !l->power.is_off; i++)
         act(l);
     l->stops = true;
     if (l->plan.cuts)
-        sim_disk_power_off(l->disk);
+        sim_power_off(&l->power);
     CHECK(pthread_join(reader, NULL) == 0);
     for (unsigned i = 0; i < kv_tasks; i++)
         CHECK(pthread_join(kv[i], NULL) == 0);
 }
 
-// When everything works again, so does the log: at once, or after the next look at the disk.
-static void expect_service(struct life *l)
+static void make_well(struct sim_life *l)
 {
-    io_fault_clear(sim_disk_faults(l->disk));
+    for (size_t i = 0; i < l->w->disks; i++) {
+        io_fault_clear(sim_disk_faults(l->disk[i]));
+        sim_disk_die(l->disk[i], false);
+        sim_disk_hang(l->disk[i], 0);
+    }
     free_disk(l);
-    bool is_well = l->log_died || sim_disk_is_off(l->disk);
+}
+
+// When everything works again, so does the log: at once, or after the next look at the disk.
+static void expect_service(struct sim_life *l)
+{
+    make_well(l);
+    bool is_well = l->log_died || l->power.is_off;
     for (int i = 0; i < SERVICE_SECONDS_MAX && !is_well; i++) {
         if (act_append(l))
             is_well = collect(l, l->open_count - 1).kind == ERR_NONE;
@@ -614,7 +486,7 @@ static void count(struct log *log)
     sim_counts.expired += st.expired;
 }
 
-static void end_life(struct life *l)
+static void end_life(struct sim_life *l)
 {
     free_disk(l);
     if (l->log != NULL) {
@@ -629,73 +501,108 @@ static void end_life(struct life *l)
     l->w->kv.db = NULL;
 }
 
-static void crash(struct sim_world *w, struct life *l)
+// What the disks hold when the power has gone, or the program was killed.
+static void crash(struct sim_world *w, struct sim_life *l)
 {
-    w->was_closed = !sim_disk_is_off(l->disk) && l->log != NULL && !l->log_died;
-    io_mem_set_capacity(w->mem, UINT64_MAX);
-    struct io_mem *after = io_mem_crash(w->mem, (IoMemCrash){
-                                                    .seed = sched_random(),
-                                                    .keep = sched_below(3),
-                                                    .sector_bytes = sched_chance(2) ? 512 : 4096,
-                                                });
+    w->was_closed = !l->power.is_off && l->log != NULL && !l->log_died;
+    for (size_t i = 0; i < w->disks; i++) {
+        io_mem_set_capacity(w->mem[i], UINT64_MAX);
+        struct io_mem *after =
+            io_mem_crash(w->mem[i], (IoMemCrash){
+                                        .seed = sched_random(),
+                                        .keep = sched_below(3),
+                                        .sector_bytes = sched_chance(2) ? 512 : 4096,
+                                    });
+        io_mem_close(w->mem[i]);
+        w->mem[i] = after;
+    }
     sim_counts.cuts++;
-    io_mem_close(w->mem);
-    w->mem = after;
-    w->model.is_lenient |= l->plan.lies;
+    w->model.is_lenient |= l->plan.lies && w->disks == 1;
+}
+
+static void open_disks(struct sim_life *l)
+{
+    for (size_t i = 0; i < l->w->disks; i++)
+        l->disk[i] = sim_disk_open(l->w->mem[i], sched_random(), l->plan.speed, &l->power);
+}
+
+static void close_disks(struct sim_life *l)
+{
+    for (size_t i = 0; i < l->w->disks; i++)
+        sim_disk_close(l->disk[i]);
+}
+
+static Err open_all(struct sim_life *l)
+{
+    struct io *io = sim_disk_io(l->disk[0]);
+    if (l->w->disks > 1)
+        TRY(zones_begin(l, &io));
+    Err e = open_kv(l, io);
+    if (e.kind != ERR_NONE)
+        sim_expect_reason(l, "opening kv", e);
+    TRY(e);
+    e = open_log(l, io);
+    if (e.kind != ERR_NONE)
+        sim_expect_reason(l, "opening the log", e);
+    return e;
 }
 
 static void live(struct sim_world *w)
 {
-    struct life l = { .w = w, .plan = make_plan() };
+    struct sim_life l = { .w = w, .plan = make_plan(w) };
     sim_counts.lives++;
-    l.disk = sim_disk_open(w->mem, sched_random(), l.plan.speed);
-    struct io *io = sim_disk_io(l.disk);
+    open_disks(&l);
     plant(&l);
-    Err e = open_kv(&l, io);
-    if (e.kind != ERR_NONE)
-        expect_reason(&l, "opening kv", e);
-    if (e.kind == ERR_NONE) {
-        e = open_log(&l, io);
-        if (e.kind != ERR_NONE)
-            expect_reason(&l, "opening the log", e);
-    }
-    if (e.kind == ERR_NONE)
+    if (open_all(&l).kind == ERR_NONE)
         run_tasks(&l);
     end_life(&l);
+    if (w->disks > 1)
+        zones_end(&l);
     crash(w, &l);
-    sim_disk_close(l.disk);
+    close_disks(&l);
 }
 
-// Nothing may be missing when the disk is well.
+// Nothing may be missing when the disks are well.
 static void live_well(struct sim_world *w)
 {
-    struct life l = { .w = w };
-    l.disk = sim_disk_open(w->mem, sched_random(), SIM_QUICK);
+    struct sim_life l = { .w = w, .plan.bad = SIM_DISKS_MAX };
+    open_disks(&l);
     sim_tell("a life without faults");
-    Err e = open_kv(&l, sim_disk_io(l.disk));
-    if (e.kind == ERR_NONE)
-        e = open_log(&l, sim_disk_io(l.disk));
-    if (e.kind != ERR_NONE)
-        expect_reason(&l, "opening", e);
+    err_ignore(open_all(&l)); // there is no reason for an error
     end_life(&l);
-    sim_disk_close(l.disk);
+    if (w->disks > 1)
+        zones_end(&l);
+    close_disks(&l);
+}
+
+static void make_world(struct sim_world *w, uint64_t seed)
+{
+    *w = (struct sim_world){ .disks = sched_chance(ZONES_ONE_IN) ? SIM_DISKS_MAX : 1 };
+    for (size_t i = 0; i < w->disks; i++)
+        w->mem[i] = io_mem_open(seed + i);
+    model_init(&w->model);
+    w->has_kv = sched_chance(KV_ONE_IN);
+    if (w->disks > 1)
+        zones_make(w);
 }
 
 uint64_t sim_world_run(uint64_t seed)
 {
     sched_begin(seed, INT64_C(1700000000) * NS_PER_S);
-    struct sim_world w = { .mem = io_mem_open(seed) };
-    model_init(&w.model);
-    w.has_kv = sched_chance(KV_ONE_IN);
+    struct sim_world w;
+    make_world(&w, seed);
     uint64_t lives = 1 + sched_below(LIVES_MAX);
     for (uint64_t i = 0; i < lives && !w.model.is_lenient; i++) {
         sim_tell("life %" PRIu64, i + 1);
         live(&w);
-        if (sched_chance(2) && !w.model.is_lenient)
-            rot_trial(&w, sched_chance(2));
+        if (w.disks > 1)
+            zones_damage(&w);
+        else if (sched_chance(2) && !w.model.is_lenient)
+            sim_rot_trial(&w, sched_chance(2));
     }
     live_well(&w);
-    io_mem_close(w.mem);
+    for (size_t i = 0; i < w.disks; i++)
+        io_mem_close(w.mem[i]);
     uint64_t trace = sched_trace();
     sched_end();
     return trace;

@@ -7,6 +7,7 @@
 #include "store/log.h"
 #include "store/sim/sim_disk.h"
 #include "store/sim/sim_sched.h"
+#include "store/zones/zones.h"
 
 enum {
     SIM_SHARDS = 4,         // live at any time
@@ -17,7 +18,9 @@ enum {
     SIM_KV_TASKS = 2,
     SIM_KV_KEYS = 6, // of each task
     SIM_KV_IDS_MAX = 4096,
+    SIM_OPEN_MAX = 12, // appends under way
 };
+#define SIM_LOG_DIR S("/log")
 
 // ---- Records (sim_model.c)
 
@@ -56,7 +59,7 @@ struct sim_shard {
     Known ended, dropped;
     uint64_t end;
     int64_t retention_ns;
-    unsigned changes; // of the retention
+    unsigned changes; // of the retention, twice each: odd while the log is being told
     int64_t gone_ms;  // what arrived then or before may be over: it was past the retention once
 };
 
@@ -124,8 +127,75 @@ Err sim_kv_act(struct sim_kv *k, unsigned task);     // one transaction
 
 // ---- Lives (sim_life.c)
 
+// What goes wrong in one life.
+struct sim_plan {
+    SimSpeed speed;
+    bool cuts, steps_wall;
+    uint64_t cut_after;
+    size_t bad; // the disk that the rest happens to; SIM_DISKS_MAX: none
+    bool fails, fills, breaks_sync, lies;
+    bool is_absent, dies, hangs, stalls; // of zones only
+    bool is_beyond;                      // more than one zone is in trouble: errors are in order
+};
+
+struct sim_life {
+    struct sim_world *w;
+    struct sim_plan plan;
+    struct sim_power power;
+    struct sim_disk *disk[SIM_DISKS_MAX];
+    struct zones *zones; // NULL: there is one disk
+    struct log *log;
+    struct sim_append *open[SIM_OPEN_MAX];
+    size_t open_count;
+    bool is_full;         // the capacity of a disk is bounded
+    int64_t full_from_ns; // monotonic
+    bool stops;           // the tasks are to end
+    bool log_died;
+};
+
+struct sim_world {
+    size_t disks; // one, or one per zone
+    struct io_mem *mem[SIM_DISKS_MAX];
+    struct sim_model model;
+    struct sim_kv kv;
+    bool has_kv;     // it takes half of the time, and has much less to be found in it
+    bool was_closed; // the last life ended well, not in a crash
+
+    // Of zones.
+    bool is_formed; // the set has been open once
+    unsigned whole; // a bit for each that certainly holds everything
+    bool rots;      // bits flip between lives, all of them in this zone:
+    size_t rotten;
+};
+
 // Runs a world; ends the process with a report when a promise is broken. Returns the trace.
 uint64_t sim_world_run(uint64_t seed);
+
+// What is not OK must have a reason in the plan.
+void sim_expect_reason(const struct sim_life *l, const char *what, Err e);
+void sim_plan_failures(struct sim_disk *d);
+LogConfig sim_log_config(struct sim_life *l, struct io *io);
+// Declares what lives and drops again what nobody knows to be dropped.
+Err sim_declare(struct sim_model *m, struct log *log);
+
+// ---- Bit rot (sim_rot.c)
+
+// `late`: the bits flip while the store is open.
+void sim_rot_trial(struct sim_world *w, bool late);
+// Flips one bit of any file of the directory, durably. NULL: there is none. The name is in `a`.
+const IoName *sim_flip_any(struct io *io, struct arena *a, Str dir);
+
+// ---- Zones (sim_zones.c): the same on three disks behind a mirror
+
+void zones_make(struct sim_world *w);
+void zones_plan(const struct sim_world *w, struct sim_plan *p);
+// Opens the set and checks that its members are the same.
+Err zones_begin(struct sim_life *l, struct io **ret);
+void zones_act(struct sim_life *l);     // a disk that was in trouble comes back
+void zones_end(struct sim_life *l);     // closes the set; everybody else has gone
+void zones_damage(struct sim_world *w); // between lives
+
+// ---- Reports (sim.c)
 
 // What was planted in this life, for the report.
 void sim_tell(const char *format, ...) __attribute__((format(printf, 1, 2)));

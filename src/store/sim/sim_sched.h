@@ -12,7 +12,7 @@
 #pragma once
 #include "base/str.h"
 
-enum { SCHED_TASKS_MAX = 64 };
+enum { SCHED_TASKS_MAX = 256 };
 
 // The calling thread becomes the first task. Until sched_end threads are simulated ones.
 void sched_begin(uint64_t seed, int64_t wall_ns);
