@@ -240,7 +240,7 @@ static Err form(struct opening *o)
     for (unsigned i = 0; i < s->count; i++) {
         s->zones[i].id = new_id(s);
         if (o->found[i] != FOUND_DATA)
-            TRY(zone_write_partial(&s->zones[i]));
+            TRY(zone_write_state(&s->zones[i], false));
         if (!has_source || o->found[i] == FOUND_DATA)
             members |= bit(i);
     }
@@ -404,7 +404,7 @@ static struct zone *find_source(const struct opening *o)
     struct zone *best = NULL;
     uint64_t best_score = 0;
     if (o->config->verify == NULL)
-        return first_member(s);
+        return s->members != 0 ? first_member(s) : NULL;
     for (unsigned i = 0; i < s->count; i++) {
         struct zone *z = &s->zones[i];
         uint64_t score = 0;
@@ -419,36 +419,80 @@ static struct zone *find_source(const struct opening *o)
     return best;
 }
 
-static Err rebuild(struct zone *from, struct zone *to)
+// Whether everything of a zone can be read.
+static bool is_readable(struct zone *z)
+{
+    bool differs;
+    return trees_compare(z, z, &differs).kind == ERR_NONE;
+}
+
+// *ret_blame: whose fault an error is. When it is the source's, the other one stays whole unless
+// copying had begun.
+static Err rebuild(struct zone *from, struct zone *to, struct zone **ret_blame)
 {
     bool differs = true;
+    *ret_blame = from;
     Err e = trees_compare(from, to, &differs);
     if (e.kind == ERR_NONE && !differs)
         return OK;
+    if (e.kind != ERR_NONE && !is_readable(from))
+        return e;
     LOG(LOG_WARN, "a zone differs from another and is made the same", F_STR("zone", to->dir),
         F_STR("source", from->dir));
-    TRY(zone_write_partial(to)); // until the list of members is written again
-    return trees_make_same(from, to);
+    *ret_blame = to;
+    TRY(zone_write_state(to, false));
+    TRY(trees_make_same(from, to));
+    return zone_write_state(to, true); // before the next one says that it is not
 }
 
-// One after the other, so that there is always another whole one beside the source.
-static Err unify(struct opening *o)
+// A directory that a power cut has left in some members only would be found by those who list it,
+// and not by those who make files in it. One that cannot be given it is fenced when that shows.
+static void share_dirs(struct zones *s)
+{
+    for (unsigned i = 0; i < s->count; i++)
+        for (unsigned k = 0; k < s->count; k++)
+            if (i != k && (s->members & bit(i)) != 0 && (s->members & bit(k)) != 0)
+                err_ignore(trees_share_dirs(&s->zones[i], &s->zones[k]));
+}
+
+// One after the other, so that there is always another whole one beside the source. *ret_failed:
+// NULL, or a source that has failed meanwhile.
+static Err unify_from(struct opening *o, struct zone *source, struct zone **ret_failed)
 {
     struct zones *s = o->s;
-    if (count_bits(s->members) < 2 || all_same(s))
-        return OK;
-    struct zone *source = find_source(o);
+    *ret_failed = NULL;
     if (source == NULL)
         return explain(o, fail(ERR_CORRUPT, "every zone is damaged"),
                        S("the zones differ and each of them is damaged. Nothing was changed."));
-    for (unsigned i = 0; i < s->count; i++) {
-        struct zone *z = &s->zones[i];
+    for (unsigned i = 0; i < s->count && *ret_failed == NULL; i++) {
+        struct zone *z = &s->zones[i], *blame;
         if (z == source || (s->members & bit(i)) == 0)
             continue;
-        Err e = rebuild(source, z);
-        if (e.kind != ERR_NONE)
+        Err e = rebuild(source, z, &blame);
+        if (e.kind == ERR_NONE)
+            continue;
+        if (blame == z)
             member_leaves(z, e);
+        if (blame == source || !is_readable(source))
+            *ret_failed = source;
     }
+    return OK;
+}
+
+// A source that fails leaves as well, and another one takes its place: one that is verified, even
+// if it is the last.
+static Err unify(struct opening *o)
+{
+    struct zones *s = o->s;
+    struct zone *failed;
+    share_dirs(s);
+    if (count_bits(s->members) < 2 || all_same(s))
+        return OK;
+    do {
+        TRY(unify_from(o, find_source(o), &failed));
+        if (failed != NULL)
+            member_leaves(failed, fail(ERR_IO, "it failed while others were copied from it"));
+    } while (failed != NULL);
     return OK;
 }
 

@@ -161,8 +161,8 @@ static bool next_pair(const Tree *x, const Tree *y, size_t at[2], const TreeEntr
     return true;
 }
 
-// Whether the names and sizes of an entry tell already that it differs. A directory that only the
-// second has does no harm.
+// Whether the names and sizes of an entry tell already that it differs. Of directories that only
+// the second has, see trees_share_dirs.
 static bool entry_differs(const TreeEntry *x, const TreeEntry *y)
 {
     if (x == NULL)
@@ -318,6 +318,24 @@ Err tree_sync_dirs(struct zone *z, const Tree *tree, int64_t ns)
         if (tree->at[i].is_dir)
             TRY(zone_name_sync_dir(z, tree->at[i].path, ns));
     return zone_name_sync_dir(z, S(""), ns);
+}
+
+Err trees_share_dirs(struct zone *from, struct zone *to)
+{
+    AUTO(arena) tmp = arena_open();
+    Tree x, y;
+    TRY(tree_read(from, tmp, false, SLOW_NS, &x));
+    TRY(tree_read(to, tmp, false, SLOW_NS, &y));
+    size_t at[2] = { 0 };
+    const TreeEntry *pair[2];
+    bool any = false;
+    while (next_pair(&x, &y, at, pair)) {
+        if (pair[0] == NULL || !pair[0]->is_dir || pair[1] != NULL)
+            continue;
+        TRY(zone_name_mkdir(to, pair[0]->path, SLOW_NS));
+        any = true;
+    }
+    return any ? tree_sync_dirs(to, &x, SLOW_NS) : OK;
 }
 
 Err trees_make_same(struct zone *from, struct zone *to)

@@ -10,16 +10,11 @@
 
 bool is_zones_own(Str dir, Str name)
 {
-    static const Str own[] = {
-        S_INIT("zone.hrz"), S_INIT("zone.hrz.new"), S_INIT("zone.lock"),
-        S_INIT("zone.try"), S_INIT("lock"),         S_INIT("lost+found"),
-    };
     if (str_ends(name, ASIDE_SUFFIX))
         return true;
-    for (size_t i = 0; dir.n == 0 && i < COUNT_OF(own); i++)
-        if (str_eq(name, own[i]))
-            return true;
-    return false;
+    // Also what is written aside and has not got its name yet.
+    return dir.n == 0 && (str_starts(name, S("zone.")) || str_eq(name, S("lock")) ||
+                          str_eq(name, S("lost+found")));
 }
 
 bool zone_is_immutable(Str rel)

@@ -408,12 +408,12 @@ static Err take_lock_again(struct zone *z)
     return e;
 }
 
-Err zone_write_partial(struct zone *z)
+Err zone_write_state(struct zone *z, bool whole)
 {
     AUTO(arena) tmp = arena_open();
     ZoneRecord r;
     pthread_mutex_lock(&z->s->lock);
-    record_of_zone(z, z->s->members, z->s->generation, false, &r);
+    record_of_zone(z, z->s->members, z->s->generation, whole, &r);
     pthread_mutex_unlock(&z->s->lock);
     return zone_name_write_file(z, ZONE_RECORD, record_text(tmp, &r), SLOW_NS);
 }
@@ -444,7 +444,7 @@ static Err try_zone(struct zone *z)
     TRY(zone_name_write_file(z, TRY_FILE, S("Does it write?\n"), SLOW_NS));
     TRY(zone_name_unlink(z, TRY_FILE, SLOW_NS));
     TRY(has_room(z));
-    return zone_write_partial(z);
+    return zone_write_state(z, false);
 }
 
 static Err make_dirs(struct zone *z)

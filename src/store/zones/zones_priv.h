@@ -331,12 +331,15 @@ Err zone_file_copy_aside(struct zone *from, struct zone *to,
 Err trees_all_same(struct zones *s, unsigned mask, bool *ret_same);
 Err trees_compare(struct zone *from, struct zone *to, bool *ret_differ);
 Err trees_make_same(struct zone *from, struct zone *to);
+// Directories are never removed: what one has, the other gets.
+Err trees_share_dirs(struct zone *from, struct zone *to);
 Err tree_sync_dirs(struct zone *z, const Tree *tree, int64_t ns);
 
 // ---- zones_join.c
 
 // Copies everything to a zone that is no member and makes it one. With or without load.
 Err zone_join(struct zone *z);
-Err zone_write_partial(struct zone *z); // its record says that it is not whole
-void *zones_keep(void *p);              // the thread that does so
+// Its record says whether it is whole, with the list as it is.
+Err zone_write_state(struct zone *z, bool whole);
+void *zones_keep(void *p); // the thread that does so
 bool join_adopted_locked(const struct zones *s, Str rel);

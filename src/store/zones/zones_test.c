@@ -294,6 +294,63 @@ TEST(a_zone_that_was_changed_while_stopped_is_made_the_same_from_a_good_one)
     }
 }
 
+TEST(a_source_that_fails_while_others_are_copied_from_it_is_replaced_by_another_one)
+{
+    for (unsigned reads = 0; reads < 24; reads++) {
+        unsigned verified = 0;
+        struct trio r;
+        trio_init(&r);
+        r.config.verify = verify_one;
+        r.config.verify_self = &verified;
+        EXPECT_OK(trio_open(&r, a));
+        trio_fill(&r, a);
+        trio_close(&r);
+        EXPECT_OK(io_flip(trio_disk_io(&r, 2), str_cat(a, trio_dirs[2], S("/journal/one")), 7, 1));
+        IoFault death = { .ops = IO_OP_READ, .skip = reads, .power_off = true };
+        io_fault_add(r.faults[0], death);
+        EXPECT_OK(trio_open(&r, a));
+        EXPECT(
+            str_eq(trio_content(a, FILE_BYTES, 1), trio_read_in(r.io, a, S("/data/journal/one"))));
+        trio_done(&r);
+    }
+}
+
+TEST(a_directory_that_a_power_cut_has_left_in_one_zone_is_made_in_the_others)
+{
+    for (unsigned i = 0; i < ZONES; i++) {
+        struct trio r;
+        trio_init(&r);
+        EXPECT_OK(trio_open(&r, a));
+        trio_fill(&r, a);
+        trio_close(&r);
+        struct io *io = trio_disk_io(&r, i);
+        EXPECT_OK(io->mkdir(io, str_cat(a, trio_dirs[i], S("/left"))));
+        EXPECT_OK(trio_open(&r, a));
+        trio_write_new(r.io, a, "/data/left/over", S("in all of them"));
+        for (unsigned k = 0; k < ZONES; k++)
+            EXPECT_INT(ZONE_MEMBER, trio_state_of(&r, k));
+        trio_expect_same(&r, a);
+        trio_done(&r);
+    }
+}
+
+TEST(what_a_first_try_has_left_on_an_empty_disk_does_not_make_it_a_foreign_one)
+{
+    struct trio r;
+    trio_init(&r);
+    EXPECT_OK(trio_open(&r, a));
+    trio_fill(&r, a);
+    trio_close(&r);
+    trio_replace_disk(&r, 1);
+    struct io *io = trio_disk_io(&r, 1);
+    EXPECT_OK(io->mkdir(io, trio_dirs[1]));
+    trio_write_new(io, a, str_c(a, str_cat(a, trio_dirs[1], S("/zone.try.new"))), S("Does it"));
+    EXPECT_OK(trio_open(&r, a));
+    trio_repair(&r, 1);
+    trio_expect_same(&r, a);
+    trio_done(&r);
+}
+
 TEST(when_every_zone_is_damaged_nothing_is_changed)
 {
     unsigned verified = 0;
