@@ -64,6 +64,10 @@ const char *sim_plant_name(SimPlant plant)
         [PLANT_RAW_CONTAINER] = "raw-container",
         [PLANT_CONTAINER_CRC] = "ignore-container-crc",
         [PLANT_EARLY_EXPIRY] = "early-expiry",
+        [PLANT_MERGE_LOSS] = "merge-loss",
+        [PLANT_ZONE_EARLY] = "zone-early",
+        [PLANT_ZONE_STALE] = "zone-stale",
+        [PLANT_ZONE_FORGET] = "zone-forget",
     };
     return names[plant];
 }
@@ -148,6 +152,7 @@ void sim_power_off(struct sim_power *p)
         for (size_t i = 0; i < p->disks[k]->write_count; i++)
             tear(p->disks[k], p->disks[k]->writes[i]);
     sched_hold(false);
+    sched_wake_all(p);
 }
 
 void sim_power_cut_after(struct sim_power *p, uint64_t changes)
@@ -185,6 +190,13 @@ void sim_disk_mirrored(struct sim_disk *d)
         below_err_;              \
     })
 
+// Until then, or until the power goes.
+static void wait_until(const struct sim_disk *d, int64_t until_ns)
+{
+    while (!d->power->is_off && sched_mono_ns() < until_ns)
+        sched_wait_on(d->power, until_ns);
+}
+
 static Err gone(const struct sim_disk *d)
 {
     if (d->power->is_off)
@@ -204,9 +216,8 @@ static Err begin(struct sim_disk *d, const char *op, unsigned kind, Str path, ui
     if (is_change && p->cuts && p->cut_after-- == 0)
         sim_power_off(p);
     if (!p->is_off && (kind == IO_OP_SYNC || kind == IO_OP_SYNC_DIR || sched_chance(16)))
-        sched_sleep(latency_ns(d));
-    while (!p->is_off && d->hangs_until_ns > sched_mono_ns())
-        sched_sleep(MIN(d->hangs_until_ns - sched_mono_ns(), 100 * NS_PER_MS));
+        wait_until(d, sched_mono_ns() + MAX(latency_ns(d), 1));
+    wait_until(d, d->hangs_until_ns);
     return gone(d);
 }
 
@@ -293,7 +304,7 @@ static Err disk_write(struct io_file *f, const void *p, size_t n, uint64_t at, b
     under_way_add(d, &w);
     Err e = begin(d, durable ? "write durably" : "write", IO_OP_WRITE, f->path, at, n);
     if (e.kind == ERR_NONE && durable)
-        sched_sleep(latency_ns(d));
+        wait_until(d, sched_mono_ns() + MAX(latency_ns(d), 1));
     under_way_remove(d, &w);
     return e.kind == ERR_NONE ? carry_out(f, p, n, at, durable) : e;
 }

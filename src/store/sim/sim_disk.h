@@ -30,7 +30,13 @@ typedef enum SimPlant {
     PLANT_RAW_CONTAINER, // checkpoints list containers that are not synced
     PLANT_CONTAINER_CRC, // of chunks, ignored
     PLANT_EARLY_EXPIRY,  // containers go when their first records are over, not their last
+    PLANT_MERGE_LOSS,    // merging forgets the records of a shard
+    // Of zones: all worlds have them then.
+    PLANT_ZONE_EARLY,  // a write is acknowledged before all members have it
+    PLANT_ZONE_STALE,  // which list of members is the newest is not asked
+    PLANT_ZONE_FORGET, // that a zone has left is not written down
     PLANT_COUNT,
+    PLANT_ZONES_FIRST = PLANT_ZONE_EARLY,
 } SimPlant;
 
 extern SimPlant sim_plant;

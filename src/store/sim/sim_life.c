@@ -213,15 +213,24 @@ static void act_seal(struct sim_life *l)
         sim_fail("sealing fails with %s: %s", err_kind_name(e.kind), e.text);
 }
 
+// Behind a mirror only the wall clock moves: what is under way would seem to lag.
+static void pass_quickly(struct sim_life *l, int64_t seconds)
+{
+    if (l->zones != NULL)
+        sched_step_wall(seconds * NS_PER_S);
+    else
+        sched_advance(seconds * NS_PER_S);
+}
+
 static void act_time(struct sim_life *l)
 {
     switch (sched_below(5)) {
     case 0:
         if (sched_chance(6))
-            sched_advance((int64_t)sched_below(200) * 3600 * NS_PER_S);
+            pass_quickly(l, (int64_t)sched_below(200) * 3600);
         break;
     case 1:
-        sched_advance((int64_t)sched_below(400) * NS_PER_S);
+        pass_quickly(l, (int64_t)sched_below(400));
         break;
     case 2:
         if (l->plan.steps_wall)
@@ -577,7 +586,8 @@ static void live_well(struct sim_world *w)
 
 static void make_world(struct sim_world *w, uint64_t seed)
 {
-    *w = (struct sim_world){ .disks = sched_chance(ZONES_ONE_IN) ? SIM_DISKS_MAX : 1 };
+    bool has_zones = sched_chance(ZONES_ONE_IN) || sim_plant >= PLANT_ZONES_FIRST;
+    *w = (struct sim_world){ .disks = has_zones ? SIM_DISKS_MAX : 1 };
     for (size_t i = 0; i < w->disks; i++)
         w->mem[i] = io_mem_open(seed + i);
     model_init(&w->model);

@@ -163,6 +163,7 @@ struct sim_world {
 
     // Of zones.
     bool is_formed; // the set has been open once
+    bool is_unsure; // the last start did not end: a repair may have been broken off
     unsigned whole; // a bit for each that certainly holds everything
     bool rots;      // bits flip between lives, all of them in this zone:
     size_t rotten;

@@ -35,10 +35,10 @@ static size_t spare(const struct sim_world *w)
 void zones_plan(const struct sim_world *w, struct sim_plan *p)
 {
     p->bad = spare(w);
-    p->is_beyond = !w->is_formed; // a new set needs all zones
-    if (w->rots || !sched_chance(3))
+    p->is_beyond = !w->is_formed || w->is_unsure; // a new set needs all zones
+    if (w->rots || !w->is_formed || !sched_chance(3))
         p->speed = SIM_QUICK; // all are of the same: where they stall, any may lag
-    if (p->bad == SIM_DISKS_MAX)
+    if (p->bad == SIM_DISKS_MAX || !w->is_formed)
         return;
     switch (sched_below(14)) {
     case 0:
@@ -208,12 +208,14 @@ Err zones_begin(struct sim_life *l, struct io **ret)
     Err e = zones_open(&config, a, &l->zones, &problem);
     if (e.kind != ERR_NONE) {
         sim_tell("%.*s", FMT(problem));
+        l->w->is_unsure = true;
         if (!l->power.is_off) // it may look like damage then
             sim_expect_reason(l, "opening the zones", e);
         return e;
     }
+    l->plan.is_beyond = l->w->is_unsure;
     l->w->is_formed = true;
-    l->plan.is_beyond = false;
+    l->w->is_unsure = false;
     if (!l->power.is_off)
         expect_same(l->w, members(l));
     *ret = zones_io(l->zones);
