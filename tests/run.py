@@ -123,7 +123,7 @@ SUITES = {
     "unit": lambda: unit_suites("build-asan", "unit", is_unit, SANITIZER_OPTIONS),
     "corpus": lambda: unit_suites("build-asan", "unit", lambda *test: not is_unit(*test), SANITIZER_OPTIONS),
     "sim": lambda: [Suite("sim", [os.path.join(ROOT, "build-asan/src/store/sim/headrace-sim"), "--test",
-                                  os.path.join(ROOT, "src/store/sim/sim_seeds.txt"), "--seeds", "1000"], 900, SIM_OPTIONS)],
+                                  os.path.join(ROOT, "src/store/sim/sim_seeds.txt"), "--seeds", "1000"], 1200, SIM_OPTIONS)],
     "thread": lambda: unit_suites("build-tsan", "thread", is_threaded, SANITIZER_OPTIONS),
     "cli": lambda: server_suite("cli", "cli/cli_test.py", 600),
     "wire": lambda: server_suite("wire", "wire.py", 600),
