@@ -473,7 +473,6 @@ static void make_well(struct sim_life *l)
 // When everything works again, so does the log: at once, or after the next look at the disk.
 static void expect_service(struct sim_life *l)
 {
-    make_well(l);
     bool is_well = l->log_died || l->power.is_off;
     for (int i = 0; i < SERVICE_SECONDS_MAX && !is_well; i++) {
         if (act_append(l))
@@ -498,9 +497,11 @@ static void count(struct log *log)
 static void end_life(struct sim_life *l)
 {
     free_disk(l);
+    while (l->open_count > 0)
+        err_ignore(collect(l, sched_below(l->open_count))); // the model has judged it
+    if (!l->plan.cuts)
+        make_well(l);
     if (l->log != NULL) {
-        while (l->open_count > 0)
-            err_ignore(collect(l, sched_below(l->open_count))); // the model has judged it
         if (!l->plan.cuts && l->w->model.n + 100 * SIM_APPEND_RECORDS < SIM_RECORDS_MAX)
             expect_service(l);
         count(l->log);
