@@ -2,51 +2,12 @@
 #include "store/log/journal_format.h"
 
 #include "codec/crc.h"
+#include "codec/little.h"
 
-#include <endian.h>
 #include <string.h>
 
 static const char file_magic[8] = { 'H', 'R', 'J', 'O', 'U', 'R', 'N', '\n' };
 static const char block_magic[8] = { 'H', 'R', 'B', 'L', 'O', 'C', 'K', '\n' };
-
-static void put16(uint8_t *p, uint16_t v)
-{
-    v = htole16(v);
-    memcpy(p, &v, sizeof v);
-}
-
-static void put32(uint8_t *p, uint32_t v)
-{
-    v = htole32(v);
-    memcpy(p, &v, sizeof v);
-}
-
-static void put64(uint8_t *p, uint64_t v)
-{
-    v = htole64(v);
-    memcpy(p, &v, sizeof v);
-}
-
-static uint16_t get16(const uint8_t *p)
-{
-    uint16_t v;
-    memcpy(&v, p, sizeof v);
-    return le16toh(v);
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof v);
-    return le32toh(v);
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return le64toh(v);
-}
 
 // ---- The head of a file
 

@@ -7,28 +7,14 @@
 // FIX_CRC makes the checksums right, so that mutations reach what lies behind them.
 #include "os/io_mem.h"
 #include "store/log/journal_priv.h"
+#include "codec/little.h"
 
-#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { FIX_CRC = 1, FIX_CHAIN = 2, FILE_BYTES = JOURNAL_FILE_BYTES_LEAST };
-
-static uint32_t get32(const uint8_t *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof v);
-    return le32toh(v);
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return le64toh(v);
-}
 
 static void fix_head(uint8_t *p)
 {

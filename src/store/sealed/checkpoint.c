@@ -3,8 +3,8 @@
 
 #include "base/logline.h"
 #include "codec/crc.h"
+#include "codec/little.h"
 
-#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,40 +22,36 @@ static const char checkpoint_magic[8] = { 'H', 'R', 'P', 'O', 'I', 'N', 'T', '\n
 
 // ---- Fields, one after the other
 
-static void put32(uint8_t **p, uint32_t v)
+static void add32(uint8_t **p, uint32_t v)
 {
-    v = htole32(v);
-    memcpy(*p, &v, sizeof v);
+    put32(*p, v);
     *p += sizeof v;
 }
 
-static void put64(uint8_t **p, uint64_t v)
+static void add64(uint8_t **p, uint64_t v)
 {
-    v = htole64(v);
-    memcpy(*p, &v, sizeof v);
+    put64(*p, v);
     *p += sizeof v;
 }
 
-static uint32_t get32(const uint8_t **p)
+static uint32_t take32(const uint8_t **p)
 {
-    uint32_t v;
-    memcpy(&v, *p, sizeof v);
+    uint32_t v = get32(*p);
     *p += sizeof v;
-    return le32toh(v);
+    return v;
 }
 
-static uint64_t get64(const uint8_t **p)
+static uint64_t take64(const uint8_t **p)
 {
-    uint64_t v;
-    memcpy(&v, *p, sizeof v);
+    uint64_t v = get64(*p);
     *p += sizeof v;
-    return le64toh(v);
+    return v;
 }
 
 static uint32_t crc_at(Str bytes)
 {
     const uint8_t *p = (const uint8_t *)bytes.p + bytes.n - CRC_BYTES;
-    return get32(&p);
+    return take32(&p);
 }
 
 // ---- Writing
@@ -64,45 +60,45 @@ static void put_head(uint8_t *p, const Checkpoint *c)
 {
     memcpy(p, checkpoint_magic, sizeof checkpoint_magic);
     p += sizeof checkpoint_magic;
-    put32(&p, CHECKPOINT_FORMAT);
-    put32(&p, CHECKPOINT_LEAST_READER);
-    put64(&p, c->generation);
-    put64(&p, c->sealed_block);
-    put64(&p, c->journal_file);
-    put64(&p, c->least_number);
-    put64(&p, c->least_epoch);
-    put64(&p, c->next_container);
-    put64(&p, (uint64_t)c->arrival_ms);
-    put64(&p, c->is_restored ? FLAG_RESTORED : 0);
-    put64(&p, c->shard_count);
-    put64(&p, c->container_count);
+    add32(&p, CHECKPOINT_FORMAT);
+    add32(&p, CHECKPOINT_LEAST_READER);
+    add64(&p, c->generation);
+    add64(&p, c->sealed_block);
+    add64(&p, c->journal_file);
+    add64(&p, c->least_number);
+    add64(&p, c->least_epoch);
+    add64(&p, c->next_container);
+    add64(&p, (uint64_t)c->arrival_ms);
+    add64(&p, c->is_restored ? FLAG_RESTORED : 0);
+    add64(&p, c->shard_count);
+    add64(&p, c->container_count);
 }
 
 static void put_shard(uint8_t *p, const CheckpointShard *s)
 {
-    put64(&p, s->shard);
-    put64(&p, s->first_position);
-    put64(&p, s->last_position);
-    put64(&p, (uint64_t)s->last_arrival_ms);
-    put64(&p, s->end_position);
-    put64(&p, (uint64_t)s->end_arrival_ms);
+    add64(&p, s->shard);
+    add64(&p, s->first_position);
+    add64(&p, s->last_position);
+    add64(&p, (uint64_t)s->last_arrival_ms);
+    add64(&p, s->end_position);
+    add64(&p, (uint64_t)s->end_arrival_ms);
 }
 
 static void put_container(uint8_t *p, const ContainerFacts *f)
 {
-    put64(&p, f->number);
-    put64(&p, f->id);
-    put64(&p, f->bytes);
-    put64(&p, f->raw_bytes);
-    put64(&p, f->records);
-    put64(&p, f->first_position);
-    put64(&p, f->last_position);
-    put64(&p, (uint64_t)f->first_arrival_ms);
-    put64(&p, (uint64_t)f->last_arrival_ms);
-    put64(&p, f->first_shard);
-    put64(&p, f->last_shard);
-    put32(&p, f->shards);
-    put32(&p, f->class);
+    add64(&p, f->number);
+    add64(&p, f->id);
+    add64(&p, f->bytes);
+    add64(&p, f->raw_bytes);
+    add64(&p, f->records);
+    add64(&p, f->first_position);
+    add64(&p, f->last_position);
+    add64(&p, (uint64_t)f->first_arrival_ms);
+    add64(&p, (uint64_t)f->last_arrival_ms);
+    add64(&p, f->first_shard);
+    add64(&p, f->last_shard);
+    add32(&p, f->shards);
+    add32(&p, f->class);
 }
 
 Str checkpoint_encode(struct arena *a, const Checkpoint *c)
@@ -116,7 +112,7 @@ Str checkpoint_encode(struct arena *a, const Checkpoint *c)
         put_shard(p, &c->shards[i]);
     for (size_t i = 0; i < c->container_count; i++, p += CONTAINER_BYTES)
         put_container(p, &c->containers[i]);
-    put32(&p, crc32c(0, start, n));
+    add32(&p, crc32c(0, start, n));
     return str_from(start, n + CRC_BYTES);
 }
 
@@ -174,16 +170,16 @@ static Err damaged(void)
 
 static Err get_head(const uint8_t *p, Checkpoint *c)
 {
-    c->generation = get64(&p);
-    c->sealed_block = get64(&p);
-    c->journal_file = get64(&p);
-    c->least_number = get64(&p);
-    c->least_epoch = get64(&p);
-    c->next_container = get64(&p);
-    c->arrival_ms = (int64_t)get64(&p);
-    c->is_restored = (get64(&p) & FLAG_RESTORED) != 0;
-    c->shard_count = get64(&p);
-    c->container_count = get64(&p);
+    c->generation = take64(&p);
+    c->sealed_block = take64(&p);
+    c->journal_file = take64(&p);
+    c->least_number = take64(&p);
+    c->least_epoch = take64(&p);
+    c->next_container = take64(&p);
+    c->arrival_ms = (int64_t)take64(&p);
+    c->is_restored = (take64(&p) & FLAG_RESTORED) != 0;
+    c->shard_count = take64(&p);
+    c->container_count = take64(&p);
     return c->generation == 0 || c->journal_file == 0 || c->next_container == 0 ? damaged() : OK;
 }
 
@@ -191,12 +187,12 @@ static Err get_shards(const uint8_t *p, Checkpoint *c)
 {
     for (size_t i = 0; i < c->shard_count; i++) {
         CheckpointShard *s = &c->shards[i];
-        s->shard = get64(&p);
-        s->first_position = get64(&p);
-        s->last_position = get64(&p);
-        s->last_arrival_ms = (int64_t)get64(&p);
-        s->end_position = get64(&p);
-        s->end_arrival_ms = (int64_t)get64(&p);
+        s->shard = take64(&p);
+        s->first_position = take64(&p);
+        s->last_position = take64(&p);
+        s->last_arrival_ms = (int64_t)take64(&p);
+        s->end_position = take64(&p);
+        s->end_arrival_ms = (int64_t)take64(&p);
         if (s->first_position > s->last_position || (i > 0 && s->shard <= s[-1].shard))
             return damaged();
     }
@@ -236,19 +232,19 @@ static Err get_containers(const uint8_t *p, Checkpoint *c)
 {
     for (size_t i = 0; i < c->container_count; i++) {
         ContainerFacts *f = &c->containers[i];
-        f->number = get64(&p);
-        f->id = get64(&p);
-        f->bytes = get64(&p);
-        f->raw_bytes = get64(&p);
-        f->records = get64(&p);
-        f->first_position = get64(&p);
-        f->last_position = get64(&p);
-        f->first_arrival_ms = (int64_t)get64(&p);
-        f->last_arrival_ms = (int64_t)get64(&p);
-        f->first_shard = get64(&p);
-        f->last_shard = get64(&p);
-        f->shards = get32(&p);
-        f->class = get32(&p);
+        f->number = take64(&p);
+        f->id = take64(&p);
+        f->bytes = take64(&p);
+        f->raw_bytes = take64(&p);
+        f->records = take64(&p);
+        f->first_position = take64(&p);
+        f->last_position = take64(&p);
+        f->first_arrival_ms = (int64_t)take64(&p);
+        f->last_arrival_ms = (int64_t)take64(&p);
+        f->first_shard = take64(&p);
+        f->last_shard = take64(&p);
+        f->shards = take32(&p);
+        f->class = take32(&p);
         if (!facts_are_sound(f, c->next_container))
             return damaged();
         if (i > 0 && (f->first_position < f[-1].first_position ||
@@ -266,7 +262,7 @@ Err checkpoint_decode(struct arena *a, Str bytes, Checkpoint *ret)
         crc32c(0, p, bytes.n - CRC_BYTES) != crc_at(bytes))
         return damaged();
     const uint8_t *head = p + sizeof checkpoint_magic + sizeof(uint32_t);
-    if (get32(&head) > CHECKPOINT_FORMAT)
+    if (take32(&head) > CHECKPOINT_FORMAT)
         return fail(ERR_FORMAT, "the checkpoint was written by a newer program");
 
     Checkpoint c = { 0 };

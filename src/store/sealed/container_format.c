@@ -18,39 +18,13 @@
 #include "store/sealed/container_priv.h"
 
 #include "codec/crc.h"
+#include "codec/little.h"
 
-#include <endian.h>
 #include <string.h>
 
 static const char file_magic[8] = { 'H', 'R', 'C', 'O', 'N', 'T', 'N', '\n' };
 static const char tail_magic[8] = { 'H', 'R', 'C', 'T', 'A', 'I', 'L', '\n' };
 static const char chunk_magic[8] = { 'H', 'R', 'C', 'H', 'U', 'N', 'K', '\n' };
-
-static void put32(uint8_t *p, uint32_t v)
-{
-    v = htole32(v);
-    memcpy(p, &v, sizeof v);
-}
-
-static void put64(uint8_t *p, uint64_t v)
-{
-    v = htole64(v);
-    memcpy(p, &v, sizeof v);
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof v);
-    return le32toh(v);
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return le64toh(v);
-}
 
 uint32_t container_crc(ContainerKey key, uint64_t place, const void *p, size_t n)
 {

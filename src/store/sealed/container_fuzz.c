@@ -9,36 +9,16 @@
 // and keeps inputs small.
 #include "base/logline.h"
 #include "codec/crc.h"
+#include "codec/little.h"
 #include "os/io_mem.h"
 #include "store/sealed/container_priv.h"
 
-#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { FIX_CRC = 1, BUILT = 2, REWRITE_BYTES_MAX = 1 << 20 };
-
-static uint32_t get32(const uint8_t *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof v);
-    return le32toh(v);
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return le64toh(v);
-}
-
-static void put32(uint8_t *p, uint32_t v)
-{
-    v = htole32(v);
-    memcpy(p, &v, sizeof v);
-}
 
 // ---- Input
 
