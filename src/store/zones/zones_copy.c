@@ -78,18 +78,19 @@ Err zone_file_compare(struct zone *from, struct zone *to, Str rel, bool *ret_dif
     return e;
 }
 
+// What cannot be read of y is not the same; an error is that of x.
 static Err end_same(struct handle *x, struct handle *y, size_t n, uint64_t at, bool *ret_same)
 {
     struct op *p = NULL, *q = NULL;
     TRY(zone_file_read(x, n, at, SLOW_NS, &p));
     Err e = zone_file_read(y, n, at, SLOW_NS, &q);
-    if (e.kind == ERR_NONE) {
-        const struct part *f = &p->parts[x->zone->i], *g = &q->parts[y->zone->i];
-        *ret_same = f->number == g->number && memcmp(f->bytes, g->bytes, (size_t)f->number) == 0;
+    const struct part *f = &p->parts[x->zone->i];
+    *ret_same = e.kind == ERR_NONE && f->number == q->parts[y->zone->i].number &&
+                memcmp(f->bytes, q->parts[y->zone->i].bytes, (size_t)f->number) == 0;
+    if (q != NULL)
         op_unref(q);
-    }
     op_unref(p);
-    return e;
+    return OK;
 }
 
 static Err ends_same(struct handle *x, struct handle *y, uint64_t bytes, bool *ret_same)
@@ -104,12 +105,12 @@ Err zone_file_same_ends(struct zone *from, struct zone *to, Str rel, uint64_t by
     struct handle *x = NULL, *y = NULL;
     *ret_same = false;
     TRY(zone_file_open(from, rel, IO_READ | IO_DIRECT, SLOW_NS, &x));
-    if (zone_file_open(to, rel, IO_READ | IO_DIRECT, SLOW_NS, &y).kind == ERR_NONE &&
-        ends_same(x, y, bytes, ret_same).kind != ERR_NONE)
-        *ret_same = false; // what cannot be read is copied
+    Err e = OK;
+    if (zone_file_open(to, rel, IO_READ | IO_DIRECT, SLOW_NS, &y).kind == ERR_NONE)
+        e = ends_same(x, y, bytes, ret_same);
     zone_file_close(x);
     zone_file_close(y);
-    return OK;
+    return e;
 }
 
 static Err pieces_copy(struct handle *x, struct handle *y)

@@ -549,3 +549,24 @@ TEST(a_zone_that_lags_is_fenced_and_the_caller_is_answered)
     EXPECT_INT(101000, trio_in_zone(&r, a, 1, "x").n);
     trio_done(&r);
 }
+
+TEST(a_source_that_fails_while_others_are_copied_from_it_is_replaced_by_another_one)
+{
+    for (unsigned reads = 0; reads < 24; reads++) {
+        unsigned verified = 0;
+        struct trio r;
+        trio_init(&r);
+        r.config.verify = verify_one;
+        r.config.verify_self = &verified;
+        EXPECT_OK(trio_open(&r, a));
+        trio_fill(&r, a);
+        trio_close(&r);
+        EXPECT_OK(io_flip(trio_disk_io(&r, 2), str_cat(a, trio_dirs[2], S("/journal/one")), 7, 1));
+        IoFault death = { .ops = IO_OP_READ, .skip = reads, .power_off = true };
+        io_fault_add(r.faults[0], death);
+        EXPECT_OK(trio_open(&r, a));
+        EXPECT(
+            str_eq(trio_content(a, FILE_BYTES, 1), trio_read_in(r.io, a, S("/data/journal/one"))));
+        trio_done(&r);
+    }
+}
