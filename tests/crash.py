@@ -200,6 +200,10 @@ class History:
     def last(self, shard):
         return self.newest[shard]
 
+    def keep(self, shard, new):
+        self.records[shard] += new
+        self.newest[shard] = new[-1][0] if new else self.newest[shard]
+
     def later(self, hours):
         """The clock was moved: what is a day old is over now, what is younger is not."""
         for shard, eras in self.eras.items():
@@ -221,7 +225,7 @@ class History:
                 for shard, sequence, content in request:
                     assert sequence not in promised[shard], f"{sequence} was given to two records of {shard}"
                     promised[shard][sequence] = content
-        for shard, known in self.records.items():
+        for shard in self.records:
             new = read(client, shard, self.last(shard))
             self.check_new(shard, new, promised[shard], sent)
             present = {sequence for sequence, _ in new}
@@ -229,8 +233,7 @@ class History:
                 if reader.shard == shard:
                     lost = [s for s in reader.shown if s not in present]
                     assert not lost, f"{shard}: {len(lost)} records that a reader was shown are gone: {lost[0]}"
-            known += new
-            self.newest[shard] = known[-1][0] if new else self.newest[shard]
+            self.keep(shard, new)
             self.acknowledged_count += len(promised[shard])
             self.unacknowledged_count += len(new) - len(promised[shard])
 

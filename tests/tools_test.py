@@ -183,7 +183,7 @@ SHARD = "shardId-000000000000"
 def crash_verdict(new, promised, sent=("a", "b", "c"), before=()):
     """What the crash loop says of a shard that shows `new` after `before`; None if it is content."""
     history = crash.History()
-    history.records[SHARD] = list(before)
+    history.keep(SHARD, list(before))
     history.known = {content for _, content in before}
     try:
         history.check_new(SHARD, list(new), dict(promised), set(sent))
@@ -207,6 +207,17 @@ def the_crash_loop_finds_what_is_lost_changed_doubled_or_out_of_order():
     assert "comes after" in crash_verdict([(2, "a"), (1, "b")], {})
     assert "comes after" in crash_verdict([(4, "a")], {}, before=[(4, "b")])
     assert "nobody sent" in crash_verdict([(1, "x")], {})
+
+
+@tap.test
+def the_crash_loop_knows_what_is_past_its_retention_and_nothing_else():
+    history = crash.History()
+    for number, hours in enumerate((9, 9, 5, 1, 9), 1):
+        history.keep(SHARD, [(number, str(number))])
+        history.later(hours)
+    # Born at 0, 9, 18, 23 and 24 hours; it is hour 33 now.
+    assert [number for number, _ in history.records[SHARD]] == [3, 4, 5]
+    assert history.gone[SHARD] == 2 and history.last(SHARD) == 5
 
 
 @tap.test
