@@ -128,13 +128,13 @@ void count_request(uint64_t latency_us, uint64_t records, uint64_t bytes)
     pthread_mutex_unlock(&counts_lock);
 }
 
-static uint64_t quantile(const uint32_t *all, uint64_t n, double share)
+static uint64_t quantile(const uint32_t *all, uint64_t n, uint64_t most, double share)
 {
     uint64_t wanted = (uint64_t)((double)n * share), seen = 0;
     for (unsigned i = 0; i < BUCKETS; i++) {
         seen += all[i];
         if (seen > wanted)
-            return bucket_end(i);
+            return bucket_end(i) < most ? bucket_end(i) : most;
     }
     return 0;
 }
@@ -180,8 +180,8 @@ static void end_window(double seconds)
            "\"bytes\": %llu, \"p50_us\": %llu, \"p99_us\": %llu, \"p999_us\": %llu, "
            "\"max_us\": %llu, ",
            seconds, ULL(c.requests), ULL(c.records), ULL(c.bytes),
-           ULL(quantile(all, c.requests, 0.5)), ULL(quantile(all, c.requests, 0.99)),
-           ULL(quantile(all, c.requests, 0.999)), ULL(most));
+           ULL(quantile(all, c.requests, most, 0.5)), ULL(quantile(all, c.requests, most, 0.99)),
+           ULL(quantile(all, c.requests, most, 0.999)), ULL(most));
     printf("\"refused\": %llu, \"broken\": %llu, \"errors\": %llu, \"shed\": %llu, "
            "\"backlog_us\": %llu, \"expired_iterators\": %llu, ",
            ULL(c.refused), ULL(c.broken), ULL(c.errors), ULL(c.shed), ULL(backlog_us(now_us())),
