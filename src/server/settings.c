@@ -41,10 +41,6 @@ const struct setting setting_table[] = {
       S_INIT("Event loops; 0 for one on each processor"), S_INIT("4") },
     { S_INIT("workers"), SETTING_COUNT, S_INIT("16"), S_INIT(""), 1, 1024,
       S_INIT("Threads for work that waits on the disk"), S_INIT("32") },
-    { S_INIT("memory.requests"), SETTING_SIZE, S_INIT("0"), S_INIT(""), 0, 1024 * GIB,
-      S_INIT("Memory for all requests under way, above which they get 503; 0 for a quarter of what "
-             "the process may have"),
-      S_INIT("1GiB") },
     { S_INIT("io_uring"), SETTING_CHOICE, S_INIT("auto"), S_INIT("auto|off"), 0, 0,
       S_INIT("Whether the journal may be written through io_uring"), S_INIT("off") },
     { S_INIT("on_disk_failure"), SETTING_CHOICE, S_INIT("stop"), S_INIT("stop|read-only"), 0, 0,
@@ -52,6 +48,10 @@ const struct setting setting_table[] = {
       S_INIT("read-only") },
     { S_INIT("allow_dev_on_network"), SETTING_SWITCH, S_INIT("false"), S_INIT(""), 0, 0,
       S_INIT("Serve the profile dev to other machines, without any protection"), S_INIT("true") },
+    { S_INIT("memory.requests"), SETTING_SIZE, S_INIT("0"), S_INIT(""), 0, 1024 * GIB,
+      S_INIT("Memory for all requests under way, above which they get 503; 0 for a quarter of what "
+             "the process may have"),
+      S_INIT("1GiB") },
     { S_INIT("log.level"), SETTING_CHOICE, S_INIT("info"), S_INIT("debug|info|warn|error"), 0, 0,
       S_INIT("Least important log lines to write"), S_INIT("warn") },
     { S_INIT("log.format"), SETTING_CHOICE, S_INIT("auto"), S_INIT("auto|text|json"), 0, 0,
