@@ -44,7 +44,7 @@ def new_server(*arguments):
     """A server whose C library gives back what is freed, so that RSS is what the program holds."""
     environment = {"MALLOC_MMAP_THRESHOLD_": str(64 << 10), "MALLOC_TRIM_THRESHOLD_": str(256 << 10),
                    "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=1:"
-                                   "thread_local_quarantine_size_kb=64"}
+                                   "thread_local_quarantine_size_kb=64:detect_stack_use_after_return=0"}
     return headrace.Server(PROGRAM, *arguments, environment=environment)
 
 

@@ -691,6 +691,7 @@ void zones_probe(struct zones *s)
     pthread_mutex_lock(&s->lock);
     for (unsigned i = 0; i < s->count; i++) {
         s->zones[i].retry_ns = 0;
+        s->zones[i].is_asked_for = true;
         s->zones[i].retry_step_ns = s->probe_ns;
     }
     pthread_cond_broadcast(&s->keep);

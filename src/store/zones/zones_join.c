@@ -575,8 +575,10 @@ static struct zone *next_to_try_locked(struct zones *s, int64_t now, int64_t *un
         struct zone *z = &s->zones[i];
         if (z->state != ZONE_FENCED || z->is_foreign)
             continue;
-        if (now >= z->retry_ns)
+        if (now >= z->retry_ns) {
+            z->is_asked_for = false;
             return z;
+        }
         *until = MIN(*until, z->retry_ns);
     }
     return NULL;
@@ -590,7 +592,7 @@ static void note_failed_locked(struct zone *z, Err e)
     z->lock_file = NULL;
     z->cause = e.kind == ERR_CLOSED ? z->cause : e;
     z->retry_step_ns = MIN(MAX(z->retry_step_ns, z->s->probe_ns) * 2, RETRY_STEP_NS_MAX);
-    z->retry_ns = zones_now() + z->retry_step_ns;
+    z->retry_ns = z->is_asked_for ? 0 : zones_now() + z->retry_step_ns;
 }
 
 void *zones_keep(void *p)
