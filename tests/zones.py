@@ -152,8 +152,8 @@ class Bench:
 
     def check_same_dir(self, one, other):
         names = sorted(n for n in os.listdir(one) if n not in NOT_CONTENT)
-        assert names == sorted(n for n in os.listdir(other) if n not in NOT_CONTENT), \
-            f"{one} and {other} hold different names"
+        others = sorted(n for n in os.listdir(other) if n not in NOT_CONTENT)
+        assert names == others, f"{one} and {other} differ in {sorted(set(names) ^ set(others))}"
         for name in names:
             p, q = os.path.join(one, name), os.path.join(other, name)
             if os.path.isdir(p):
@@ -268,6 +268,7 @@ def a_zone_without_its_record_is_left_alone_and_one_that_is_damaged_is_rebuilt(b
     bench.wait_states("member", "fenced", "member")
     assert "empty it" in bench.page("/_headrace/health")
     bench.server.stop()
+    os.remove(record + ".away")
     with open(record, "w", encoding="utf-8") as file:
         file.write("headrace-zone\nformat 1\n")
     bench.start()
