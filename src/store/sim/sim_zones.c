@@ -213,7 +213,11 @@ Err zones_begin(struct sim_life *l, struct io **ret)
             sim_expect_reason(l, "opening the zones", e);
         return e;
     }
-    l->plan.is_beyond = l->w->is_unsure;
+    // One that is still being repaired and another that is in trouble are two.
+    unsigned away = ALL & ~members(l);
+    if (l->plan.bad != SIM_DISKS_MAX)
+        away &= ~(1u << l->plan.bad);
+    l->plan.is_beyond = l->w->is_unsure || away != 0;
     l->w->is_formed = true;
     l->w->is_unsure = false;
     if (!l->power.is_off)
