@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Zones: log and key-value store on three disks behind the mirror. One zone at a time may be in any
 // trouble; then nothing is lost, service goes on, and the others hold the same after each start.
+#include "codec/crc.h"
 #include "store/sim/sim_priv.h"
 
 #include <inttypes.h>
@@ -120,9 +121,7 @@ static Str read_file(struct io *io, struct arena *a, Str path)
 
 static uint64_t mix(uint64_t h, Str s)
 {
-    for (size_t i = 0; i < s.n; i++)
-        h = h * 31 + (unsigned char)s.p[i];
-    return h * 31 + s.n;
+    return (h * 31 + s.n) * 31 + crc32c((uint32_t)h, s.p, s.n);
 }
 
 // Names and bytes of all files below a directory, as one number. An empty directory is as good as
