@@ -78,12 +78,11 @@ static void write_file(struct io *io, struct arena *a, unsigned number, const ui
 
 static void read_shard(struct log *l, struct arena *a, struct shard *s)
 {
-    s->declared = true;
     s->retention_ns = INT64_MAX;
     uint64_t before = 0;
-    for (uint32_t i = s->first; i < s->end; i++) {
-        CHECK(s->at[i].position >= before);
-        before = s->at[i].position + s->at[i].count;
+    for (uint32_t i = s->data->first; i < s->data->end; i++) {
+        CHECK(s->data->at[i].position >= before);
+        before = s->data->at[i].position + s->data->at[i].count;
     }
     LogRead read = { .shard = s->id, .max_records = 1000, .max_bytes = 1 << 20 };
     LogBatch batch;

@@ -147,17 +147,14 @@ typedef struct IndexEntry {
     uint32_t count;
 } IndexEntry;
 
-// The sealed records of a shard come before all that are in the index.
-struct shard {
-    uint64_t id;
-    int64_t retention_ns;
+// What a shard has that was ever used. The sealed records come before all that are in the index.
+struct shard_data {
     int64_t over_ms; // what arrived then or before is over, however long it is kept from now on
     uint64_t sealed_first; // when it was sealed; it may be over since. 0: nothing is sealed
     uint64_t sealed_last;
     int64_t sealed_last_arrival_ms;
     IndexEntry *at;
-    uint32_t first, end, room; // entries [first, end) are there
-    bool declared;
+    uint32_t first, end, room;        // entries [first, end) are there
     bool ended;                       // durably
     const struct control_op *closing; // an end or drop on its way: takes no more records
     uint64_t end_position;
@@ -166,6 +163,23 @@ struct shard {
     uint32_t build_slot;
 };
 
+// Most shards of a large account are idle, so that what only a used one needs is apart.
+struct shard {
+    uint64_t id;
+    int64_t retention_ns; // SHARD_UNDECLARED: how long it is kept is not known yet
+    union {
+        const struct shard_data *data; // to be read; unused shards share one of zeros
+        struct shard_data *own;        // to be written, by shard_data() only
+    };
+};
+_Static_assert(sizeof(struct shard) <= 24, "what an idle shard costs, besides its place");
+enum { SHARD_UNDECLARED = -1 };
+
+static inline bool shard_is_declared(const struct shard *s)
+{
+    return s->retention_ns != SHARD_UNDECLARED;
+}
+
 struct shards {
     struct shard **at; // open addressing
     size_t n, room;
@@ -173,6 +187,8 @@ struct shards {
 
 struct shard *shards_find(const struct shards *s, uint64_t id); // NULL: unknown
 struct shard *shards_make(struct shards *s, uint64_t id);       // found or new
+// For writing: a shard's own.
+struct shard_data *shard_data(struct shard *s);
 void shards_remove(struct shards *s, struct shard *take_shard);
 void shards_done(struct shards *s);
 void shard_push(struct shard *s, const IndexEntry *e);

@@ -550,12 +550,15 @@ static void add_shards(struct log *l, const Checkpoint *c)
     for (size_t i = 0; i < c->shard_count; i++) {
         const CheckpointShard *row = &c->shards[i];
         struct shard *s = shards_make(&l->shards, row->shard);
-        s->sealed_first = row->first_position;
-        s->sealed_last = row->last_position;
-        s->sealed_last_arrival_ms = row->last_arrival_ms;
-        s->ended = row->end_position != 0;
-        s->end_position = row->end_position;
-        s->end_arrival_ms = row->end_arrival_ms;
+        if (row->last_position == 0 && row->end_position == 0)
+            continue;
+        struct shard_data *d = shard_data(s);
+        d->sealed_first = row->first_position;
+        d->sealed_last = row->last_position;
+        d->sealed_last_arrival_ms = row->last_arrival_ms;
+        d->ended = row->end_position != 0;
+        d->end_position = row->end_position;
+        d->end_arrival_ms = row->end_arrival_ms;
     }
     l->sealed_block = c->sealed_block;
     l->journal_file = c->journal_file;

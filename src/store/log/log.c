@@ -222,6 +222,11 @@ Err log_open(const LogConfig *config, struct log **ret)
     return OK;
 }
 
+static bool shard_has_records(const struct shard *s)
+{
+    return s->data->end > s->data->first || s->data->sealed_last != 0;
+}
+
 static void count_found(const struct log *l, LogCheck *ret)
 {
     const struct journal_files *fs = &l->files;
@@ -232,7 +237,7 @@ static void count_found(const struct log *l, LogCheck *ret)
         ret->disk_bytes += fs->spares[i]->bytes;
     for (size_t i = 0; i < l->shards.room; i++) {
         const struct shard *s = l->shards.at[i];
-        ret->shards += s != NULL && (s->end > s->first || s->sealed_last != 0);
+        ret->shards += s != NULL && shard_has_records(s);
     }
 }
 
@@ -277,9 +282,9 @@ Err log_shard_add(struct log *l, uint64_t shard, int64_t retention_ns)
         return fail(ERR_INVALID, "0 is no shard");
     pthread_mutex_lock(&l->lock);
     struct shard *s = shards_make(&l->shards, shard);
-    bool has_changed = s->declared && s->retention_ns != retention_ns;
-    s->over_ms = shard_horizon_ms(s, log_now_ms(l)); // what is gone does not come back
-    s->declared = true;
+    bool has_changed = shard_is_declared(s) && s->retention_ns != retention_ns;
+    if (has_changed) // what is gone does not come back
+        shard_data(s)->over_ms = shard_horizon_ms(s, log_now_ms(l));
     s->retention_ns = retention_ns;
     pthread_mutex_unlock(&l->lock);
     if (has_changed)
@@ -294,10 +299,11 @@ static Err check_undeclared(struct log *l, struct arena *tmp)
     struct shard **empty = arena_new(tmp, struct shard *, l->shards.n);
     for (size_t i = 0; i < l->shards.room; i++) {
         struct shard *s = l->shards.at[i];
-        if (s == NULL || s->declared)
+        if (s == NULL || shard_is_declared(s))
             continue;
-        if (s->end > s->first || s->sealed_last != 0) {
-            uint64_t position = s->sealed_last != 0 ? s->sealed_last : s->at[s->first].position;
+        if (shard_has_records(s)) {
+            const struct shard_data *d = s->data;
+            uint64_t position = d->sealed_last != 0 ? d->sealed_last : d->at[d->first].position;
             LOG(LOG_ERROR, "the log holds records of a shard that nobody knows",
                 F_INT("shard", s->id), F_INT("position", position));
             return fail(ERR_CORRUPT, "the log holds records of an unknown shard");

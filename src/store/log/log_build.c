@@ -80,18 +80,19 @@ static void keep_pieces(struct build *d, const BuildPiece *pieces, size_t n)
 // The slot of a shard, NO_SLOT if it takes no records. Under lock.
 static uint32_t slot_find(struct build *d, struct shard *s)
 {
-    if (s == NULL || !s->declared || s->ended || s->closing)
+    if (s == NULL || !shard_is_declared(s) || s->data->ended || s->data->closing)
         return NO_SLOT;
-    if (s->build_mark == d->mark)
-        return s->build_slot;
+    if (s->data->build_mark == d->mark)
+        return s->data->build_slot;
     if (d->slot_count == d->slot_room) {
         d->slot_room = MAX(d->slot_room * 2, (size_t)64);
         d->slots = xrealloc(d->slots, mul_checked(d->slot_room, sizeof *d->slots));
     }
-    s->build_mark = d->mark;
-    s->build_slot = (uint32_t)d->slot_count++;
-    d->slots[s->build_slot] = (struct slot){ .shard = s->id };
-    return s->build_slot;
+    struct shard_data *data = shard_data(s);
+    data->build_mark = d->mark;
+    data->build_slot = (uint32_t)d->slot_count++;
+    d->slots[data->build_slot] = (struct slot){ .shard = s->id };
+    return data->build_slot;
 }
 
 // Whether the open extent is closed before a record of this size; the copying pass asks the same.
@@ -231,7 +232,7 @@ static void fill_pieces(struct build *d, struct block *b)
 
 static bool is_being_dropped(const struct shard *s)
 {
-    return s->closing != NULL && s->closing->controls[0].what == CONTROL_DROP;
+    return s->data->closing != NULL && s->data->closing->controls[0].what == CONTROL_DROP;
 }
 
 // A shard that ends here ends at this position, behind all records of the block; one that has ended
@@ -240,15 +241,15 @@ static void fill_end(struct log *l, struct control_op *op, Control *c, uint64_t 
                      int64_t arrival_ms)
 {
     struct shard *s = shards_find(&l->shards, c->id);
-    if (s == NULL || !s->declared || is_being_dropped(s)) {
+    if (s == NULL || !shard_is_declared(s) || is_being_dropped(s)) {
         c->position = 0;
-    } else if (s->ended) {
-        c->position = s->end_position;
-        c->arrival_ms = s->end_arrival_ms;
+    } else if (s->data->ended) {
+        c->position = s->data->end_position;
+        c->arrival_ms = s->data->end_arrival_ms;
     } else {
         c->position = position;
         c->arrival_ms = arrival_ms;
-        s->closing = op;
+        shard_data(s)->closing = op;
     }
 }
 
@@ -273,7 +274,7 @@ static void fill_controls(struct log *l, struct block *b, struct control_op *op,
             s = shards_find(&l->shards, c->id);
         }
         if (s != NULL)
-            s->closing = op;
+            shard_data(s)->closing = op;
         control_put(b->bytes + at + EXTENT_HEAD_BYTES + i * CONTROL_BYTES, c);
     }
     pthread_mutex_unlock(&l->lock);

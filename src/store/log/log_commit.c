@@ -187,8 +187,8 @@ static void reopen_shards(struct log *l, const struct control_op *op)
 {
     for (size_t i = 0; i < op->n; i++) {
         struct shard *s = shards_find(&l->shards, op->controls[i].id);
-        if (s != NULL && s->closing == op)
-            s->closing = NULL;
+        if (s != NULL && s->data->closing == op)
+            shard_data(s)->closing = NULL;
     }
 }
 

@@ -49,12 +49,12 @@ static void publish_op(struct log *l, const struct block *b)
         Control *c = &b->op->controls[i];
         log_apply(l, c);
         struct shard *s = c->what == CONTROL_END ? shards_find(&l->shards, c->id) : NULL;
-        if (s != NULL && s->ended) { // another call may have ended it a moment before
-            c->position = s->end_position;
-            c->arrival_ms = s->end_arrival_ms;
+        if (s != NULL && s->data->ended) { // another call may have ended it a moment before
+            c->position = s->data->end_position;
+            c->arrival_ms = s->data->end_arrival_ms;
         }
-        if (s != NULL && s->closing == b->op)
-            s->closing = NULL; // whoever waits for it takes it away
+        if (s != NULL && s->data->closing == b->op)
+            shard_data(s)->closing = NULL; // whoever waits for it takes it away
     }
 }
 

@@ -310,8 +310,8 @@ static uint64_t place_of(struct log *l, size_t n)
 {
     pthread_mutex_lock(&l->lock);
     const struct shard *s = shards_find(&l->shards, SHARD);
-    CHECK(s != NULL && n < s->end - s->first);
-    uint64_t place = s->at[s->first + n].place;
+    CHECK(s != NULL && n < s->data->end - s->data->first);
+    uint64_t place = s->data->at[s->data->first + n].place;
     pthread_mutex_unlock(&l->lock);
     return place / JOURNAL_ALIGN_BYTES * JOURNAL_ALIGN_BYTES;
 }

@@ -27,15 +27,16 @@ void log_shard_rows(struct log *l, struct arena *a, CheckpointShard **ret, size_
     CheckpointShard *rows = arena_new(a, CheckpointShard, MAX(l->shards.n, (size_t)1));
     for (size_t i = 0; i < l->shards.room; i++) {
         const struct shard *s = l->shards.at[i];
-        if (s == NULL || !s->declared)
+        if (s == NULL || !shard_is_declared(s))
             continue;
+        const struct shard_data *d = s->data;
         rows[n++] = (CheckpointShard){
             .shard = s->id,
-            .first_position = s->sealed_first,
-            .last_position = s->sealed_last,
-            .last_arrival_ms = s->sealed_last_arrival_ms,
-            .end_position = s->ended ? s->end_position : 0,
-            .end_arrival_ms = s->ended ? s->end_arrival_ms : 0,
+            .first_position = d->sealed_first,
+            .last_position = d->sealed_last,
+            .last_arrival_ms = d->sealed_last_arrival_ms,
+            .end_position = d->ended ? d->end_position : 0,
+            .end_arrival_ms = d->ended ? d->end_arrival_ms : 0,
         };
     }
     pthread_mutex_unlock(&l->lock);

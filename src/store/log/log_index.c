@@ -7,8 +7,9 @@
 #include <string.h>
 
 enum { TABLE_ROOM_LEAST = 64, ENTRY_ROOM_LEAST = 4 };
+static const struct shard_data unused = { 0 };
 
-// ---- The table: open addressing with linear probing, at most half full
+// ---- The table: open addressing with linear probing, at most three quarters full
 
 // Incarnation ids are counters: multiplying spreads them (the constant is 2^64 / golden ratio).
 static size_t home(const struct shards *t, uint64_t id)
@@ -43,20 +44,30 @@ static void grow(struct shards *t)
 
 struct shard *shards_make(struct shards *t, uint64_t id)
 {
-    if ((t->n + 1) * 2 > t->room)
+    if ((t->n + 1) * 4 > t->room * 3)
         grow(t);
     size_t i = probe(t, id);
     if (t->at[i] == NULL) {
         t->at[i] = xalloc(sizeof(struct shard));
-        t->at[i]->id = id;
+        *t->at[i] = (struct shard){ .id = id, .retention_ns = SHARD_UNDECLARED, .data = &unused };
         t->n++;
     }
     return t->at[i];
 }
 
+struct shard_data *shard_data(struct shard *s)
+{
+    if (s->data == &unused)
+        s->own = xalloc(sizeof *s->own);
+    return s->own;
+}
+
 static void shard_free(struct shard *s)
 {
-    free(s->at);
+    if (s->data != &unused) {
+        free(s->own->at);
+        free(s->own);
+    }
     free(s);
 }
 
@@ -89,8 +100,9 @@ void shards_done(struct shards *t)
 
 // ---- Entries of a shard
 
-void shard_push(struct shard *s, const IndexEntry *e)
+void shard_push(struct shard *shard, const IndexEntry *e)
 {
+    struct shard_data *s = shard_data(shard);
     if (s->end == s->room) {
         uint32_t n = s->end - s->first;
         if (n > 0 && s->first > 0)
@@ -105,8 +117,9 @@ void shard_push(struct shard *s, const IndexEntry *e)
     s->at[s->end++] = *e;
 }
 
-void shard_trim(struct shard *s, uint32_t first)
+void shard_trim(struct shard *shard, uint32_t first)
 {
+    struct shard_data *s = shard_data(shard);
     s->first = first;
     uint32_t n = s->end - s->first;
     if (n == 0) {
@@ -125,20 +138,20 @@ void shard_trim(struct shard *s, uint32_t first)
 int64_t shard_horizon_ms(const struct shard *s, int64_t now_ms)
 {
     int64_t over_ms;
-    if (!s->declared)
-        return INT64_MIN; // how long it is kept is not known yet
+    if (!shard_is_declared(s))
+        return INT64_MIN;
     if (__builtin_sub_overflow(now_ms, s->retention_ns / NS_PER_MS, &over_ms))
         over_ms = INT64_MIN;
-    return MAX(over_ms, s->over_ms);
+    return MAX(over_ms, s->data->over_ms);
 }
 
 uint32_t shard_horizon(const struct shard *s, int64_t now_ms)
 {
     int64_t oldest_ms = shard_horizon_ms(s, now_ms);
-    uint32_t low = s->first, high = s->end;
+    uint32_t low = s->data->first, high = s->data->end;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (s->at[middle].arrival_ms > oldest_ms)
+        if (s->data->at[middle].arrival_ms > oldest_ms)
             high = middle;
         else
             low = middle + 1;
@@ -148,10 +161,10 @@ uint32_t shard_horizon(const struct shard *s, int64_t now_ms)
 
 uint32_t shard_search(const struct shard *s, uint32_t from, uint64_t position)
 {
-    uint32_t low = from, high = s->end;
+    uint32_t low = from, high = s->data->end;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (s->at[middle].position + s->at[middle].count > position)
+        if (s->data->at[middle].position + s->data->at[middle].count > position)
             high = middle;
         else
             low = middle + 1;
@@ -184,15 +197,16 @@ void log_index_extent(struct log *l, struct journal_file *f, uint64_t number, in
 void log_trim(struct log *l, struct shard *s, uint32_t first)
 {
     struct journal_file *f = NULL; // neighbours mostly lie in the same one
-    for (uint32_t i = s->first; i < first; i++) {
-        if (f == NULL || f->number != s->at[i].file)
-            f = files_find(&l->files, s->at[i].file);
+    for (uint32_t i = s->data->first; i < first; i++) {
+        const IndexEntry *e = &s->data->at[i];
+        if (f == NULL || f->number != e->file)
+            f = files_find(&l->files, e->file);
         CHECK(f != NULL); // a file with entries is never retired
         f->live_extents--;
-        f->live_bytes -= s->at[i].bytes;
+        f->live_bytes -= e->bytes;
     }
-    l->entries -= first - s->first;
-    if (first > s->first)
+    l->entries -= first - s->data->first;
+    if (first > s->data->first)
         shard_trim(s, first);
 }
 
@@ -205,15 +219,16 @@ void log_apply(struct log *l, const Control *c)
             break; // it was not there any more
         if (s == NULL)
             s = shards_make(&l->shards, c->id); // recovery: its row is declared later
-        if (!s->ended) {
-            s->ended = true;
-            s->end_position = c->position;
-            s->end_arrival_ms = c->arrival_ms;
+        if (!s->data->ended) {
+            struct shard_data *d = shard_data(s);
+            d->ended = true;
+            d->end_position = c->position;
+            d->end_arrival_ms = c->arrival_ms;
         }
         break;
     case CONTROL_DROP:
         if (s != NULL) {
-            log_trim(l, s, s->end);
+            log_trim(l, s, s->data->end);
             shards_remove(&l->shards, s);
         }
         break;

@@ -33,7 +33,8 @@ int64_t log_now_ms(struct log *l)
 // What lies at or above this was not acknowledged when it was asked.
 static uint64_t visible_end(const struct log *l, const struct shard *s)
 {
-    return s->ended ? s->end_position + 1 : (l->visible + 1) << LOG_ORDINAL_BITS;
+    const struct shard_data *d = s->data;
+    return d->ended ? d->end_position + 1 : (l->visible + 1) << LOG_ORDINAL_BITS;
 }
 
 // ---- Collecting, under the lock
@@ -41,12 +42,13 @@ static uint64_t visible_end(const struct log *l, const struct shard *s)
 // The sealed records that the reader may want: those between `from` and the journal.
 static bool wants_sealed(struct reading *r, const struct shard *s, int64_t over_ms)
 {
-    if (r->from > s->sealed_last || s->sealed_last == 0 || s->sealed_last_arrival_ms <= over_ms)
+    const struct shard_data *d = s->data;
+    if (r->from > d->sealed_last || d->sealed_last == 0 || d->sealed_last_arrival_ms <= over_ms)
         return false;
     r->sealed = (SealedRead){
         .shard = s->id,
-        .from = MAX(r->from, s->sealed_first),
-        .to = s->sealed_last + 1,
+        .from = MAX(r->from, d->sealed_first),
+        .to = d->sealed_last + 1,
         .after_ms = over_ms,
     };
     return true;
@@ -55,10 +57,11 @@ static bool wants_sealed(struct reading *r, const struct shard *s, int64_t over_
 // As many extents from `from` on as the reader may still want.
 static void collect_extents(struct reading *r, const struct shard *s, int64_t now_ms)
 {
+    const struct shard_data *d = s->data;
     uint32_t i = shard_search(s, shard_horizon(s, now_ms), r->from);
     size_t records = r->batch.n, bytes = r->bytes;
-    for (; i < s->end && r->source_count < READ_EXTENTS_MAX; i++) {
-        const IndexEntry *e = &s->at[i];
+    for (; i < d->end && r->source_count < READ_EXTENTS_MAX; i++) {
+        const IndexEntry *e = &d->at[i];
         if (records >= r->read->max_records || (bytes >= r->read->max_bytes && records > 0))
             break;
         if (!extent_hold(r->l, s->id, e, r->read->cached_only, &r->sources[r->source_count])) {
@@ -72,7 +75,7 @@ static void collect_extents(struct reading *r, const struct shard *s, int64_t no
             bytes += e->bytes - MIN((size_t)e->bytes, (size_t)e->count * (RECORD_HEAD_BYTES +
                                                                           LOG_HASH_KEY_BYTES_MAX));
     }
-    r->batch.more = i < s->end;
+    r->batch.more = i < d->end;
 }
 
 // What to read in this round: either sealed records or extents of the journal.
@@ -80,7 +83,7 @@ static Err collect(struct reading *r)
 {
     struct log *l = r->l;
     struct shard *s = shards_find(&l->shards, r->read->shard);
-    if (s == NULL || !s->declared)
+    if (s == NULL || !shard_is_declared(s))
         return fail(ERR_NOT_FOUND, "no such shard");
     int64_t now_ms = log_now_ms(l);
     r->source_count = 0;
@@ -235,15 +238,16 @@ Err log_read(struct log *l, struct arena *a, const LogRead *read, LogBatch *ret)
 static uint64_t find_in_index(const struct log *l, const struct shard *s, int64_t now_ms,
                               int64_t arrival_ms)
 {
-    uint32_t low = shard_horizon(s, now_ms), high = s->end;
+    const struct shard_data *d = s->data;
+    uint32_t low = shard_horizon(s, now_ms), high = d->end;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (s->at[middle].arrival_ms >= arrival_ms)
+        if (d->at[middle].arrival_ms >= arrival_ms)
             high = middle;
         else
             low = middle + 1;
     }
-    return low < s->end ? s->at[low].position : visible_end(l, s);
+    return low < d->end ? d->at[low].position : visible_end(l, s);
 }
 
 Err log_find_time(struct log *l, uint64_t shard, int64_t arrival_ms, uint64_t *ret_position)
@@ -251,12 +255,13 @@ Err log_find_time(struct log *l, uint64_t shard, int64_t arrival_ms, uint64_t *r
     SealedRead sealed = { 0 };
     pthread_mutex_lock(&l->lock);
     struct shard *s = shards_find(&l->shards, shard);
-    bool is_known = s != NULL && s->declared, is_found = false;
+    bool is_known = s != NULL && shard_is_declared(s), is_found = false;
     if (is_known) {
+        const struct shard_data *d = s->data;
         int64_t now_ms = log_now_ms(l), over_ms = shard_horizon_ms(s, now_ms);
-        if (s->sealed_last != 0 && s->sealed_last_arrival_ms >= arrival_ms &&
-            s->sealed_last_arrival_ms > over_ms)
-            sealed = (SealedRead){ shard, s->sealed_first, s->sealed_last + 1, over_ms };
+        if (d->sealed_last != 0 && d->sealed_last_arrival_ms >= arrival_ms &&
+            d->sealed_last_arrival_ms > over_ms)
+            sealed = (SealedRead){ shard, d->sealed_first, d->sealed_last + 1, over_ms };
         *ret_position = find_in_index(l, s, now_ms, arrival_ms);
     }
     pthread_mutex_unlock(&l->lock);
@@ -274,23 +279,24 @@ Err log_span(struct log *l, uint64_t shard, LogSpan *ret)
 {
     pthread_mutex_lock(&l->lock);
     struct shard *s = shards_find(&l->shards, shard);
-    bool found = s != NULL && s->declared;
+    bool found = s != NULL && shard_is_declared(s);
     if (found) {
+        const struct shard_data *d = s->data;
         int64_t now_ms = log_now_ms(l);
         uint32_t first = shard_horizon(s, now_ms);
-        bool any = first < s->end;
+        bool any = first < d->end;
         bool any_sealed =
-            s->sealed_last != 0 && s->sealed_last_arrival_ms > shard_horizon_ms(s, now_ms);
+            d->sealed_last != 0 && d->sealed_last_arrival_ms > shard_horizon_ms(s, now_ms);
         *ret = (LogSpan){
-            .first = any_sealed ? s->sealed_first
-                     : any      ? s->at[first].position
+            .first = any_sealed ? d->sealed_first
+                     : any      ? d->at[first].position
                                 : visible_end(l, s),
             .next = visible_end(l, s),
-            .last_arrival_ms = any          ? s->at[s->end - 1].arrival_ms
-                               : any_sealed ? s->sealed_last_arrival_ms
+            .last_arrival_ms = any          ? d->at[d->end - 1].arrival_ms
+                               : any_sealed ? d->sealed_last_arrival_ms
                                             : 0,
-            .ended = s->ended,
-            .end = s->ended ? s->end_position : 0,
+            .ended = d->ended,
+            .end = d->ended ? d->end_position : 0,
         };
     }
     pthread_mutex_unlock(&l->lock);

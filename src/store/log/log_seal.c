@@ -106,7 +106,7 @@ static void note_ids(struct sealing *s)
     const struct shards *all = &s->l->shards;
     s->ids = arena_new(s->tmp, uint64_t, MAX(all->n, (size_t)1));
     for (size_t i = 0; i < all->room; i++)
-        if (all->at[i] != NULL && all->at[i]->end > all->at[i]->first)
+        if (all->at[i] != NULL && all->at[i]->data->end > all->at[i]->data->first)
             s->ids[s->id_count++] = all->at[i]->id;
     if (s->id_count > 1)
         qsort(s->ids, s->id_count, sizeof *s->ids, compare_ids);
@@ -125,7 +125,7 @@ static void extent_add(struct sealing *s, uint64_t shard, const IndexEntry *e)
 // The first entry that stays in the index.
 static uint32_t first_behind(const struct sealing *s, const struct shard *x)
 {
-    return shard_search(x, x->first, (s->block + 1) << LOG_ORDINAL_BITS);
+    return shard_search(x, x->data->first, (s->block + 1) << LOG_ORDINAL_BITS);
 }
 
 // Copies the entries of one shard that may still be read. The lock is taken for each, so that
@@ -140,7 +140,7 @@ static void note_shard(struct sealing *s, uint64_t id)
         *t = (struct seal_shard){ id, retention_class(x->retention_ns), s->extent_count, 0 };
         uint32_t end = first_behind(s, x);
         for (uint32_t i = shard_horizon(x, log_now_ms(l)); i < end; i++)
-            extent_add(s, id, &x->at[i]);
+            extent_add(s, id, &x->data->at[i]);
         t->end = s->extent_count;
         s->shard_count += t->end > t->first;
     }
@@ -292,16 +292,17 @@ static void advance(const struct sealing *s, const struct seal_shard *x, Checkpo
 
 static CheckpointShard row_of(const struct log *l, const struct shard *x)
 {
+    const struct shard_data *d = x->data;
     CheckpointShard row = {
         .shard = x->id,
-        .end_position = x->ended ? x->end_position : 0,
-        .end_arrival_ms = x->ended ? x->end_arrival_ms : 0,
+        .end_position = d->ended ? d->end_position : 0,
+        .end_arrival_ms = d->ended ? d->end_arrival_ms : 0,
     };
-    bool is_over = x->sealed_last_arrival_ms <= shard_horizon_ms(x, l->visible_arrival_ms);
-    if (x->sealed_last != 0 && !is_over) {
-        row.first_position = x->sealed_first;
-        row.last_position = x->sealed_last;
-        row.last_arrival_ms = x->sealed_last_arrival_ms;
+    bool is_over = d->sealed_last_arrival_ms <= shard_horizon_ms(x, l->visible_arrival_ms);
+    if (d->sealed_last != 0 && !is_over) {
+        row.first_position = d->sealed_first;
+        row.last_position = d->sealed_last;
+        row.last_arrival_ms = d->sealed_last_arrival_ms;
     }
     return row;
 }
@@ -346,7 +347,7 @@ int64_t log_retention_of(void *log, uint64_t shard)
     struct log *l = log;
     pthread_mutex_lock(&l->lock);
     const struct shard *s = shards_find(&l->shards, shard);
-    int64_t retention_ns = s != NULL && s->declared ? s->retention_ns : -1;
+    int64_t retention_ns = s != NULL && shard_is_declared(s) ? s->retention_ns : -1;
     pthread_mutex_unlock(&l->lock);
     return retention_ns;
 }
@@ -363,9 +364,10 @@ static void publish_shard(struct sealing *s, uint64_t id)
     if (x != NULL && sealed != NULL) {
         CheckpointShard row = row_of(l, x);
         advance(s, sealed, &row);
-        x->sealed_first = row.first_position;
-        x->sealed_last = row.last_position;
-        x->sealed_last_arrival_ms = row.last_arrival_ms;
+        struct shard_data *d = shard_data(x);
+        d->sealed_first = row.first_position;
+        d->sealed_last = row.last_position;
+        d->sealed_last_arrival_ms = row.last_arrival_ms;
     }
     if (x != NULL)
         log_trim(l, x, first_behind(s, x));

@@ -67,8 +67,8 @@ static bool is_shown(const struct stream *s, const struct call *c, const struct 
                      const ShardChoice *choice)
 {
     int64_t horizon = horizon_ms(s, c), at = MAX(choice->at_ms, horizon);
-    int64_t opened = sh->created_s * 1000;
-    if ((sh->closed && sh->closed_ms < horizon) || sh->index <= choice->after)
+    int64_t opened = (int64_t)sh->created_s * 1000;
+    if (shard_closed_ms(sh) < horizon || sh->index <= choice->after)
         return false;
     if (str_eq(choice->type, kinesis_ShardFilterType_AFTER_SHARD_ID))
         return sh->index > choice->filter_index;
@@ -77,9 +77,9 @@ static bool is_shown(const struct stream *s, const struct call *c, const struct 
     if (str_eq(choice->type, kinesis_ShardFilterType_AT_TRIM_HORIZON))
         return opened <= MAX(horizon, s->created_ms);
     if (str_eq(choice->type, kinesis_ShardFilterType_AT_TIMESTAMP))
-        return opened <= MAX(at, s->created_ms) && (!sh->closed || sh->closed_ms >= at);
+        return opened <= MAX(at, s->created_ms) && shard_closed_ms(sh) >= at;
     if (str_eq(choice->type, kinesis_ShardFilterType_FROM_TIMESTAMP))
-        return !sh->closed || sh->closed_ms >= at;
+        return shard_closed_ms(sh) >= at;
     return true; // FROM_TRIM_HORIZON, which is also what no filter means
 }
 

@@ -125,7 +125,7 @@ struct shard *stream_add_shards(struct stream *s, size_t n)
     s->shards = xrealloc(s->shards, mul_checked(s->shard_count + n, sizeof *s->shards));
     for (size_t i = 0; i < n; i++) {
         struct shard *sh = &b->shards[i];
-        sh->index = (uint32_t)s->shard_count;
+        sh->index = (uint32_t)s->shard_count & INT32_MAX;
         sh->parent = sh->adjacent = -1;
         s->shards[s->shard_count++] = sh;
     }
@@ -150,7 +150,7 @@ void stream_split_evenly(struct stream *s, uint32_t n, int64_t created_s, const 
         sh->id = ids[i];
         sh->start = hash_key_start(i, n);
         sh->end = hash_key_end(i, n);
-        sh->created_s = created_s;
+        sh->created_s = (uint32_t)created_s;
     }
     stream_sort_open(s);
 }
@@ -267,6 +267,27 @@ bool shard_take_iterator(struct shard *sh, double scale, int64_t now_ns)
     return fits;
 }
 
+// ---- Ends and numbers
+
+void shard_close(struct shard *sh, uint64_t end_position, int64_t closed_ms)
+{
+    struct shard_use *use = use_of(sh);
+    use->end_position = end_position;
+    use->closed_ms = closed_ms;
+    sh->closed = true;
+}
+
+int64_t shard_closed_ms(const struct shard *sh)
+{
+    return sh->closed ? sh->use->closed_ms : INT64_MAX;
+}
+
+uint64_t shard_end_position(const struct shard *sh)
+{
+    CHECK(sh->closed);
+    return sh->use->end_position;
+}
+
 Sequence shard_sequence(const struct shard *sh, uint64_t position, int64_t arrival_ms)
 {
     return (Sequence){ .created_s = sh->created_s,
@@ -277,12 +298,12 @@ Sequence shard_sequence(const struct shard *sh, uint64_t position, int64_t arriv
 
 Sequence shard_sequence_start(const struct shard *sh)
 {
-    return shard_sequence(sh, SEQUENCE_INDEX_START, sh->created_s * 1000);
+    return shard_sequence(sh, SEQUENCE_INDEX_START, (int64_t)sh->created_s * 1000);
 }
 
 Sequence shard_sequence_end(const struct shard *sh)
 {
-    return shard_sequence(sh, SEQUENCE_INDEX_END, sh->closed_ms);
+    return shard_sequence(sh, SEQUENCE_INDEX_END, shard_closed_ms(sh));
 }
 
 // The place of the key among the tags, or where it belongs.

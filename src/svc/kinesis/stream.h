@@ -47,20 +47,20 @@ typedef struct StreamTag {
 struct shard_use {
     pthread_mutex_t lock;
     ShardLimits limits;
+    uint64_t end_position; // of the barrier, when closed
+    int64_t closed_ms;
 };
 
 struct shard {
     HashKey start, end;
-    uint64_t id; // incarnation: how the log knows it
-    int64_t created_s;
-    uint64_t end_position; // of the barrier, when closed
-    int64_t closed_ms;
-    struct shard_use *use; // atomic; NULL: not used yet
-    uint32_t index;
+    uint64_t id;           // incarnation: how the log knows it
+    struct shard_use *use; // atomic; NULL: not used yet, and open
+    uint32_t created_s;    // Unix time; enough until 2106
+    uint32_t index : 31;
+    bool closed : 1;
     int32_t parent, adjacent; // indexes, or -1
-    bool closed;
 };
-_Static_assert(sizeof(struct shard) <= 96, "what an idle shard costs, besides two pointers to it");
+_Static_assert(sizeof(struct shard) <= 64, "what an idle shard costs, besides two pointers to it");
 
 struct stream {
     unsigned refs; // atomic
@@ -93,6 +93,12 @@ AUTO_CLOSE(stream)
 
 // Adds n shards that divide the hash keys evenly; ids gives their incarnations.
 void stream_split_evenly(struct stream *s, uint32_t n, int64_t created_s, const uint64_t *ids);
+
+// Ends at the position of its barrier. Adding a closed shard to a stream ends with
+// stream_sort_open.
+void shard_close(struct shard *sh, uint64_t end_position, int64_t closed_ms);
+int64_t shard_closed_ms(const struct shard *sh);     // INT64_MAX: it is open
+uint64_t shard_end_position(const struct shard *sh); // of a closed one
 
 // The open shard that owns the hash key.
 struct shard *stream_route(const struct stream *s, HashKey h);

@@ -35,8 +35,9 @@ static void write_shard(struct event_writer *w, struct arena *tmp, const struct 
     if (sh->adjacent >= 0)
         put_number(w, S("adjacent"), sh->adjacent);
     if (sh->closed) {
-        put_text(w, S("end_position"), str_fmt(tmp, "%llu", (unsigned long long)sh->end_position));
-        put_number(w, S("closed_ms"), sh->closed_ms);
+        put_text(w, S("end_position"),
+                 str_fmt(tmp, "%llu", (unsigned long long)shard_end_position(sh)));
+        put_number(w, S("closed_ms"), shard_closed_ms(sh));
     }
     w->ops->map_end(w);
 }
@@ -100,13 +101,16 @@ static Err read_shard(struct shard *sh, const JsonValue *row)
     if (hash_key_parse(json_text(row, S("start")), &sh->start).kind != ERR_NONE ||
         hash_key_parse(json_text(row, S("end")), &sh->end).kind != ERR_NONE || sh->start > sh->end)
         return fail(ERR_CORRUPT, "a shard's row has no range of hash keys");
-    TRY(get_number(row, S("created_s"), 0, INT64_MAX / NS_PER_S, &sh->created_s));
+    int64_t created_s, closed_ms;
+    TRY(get_number(row, S("created_s"), 0, UINT32_MAX, &created_s));
+    sh->created_s = (uint32_t)created_s;
     TRY(get_index(row, S("parent"), &sh->parent));
     TRY(get_index(row, S("adjacent"), &sh->adjacent));
-    sh->closed = json_find(row, S("closed_ms")) != NULL;
-    if (sh->closed) {
-        TRY(get_u64(row, S("end_position"), &sh->end_position));
-        TRY(get_number(row, S("closed_ms"), 0, INT64_MAX / NS_PER_MS, &sh->closed_ms));
+    if (json_find(row, S("closed_ms")) != NULL) {
+        uint64_t end_position;
+        TRY(get_u64(row, S("end_position"), &end_position));
+        TRY(get_number(row, S("closed_ms"), 0, INT64_MAX / NS_PER_MS, &closed_ms));
+        shard_close(sh, end_position, closed_ms);
     }
     return OK;
 }

@@ -26,9 +26,7 @@ TEST(a_row_gives_back_the_stream_that_was_written)
     s->on_demand = true;
     s->shards[0]->parent = 2;
     s->shards[0]->adjacent = 1;
-    s->shards[1]->closed = true;
-    s->shards[1]->end_position = UINT64_C(1) << 60;
-    s->shards[1]->closed_ms = 1700000005000;
+    shard_close(s->shards[1], UINT64_C(1) << 60, 1700000005000);
     stream_row_write(&row, s);
     Str key = stream_row_key(a, s->account, s->region, s->name);
     EXPECT_STR(S("000000000000/us-east-1/clicks"), key);
@@ -47,7 +45,7 @@ TEST(a_row_gives_back_the_stream_that_was_written)
     }
     EXPECT(back->shards[0]->parent == 2 && back->shards[0]->adjacent == 1);
     EXPECT(back->shards[1]->parent == -1 && back->shards[1]->adjacent == -1);
-    EXPECT(back->shards[1]->closed && back->shards[1]->end_position == UINT64_C(1) << 60);
+    EXPECT(back->shards[1]->closed && shard_end_position(back->shards[1]) == UINT64_C(1) << 60);
 }
 
 TEST(a_row_that_was_not_written_here_is_refused)
