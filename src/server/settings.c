@@ -65,7 +65,7 @@ const struct setting setting_table[] = {
       S_INIT("Records waiting to be written, over which puts are throttled"), S_INIT("128MiB") },
     { S_INIT("journal.reserve"), SETTING_SIZE, S_INIT("64MiB"), S_INIT(""), MIB, 16 * GIB,
       S_INIT("Disk space held back, so that a full disk can still be cleared"), S_INIT("128MiB") },
-    { S_INIT("journal.seal_size"), SETTING_SIZE, S_INIT("256MiB"), S_INIT(""), MIB, 64 * GIB,
+    { S_INIT("journal.seal_size"), SETTING_SIZE, S_INIT("128MiB"), S_INIT(""), MIB, 64 * GIB,
       S_INIT("Journal that gathers before its oldest files become compressed containers"),
       S_INIT("1GiB") },
     { S_INIT("journal.unsealed_max"), SETTING_SIZE, S_INIT("4GiB"), S_INIT(""), 16 * MIB,

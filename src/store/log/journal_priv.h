@@ -281,7 +281,9 @@ struct log {
     bool telling;                              // somebody is being told, without the lock
     bool probe;                                // the keeper asks the commit thread to try a write
     bool dead;                                 // the journal failed twice in a row
-    bool behind;                               // sealing is: appends wait until it has caught up
+    bool behind;                               // sealing is: appends are refused
+    bool paced;                                // blocks are built as fast as sealing gets on
+    int64_t pace_bytes;                        // that may be built until it has got on
     unsigned failures;                         // in a row
     bool stopping, commit_ended;
     pthread_t commit_thread, completion_thread, keeper_thread, expiry_thread;
@@ -364,6 +366,9 @@ int64_t log_retention_of(void *log, uint64_t shard);
 void log_rows(void *log, struct arena *a, CheckpointShard **ret, size_t *ret_n);
 // Whether the unsealed part has reached its limit. Not under a lock.
 void log_note_unsealed(struct log *l);
+// Journal of so many bytes was left behind: while much waits to be sealed, somewhat less may come.
+void log_pace(struct log *l, uint64_t bytes);
+void log_pace_end(struct log *l); // until the next log_pace
 
 // ---- Recovery (journal_recover.c)
 

@@ -17,7 +17,7 @@ static LogConfig with_defaults(const LogConfig *given)
     c.reserve_bytes = c.reserve_bytes != 0 ? c.reserve_bytes : 64 * mib;
     c.tail_cache_bytes = c.tail_cache_bytes != 0 ? c.tail_cache_bytes : (size_t)(256 * mib);
     c.queue_bytes_max = c.queue_bytes_max != 0 ? c.queue_bytes_max : (size_t)(64 * mib);
-    c.seal_bytes = c.seal_bytes != 0 ? c.seal_bytes : 256 * mib;
+    c.seal_bytes = c.seal_bytes != 0 ? c.seal_bytes : 128 * mib;
     c.unsealed_bytes_max = c.unsealed_bytes_max != 0 ? c.unsealed_bytes_max : 4096 * mib;
     c.unsealed_bytes_max = MAX(c.unsealed_bytes_max, 2 * c.seal_bytes);
     c.depth = MIN(c.depth, (unsigned)DEPTH_MAX);

@@ -317,6 +317,7 @@ static size_t gather(struct log *l, struct log_append **ret_list, struct log_app
 
 static void unacked_push(struct log *l, struct block *b)
 {
+    l->pace_bytes -= l->paced ? b->head.bytes : 0;
     *l->unacked_end = b;
     l->unacked_end = &b->next;
     if (l->ready == NULL)
@@ -520,6 +521,8 @@ static bool step(struct log *l)
     }
     if ((l->waiting == NULL && !l->probe) || (l->needs_epoch && l->unacked != NULL))
         return false;
+    if (l->paced && l->pace_bytes <= 0 && !l->needs_epoch && !l->stopping)
+        return false;
     if (l->needs_epoch)
         begin_epoch(l);
     else if (op_of(l->waiting) == NULL && extents_bytes_most(l->waiting) > block_room(l))
@@ -537,6 +540,7 @@ static bool is_drained(const struct log *l)
 void *commit_run(void *p)
 {
     struct log *l = p;
+    pthread_setname_np(pthread_self(), "log-commit");
     pthread_mutex_lock(&l->queue_lock);
     while (!(l->stopping && is_drained(l)))
         if (!step(l) && !(l->stopping && is_drained(l)))

@@ -195,6 +195,7 @@ static void tell_failing(struct log *l)
 void *completion_run(void *p)
 {
     struct log *l = p;
+    pthread_setname_np(pthread_self(), "log-complete");
     pthread_mutex_lock(&l->queue_lock);
     while (true) {
         if (l->failing != NULL)

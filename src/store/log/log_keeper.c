@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { TIDY_FAILURES_MAX = 6 }; // then it waits 2^6 seconds
+enum {
+    TIDY_FAILURES_MAX = 6, // then it waits 2^6 seconds
+    SEALS_PER_MERGE = 16,  // while sealing has no end
+};
 #define IDLE_NS NS_PER_S
 #define FULL_PROBE_NS (100 * NS_PER_MS)
 
@@ -78,6 +81,7 @@ void *keeper_run(void *p)
 {
     struct log *l = p;
     bool was_full = false;
+    pthread_setname_np(pthread_self(), "log-keeper");
     pthread_mutex_lock(&l->queue_lock);
     while (!l->commit_ended) {
         bool needs_file = l->next_file == NULL;
@@ -131,10 +135,16 @@ static int64_t now_ms_of(struct log *l)
 static Err seal_and_expire(struct log *l)
 {
     Err sealed = OK, expired = OK;
-    for (bool due = true, any; due && sealed.kind == ERR_NONE && !is_stopping(l);) {
+    bool due = true, any;
+    for (unsigned n = 1; due && sealed.kind == ERR_NONE && !is_stopping(l); n++) {
         expired = sealed_expire(l->sealed, now_ms_of(l), &any);
         sealed = log_seal_step(l, false, &due);
+        if (n % SEALS_PER_MERGE == 0) {
+            log_pace_end(l); // a merge may take seconds
+            err_ignore(sealed_merge(l->sealed, now_ms_of(l), is_stopping, l, &any));
+        }
     }
+    log_pace_end(l);
     TRY(sealed);
     return expired;
 }
@@ -185,6 +195,7 @@ void log_expire(struct log *l)
 void *expiry_run(void *p)
 {
     struct log *l = p;
+    pthread_setname_np(pthread_self(), "log-expiry");
     pthread_mutex_lock(&l->queue_lock);
     while (!l->stopping) {
         wait_for(&l->expire, &l->queue_lock, IDLE_NS);
@@ -213,6 +224,7 @@ Err log_seal(struct log *l)
     pthread_mutex_lock(&l->expire_lock);
     for (bool any = true; any && e.kind == ERR_NONE;)
         e = log_seal_step(l, true, &any);
+    log_pace_end(l);
     pthread_mutex_unlock(&l->expire_lock);
     return e;
 }

@@ -15,6 +15,10 @@ enum {
     BUFFER_BYTES = 64 << 20, // of records that are sorted at once
     ENTRIES_MAX = 1 << 20,   // in the index, over which files are sealed however few they are
     HOLD_MAX = 256,          // extents held at once
+    // Of the unsealed part that is allowed: from when on packing well is given up for speed, and
+    // from when on puts are slowed down, so that they are not refused later.
+    HURRY_SHARE = 8,
+    PACE_SHARE = 2,
 };
 
 // Of one shard, as it was when sealing began.
@@ -36,7 +40,9 @@ struct sealing {
     size_t files; // so many
     uint64_t block;
     uint64_t next_file;
+    uint64_t bytes; // of the files
     int64_t arrival_ms;
+    bool hurry;
     uint64_t *ids; // of shards with entries
     size_t id_count;
     struct seal_shard *shards; // by id
@@ -87,6 +93,7 @@ static void choose_files(struct sealing *s, bool now)
         if (f->live_extents > 0 && (!now || !fits))
             break;
         live += f->live_bytes;
+        s->bytes += f->bytes;
         s->files++;
         s->block = MAX(s->block, f->newest_block);
         s->next_file = f->number + 1;
@@ -246,6 +253,8 @@ static Err write_class(struct sealing *s, RetentionClass class)
                 at[n++] = &s->extents[k];
     struct container_writer *w = NULL;
     Err e = n > 0 ? sealed_create(s->l->sealed, class, &w) : OK;
+    if (e.kind == ERR_NONE && n > 0 && s->hurry)
+        container_hurry(w);
     if (e.kind == ERR_NONE && n > 0)
         e = write_extents(s, w, at, n);
     free(at);
@@ -397,19 +406,45 @@ static void recycle(struct log *l)
     pthread_mutex_unlock(&l->queue_lock);
 }
 
-void log_note_unsealed(struct log *l)
+// Not of the last file, which is written and cannot be sealed yet.
+static uint64_t unsealed_bytes(struct log *l)
 {
-    uint64_t bytes = 0; // not of the last one, which is written and cannot be sealed yet
+    uint64_t bytes = 0;
     pthread_mutex_lock(&l->lock);
     for (size_t i = 0; i + 1 < l->files.n; i++)
         bytes += l->files.at[i]->bytes;
     pthread_mutex_unlock(&l->lock);
+    return bytes;
+}
+
+void log_note_unsealed(struct log *l)
+{
+    uint64_t bytes = unsealed_bytes(l);
     bool is_behind = bytes >= l->config.unsealed_bytes_max;
     pthread_mutex_lock(&l->queue_lock);
     if (is_behind && !l->behind)
         LOG(LOG_WARN, "sealing is behind: appends are refused until it has caught up",
             F_STR("dir", l->files.dir), F_INT("unsealed_bytes", bytes));
     l->behind = is_behind;
+    pthread_mutex_unlock(&l->queue_lock);
+}
+
+void log_pace(struct log *l, uint64_t bytes)
+{
+    bool is_much = unsealed_bytes(l) >= l->config.unsealed_bytes_max / PACE_SHARE;
+    pthread_mutex_lock(&l->queue_lock);
+    // What was granted and not used is not kept: no burst follows a quiet time.
+    l->pace_bytes = (int64_t)(bytes / 4 * 3);
+    l->paced = is_much;
+    pthread_cond_signal(&l->work);
+    pthread_mutex_unlock(&l->queue_lock);
+}
+
+void log_pace_end(struct log *l)
+{
+    pthread_mutex_lock(&l->queue_lock);
+    l->paced = false;
+    pthread_cond_signal(&l->work);
     pthread_mutex_unlock(&l->queue_lock);
 }
 
@@ -452,7 +487,11 @@ static Err run(struct sealing *s)
 Err log_seal_step(struct log *l, bool now, bool *ret_any)
 {
     AUTO(arena) tmp = arena_open();
-    struct sealing s = { .l = l, .tmp = tmp };
+    struct sealing s = {
+        .l = l,
+        .tmp = tmp,
+        .hurry = unsealed_bytes(l) >= l->config.unsealed_bytes_max / HURRY_SHARE,
+    };
     pthread_mutex_lock(&l->lock);
     choose_files(&s, now);
     if (s.files > 0)
@@ -462,5 +501,7 @@ Err log_seal_step(struct log *l, bool now, bool *ret_any)
     free(s.extents);
     *ret_any = s.files > 0 && e.kind == ERR_NONE;
     recycle(l);
+    if (*ret_any)
+        log_pace(l, s.bytes);
     return e;
 }

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { SHARDS = 3, RECORD_BYTES = 60 << 10 };
 #define HOUR_NS (INT64_C(3600) * NS_PER_S)
@@ -431,6 +432,38 @@ TEST(appends_wait_while_sealing_is_behind)
     EXPECT_OK(put(l, k, a, 1));
     expect_all(l, a, k);
     log_close(l);
+}
+
+TEST(puts_are_slowed_down_before_they_are_refused)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    AUTO(io_fault) faults = io_fault_open(io_mem_io(disk), 1);
+    LogConfig config = test_config(io_fault_io(faults), S("/log"));
+    io_mem_set_clock(disk, START_NS, START_NS);
+    config.unsealed_bytes_max = 12 * TEST_FILE_BYTES;
+    struct log *l = open_three(&config);
+    struct kept *k = arena_new(a, struct kept, 1);
+    logline_setup((LogLevel)(LOG_ERROR + 1), LOG_TEXT, NULL);
+    io_fault_add(faults, (IoFault){ .path_part = S("sealed"), .times = UINT64_MAX });
+    log_pace(l, 1); // little waits to be sealed
+    for (size_t files = 0; files < 7; files = l->files.n)
+        EXPECT_OK(put(l, k, a, 1));
+    log_pace(l, 4096);
+    EXPECT_OK(put(l, k, a, 1)); // more than was granted; then it is at an end
+    struct test_append *t = test_append_new();
+    test_append_add(t, 2, S("key"), S("data"));
+    EXPECT_OK(test_append_start(l, t));
+    nanosleep(&(struct timespec){ .tv_nsec = 20 * 1000000 }, NULL);
+    EXPECT_INT(0, atomic_load(&t->finished));
+    log_pace(l, 4096);
+    EXPECT_OK(test_append_wait(t));
+    free(t);
+    log_pace_end(l);
+    for (size_t i = 0; i < 10; i++)
+        EXPECT_OK(put(l, k, a, 1));
+    log_pace(l, 0);
+    log_close(l); // does not wait for it
+    logline_setup(LOG_INFO, LOG_TEXT, NULL);
 }
 
 // Moves what is sealed into a directory of its own, as a restore does.

@@ -80,6 +80,9 @@ struct container_writer;
 Err container_create(struct io *io, Str dir, uint64_t number, RetentionClass class,
                      struct container_writer **ret);
 
+// From now on speed matters more than space: the caller has fallen behind.
+void container_hurry(struct container_writer *w);
+
 // Shards come in ascending order of ids, the runs of a shard in ascending order of positions. The
 // bytes are copied. ERR_CORRUPT: the records of the run are not `count`, or not `bytes` long. After
 // an error only container_abandon.

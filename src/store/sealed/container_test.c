@@ -244,6 +244,42 @@ TEST(what_cannot_be_compressed_is_stored_plain)
     EXPECT(container_chunk(c, 1)->stored_bytes < 1000);
 }
 
+TEST(where_nothing_can_be_compressed_little_is_tried)
+{
+    Items items = { 0 };
+    for (uint64_t shard = 1; shard <= 80; shard++) // a chunk each
+        add_run(a, &items, shard, 1, 1, 1, S("k"), filler(a, 5000, shard, shard <= 40));
+    expect_round_trip(&items);
+    AUTO(io_mem) m = disk_open();
+    ContainerFacts facts;
+    EXPECT_OK(write_items(io_mem_io(m), DIR_PATH, NUMBER, &items, &facts));
+    AUTO(container) c = NULL;
+    EXPECT_OK(container_open(io_mem_io(m), DIR_PATH, &facts, &c));
+    size_t packed = 0;
+    for (uint32_t i = 40; i < 80; i++)
+        packed += container_chunk(c, i)->stored_bytes < 1000;
+    EXPECT(packed >= 24 && packed < 40); // it is found out that packing pays again
+}
+
+TEST(who_hurries_packs_less_well)
+{
+    Items items = { 0 };
+    AUTO_BUF(text);
+    for (unsigned i = 0; i < 20000; i++)
+        buf_addf(&text, "GET /page/%u?user=%u 200\n", i % 97, i * 31 % 1000);
+    add_run(a, &items, 1, 1, 1, 1, S("k"), buf_str(&text));
+    AUTO(io_mem) m = disk_open();
+    ContainerFacts well, fast;
+    EXPECT_OK(write_items(io_mem_io(m), DIR_PATH, NUMBER, &items, &well));
+    struct container_writer *w = NULL;
+    EXPECT_OK(container_create(io_mem_io(m), DIR_PATH, NUMBER + 1, RETENTION_WEEK, &w));
+    container_hurry(w);
+    EXPECT_OK(container_add(w, 1, &items.at[0].run));
+    EXPECT_OK(container_finish(w, &fast));
+    EXPECT_INT(well.raw_bytes, fast.raw_bytes);
+    EXPECT(fast.bytes > well.bytes && fast.bytes < fast.raw_bytes);
+}
+
 TEST(empty_keys_and_data_are_kept)
 {
     Items items = { 0 };

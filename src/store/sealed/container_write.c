@@ -10,6 +10,12 @@
 #include <string.h>
 #include <zstd.h>
 
+enum {
+    SAVING_SHARE_LEAST = 32, // less is not worth unpacking
+    UNPACKABLE_MANY = 4,
+    UNPACKED_MOST = 15,
+};
+
 struct container_writer {
     struct io *io;
     struct io_file *file;
@@ -28,6 +34,9 @@ struct container_writer {
     uint8_t *packed;
     size_t packed_room;
     ZSTD_CCtx *zstd;
+    int level;
+    unsigned unpackable; // chunks in a row that did not become shorter
+    unsigned unpacked;   // chunks in a row that were not even tried
 
     ContainerShard *shards; // the last one is under construction
     size_t shard_count, shard_room;
@@ -105,6 +114,7 @@ Err container_create(struct io *io, Str dir, uint64_t number, RetentionClass cla
     io->random(io, &w->head.key.id, sizeof w->head.key.id);
     w->piece = aligned_alloc(CONTAINER_ALIGN_BYTES, CONTAINER_PIECE_BYTES);
     w->zstd = ZSTD_createCCtx();
+    w->level = CONTAINER_ZSTD_LEVEL;
     CHECK(w->piece != NULL && w->zstd != NULL);
     Err e = container_open_file(io, w->aside, IO_WRITE | IO_CREATE | IO_TRUNC, &w->file);
     if (e.kind != ERR_NONE) {
@@ -138,9 +148,35 @@ static void *rows_reserve(void *rows, size_t n, size_t *room, size_t row_bytes)
     return xrealloc(rows, mul_checked(*room, row_bytes));
 }
 
+void container_hurry(struct container_writer *w)
+{
+    w->level = CONTAINER_ZSTD_LEVEL_FAST;
+}
+
+// What is compressed or encrypted already does not become shorter. Where the last chunks did not,
+// most of the next ones are not tried.
+static bool is_tried(struct container_writer *w)
+{
+    if (w->unpackable < UNPACKABLE_MANY || w->unpacked == UNPACKED_MOST) {
+        w->unpacked = 0;
+        return true;
+    }
+    w->unpacked++;
+    return false;
+}
+
+static const uint8_t *pack_plain(const struct container_writer *w, ChunkHead *h)
+{
+    h->packing = CHUNK_PLAIN;
+    h->stored_bytes = h->raw_bytes;
+    return w->runs;
+}
+
 // The bytes that are stored of the chunk: one zstd frame, or the runs as they are.
 static const uint8_t *pack(struct container_writer *w, ChunkHead *h)
 {
+    if (!is_tried(w))
+        return pack_plain(w, h);
     size_t bound = ZSTD_compressBound(h->raw_bytes);
     if (bound > w->packed_room) {
         free(w->packed);
@@ -148,12 +184,15 @@ static const uint8_t *pack(struct container_writer *w, ChunkHead *h)
         CHECK(w->packed != NULL);
         w->packed_room = bound;
     }
-    size_t n = ZSTD_compressCCtx(w->zstd, w->packed, w->packed_room, w->runs, h->raw_bytes,
-                                 CONTAINER_ZSTD_LEVEL);
-    bool shorter = !ZSTD_isError(n) && n < h->raw_bytes;
-    h->packing = shorter ? CHUNK_ZSTD : CHUNK_PLAIN;
-    h->stored_bytes = shorter ? (uint32_t)n : h->raw_bytes;
-    return shorter ? w->packed : w->runs;
+    size_t n =
+        ZSTD_compressCCtx(w->zstd, w->packed, w->packed_room, w->runs, h->raw_bytes, w->level);
+    bool shorter = !ZSTD_isError(n) && n < h->raw_bytes - h->raw_bytes / SAVING_SHARE_LEAST;
+    w->unpackable = shorter ? 0 : w->unpackable + 1;
+    if (!shorter)
+        return pack_plain(w, h);
+    h->packing = CHUNK_ZSTD;
+    h->stored_bytes = (uint32_t)n;
+    return w->packed;
 }
 
 static Err chunk_end(struct container_writer *w)
