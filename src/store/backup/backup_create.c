@@ -45,7 +45,7 @@ static BackupFile *add_file(struct creating *c, Str path)
 // Compares what is stored with what was hashed, as it is read.
 struct checked_bytes {
     const BackupBytes *below;
-    struct sha256 *hash;
+    struct sha256 hash;
     uint64_t next;
 };
 
@@ -54,12 +54,11 @@ static Err checked_read(void *self, void *p, size_t n, uint64_t at)
     struct checked_bytes *c = self;
     TRY(c->below->read(c->below->self, p, n, at));
     if (at == 0) {
-        sha256_close(c->hash);
-        c->hash = sha256_open();
+        sha256_init(&c->hash);
         c->next = 0;
     }
     if (at == c->next) {
-        sha256_add(c->hash, p, n);
+        sha256_add(&c->hash, p, n);
         c->next += n;
     }
     return OK;
@@ -74,12 +73,12 @@ static Err store(struct creating *c, const BackupBytes *bytes, BackupFile *f)
     Str name = object_name(tmp, f->hash);
     if (objects_have(&c->objects, name, f->bytes))
         return OK;
-    struct checked_bytes checked = { .below = bytes, .hash = sha256_open() };
+    struct checked_bytes checked = { .below = bytes };
+    sha256_init(&checked.hash);
     BackupBytes through = { .n = bytes->n, .read = checked_read, .self = &checked };
     Err e = c->t->put(c->t, name, &through);
     unsigned char digest[SHA256_BYTES];
-    sha256_end(checked.hash, digest);
-    sha256_close(checked.hash);
+    sha256_end(&checked.hash, digest);
     TRY(e);
     if (checked.next == bytes->n && !str_eq(hex_str(tmp, digest, sizeof digest), f->hash)) {
         err_ignore(c->t->remove(c->t, name)); // nobody names it

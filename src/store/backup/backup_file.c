@@ -65,7 +65,8 @@ BackupBytes memory_bytes(const Str *s)
 
 Err bytes_hash(const BackupBytes *b, struct arena *a, Str *ret)
 {
-    AUTO(sha256) h = sha256_open();
+    struct sha256 h;
+    sha256_init(&h);
     uint8_t *piece = aligned_alloc(IO_ALIGN_BYTES, BACKUP_PIECE_BYTES);
     CHECK(piece != NULL);
     Err e = OK;
@@ -73,13 +74,13 @@ Err bytes_hash(const BackupBytes *b, struct arena *a, Str *ret)
         size_t n = (size_t)MIN(b->n - at, (uint64_t)BACKUP_PIECE_BYTES);
         e = b->read(b->self, piece, n, at);
         if (e.kind == ERR_NONE)
-            sha256_add(h, piece, n);
+            sha256_add(&h, piece, n);
         at += n;
     }
     free(piece);
     TRY(e);
     unsigned char digest[SHA256_BYTES];
-    sha256_end(h, digest);
+    sha256_end(&h, digest);
     *ret = hex_str(a, digest, sizeof digest);
     return OK;
 }

@@ -38,7 +38,8 @@ static Err copy_pieces(struct restoring *r, const BackupBytes *from, struct io_f
 static Err copy_object(struct restoring *r, const BackupFile *f, const BackupObject *o)
 {
     AUTO(arena) tmp = arena_open();
-    AUTO(sha256) hash = sha256_open();
+    struct sha256 hash;
+    sha256_init(&hash);
     struct file_reader from;
     struct io_file *to = NULL;
     TRY(reader_open(o->io, o->path, r->watch, &from));
@@ -46,14 +47,14 @@ static Err copy_object(struct restoring *r, const BackupFile *f, const BackupObj
     Str path = str_cat3(tmp, r->dir, S("/"), f->path);
     Err e = r->io->open(r->io, path, IO_WRITE | IO_CREATE | IO_EXCL, &to);
     if (e.kind == ERR_NONE)
-        e = copy_pieces(r, &bytes, to, hash);
+        e = copy_pieces(r, &bytes, to, &hash);
     if (e.kind == ERR_NONE)
         e = r->io->sync(to);
     r->io->close(to);
     reader_close(&from);
     TRY(e);
     unsigned char digest[SHA256_BYTES];
-    sha256_end(hash, digest);
+    sha256_end(&hash, digest);
     return bytes.n == f->bytes && str_eq(hex_str(tmp, digest, sizeof digest), f->hash)
                ? OK
                : fail(ERR_CORRUPT, "the object is damaged");

@@ -2,14 +2,35 @@
 #include "svc/kinesis/hashkey.h"
 #include "codec/hash.h"
 
+#include <endian.h>
+#include <string.h>
+
+enum { KEYS_AT_ONCE = 64 };
+
+static HashKey from_digest(const unsigned char digest[MD5_BYTES])
+{
+    uint64_t high, low;
+    memcpy(&high, digest, sizeof high);
+    memcpy(&low, digest + sizeof high, sizeof low);
+    return (HashKey)be64toh(high) << 64 | be64toh(low);
+}
+
 HashKey hash_key_of(Str partition_key)
 {
     unsigned char digest[MD5_BYTES];
     md5(partition_key.p, partition_key.n, digest);
-    HashKey h = 0;
-    for (size_t i = 0; i < sizeof digest; i++)
-        h = h << 8 | digest[i];
-    return h;
+    return from_digest(digest);
+}
+
+void hash_keys_of(const Str *partition_keys, size_t n, HashKey *ret)
+{
+    unsigned char digests[KEYS_AT_ONCE][MD5_BYTES];
+    for (size_t at = 0; at < n; at += KEYS_AT_ONCE) {
+        size_t count = MIN(n - at, (size_t)KEYS_AT_ONCE);
+        md5_many(partition_keys + at, count, digests);
+        for (size_t i = 0; i < count; i++)
+            ret[at + i] = from_digest(digests[i]);
+    }
 }
 
 Str hash_key_str(struct arena *a, HashKey h)

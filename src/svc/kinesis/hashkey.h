@@ -8,6 +8,8 @@ typedef unsigned __int128 HashKey;
 
 // MD5 of the key's bytes, the first byte the most significant.
 HashKey hash_key_of(Str partition_key);
+// The same for many, several at a time.
+void hash_keys_of(const Str *partition_keys, size_t n, HashKey *ret);
 
 Str hash_key_str(struct arena *a, HashKey h);
 Err hash_key_parse(Str text, HashKey *ret); // ERR_INVALID: no number; ERR_LIMIT: over 2^128 - 1

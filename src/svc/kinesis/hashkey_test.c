@@ -36,3 +36,17 @@ TEST(a_partition_key_hashes_by_md5_big_endian)
     // MD5("a") = 0cc175b9c0f1b6a831c399e269772661
     EXPECT_STR(S("16955237001963240173058271559858726497"), hash_key_str(a, hash_key_of(S("a"))));
 }
+
+TEST(many_partition_keys_hash_as_each_does)
+{
+    enum { KEYS_MAX = 200 };
+    Str keys[KEYS_MAX];
+    HashKey hashes[KEYS_MAX];
+    for (size_t i = 0; i < KEYS_MAX; i++) // some longer than one block of MD5
+        keys[i] = str_fmt(a, "%0*zu", (int)(1 + i * 31 % 256), i);
+    for (size_t n = 0; n <= KEYS_MAX; n += n < 10 ? 1 : 19) {
+        hash_keys_of(keys, n, hashes);
+        for (size_t i = 0; i < n; i++)
+            EXPECT(hashes[i] == hash_key_of(keys[i]));
+    }
+}

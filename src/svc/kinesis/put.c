@@ -8,7 +8,12 @@
 
 #include <stddef.h>
 
-enum { PUT_ERRORS_LISTED_MAX = 10, KIB = 1024, PUT_RECORDS_BYTES_MAX = 10 << 20 };
+enum {
+    PUT_ERRORS_LISTED_MAX = 10,
+    KIB = 1024,
+    PUT_RECORDS_BYTES_MAX = 10 << 20,
+    ROUTED_AT_ONCE = 64, // entries whose keys are hashed together
+};
 
 // One record of a request on its way.
 typedef struct PutEntry {
@@ -111,17 +116,23 @@ static Err check_status(struct call *c, const struct stream *s)
 
 // ---- Routing
 
-static HashKey entry_hash(struct kinesis *k, const struct put *p, const PutEntry *e)
+// The hash keys of n entries from the one at `from`.
+static void entry_hashes(struct kinesis *k, const struct put *p, size_t from, size_t n,
+                         HashKey hashes[ROUTED_AT_ONCE])
 {
-    HashKey h = 0;
+    Str keys[ROUTED_AT_ONCE];
     if (p->stream->spread) {
-        k->env.io->random(k->env.io, &h, sizeof h);
-        return h;
+        k->env.io->random(k->env.io, hashes, n * sizeof *hashes);
+        return;
     }
-    if (e->hash_key.n == 0)
-        return hash_key_of(e->key);
-    err_ignore(hash_key_parse(e->hash_key, &h)); // checked before
-    return h;
+    for (size_t i = 0; i < n; i++)
+        keys[i] = p->entries[from + i].key;
+    hash_keys_of(keys, n, hashes);
+    for (size_t i = 0; i < n; i++) {
+        Str given = p->entries[from + i].hash_key;
+        if (given.n > 0)
+            err_ignore(hash_key_parse(given, &hashes[i])); // checked before
+    }
 }
 
 // What an entry costs: PutRecord is counted in whole KB, PutRecords by its bytes.
@@ -136,9 +147,13 @@ static size_t entry_cost(const struct put *p, const PutEntry *e)
 static void route(struct kinesis *k, struct put *p)
 {
     int64_t now_ns = kinesis_mono_ns(k);
+    HashKey hashes[ROUTED_AT_ONCE];
     for (size_t i = 0; i < p->n; i++) {
         PutEntry *e = &p->entries[i];
-        struct shard *sh = e->shard = stream_route(p->stream, entry_hash(k, p, e));
+        size_t place = i % ROUTED_AT_ONCE;
+        if (place == 0)
+            entry_hashes(k, p, i, MIN(p->n - i, (size_t)ROUTED_AT_ONCE), hashes);
+        struct shard *sh = e->shard = stream_route(p->stream, hashes[place]);
         bool fits = shard_take_write(sh, k->env.limits, now_ns, 1, entry_cost(p, e));
         e->slot = fits ? p->append.n++ : THROTTLED;
         if (fits)
