@@ -4,6 +4,7 @@
 #include "store/log/journal_priv.h"
 
 #include <stdlib.h>
+#include <sys/prctl.h>
 
 // ---- Places
 
@@ -540,7 +541,7 @@ static bool is_drained(const struct log *l)
 void *commit_run(void *p)
 {
     struct log *l = p;
-    pthread_setname_np(pthread_self(), "log-commit");
+    prctl(PR_SET_NAME, "log-commit");
     pthread_mutex_lock(&l->queue_lock);
     while (!(l->stopping && is_drained(l)))
         if (!step(l) && !(l->stopping && is_drained(l)))

@@ -5,6 +5,8 @@
 // being told; so those who wait are told by one thread at a time, in order.
 #include "store/log/journal_priv.h"
 
+#include <sys/prctl.h>
+
 static const char *failure_text(ErrKind kind)
 {
     switch (kind) {
@@ -195,7 +197,7 @@ static void tell_failing(struct log *l)
 void *completion_run(void *p)
 {
     struct log *l = p;
-    pthread_setname_np(pthread_self(), "log-complete");
+    prctl(PR_SET_NAME, "log-complete");
     pthread_mutex_lock(&l->queue_lock);
     while (true) {
         if (l->failing != NULL)

@@ -5,6 +5,7 @@
 #include "store/log/journal_priv.h"
 
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <time.h>
 
 enum {
@@ -81,7 +82,7 @@ void *keeper_run(void *p)
 {
     struct log *l = p;
     bool was_full = false;
-    pthread_setname_np(pthread_self(), "log-keeper");
+    prctl(PR_SET_NAME, "log-keeper");
     pthread_mutex_lock(&l->queue_lock);
     while (!l->commit_ended) {
         bool needs_file = l->next_file == NULL;
@@ -195,7 +196,7 @@ void log_expire(struct log *l)
 void *expiry_run(void *p)
 {
     struct log *l = p;
-    pthread_setname_np(pthread_self(), "log-expiry");
+    prctl(PR_SET_NAME, "log-expiry");
     pthread_mutex_lock(&l->queue_lock);
     while (!l->stopping) {
         wait_for(&l->expire, &l->queue_lock, IDLE_NS);
