@@ -4,13 +4,13 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/sha.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { HEAD_BYTES_MAX = 2048 };
 #define REGION "us-east-1"
 #define SERVICE "kinesis"
 
@@ -53,10 +53,73 @@ void caller_open(struct caller *c, const char *port, size_t reply_bytes_max)
 {
     *c = (struct caller){ .port = port, .fd = -1, .reply_bytes_max = reply_bytes_max };
     c->reply = must_alloc(reply_bytes_max);
+    snprintf(c->key_id, sizeof c->key_id, "%s", environment("HEADRACE_ACCESS_KEY_ID"));
+}
+
+void caller_set_account(struct caller *c, unsigned accounts, unsigned client)
+{
+    if (accounts > 0)
+        snprintf(c->key_id, sizeof c->key_id, "%012u", client % accounts + 1);
+}
+
+// ---- The connection
+
+static SSL_CTX *context;
+
+static void make_context(void)
+{
+    context = SSL_CTX_new(TLS_client_method());
+}
+
+static SSL *start_tls(int fd)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_context);
+    SSL *tls = context != NULL ? SSL_new(context) : NULL;
+    if (tls != NULL && SSL_set_fd(tls, fd) == 1 && SSL_connect(tls) == 1)
+        return tls;
+    SSL_free(tls);
+    return NULL;
+}
+
+bool caller_connect(struct caller *c, bool tls)
+{
+    c->fd = connect_to(c->port);
+    if (c->fd < 0 || !tls)
+        return c->fd >= 0;
+    c->tls = start_tls(c->fd);
+    if (c->tls == NULL)
+        fprintf(stderr, "port %s: no TLS\n", c->port);
+    return c->tls != NULL;
+}
+
+static bool send_both(struct caller *c, const char *head, size_t head_n, const char *body, size_t n)
+{
+    if (c->tls == NULL)
+        return write_both(c->fd, head, head_n, body, n);
+    return SSL_write(c->tls, head, (int)head_n) > 0 &&
+           (n == 0 || SSL_write(c->tls, body, (int)n) > 0);
+}
+
+static bool receive_until(struct caller *c, size_t *filled, size_t want)
+{
+    size_t capacity = c->reply_bytes_max - 1;
+    if (c->tls == NULL)
+        return read_until(c->fd, c->reply, capacity, filled, want);
+    while (*filled < want) {
+        size_t room = capacity - *filled;
+        int got = room > 0 ? SSL_read(c->tls, c->reply + *filled, (int)room) : 0;
+        if (got <= 0)
+            return false;
+        *filled += (size_t)got;
+    }
+    return true;
 }
 
 void caller_disconnect(struct caller *c)
 {
+    SSL_free(c->tls);
+    c->tls = NULL;
     if (c->fd >= 0)
         close(c->fd);
     c->fd = -1;
@@ -68,8 +131,8 @@ void caller_close(struct caller *c)
     free(c->reply);
 }
 
-static int head_of(struct caller *c, const char *operation, const char *body_hash, size_t n,
-                   char *head)
+size_t call_head(struct caller *c, const char *operation, const char *body_hash, size_t n,
+                 char head[CALL_HEAD_BYTES_MAX])
 {
     char date[32], day[16], canonical[1024], hash[CALL_HEX_BYTES], text[512];
     char signature[CALL_HEX_BYTES];
@@ -91,14 +154,15 @@ static int head_of(struct caller *c, const char *operation, const char *body_has
              date, day, hash);
     hmac(c->key, CALL_HASH_BYTES, text, mac);
     hex_of(mac, signature);
-    return snprintf(
-        head, HEAD_BYTES_MAX,
+    int used = snprintf(
+        head, CALL_HEAD_BYTES_MAX,
         "POST / HTTP/1.1\r\nHost: 127.0.0.1:%s\r\n"
         "Content-Type: application/x-amz-json-1.1\r\nX-Amz-Target: Kinesis_20131202.%s\r\n"
         "X-Amz-Date: %s\r\nAuthorization: AWS4-HMAC-SHA256 Credential=%s/%s/" REGION "/" SERVICE
         "/aws4_request, SignedHeaders=content-type;host;x-amz-date;x-amz-target"
         ", Signature=%s\r\nContent-Length: %zu\r\n\r\n",
-        c->port, operation, date, environment("HEADRACE_ACCESS_KEY_ID"), day, signature, n);
+        c->port, operation, date, c->key_id, day, signature, n);
+    return used > 0 && used < CALL_HEAD_BYTES_MAX ? (size_t)used : 0;
 }
 
 // The status, or 0 if the connection ended before the reply did.
@@ -107,7 +171,7 @@ static unsigned read_reply(struct caller *c, char **ret_reply, size_t *ret_n)
     size_t filled = 0;
     char *end = NULL;
     while (end == NULL) {
-        if (!read_until(c->fd, c->reply, c->reply_bytes_max - 1, &filled, filled + 1))
+        if (!receive_until(c, &filled, filled + 1))
             return 0;
         c->reply[filled] = 0;
         end = strstr(c->reply, "\r\n\r\n");
@@ -116,7 +180,7 @@ static unsigned read_reply(struct caller *c, char **ret_reply, size_t *ret_n)
     if (length == NULL || length > end || strncmp(c->reply, "HTTP/1.1 ", 9) != 0)
         return 0;
     size_t head = (size_t)(end - c->reply) + 4, n = strtoul(length + 17, NULL, 10);
-    if (!read_until(c->fd, c->reply, c->reply_bytes_max - 1, &filled, head + n))
+    if (!receive_until(c, &filled, head + n))
         return 0;
     c->reply[head + n] = 0;
     *ret_reply = c->reply + head;
@@ -127,10 +191,9 @@ static unsigned read_reply(struct caller *c, char **ret_reply, size_t *ret_n)
 unsigned call_send(struct caller *c, const char *operation, const char *body, size_t n,
                    const char *hash, char **ret_reply, size_t *ret_n)
 {
-    char head[HEAD_BYTES_MAX];
-    int head_n = head_of(c, operation, hash, n, head);
-    if (head_n <= 0 || head_n >= HEAD_BYTES_MAX || !write_all(c->fd, head, (size_t)head_n) ||
-        !write_all(c->fd, body, n))
+    char head[CALL_HEAD_BYTES_MAX];
+    size_t head_n = call_head(c, operation, hash, n, head);
+    if (head_n == 0 || !send_both(c, head, head_n, body, n))
         return 0;
     return read_reply(c, ret_reply, ret_n);
 }

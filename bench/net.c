@@ -72,6 +72,21 @@ bool write_all(int fd, const void *p, size_t n)
     return true;
 }
 
+bool write_both(int fd, const void *p, size_t n, const void *q, size_t m)
+{
+    struct iovec parts[2] = { { (void *)p, n }, { (void *)q, m } };
+    struct msghdr message = { .msg_iov = parts, .msg_iovlen = 2 };
+    ssize_t sent;
+    do
+        sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    if (sent < 0)
+        return false;
+    size_t first = (size_t)sent < n ? (size_t)sent : n, second = (size_t)sent - first;
+    return write_all(fd, (const char *)p + first, n - first) &&
+           write_all(fd, (const char *)q + second, m - second);
+}
+
 bool read_until(int fd, char *buffer, size_t capacity, size_t *filled, size_t want)
 {
     while (*filled < want) {
@@ -84,6 +99,11 @@ bool read_until(int fd, char *buffer, size_t capacity, size_t *filled, size_t wa
             *filled += (size_t)got;
     }
     return true;
+}
+
+uint64_t seed_of(unsigned client)
+{
+    return UINT64_C(88172645463325252) + client;
 }
 
 void fill_text(char *p, size_t n, uint64_t *seed)

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { FILE_BYTES = 256 << 20, ALIGNMENT = 4096, WRITES_MAX = 4000000 };
+enum { FILE_BYTES = 64 << 20, ALIGNMENT = 4096 };
 
 // A file whose blocks are allocated and written once, as a journal's are: later writes change no
 // metadata.
@@ -31,40 +31,79 @@ static int open_filled(const char *path, void *block, size_t bytes)
     return fd;
 }
 
-int probe_disk(const char *folder, size_t bytes, unsigned seconds)
+static void *aligned(size_t bytes)
+{
+    void *block = NULL;
+    if (bytes % ALIGNMENT != 0 || posix_memalign(&block, ALIGNMENT, bytes) != 0) {
+        fprintf(stderr, "%zu is not a multiple of %d, or too much\n", bytes, ALIGNMENT);
+        exit(2);
+    }
+    memset(block, 'x', bytes);
+    return block;
+}
+
+static void report(const char *what, size_t bytes, const struct latencies *l, double seconds)
+{
+    printf("{\"peer\": \"%s\", \"bytes\": %zu, \"count\": %llu, \"rate\": %.1f, \"mb_s\": %.1f, ",
+           what, bytes, (unsigned long long)l->n, (double)l->n / seconds,
+           (double)l->n * (double)bytes / seconds / 1e6);
+    latencies_print(l);
+    printf("}\n");
+}
+
+int probe_writes(const char *folder, size_t bytes, unsigned seconds)
 {
     char path[4096];
     int length = snprintf(path, sizeof path, "%s/probe", folder);
-    void *block = NULL;
-    if (length < 0 || (size_t)length >= sizeof path || bytes % ALIGNMENT != 0 ||
-        posix_memalign(&block, ALIGNMENT, bytes) != 0)
+    if (length < 0 || (size_t)length >= sizeof path || bytes > FILE_BYTES)
         return 2;
-    memset(block, 'x', bytes);
+    void *block = aligned(bytes);
     int fd = open_filled(path, block, bytes);
     if (fd < 0) {
         fprintf(stderr, "%s: %s\n", path, strerror(errno));
         free(block);
         return 1;
     }
-    uint32_t *us = must_alloc(WRITES_MAX * sizeof *us);
-    size_t n = 0;
+    static struct latencies latencies;
     uint64_t begin = now_us(), end = begin + (uint64_t)seconds * 1000000, now = begin;
     bool good = true;
-    for (off_t at = 0; good && now < end && n < WRITES_MAX; n++) {
+    for (off_t at = 0; good && now < end;) {
         good = pwrite(fd, block, bytes, at) == (ssize_t)bytes;
         uint64_t done = now_us();
-        us[n] = (uint32_t)(done - now);
+        latencies_add(&latencies, done - now);
         now = done;
         at = at + 2 * (off_t)bytes <= FILE_BYTES ? at + (off_t)bytes : 0;
     }
-    double took = (double)(now - begin) / 1e6;
-    printf("{\"peer\": \"disk\", \"bytes\": %zu, \"writes\": %zu, \"rate\": %.1f, \"mb_s\": %.1f, ",
-           bytes, n, (double)n / took, (double)n * (double)bytes / took / 1e6);
-    print_latencies(us, n);
-    printf("}\n");
-    free(us);
+    report("writes", bytes, &latencies, (double)(now - begin) / 1e6);
     free(block);
     close(fd);
     unlink(path);
+    return good ? 0 : 1;
+}
+
+int probe_reads(const char *path, size_t bytes, unsigned seconds)
+{
+    void *block = aligned(bytes);
+    int fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+    if (fd < 0) {
+        fprintf(stderr, "%s: %s\n", path, strerror(errno));
+        free(block);
+        return 1;
+    }
+    static struct latencies latencies;
+    uint64_t begin = now_us(), end = begin + (uint64_t)seconds * 1000000, now = begin;
+    bool good = true;
+    for (off_t at = 0; good && now < end;) {
+        ssize_t got = pread(fd, block, bytes, at);
+        good = got == (ssize_t)bytes || at > 0;
+        at = got == (ssize_t)bytes ? at + got : 0; // its last part is not read
+        uint64_t done = now_us();
+        if (got == (ssize_t)bytes)
+            latencies_add(&latencies, done - now);
+        now = done;
+    }
+    report("reads", bytes, &latencies, (double)(now - begin) / 1e6);
+    free(block);
+    close(fd);
     return good ? 0 : 1;
 }

@@ -10,8 +10,9 @@
 enum { REPLY_BYTES_MAX = 1 << 16 };
 
 struct redis {
-    char *batches[BATCHES];
-    size_t bytes[BATCHES];
+    char *batches[BATCHES_MOST];
+    size_t bytes[BATCHES_MOST];
+    unsigned count;
     char *reply;
 };
 
@@ -35,47 +36,49 @@ static void build(const struct options *o, char **ret, size_t *ret_bytes, uint64
 static bool open_client(struct client *c)
 {
     struct redis *r = must_alloc(sizeof *r);
-    uint64_t seed = 88172645463325252u + c->number;
+    uint64_t seed = seed_of(c->number);
     c->state = r;
     r->reply = must_alloc(REPLY_BYTES_MAX);
-    for (unsigned i = 0; i < BATCHES; i++)
+    r->count = batches_of((size_t)c->options->records * c->options->record_bytes);
+    for (unsigned i = 0; i < r->count; i++)
         build(c->options, &r->batches[i], &r->bytes[i], &seed);
     c->fd = connect_to(c->options->port);
     return c->fd >= 0;
 }
 
 // Each XADD is answered by "$<n>\r\n<id>\r\n": two lines; an error is one that begins with '-'.
-static bool send_batch(struct client *c, unsigned batch)
+static enum outcome send_batch(struct client *c, uint64_t turn)
 {
     struct redis *r = c->state;
+    unsigned batch = (unsigned)(turn % r->count);
     if (!write_all(c->fd, r->batches[batch], r->bytes[batch]))
-        return false;
+        return SENT_BROKEN;
     unsigned lines = 0;
     bool line_start = true;
     while (lines < 2 * c->options->records) {
         size_t filled = 0;
         if (!read_until(c->fd, r->reply, REPLY_BYTES_MAX, &filled, 1))
-            return false;
+            return SENT_BROKEN;
         for (size_t i = 0; i < filled; i++) {
             if (line_start && r->reply[i] == '-') {
                 fprintf(stderr, "redis: %.*s\n", (int)(filled - i), r->reply + i);
-                return false;
+                return SENT_BROKEN;
             }
             line_start = r->reply[i] == '\n';
             lines += line_start;
         }
     }
-    return true;
+    return SENT_OK;
 }
 
 static void close_client(struct client *c)
 {
     struct redis *r = c->state;
-    for (unsigned i = 0; i < BATCHES; i++)
+    for (unsigned i = 0; i < r->count; i++)
         free(r->batches[i]);
     free(r->reply);
     free(r);
     close(c->fd);
 }
 
-const struct peer redis_peer = { "redis", open_client, send_batch, close_client };
+const struct peer redis_peer = { "redis", false, open_client, send_batch, close_client };

@@ -19,6 +19,8 @@
 // Each window of the given seconds ends with a line of its counts.
 #include "soak.h"
 
+#include "latency.h"
+
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -30,32 +32,19 @@
 enum {
     VIOLATIONS_MAX = 20, // that are said
     TROUBLES_MAX = 50,
-    SUB_BUCKETS = 64, // of each power of two: a latency is known to 1.6 %
-    BUCKETS = 32 * SUB_BUCKETS,
     LINE_BYTES_MAX = 256,
-    CONNECTIONS_MAX = 64,
+    CONNECTIONS_MAX = 256,
     HOUR_MS = 3600000,
 };
 
 struct soak soak = {
     .steps_lock = PTHREAD_MUTEX_INITIALIZER,
-    .plan_lock = PTHREAD_MUTEX_INITIALIZER,
-    .plan_changed = PTHREAD_COND_INITIALIZER,
+    .schedule = SCHEDULE_INIT,
 };
 pthread_mutex_t counts_lock = PTHREAD_MUTEX_INITIALIZER;
 struct counts counts;
-static uint32_t buckets[BUCKETS]; // under counts_lock, as are:
-static uint64_t latency_most;
+static struct latencies latencies; // under counts_lock, as are:
 static unsigned violations, troubles;
-
-uint64_t random_next(uint64_t *seed)
-{
-    *seed += UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t x = *seed;
-    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-    return x ^ x >> 31;
-}
 
 int64_t wall_ms(void)
 {
@@ -100,43 +89,14 @@ void trouble(const char *format, ...)
     va_end(arguments);
 }
 
-// ---- Latencies: buckets of equal relative width
-
-static unsigned bucket_of(uint64_t us)
-{
-    unsigned shift = 0;
-    while (us >> shift >= 2 * SUB_BUCKETS)
-        shift++;
-    unsigned bucket = shift * SUB_BUCKETS + (unsigned)(us >> shift);
-    return bucket < BUCKETS ? bucket : BUCKETS - 1;
-}
-
-static uint64_t bucket_end(unsigned bucket)
-{
-    unsigned shift = bucket < 2 * SUB_BUCKETS ? 0 : bucket / SUB_BUCKETS - 1;
-    return ((uint64_t)(bucket - shift * SUB_BUCKETS) + 1) << shift;
-}
-
 void count_request(uint64_t latency_us, uint64_t records, uint64_t bytes)
 {
     pthread_mutex_lock(&counts_lock);
     counts.requests++;
     counts.records += records;
     counts.bytes += bytes;
-    buckets[bucket_of(latency_us)]++;
-    latency_most = latency_us > latency_most ? latency_us : latency_most;
+    latencies_add(&latencies, latency_us);
     pthread_mutex_unlock(&counts_lock);
-}
-
-static uint64_t quantile(const uint32_t *all, uint64_t n, uint64_t most, double share)
-{
-    uint64_t wanted = (uint64_t)((double)n * share), seen = 0;
-    for (unsigned i = 0; i < BUCKETS; i++) {
-        seen += all[i];
-        if (seen > wanted)
-            return bucket_end(i) < most ? bucket_end(i) : most;
-    }
-    return 0;
 }
 
 // ---- Windows
@@ -156,36 +116,24 @@ static uint64_t records_behind(void)
     return behind;
 }
 
-static uint64_t backlog_us(uint64_t now)
-{
-    pthread_mutex_lock(&soak.plan_lock);
-    uint64_t behind = soak.mode == MODE_OPEN && soak.next_us < now ? now - soak.next_us : 0;
-    pthread_mutex_unlock(&soak.plan_lock);
-    return behind;
-}
-
 static void end_window(double seconds)
 {
-    static uint32_t all[BUCKETS];
+    static struct latencies all;
     pthread_mutex_lock(&counts_lock);
     struct counts c = counts;
-    uint64_t most = latency_most;
-    memcpy(all, buckets, sizeof all);
-    memset(buckets, 0, sizeof buckets);
-    latency_most = 0;
+    all = latencies;
+    latencies = (struct latencies){ 0 };
     counts = (struct counts){ 0 };
     pthread_mutex_unlock(&counts_lock);
 #define ULL(x) ((unsigned long long)(x))
     printf("{\"event\": \"window\", \"seconds\": %.3f, \"requests\": %llu, \"records\": %llu, "
-           "\"bytes\": %llu, \"p50_us\": %llu, \"p99_us\": %llu, \"p999_us\": %llu, "
-           "\"max_us\": %llu, ",
-           seconds, ULL(c.requests), ULL(c.records), ULL(c.bytes),
-           ULL(quantile(all, c.requests, most, 0.5)), ULL(quantile(all, c.requests, most, 0.99)),
-           ULL(quantile(all, c.requests, most, 0.999)), ULL(most));
-    printf("\"refused\": %llu, \"broken\": %llu, \"errors\": %llu, \"shed\": %llu, "
+           "\"bytes\": %llu, ",
+           seconds, ULL(c.requests), ULL(c.records), ULL(c.bytes));
+    latencies_print(&all);
+    printf(", \"refused\": %llu, \"broken\": %llu, \"errors\": %llu, \"shed\": %llu, "
            "\"backlog_us\": %llu, \"expired_iterators\": %llu, ",
-           ULL(c.refused), ULL(c.broken), ULL(c.errors), ULL(c.shed), ULL(backlog_us(now_us())),
-           ULL(c.expired));
+           ULL(c.refused), ULL(c.broken), ULL(c.errors), ULL(c.shed),
+           ULL(schedule_backlog_us(&soak.schedule)), ULL(c.expired));
     printf("\"tail_records\": %llu, \"tail_bytes\": %llu, \"sweep_records\": %llu, "
            "\"sweep_bytes\": %llu, \"sweeps\": %llu, \"behind_records\": %llu}\n",
            ULL(c.tail_records), ULL(c.tail_bytes), ULL(c.sweep_records), ULL(c.sweep_bytes),
@@ -194,16 +142,6 @@ static void end_window(double seconds)
 }
 
 // ---- Commands
-
-static void set_mode(enum mode mode, double rate)
-{
-    pthread_mutex_lock(&soak.plan_lock);
-    soak.mode = mode;
-    soak.rate = rate;
-    soak.next_us = now_us();
-    pthread_cond_broadcast(&soak.plan_changed);
-    pthread_mutex_unlock(&soak.plan_lock);
-}
 
 // False: not a mistake that is known.
 static bool plant(const char *what)
@@ -225,11 +163,11 @@ static bool obey(const char *line)
     char word[16];
     double rate;
     if (sscanf(line, "open %lf", &rate) == 1 && rate > 0)
-        set_mode(MODE_OPEN, rate);
+        schedule_set(&soak.schedule, MODE_OPEN, rate);
     else if (strcmp(line, "closed\n") == 0)
-        set_mode(MODE_CLOSED, 0);
+        schedule_set(&soak.schedule, MODE_CLOSED, 0);
     else if (strcmp(line, "pause\n") == 0)
-        set_mode(MODE_PAUSED, 0);
+        schedule_set(&soak.schedule, MODE_PAUSED, 0);
     else if (strcmp(line, "verify\n") == 0)
         atomic_store(&soak.verify, true);
     else if (sscanf(line, "clock %lld %lld", &ahead, &most) == 2) {
@@ -248,10 +186,7 @@ static bool obey(const char *line)
 // What was asked for and has come about.
 static void say_ended(bool *pausing, bool *verifying)
 {
-    pthread_mutex_lock(&soak.plan_lock);
-    bool is_paused = soak.mode == MODE_PAUSED && soak.busy == 0;
-    pthread_mutex_unlock(&soak.plan_lock);
-    if (*pausing && is_paused) {
+    if (*pausing && schedule_is_quiet(&soak.schedule)) {
         printf("{\"event\": \"paused\"}\n");
         *pausing = false;
     }
@@ -342,7 +277,7 @@ int main(int argc, char **argv)
     }
     soak.port = argv[1];
     soak.connections = number_of(argv[2], CONNECTIONS_MAX);
-    soak.seed = number_of(argv[3], UINT32_MAX);
+    soak.seed = soak.schedule.seed = number_of(argv[3], UINT32_MAX);
     unsigned window_seconds = number_of(argv[4], 3600);
     for (int i = 5; i < argc; i++)
         add_stream(argv[i]);

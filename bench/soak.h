@@ -11,6 +11,8 @@
 // from the time at which the schedule wanted the request to be sent.
 #pragma once
 #include "call.h"
+#include "json.h"
+#include "schedule.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -66,8 +68,6 @@ struct lane {
 
 enum plant { PLANT_NONE, PLANT_SKIP, PLANT_TWICE, PLANT_CHANGE };
 
-enum mode { MODE_PAUSED, MODE_CLOSED, MODE_OPEN };
-
 struct soak {
     const char *port;
     unsigned connections;
@@ -84,15 +84,8 @@ struct soak {
     // The server's clock is ahead of ours by at least the first and at most the second.
     _Atomic int64_t ahead_ms, ahead_most_ms;
 
-    // The schedule.
-    pthread_mutex_t plan_lock;
-    pthread_cond_t plan_changed;
-    enum mode mode;
-    double rate;      // requests a second, when open
-    uint64_t next_us; // when the next is due
     uint64_t seed;
-    unsigned busy; // writers with a request
-    bool quitting;
+    struct schedule schedule;
 
     _Atomic bool verify; // a whole reading is wanted
     _Atomic int plant;   // a mistake for the next record, to see that it is found
@@ -123,7 +116,6 @@ extern struct counts counts;
 // A promise was broken: said on standard output, once for each.
 void violation(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void trouble(const char *format, ...) __attribute__((format(printf, 1, 2))); // an error reply
-uint64_t random_next(uint64_t *seed);
 int64_t wall_ms(void);
 
 // ---- Lanes (soak_lane.c)
@@ -147,19 +139,3 @@ void *writer_run(void *number);       // soak_put.c
 void *tail_reader_run(void *number);  // soak_read.c: follows the hot lanes
 void *sweep_reader_run(void *unused); // reads every lane from its beginning, again and again
 enum { TAIL_READERS = 2 };
-
-// ---- JSON as the server writes it (soak_json.c)
-
-struct text {
-    const char *p;
-    size_t n;
-};
-struct json {
-    const char *p, *end;
-    bool bad;
-};
-bool json_open(struct json *j, char bracket);
-bool json_member(struct json *j, struct text *ret_key); // false: the object has ended
-bool json_item(struct json *j);                         // false: the list has ended
-struct text json_scalar(struct json *j); // a string without its quotes, a number, true, null
-bool text_is(struct text t, const char *s);

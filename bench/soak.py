@@ -39,11 +39,12 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [os.path.join(ROOT, "tests"), os.path.join(ROOT, "bench")]
 import headrace  # noqa: E402
 import soak_plot  # noqa: E402
+from machine import MB, machine_seconds, memory_of, processor_seconds  # noqa: E402
 
 LOAD = os.path.join(ROOT, "build", "bench", "soak")
-NAMES = ("soak", "soak_lane", "soak_put", "soak_read", "soak_json", "call", "net")
+NAMES = ("soak", "soak_lane", "soak_put", "soak_read", "json", "latency", "schedule", "call", "net")
 SOURCES = [os.path.join(ROOT, "bench", f"{name}.c") for name in NAMES]
-HEADERS = [os.path.join(ROOT, "bench", f"{name}.h") for name in ("soak", "call", "load")]
+HEADERS = [os.path.join(ROOT, "bench", f"{name}.h") for name in ("soak", "call", "load", "json", "latency", "schedule")]
 
 # name, shards, retention in hours, share of the requests, use
 STREAMS = [("web", 32, 24, 55, "hot"), ("app", 64, 24, 20, "hot"), ("audit", 16, 168, 19, "hot"),
@@ -59,8 +60,6 @@ LIFE_MEAN_SECONDS, KILLS_LEAST = 120.0, 4
 QUIET_SHARE = 1 / 6                 # of the time, at the end, without kills
 CHURN_SECONDS, CHURN_STREAMS_MAX = 5.0, 6
 READY_SECONDS_MAX, VERIFY_SECONDS_MAX = 300, 1800
-TICKS = os.sysconf("SC_CLK_TCK")
-MB = 1e6
 GONE = (OSError, http.client.HTTPException)
 COLUMNS = ("t_s seconds event hours_moved requests records mb p50_ms p99_ms p999_ms max_ms backlog_ms refused broken "
            "errors shed expired_iterators tail_records tail_mb sweep_records sweep_mb sweeps behind_records rss_mb "
@@ -73,7 +72,7 @@ def build_load():
     newest = max(os.path.getmtime(s) for s in SOURCES + HEADERS)
     if not os.path.exists(LOAD) or newest > os.path.getmtime(LOAD):
         subprocess.run([os.environ.get("CC", "cc"), "-O2", "-g", "-D_GNU_SOURCE", "-std=gnu17", "-Wall", "-o", LOAD,
-                        *SOURCES, "-lcrypto", "-lpthread", "-lm"], check=True)
+                        *SOURCES, "-lssl", "-lcrypto", "-lpthread", "-lm"], check=True)
 
 
 def can_build():
@@ -87,29 +86,6 @@ class Failure(Exception):
 
 
 # ---- What a window is described by, besides what the generator counts
-
-def processor_seconds(pid):
-    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-        fields = file.read().rsplit(")", 1)[1].split()
-    return sum(map(int, fields[11:13])) / TICKS
-
-
-def machine_seconds():
-    """Processor time that any program has used, what a hypervisor took away included."""
-    with open("/proc/stat", encoding="utf-8") as file:
-        user, nice, system, _, _, irq, softirq, steal = map(int, file.readline().split()[1:9])
-    return (user + nice + system + irq + softirq + steal) / TICKS
-
-
-def memory_of(pid):
-    found = {}
-    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
-        for line in file:
-            name, value = line.split(":", 1)
-            if name in ("VmRSS", "RssAnon", "RssFile"):
-                found[name] = int(value.split()[0]) * 1024 / MB
-    return {"rss_mb": found["VmRSS"], "anon_mb": found["RssAnon"], "file_mb": found["RssFile"]}
-
 
 def disk_of(folder):
     """Bytes that files occupy: all, those of the journal, those of containers."""

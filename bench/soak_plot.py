@@ -11,12 +11,11 @@ import os
 import statistics
 import sys
 
-WIDTH, LEFT, RIGHT, TOP, GAP, BOTTOM = 960, 74, 20, 30, 34, 40
+from drawing import Chart, Linear, Panel
+
 SETTLED_SECONDS = 20  # a server that has just started has not met every kind of request: not judged
 GROWTH_MAX = 1.15
 QUIET_CORES = 0.5      # that other programs use at most, in windows that tell of the server alone
-COLOURS = {"blue": "#1f6fb4", "orange": "#d9730d", "red": "#b3261e", "green": "#2e7d32", "grey": "#757575",
-           "violet": "#6a4fb3"}
 
 
 # ---- The file: one row for each window, one for each event
@@ -125,151 +124,33 @@ def figures(windows, events):
 
 # ---- Drawing
 
-def nice_step(span, wanted):
-    raw = span / max(wanted, 1)
-    power = 10 ** math.floor(math.log10(raw)) if raw > 0 else 1
-    return next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= raw * 0.999)
-
-
-def short(value):
-    if value >= 10000:
-        return f"{value / 1000:,.0f}k"
-    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:g}"
-
-
-class Panel:
-    """One pair of axes. `lines` are (title, colour, [(x, y)])."""
-
-    def __init__(self, title, lines, height=220, log=False):
-        self.title, self.lines, self.height, self.log = title, lines, height, log
-        ys = [y for _, _, points in lines for _, y in points]
-        self.low, self.high = self.range_of(ys)
-
-    def range_of(self, ys):
-        if self.log:
-            ys = [y for y in ys if y > 0] or [1, 10]
-            return 10 ** math.floor(math.log10(min(ys))), 10 ** math.ceil(math.log10(max(ys) * 1.01))
-        top = max(ys, default=1) or 1
-        step = nice_step(top, 4)
-        return 0, step * math.ceil(top / step * 1.0001)
-
-    def ticks(self):
-        if self.log:
-            return [10 ** k for k in range(round(math.log10(self.low)), round(math.log10(self.high)) + 1)]
-        step = nice_step(self.high, 4)
-        return [step * k for k in range(round(self.high / step) + 1)]
-
-    def y_of(self, value, top):
-        if self.log:
-            value = max(value, self.low)
-            share = math.log(value / self.low) / math.log(self.high / self.low)
-        else:
-            share = (value - self.low) / (self.high - self.low)
-        return top + self.height * (1 - share)
-
-
-class Chart:
-    """Panels above one another with a common axis of time; kills are vertical lines through all."""
-
-    def __init__(self, title, minutes, kills, panels):
-        self.title, self.minutes, self.kills, self.panels = title, max(minutes, 0.1), kills, panels
-        self.out = []
-
-    def x_of(self, minute):
-        return LEFT + (WIDTH - LEFT - RIGHT) * minute / self.minutes
-
-    def text(self, x, y, text, anchor="start", extra=""):
-        text = text.replace("&", "&amp;").replace("<", "&lt;")
-        self.out.append(f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{extra}>{text}</text>')
-
-    def line(self, x1, y1, x2, y2, style):
-        self.out.append(f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" {style}/>')
-
-    def draw_kills(self, top, bottom):
-        for minute in self.kills:
-            self.line(self.x_of(minute), top, self.x_of(minute), bottom,
-                      'stroke="#b3261e" stroke-width="1" stroke-dasharray="2 3" opacity="0.55"')
-
-    def draw_panel(self, panel, top):
-        bottom = top + panel.height
-        for value in panel.ticks():
-            y = panel.y_of(value, top)
-            self.line(LEFT, y, WIDTH - RIGHT, y, 'stroke="#e3e3e3"')
-            self.text(LEFT - 8, y + 4, short(value), "end")
-        self.draw_kills(top, bottom)
-        for _, colour, points in panel.lines:
-            self.draw_line(points, colour, panel, top)
-        self.line(LEFT, top, LEFT, bottom, 'stroke="#444"')
-        self.line(LEFT, bottom, WIDTH - RIGHT, bottom, 'stroke="#444"')
-        self.text(LEFT, top - 9, panel.title, extra=' font-weight="bold"')
-        x = WIDTH - RIGHT
-        for title, colour, _ in reversed([line for line in panel.lines if line[2]]):
-            x -= 7 * len(title) + 6
-            self.text(x, top - 9, title)
-            self.line(x - 20, top - 13, x - 5, top - 13, f'stroke="{COLOURS[colour]}" stroke-width="2.5"')
-            x -= 34
-
-    def draw_line(self, points, colour, panel, top):
-        """A window without a value breaks the line."""
-        part, before = [], None
-        gap = 2.5 * min((b[0] - a[0] for a, b in zip(points, points[1:])), default=1)
-        for minute, value in points + [(math.inf, 0)]:
-            if before is not None and minute - before > gap:
-                if part:
-                    self.out.append(f'<polyline fill="none" stroke="{COLOURS[colour]}" stroke-width="1.4" '
-                                    f'stroke-linejoin="round" points="{" ".join(part)}"/>')
-                part = []
-            if minute < math.inf:
-                part.append(f"{self.x_of(minute):.1f},{panel.y_of(value, top):.1f}")
-            before = minute
-
-    def svg(self):
-        top = TOP + 30
-        for panel in self.panels:
-            self.draw_panel(panel, top)
-            top += panel.height + GAP
-        bottom = top - GAP
-        step = nice_step(self.minutes, 12)
-        for k in range(int(self.minutes / step + 1e-9) + 1):
-            x = self.x_of(k * step)
-            self.line(x, bottom, x, bottom + 5, 'stroke="#444"')
-            self.text(x, bottom + 18, short(k * step), "middle")
-        self.text((LEFT + WIDTH - RIGHT) / 2, bottom + 34, "minutes", "middle")
-        height = bottom + BOTTOM + 4
-        head = (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" width="{WIDTH}" '
-                f'height="{height:.0f}" font-family="sans-serif" font-size="12" fill="#222">\n'
-                f'<title>{self.title}</title>\n<rect width="100%" height="100%" fill="#ffffff"/>\n')
-        self.text(LEFT, 22, self.title, extra=' font-size="15" font-weight="bold"')
-        return head + "\n".join(self.out) + "\n</svg>\n"
-
-
 def series(windows, name):
     return [(w["t_s"] / 60, w[name]) for w in windows if name in w]
 
 
 def draw(folder):
     windows, events = read_csv(os.path.join(folder, "soak.csv"))
-    minutes = max((w["t_s"] for w in windows), default=1) / 60
+    axis = Linear("minutes", max(max((w["t_s"] for w in windows), default=1) / 60, 0.1))
     kills = [t / 60 for t, e in events if e == "kill"]
     put = [w for w in windows if w.get("requests")]
     rates = [(w["t_s"] / 60, w["records"] / w["seconds"]) for w in windows]
     charts = {
-        "memory.svg": Chart("Memory and disk of the server (dashed: kill -9)", minutes, kills, [
+        "memory.svg": Chart("Memory and disk of the server (dashed: kill -9)", axis, [
             Panel("resident memory, MB", [("all", "blue", series(windows, "rss_mb")),
                                           ("anonymous", "green", series(windows, "anon_mb")),
                                           ("caches", "orange", series(windows, "cache_mb")),
                                           ("of files", "grey", series(windows, "file_mb"))]),
             Panel("on disk, MB", [("all", "blue", series(windows, "disk_mb")),
                                   ("journal", "orange", series(windows, "journal_mb")),
-                                  ("containers", "violet", series(windows, "containers_mb"))], 200)]),
-        "latency.svg": Chart("Latency of puts, from the time they were due (dashed: kill -9)", minutes, kills, [
+                                  ("containers", "violet", series(windows, "containers_mb"))], 200)], kills),
+        "latency.svg": Chart("Latency of puts, from the time they were due (dashed: kill -9)", axis, [
             Panel("milliseconds, in windows of 5 s", [("p50", "green", series(put, "p50_ms")),
                                                       ("p99", "blue", series(put, "p99_ms")),
                                                       ("p99.9", "orange", series(put, "p999_ms"))], 280, log=True),
             Panel("records/s", [("acknowledged", "blue", rates)], 130),
             Panel("processor cores", [("server", "blue", series(windows, "server_cpu")),
                                       ("generator and readers", "green", series(windows, "load_cpu")),
-                                      ("other programs", "red", series(windows, "other_cpu"))], 130)]),
+                                      ("other programs", "red", series(windows, "other_cpu"))], 130)], kills),
     }
     for name, chart in charts.items():
         with open(os.path.join(folder, name), "w", encoding="utf-8") as file:

@@ -2,7 +2,6 @@
 // Writers: each has a connection and lanes of its own, and takes its turns from the schedule.
 #include "soak.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,45 +44,6 @@ struct writer {
 static unsigned between(struct writer *w, unsigned least, unsigned most)
 {
     return least + (unsigned)(random_next(&w->seed) % (most - least + 1));
-}
-
-// ---- The schedule
-
-// Waits for a turn. Returns the time at which its request should be sent; 0: the end.
-static uint64_t take_turn(struct writer *w)
-{
-    pthread_mutex_lock(&soak.plan_lock);
-    while (soak.mode == MODE_PAUSED && !soak.quitting)
-        pthread_cond_wait(&soak.plan_changed, &soak.plan_lock);
-    uint64_t now = now_us(), due = now;
-    if (soak.mode == MODE_OPEN) {
-        // Arrivals as of many clients that know nothing of each other.
-        double chance = (double)(random_next(&soak.seed) >> 11) / (double)(UINT64_C(1) << 53);
-        due = soak.next_us;
-        soak.next_us += (uint64_t)(-log(1 - chance) / soak.rate * 1e6);
-    }
-    bool ends = soak.quitting;
-    soak.busy += !ends;
-    pthread_mutex_unlock(&soak.plan_lock);
-    (void)w;
-    if (!ends && due > now)
-        usleep((useconds_t)(due - now));
-    return ends ? 0 : due;
-}
-
-static void end_turn(void)
-{
-    pthread_mutex_lock(&soak.plan_lock);
-    soak.busy--;
-    pthread_mutex_unlock(&soak.plan_lock);
-}
-
-static bool is_paused(void)
-{
-    pthread_mutex_lock(&soak.plan_lock);
-    bool paused = soak.mode == MODE_PAUSED || soak.quitting;
-    pthread_mutex_unlock(&soak.plan_lock);
-    return paused;
 }
 
 // ---- Requests
@@ -245,7 +205,7 @@ static void acknowledge(struct writer *w, const char *reply, size_t n, uint64_t 
 // Connected, or told to give up.
 static bool connect_again(struct writer *w)
 {
-    while (w->caller.fd < 0 && !is_paused()) {
+    while (w->caller.fd < 0 && !schedule_is_paused(&soak.schedule)) {
         w->caller.fd = connect_quietly(w->caller.port);
         if (w->caller.fd < 0)
             usleep(CONNECT_PAUSE_US);
@@ -305,7 +265,7 @@ void *writer_run(void *number)
     w->body = must_alloc(REQUEST_BYTES_MAX);
     caller_open(&w->caller, soak.port, REPLY_BYTES_MAX);
     choose_lanes(w);
-    for (uint64_t due; (due = take_turn(w)) != 0; end_turn())
+    for (uint64_t due; (due = schedule_take(&soak.schedule)) != 0; schedule_end(&soak.schedule))
         serve_turn(w, due);
     caller_close(&w->caller);
     return NULL;

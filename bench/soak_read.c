@@ -22,18 +22,10 @@ struct reader {
     char body[BODY_BYTES_MAX];
 };
 
-static bool is_quitting(void)
-{
-    pthread_mutex_lock(&soak.plan_lock);
-    bool quitting = soak.quitting;
-    pthread_mutex_unlock(&soak.plan_lock);
-    return quitting;
-}
-
 // The status; 0: the connection broke. Waits while there is no server.
 static unsigned call(struct reader *r, const char *operation, char **ret_reply, size_t *ret_n)
 {
-    while (r->caller.fd < 0 && !is_quitting()) {
+    while (r->caller.fd < 0 && !schedule_is_quitting(&soak.schedule)) {
         r->caller.fd = connect_quietly(r->caller.port);
         if (r->caller.fd < 0)
             usleep(CONNECT_PAUSE_US);
@@ -221,7 +213,7 @@ void *tail_reader_run(void *number)
     struct reader *r = must_alloc(sizeof *r);
     unsigned mine = *(unsigned *)number;
     caller_open(&r->caller, soak.port, PAGE_BYTES_MAX);
-    while (!is_quitting()) {
+    while (!schedule_is_quitting(&soak.schedule)) {
         uint64_t records = 0;
         for (unsigned i = mine; i < soak.lane_count; i += TAIL_READERS) {
             struct lane *lane = &soak.lanes[i];
@@ -250,7 +242,7 @@ static bool sweep_lane(struct reader *r, struct lane *lane)
     uint64_t target = lane->settled;
     pthread_mutex_unlock(&lane->lock);
     bool whole = false;
-    while (!whole && !is_quitting()) {
+    while (!whole && !schedule_is_quitting(&soak.schedule)) {
         struct page p = { .lane = lane, .cursor = c };
         if (fetch_page(r, &p))
             whole = p.at_tip || c->expect >= target;
@@ -285,7 +277,7 @@ void *sweep_reader_run(void *unused)
     (void)unused;
     struct reader *r = must_alloc(sizeof *r);
     caller_open(&r->caller, soak.port, PAGE_BYTES_MAX);
-    while (!is_quitting())
+    while (!schedule_is_quitting(&soak.schedule))
         sweep(r, atomic_load(&soak.verify));
     caller_close(&r->caller);
     return NULL;

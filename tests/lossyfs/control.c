@@ -82,12 +82,12 @@ static bool read_torn(const char *text, Rule *rule)
     return true;
 }
 
-static bool read_ms(const char *text, Rule *rule)
+static bool read_delay(const char *text, int64_t unit_ns, Rule *rule)
 {
-    uint64_t ms;
-    if (!number_of(text, &ms) || ms > 3600 * 1000)
+    uint64_t n;
+    if (!number_of(text, &n) || n > 3600 * 1000)
         return false;
-    rule->delay_ns = (int64_t)ms * NS_PER_MS;
+    rule->delay_ns = (int64_t)n * unit_ns;
     return true;
 }
 
@@ -120,7 +120,9 @@ static bool read_word(char *word, Rule *rule)
     if (strcmp(word, "errno") == 0)
         return read_error(value, rule);
     if (strcmp(word, "ms") == 0)
-        return read_ms(value, rule);
+        return read_delay(value, NS_PER_MS, rule);
+    if (strcmp(word, "us") == 0)
+        return read_delay(value, NS_PER_US, rule);
     if (strcmp(word, "seed") == 0)
         return number_of(value, &rule->cut.seed);
     if (strcmp(word, "torn") == 0)
