@@ -8,6 +8,8 @@ import tempfile
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "tools"))
 sys.path.insert(0, os.path.join(ROOT, "tests"))
+sys.path.insert(0, os.path.join(ROOT, "tests", "tools"))
+import bench_test  # noqa: E402,F401: its tests are among these
 import check  # noqa: E402
 import layers  # noqa: E402
 import cbor  # noqa: E402

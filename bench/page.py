@@ -1,0 +1,242 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the page of a benchmark's results: README.md with tables, plots as SVG, and the results themselves.
+
+    bench/page.py build/bench/results.json docs/bench
+"""
+import json
+import os
+import sys
+
+from drawing import Bars, Chart, Panel, Steps
+from pairs import Target
+
+HEAD = """<!-- SPDX-License-Identifier: Apache-2.0 -->
+<!-- Made by bench/page.py from results.json: change those, not this. -->
+# Benchmarks
+
+`make bench` measures Headrace beside other systems, on one machine, on one disk, within the same minutes. The figures
+of this page are those of [results.json](results.json). A figure by itself tells of the machine as much as of the program:
+look at the ratios, at their ranges, and at the processor time of a record.
+
+    make bench                                       # everything, short runs: about a quarter of an hour
+    make bench B="B1 B3" ARGS="--pairs 7 --seconds 10"    # some, as they should be measured
+    bench/page.py build/bench/results.json docs/bench     # this page
+"""
+
+HOW = """## How it is measured
+
+- **Pairs.** One run of Headrace and one of the other, seconds apart; the order turns from pair to pair. Ratios are
+  computed within a pair; the table has their median, and the smallest and largest.
+- **Quiet.** A run waits until the machine was more than 94 % idle for a quarter of a second, within a bound. A pair in
+  which other programs used more than a tenth of the processors is dropped and made again. If all pairs were like that,
+  the row says *disturbed*: its figures show that the procedure works, and no more.
+- **Durability.** Headrace acknowledges what is on the disk, always. Redis runs with `appendfsync always`, PostgreSQL with
+  its defaults (which sync), Kafka with `flush.messages=1`; `redis-everysec` and `kafka-default` do not wait for the disk.
+  Kinesalite writes without waiting, kinesis-local keeps everything in memory.
+- **Signatures.** Clients of Headrace sign every request, and the server checks the signature and the hash of the body. The
+  others check nothing.
+- **Load.** Throughput is measured with clients that send as soon as they are answered; latency under a given load with a
+  schedule that does not wait for answers, counted from the time at which a request was due.
+- **CPU** is the server's processor time with its children's, divided by the records that it acknowledged. **RSS** is its
+  resident memory at the end of a run (of a server of several processes, what they share counts once).
+- **The raw disk** is measured before and after: direct, synchronous writes of 4 KiB and 1 MiB into space that was written
+  before.
+- `ok` means that every ratio that has a target meets it; the ratio that is shown is the one that is nearest to missing it,
+  or misses it most. Targets with `<=` are for what should be small.
+"""
+
+
+# ---- Text
+
+def number(value):
+    if value is None:
+        return "-"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def spread_text(spread):
+    if spread is None:
+        return "-"
+    if spread["n"] == 1:
+        return number(spread["median"])
+    return f"{number(spread['median'])} ({number(spread['min'])} to {number(spread['max'])})"
+
+
+def middle(summary, name):
+    return summary[name]["median"] if summary.get(name) else None
+
+
+def verdict_text(row):
+    if row.get("target") is None:
+        return ""
+    value = row["ratio"]["median"] if row.get("ratio") else None
+    return f"{row['target']} {'ok' if Target(row['target']).is_met(value) else 'short'}"
+
+
+def remarks(row):
+    said = []
+    if row.get("disturbed"):
+        said.append("disturbed")
+    if row.get("dropped"):
+        said.append(f"{row['dropped']} dropped")
+    return f"{row.get('pairs', '-')}{' (' + ', '.join(said) + ')' if said else ''}"
+
+
+# ---- Tables
+
+def summary_table(benchmarks):
+    yield "| | what | ratio | target | |"
+    yield "|---|---|---|---|---|"
+    for name, entry in benchmarks.items():
+        target = entry["target"] if entry["target"] != "-" else "none"
+        judged = "ok" if entry["ok"] else "short" if entry["target"] != "-" else ""
+        if entry.get("failure"):
+            judged = "failed"
+        yield f"| {name} | {entry['title']} | {number(entry['ratio'])} | {target} | {judged} |"
+
+
+PAIR_COLUMNS = (("rate",), ("mb_s",), ("p50_us", "p99_us"), ("cpu_us_per_record",), ("rss_mb",))
+
+
+def pair_table(rows):
+    yield "| | ratio of | median (range) | target | records/s | MB/s | p50, p99 us | CPU us/record | RSS MB | pairs |"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
+    for row in rows:
+        cells = [" / ".join(", ".join(number(middle(row[side], name)) for name in names) for side in ("ours", "theirs"))
+                 for names in PAIR_COLUMNS]
+        names = " / ".join(row["names"])
+        yield (f"| {row['label']}: {names} | {row['measure']} | {spread_text(row.get('ratio'))} | {verdict_text(row)} | "
+               f"{' | '.join(cells)} | {remarks(row)} |")
+
+
+def value_table(rows):
+    yield "| | median (range) | ratio | target |"
+    yield "|---|---|---|---|"
+    for row in rows:
+        values = row.get("values")
+        shown = f"{spread_text(values)} {row.get('unit') or row['measure']}" if values else ""
+        ratio = spread_text(row.get("ratio")) if row.get("ratio") != values else ""
+        yield f"| {row['label']} | {shown} | {ratio} | {verdict_text(row)} |"
+
+
+def disk_line(disk):
+    said = []
+    for size, runs in disk.items():
+        p50 = sorted(run["p50_us"] for run in runs)
+        mb = sorted(run["mb_s"] for run in runs)
+        said.append(f"{int(size) >> 10} KiB p50 {p50[0]} to {p50[-1]} us, {number(mb[0])} to {number(mb[-1])} MB/s")
+    return "Raw disk, before and after: " + "; ".join(said) + "."
+
+
+def section(name, entry):
+    yield f"### {name}: {entry['title']}"
+    yield ""
+    yield f"{entry['date']}; {entry['pairs']} pairs of {entry['seconds']} s."
+    for kind, table in ((lambda row: "theirs" in row, pair_table), (lambda row: "theirs" not in row, value_table)):
+        rows = [row for row in entry["rows"] if kind(row)]
+        if rows:
+            yield ""
+            yield from table(rows)
+    if entry["disk"]:
+        yield ""
+        yield disk_line(entry["disk"])
+    if entry["notes"]:
+        yield ""
+        yield from (f"- {note}" for note in entry["notes"])
+    yield ""
+
+
+# ---- Plots
+
+def targets_plot(benchmarks):
+    bars = []
+    for name, entry in benchmarks.items():
+        if entry["ratio"] is not None and entry["target"] != "-":
+            share = Target(entry["target"]).share(entry["ratio"])
+            bars.append((f"{name} {entry['title']}"[:52], share, "green" if entry["ok"] else "red",
+                         f"{number(entry['ratio'])}, target {entry['target']}"))
+    return Bars("How much of each target is reached", "1 is the target", bars) if bars else None
+
+
+def peers_plot(benchmarks):
+    bars = []
+    for name in ("B1", "B2", "B4"):
+        for row in benchmarks.get(name, {"rows": []})["rows"]:
+            if "theirs" in row and row.get("ratio"):
+                value = row["ratio"]["median"]
+                bars.append((f"{name} {row['label']}", value, "blue", f"{number(value)} times"))
+    return Bars("Records per second: Headrace to the other", "1 is the other", bars) if bars else None
+
+
+def line_plot(title, axis_title, panel_title, lines, log=False):
+    lines = [(name, colour, [tuple(p) for p in points]) for name, colour, points in lines if points]
+    if not lines:
+        return None
+    values = sorted({x for _, _, points in lines for x, _ in points})
+    return Chart(title, Steps(axis_title, values), [Panel(panel_title, lines, 260, log)])
+
+
+def series(benchmarks, name, key):
+    return benchmarks.get(name, {}).get("series", {}).get(key, [])
+
+
+def plots(benchmarks):
+    yield "targets.svg", "how much of each target is reached", targets_plot(benchmarks)
+    yield "peers.svg", "records per second against other systems", peers_plot(benchmarks)
+    yield "connections.svg", "what a record costs over connections", line_plot(
+        "Processor time of a record", "connections", "us a record",
+        [("single puts", "orange", series(benchmarks, "S4", "cpu_us_1")),
+         ("batches of 100", "blue", series(benchmarks, "S4", "cpu_us_100"))], log=True)
+    yield "shards.svg", "throughput over shards", line_plot(
+        "Batches of 500 records of 1 KB", "shards", "records/s", [("4 clients", "blue", series(benchmarks, "B5", "rate"))])
+    yield "sizes.svg", "throughput over the size of a record", line_plot(
+        "Records of different sizes", "bytes of a record", "MB/s", [("4 clients", "blue", series(benchmarks, "B6", "mb_s"))])
+
+
+# ---- The page
+
+def machine_line(machine):
+    return (f"The machine: {machine['processors']} processors ({machine['model']}), {machine['memory_gib']} GiB, "
+            f"Linux {machine['kernel']}.")
+
+
+def ordered(benchmarks):
+    """By letter, then by number."""
+    return dict(sorted(benchmarks.items(), key=lambda item: (item[0][0], int(item[0][1:]))))
+
+
+def text(results):
+    benchmarks = ordered(results["benchmarks"])
+    lines = [HEAD, machine_line(results["machine"]), "", *summary_table(benchmarks), ""]
+    drawn = [(name, what) for name, what, plot in plots(benchmarks) if plot]
+    lines += [f"![{what}]({name})\n" for name, what in drawn]
+    lines += [HOW, "## Figures", "", "Where two figures stand in a cell, the first is Headrace's (or that of the first name).", ""]
+    for name, entry in benchmarks.items():
+        lines += section(name, entry)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def write(results, folder):
+    os.makedirs(folder, exist_ok=True)
+    files = {name: plot.svg() for name, _, plot in plots(ordered(results["benchmarks"])) if plot}
+    files["README.md"] = text(results)
+    files["results.json"] = json.dumps(results, indent=1) + "\n"
+    for name, content in files.items():
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+            file.write(content)
+
+
+def main():
+    if len(sys.argv) != 3:
+        print(__doc__, file=sys.stderr)
+        return 2
+    with open(sys.argv[1], encoding="utf-8") as file:
+        write(json.load(file), sys.argv[2])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

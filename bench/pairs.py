@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs in pairs, and what follows from them: medians, ranges, ratios.
+
+A pair is one run of ours and one of the other, within seconds, on the same disk and processors; the order
+turns from pair to pair (ABBA), so that a disk or a machine that grows faster or slower favours nobody. A
+run starts when the machine is quiet. A pair in which other programs used more than a tenth of the
+processors is dropped and made again; when there is no quiet to be had, what was measured is shown and
+said to be disturbed.
+"""
+import statistics
+
+FOREIGN_MAX = 0.10
+TRIES_FACTOR = 2  # pairs that are made at most, for each that is wanted
+NUMBERS = ("rate", "mb_s", "p50_us", "p99_us", "p999_us", "cpu_us_per_record", "rss_mb")
+
+
+def spread(values):
+    """Median, smallest, largest and number of what is not None."""
+    values = sorted(v for v in values if v is not None)
+    if not values:
+        return None
+    return {"median": statistics.median(values), "min": values[0], "max": values[-1], "n": len(values)}
+
+
+def summary(runs, measure="rate"):
+    names = dict.fromkeys((*NUMBERS, measure))
+    return {name: spread([run.get(name) for run in runs]) for name in names if any(name in run for run in runs)}
+
+
+def ratio(over, under):
+    """None where there is nothing to compare with."""
+    return over / under if over is not None and under else None
+
+
+def ratios(pairs, name):
+    return spread([ratio(ours.get(name), theirs.get(name)) for ours, theirs in pairs])
+
+
+def is_disturbed(run):
+    return run.get("foreign", 0.0) > FOREIGN_MAX
+
+
+def turning(pairs_wanted, ours, theirs):
+    """Makes pairs until so many are undisturbed: (good pairs, dropped pairs). `ours` and `theirs` make one
+    run each and return it."""
+    good, dropped = [], []
+    while len(good) < pairs_wanted and len(good) + len(dropped) < TRIES_FACTOR * pairs_wanted:
+        if (len(good) + len(dropped)) % 2 == 0:
+            pair = ours(), theirs()
+        else:
+            pair = tuple(reversed((theirs(), ours())))
+        (dropped if any(map(is_disturbed, pair)) else good).append(pair)
+    return good, dropped
+
+
+class Target:
+    """What a ratio should be: at least a number, or at most."""
+
+    def __init__(self, text):
+        self.text = text
+        self.at_least, self.value = text.startswith(">="), float(text[2:])
+        assert text[:2] in (">=", "<="), text
+
+    def is_met(self, value):
+        return value is not None and (value >= self.value if self.at_least else value <= self.value)
+
+    def share(self, value):
+        """How much of it is reached: below 1 it is missed. What there is no value for is missed wholly."""
+        if value is None or value <= 0:
+            return 0.0
+        return value / self.value if self.at_least else self.value / value
+
+
+def worst(rows):
+    """Of (ratio, target text) the one that misses its target most, or meets it most narrowly."""
+    return min(rows, key=lambda row: Target(row[1]).share(row[0]))
+
+
+def verdict(rows):
+    """(ratio, target text, whether all are met) of a benchmark with these; None if nothing was compared."""
+    if not rows:
+        return None
+    value, target = worst(rows)
+    return value, target, all(Target(t).is_met(v) for v, t in rows)

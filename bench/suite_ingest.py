@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Benchmarks of writing: B1 to B6, B13, B17."""
+from suite import benchmark
+
+BATCH = 500
+
+
+@benchmark("B1", "batches of 500 records of 1 KB, durable when acknowledged")
+def batch_ingest(b):
+    targets = {"redis": ">=15", "postgres": ">=10", "kafka": ">=5", "kinesalite": ">=15", "kinesis-local": ">=15"}
+    ours = b.headrace()
+    b.probe_disk()
+    for peer in b.others("redis", "postgres", "kafka", "kinesalite", "kinesis-local"):
+        if not peer.durable:
+            b.note(f"{peer.name} does not wait for the disk: it promises less than ours")
+        for clients in (1, 4):
+            b.compare(f"{peer.name}, {clients} client{'s' if clients > 1 else ''}",
+                      lambda: b.run(ours, BATCH, clients=clients),
+                      lambda: b.run(peer, BATCH, clients=clients), target=targets[peer.name])
+    b.probe_disk()
+    rates = [row["ours"]["cpu_us_per_record"]["median"] for row in b.rows]
+    if rates:
+        b.value("records per second and processor, of what the server's processor time allows", "rate",
+                [1e6 / cpu for cpu in rates], target=">=1", scale=1e6)
+        to_device(b)
+
+
+def to_device(b):
+    """The largest throughput seen, of what the disk takes in writes of 1 MiB."""
+    most = max(row["ours"]["mb_s"]["median"] for row in b.rows if "ours" in row)
+    b.value("MB/s of records, of the raw disk's at 1 MiB", "rate", [most], unit="MB/s", scale=b.disk_median(1 << 20, "mb_s"))
+
+
+@benchmark("B2", "durable batches against peers that do not wait for the disk")
+def unsynced_challenge(b):
+    targets = {"redis-everysec": ">=7", "kafka-default": ">=1.5"}
+    ours = b.headrace()
+    for peer in b.others("redis-everysec", "kafka-default"):
+        b.compare(f"{peer.name}, 4 clients", lambda: b.run(ours, BATCH, clients=4),
+                  lambda: b.run(peer, BATCH, clients=4), target=targets[peer.name])
+
+
+@benchmark("B3", "one record of 1 KB at a time, one client: latency")
+def single_put_latency(b):
+    ours = b.headrace()
+    mine = []
+
+    def put():
+        mine.append(b.run(ours))
+        return mine[-1]
+
+    b.probe_disk()
+    for peer in b.others("redis", "postgres"):
+        b.compare(f"{peer.name}: p50, ours to theirs", put, lambda: b.run(peer), "p50_us")
+    if not mine:
+        mine.extend(b.run(ours) for _ in range(b.options.pairs))
+    b.probe_disk()
+    for name, target in (("p50_us", "<=1.5"), ("p99_us", "<=3")):
+        b.value(f"{name[:3]}, of a raw durable write of 4 KiB", name, [run[name] for run in mine], target=target, unit="us",
+                scale=b.disk_median(4096, name))
+
+
+@benchmark("B4", "one record of 1 KB a request, many connections, against nginx that answers 200")
+def single_put_throughput(b):
+    # The server is built for thousands of connections; its default limit is a limit of this benchmark only.
+    ours = b.headrace("--http-connections", "20000")
+    for peer in b.others("nginx"):
+        for connections in (16, 64, 256, 1024):
+            b.compare(f"HTTP/1.1, {connections} connections", lambda: b.run(ours, clients=connections, loops=1),
+                      lambda: b.run(peer, clients=connections, loops=1), target=">=1")
+    b.note("HTTP/2 is not measured: the generator does not speak it")
+
+
+@benchmark("B5", "batches spread over 1 to 10,000 shards, against one shard")
+def shards(b):
+    ours = b.headrace()
+    points = []
+    for count in (1, 10, 100, 1000, 10000):
+        if count == 1:
+            continue
+        row = b.compare(f"{count} shards, 4 clients", lambda: b.run(ours, BATCH, clients=4, shards=count),
+                        lambda: b.run(ours, BATCH, clients=4, shards=1),
+                        target=">=0.85" if count == 10000 else None)
+        if not points:
+            points.append((1, row["theirs"]["rate"]["median"]))
+        points.append((count, row["ours"]["rate"]["median"]))
+        if count == 10000:
+            b.add({"label": "10000 shards: p99, to that of one", "measure": "p99_us", "ratio": row["ratios"]["p99_us"]},
+                  "<=1.5")
+    b.series["rate"] = points
+
+
+SIZES = ((1 << 10, 500), (4 << 10, 500), (16 << 10, 400), (64 << 10, 100), (256 << 10, 24), (1 << 20, 6),
+         ((10 << 20) - 64, 1))  # with its key a request of 10 MiB
+
+
+@benchmark("B6", "records of 1 KB to 10 MB, against the raw disk")
+def record_size(b):
+    ours = b.headrace()
+    client = ours.client()
+    client.call("CreateStream", StreamName="sizes", ShardCount=4, MaxRecordSizeInKiB=10240)
+    client.close()
+    b.probe_disk()
+    measured = []
+    for size, records in SIZES:
+        b.say(f"  {size} bytes, {records} a request, 4 clients")
+        runs = [b.run(ours, records, size, clients=4, place="sizes") for _ in range(b.options.pairs)]
+        measured.append((size, [run["mb_s"] for run in runs]))
+    b.probe_disk()
+    device = b.disk_median(1 << 20, "mb_s")
+    for size, rates in measured:
+        b.value(f"records of {size} bytes, of the raw disk's MB/s", "rate", rates, unit="MB/s", scale=device,
+                target=">=0.7" if size >= 64 << 10 else None)
+    b.series["mb_s"] = [(size, sorted(rates)[len(rates) // 2]) for size, rates in measured]
+
+
+@benchmark("B13", "the cost of the payload hash and of TLS")
+def hash_and_tls(b):
+    checked = b.headrace()
+    unchecked = b.headrace(profile="dev", name="headrace-dev")
+    b.compare("signatures and hashes checked, to nothing checked (profile dev)",
+              lambda: b.run(checked, BATCH, clients=4), lambda: b.run(unchecked, BATCH, clients=4), target=">=0.62")
+    b.compare("with TLS, to without", lambda: b.run(checked, BATCH, clients=4, tls=1),
+              lambda: b.run(checked, BATCH, clients=4))
+    b.note("the target of the suite compares with a build that hashes one body at a time, which there is none of; "
+           "0.62 is what that target leaves of a server that does not hash")
+
+
+@benchmark("Z1", "three zones on one disk, against one directory")
+def zones(b):
+    ours = b.headrace()
+    for mirrored in b.others("zones"):
+        for records, clients in ((BATCH, 1), (BATCH, 4), (1, 1)):
+            b.compare(f"{records} record{'s' if records > 1 else ''} a request, {clients} client{'s' if clients > 1 else ''}: "
+                      "CPU, three zones to one", lambda: b.run(mirrored, records, clients=clients),
+                      lambda: b.run(ours, records, clients=clients), "cpu_us_per_record")

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Benchmarks of reading: B8, B9."""
+import os
+import time
+
+import machine
+from suite import Load, benchmark
+
+BATCH, RECORD_BYTES = 500, 1024
+CACHED_MB = 100   # fits the cache of the newest records
+STORED_MB = 400   # does not fit the caches of SMALL
+SMALL = ("--journal-tail-cache", "8MiB", "--memory-requests", "256MiB", "--journal-read-cache", "8MiB",
+         "--journal-file-size", "16MiB", "--journal-seal-size", "32MiB")
+SEALED_SECONDS_MAX = 60
+BLOCK_BYTES = 1 << 20
+TAIL_PUTS, TAIL_POLLS = 200, 400  # a second
+
+
+def batches_for(mb):
+    return max(int(mb * machine.MB / (BATCH * RECORD_BYTES)), 1)
+
+
+def fill(b, server, stream, mb, shards=4):
+    """Stores so much, as fast as it goes, in batches."""
+    server.make(stream, shards)
+    b.say(f"  storing {mb} MB in {stream}")
+    Load("kinesis", server.port, stream, environment=server.environment, clients=4, records=BATCH, bytes=RECORD_BYTES,
+         batches=batches_for(mb), seconds=600).end()
+
+
+def wait_until_sealed(server):
+    """Until containers have not grown for a second."""
+    end, before = time.monotonic() + SEALED_SECONDS_MAX, -1
+    while time.monotonic() < end:
+        now = sum(os.path.getsize(path) for path in containers(server))
+        if now == before and now > 0:
+            return
+        before = now
+        time.sleep(1)
+
+
+def containers(server):
+    found = []
+    for folder, _, names in os.walk(server.server.data_dir):
+        found += [os.path.join(folder, name) for name in names if name.endswith(".hrc")]
+    return found
+
+
+def read(b, server, stream, clients, **options):
+    return b.run(server, BATCH, RECORD_BYTES, clients=clients, place=stream, load_name="read", **options)
+
+
+@benchmark("B8", "consumers: newest records from memory, older ones from the disk")
+def poll_readers(b):
+    ours = b.headrace()
+    fill(b, ours, "cached", CACHED_MB)
+    for clients in (1, 4):
+        b.say(f"  from memory, {clients} consumers")
+        rates = [read(b, ours, "cached", clients)["mb_s"] for _ in range(b.options.pairs)]
+        b.value(f"from memory, {clients} consumer{'s' if clients > 1 else ''}", "GB/s", [mb / 1000 for mb in rates])
+    follow(b, ours)
+    cold(b)
+    b.note("Redis XRANGE and Kafka's fetch are not measured: the generator reads Kinesis only")
+
+
+def follow(b, ours):
+    """Answers to consumers that have read everything but what has just come."""
+    b.say(f"  {TAIL_POLLS} GetRecords a second behind {TAIL_PUTS} puts a second")
+    ours.make("tail")
+    polls = []
+    for _ in range(b.options.pairs):
+        writer = Load("kinesis", ours.port, "tail", environment=ours.environment, clients=8, rate=TAIL_PUTS,
+                      seconds=b.options.seconds + 1)
+        polls.append(read(b, ours, "tail", 4, follow=1, rate=TAIL_POLLS))
+        writer.end()
+    b.value("p99 of GetRecords at the newest record", "ms", [run["p99_us"] / 1000 for run in polls], target="<=2")
+
+
+def cold(b):
+    server = b.headrace(*SMALL, name="headrace-small")
+    fill(b, server, "cold", STORED_MB)
+    wait_until_sealed(server)
+    server.stop()
+    server.start()  # nothing is in its memory
+    largest = max(containers(server), key=os.path.getsize)
+    b.say("  from the disk, in turn with the raw disk, 4 consumers")
+
+    def device():
+        b.wait()
+        result = Load("reads", largest, BLOCK_BYTES, b.options.seconds).end()
+        b.say(f"    disk, 1 MiB reads: {result['mb_s']:.1f} MB/s")
+        return result | {"name": "device"}
+
+    b.compare("from the disk, to the raw disk's MB/s", lambda: read(b, server, "cold", 4), device, "mb_s", ">=0.7")
+
+
+@benchmark("B9", "writing at half of the peak, beside a consumer of old records at full speed")
+def isolation(b):
+    server = b.headrace(*SMALL)
+    fill(b, server, "cold", STORED_MB)
+    peak = b.run(server, BATCH, clients=4)
+    rate = max(int(peak["batches"] / peak["seconds"] / 2), 1)
+    b.say(f"  open loop, {rate} batches a second")
+
+    def put():
+        return b.run(server, BATCH, clients=16, rate=rate)
+
+    def put_beside_a_reader():
+        reader = Load("read", server.port, "cold", environment=server.environment, clients=1, shards=4,
+                      seconds=b.options.seconds + 2)
+        run = b.run(server, BATCH, clients=16, rate=rate, beside=reader)
+        run["reader_mb_s"] = run["beside"]["mb_s"]
+        return run
+
+    row = b.compare("p99 with one cold reader, to without", put_beside_a_reader, put, "p99_us", "<=1.3")
+    row["names"] = ["with a reader", "without"]
