@@ -130,17 +130,22 @@ static void *allocate(struct arena *a, size_t bytes, size_t align, bool may_be_r
         start = aligned(b, 0, align);
     }
     b->used = start + bytes;
-    void *p = b->data + start;
-    UNPOISON(p, bytes);
-    return memset(p, 0, bytes);
+    UNPOISON(b->data + start, bytes);
+    return b->data + start;
 }
 
 void *arena_alloc(struct arena *a, size_t bytes, size_t align)
 {
-    return allocate(a, bytes, align, false);
+    return memset(allocate(a, bytes, align, false), 0, bytes);
 }
 
 void *arena_try(struct arena *a, size_t bytes, size_t align)
+{
+    void *p = allocate(a, bytes, align, true);
+    return p != NULL ? memset(p, 0, bytes) : NULL;
+}
+
+void *arena_try_raw(struct arena *a, size_t bytes, size_t align)
 {
     return allocate(a, bytes, align, true);
 }

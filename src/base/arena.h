@@ -25,6 +25,11 @@ void *arena_try(struct arena *a, size_t bytes, size_t align);
 #define arena_try_new(a, type, count) \
     ((type *)arena_try((a), mul_checked(sizeof(type), (count)), _Alignof(type)))
 
+// The same, but what it holds is left to chance: for what is written whole before it is read.
+void *arena_try_raw(struct arena *a, size_t bytes, size_t align);
+#define arena_try_raw_new(a, type, count) \
+    ((type *)arena_try_raw((a), mul_checked(sizeof(type), (count)), _Alignof(type)))
+
 // Frees everything but one block, which is kept for the next use.
 void arena_reset(struct arena *a);
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "codec/base64_priv.h"
 
+#include <string.h>
+
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 // The value of a character plus one, so that the rest of the table is "not in the alphabet".
@@ -123,6 +125,37 @@ Base64Result base64_decode(void *out, const char *in, size_t n)
     r.n += done / 4 * 3;
     r.fault_at += r.fault != BASE64_GOOD ? done : 0;
     return r;
+}
+
+// The first `done` characters are decoded; goes on from there to the quote.
+static bool decode_to_quote(void *out, const char *in, size_t n, size_t done, size_t *ret_bytes,
+                            size_t *ret_characters)
+{
+    const char *quote = n > done ? memchr(in + done, '"', n - done) : NULL;
+    if (quote == NULL)
+        return false;
+    size_t characters = (size_t)(quote - in);
+    Base64Result r = base64_decode_scalar((char *)out + done / 4 * 3, in + done, characters - done);
+    *ret_bytes = done / 4 * 3 + r.n;
+    *ret_characters = characters;
+    return r.fault == BASE64_GOOD;
+}
+
+bool base64_decode_quoted_scalar(void *out, const char *in, size_t n, size_t *ret_bytes,
+                                 size_t *ret_characters)
+{
+    return decode_to_quote(out, in, n, 0, ret_bytes, ret_characters);
+}
+
+bool base64_decode_quoted(void *out, const char *in, size_t n, size_t *ret_bytes,
+                          size_t *ret_characters)
+{
+    size_t done = 0;
+#ifdef __x86_64__
+    if (has_avx2())
+        done = base64_decode_run_avx2(out, in, n);
+#endif
+    return decode_to_quote(out, in, n, done, ret_bytes, ret_characters);
 }
 
 void buf_add_base64(struct buf *b, Str bytes)

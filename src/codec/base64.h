@@ -30,5 +30,15 @@ typedef struct Base64Result {
 // `out` holds base64_decoded_max(n) and may be `in` itself.
 Base64Result base64_decode(void *out, const char *in, size_t n);
 
+// Decodes what stands before the first quote in in[0 .. n), in one pass that finds the quote too.
+// False: there is none, or what stands before it is not good. `out` holds base64_quoted_max(n).
+static inline size_t base64_quoted_max(size_t n)
+{
+    enum { LAST_VECTOR_BYTES = 32 };
+    return base64_decoded_max(n) + LAST_VECTOR_BYTES;
+}
+bool base64_decode_quoted(void *out, const char *in, size_t n, size_t *ret_bytes,
+                          size_t *ret_characters);
+
 void buf_add_base64(struct buf *b, Str bytes);
 const char *base64_kind(void); // "avx2" or "scalar"

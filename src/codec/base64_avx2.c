@@ -43,12 +43,12 @@ AVX2 size_t base64_encode_avx2(char *out, const void *in, size_t n)
     return at;
 }
 
-// Characters to six-bit values; false: one of them is outside the alphabet.
+// Characters to six-bit values. *ret_refused is not zero where a character is outside the alphabet.
 //
 // The high half of a character names its class: 2 has bit 0 (only '+' and '/'), 3 bit 1 (digits), 4
 // and 6 bit 2 (the letters to 'o'), 5 and 7 bit 3 (from 'p'), all others bit 4. The table by
 // the low half holds the classes in which that low half is not allowed.
-AVX2 static inline bool to_values(__m256i characters, __m256i *ret)
+AVX2 static inline __m256i to_values(__m256i characters, __m256i *ret_refused)
 {
     const __m256i class_of_high =
         _mm256_setr_epi8(0x10, 0x10, 0x01, 0x02, 0x04, 0x08, 0x04, 0x08, 0x10, 0x10, 0x10, 0x10,
@@ -66,11 +66,27 @@ AVX2 static inline bool to_values(__m256i characters, __m256i *ret)
     __m256i high = _mm256_and_si256(_mm256_srli_epi32(characters, 4), half);
     __m256i low = _mm256_and_si256(characters, half);
     __m256i class = _mm256_shuffle_epi8(class_of_high, high);
-    if (!_mm256_testz_si256(class, _mm256_shuffle_epi8(refused_by_low, low)))
-        return false;
+    *ret_refused = _mm256_and_si256(class, _mm256_shuffle_epi8(refused_by_low, low));
     __m256i slash = _mm256_cmpeq_epi8(characters, _mm256_set1_epi8('/')); // -1 where it is
-    *ret = _mm256_add_epi8(characters, _mm256_shuffle_epi8(distance, _mm256_add_epi8(high, slash)));
-    return true;
+    return _mm256_add_epi8(characters, _mm256_shuffle_epi8(distance, _mm256_add_epi8(high, slash)));
+}
+
+// Every four values become the three bytes that they stand for, in a store of 32 bytes, of which 24
+// count. Nothing of a group reaches the bytes of another.
+AVX2 static inline void store_values(void *out, __m256i values)
+{
+    const __m256i pack = _mm256_setr_epi8(2, 1, 0, 6, 5, 4, 10, 9, 8, 14, 13, 12, -1, -1, -1, -1, //
+                                          2, 1, 0, 6, 5, 4, 10, 9, 8, 14, 13, 12, -1, -1, -1, -1);
+    const __m256i close_gap = _mm256_setr_epi32(0, 1, 2, 4, 5, 6, 3, 7);
+    __m256i pairs = _mm256_maddubs_epi16(values, _mm256_set1_epi32(0x01400140)); // 12 bits
+    __m256i groups = _mm256_madd_epi16(pairs, _mm256_set1_epi32(0x00011000));    // 24 bits
+    __m256i bytes = _mm256_shuffle_epi8(groups, pack);
+    _mm256_storeu_si256((__m256i *)out, _mm256_permutevar8x32_epi32(bytes, close_gap));
+}
+
+AVX2 static inline __m256i load32(const char *p)
+{
+    return _mm256_loadu_si256((const __m256i *)(const void *)p);
 }
 
 // Takes 32 characters a turn and writes 24 bytes, in a store of 32: the loop ends early enough that
@@ -78,20 +94,31 @@ AVX2 static inline bool to_values(__m256i characters, __m256i *ret)
 // since a store begins at or before the place that was just read.
 AVX2 size_t base64_decode_avx2(void *out, const char *in, size_t n)
 {
-    const __m256i pack = _mm256_setr_epi8(2, 1, 0, 6, 5, 4, 10, 9, 8, 14, 13, 12, -1, -1, -1, -1, //
-                                          2, 1, 0, 6, 5, 4, 10, 9, 8, 14, 13, 12, -1, -1, -1, -1);
-    const __m256i close_gap = _mm256_setr_epi32(0, 1, 2, 4, 5, 6, 3, 7);
     char *p = out;
     size_t at = 0;
     for (; n - at >= 44; at += 32, p += 24) {
-        __m256i values;
-        if (!to_values(_mm256_loadu_si256((const __m256i *)(const void *)(in + at)), &values))
+        __m256i refused;
+        __m256i values = to_values(load32(in + at), &refused);
+        if (!_mm256_testz_si256(refused, refused))
             break;
-        __m256i pairs = _mm256_maddubs_epi16(values, _mm256_set1_epi32(0x01400140)); // 12 bits
-        __m256i groups = _mm256_madd_epi16(pairs, _mm256_set1_epi32(0x00011000));    // 24 bits
-        __m256i bytes = _mm256_shuffle_epi8(groups, pack);
-        _mm256_storeu_si256((__m256i *)(void *)p, _mm256_permutevar8x32_epi32(bytes, close_gap));
+        store_values(p, values);
     }
     return at;
+}
+
+AVX2 size_t base64_decode_run_avx2(void *out, const char *in, size_t n)
+{
+    char *p = out;
+    for (size_t at = 0; n - at >= 32; at += 32, p += 24) {
+        __m256i refused;
+        __m256i values = to_values(load32(in + at), &refused);
+        store_values(p, values);
+        if (!_mm256_testz_si256(refused, refused)) {
+            __m256i good = _mm256_cmpeq_epi8(refused, _mm256_setzero_si256());
+            unsigned bad = ~(unsigned)_mm256_movemask_epi8(good);
+            return at + ((unsigned)__builtin_ctz(bad) & ~3u); // whole groups
+        }
+    }
+    return n & ~(size_t)31;
 }
 #endif

@@ -30,6 +30,21 @@ static void check_decoding(struct arena *a, const char *text, size_t n)
     CHECK(n == 0 || memcmp(back, text, n) == 0);
 }
 
+// Any text, and what follows its first quote.
+static void check_quoted(struct arena *a, const char *text, size_t n)
+{
+    size_t most = base64_quoted_max(n), bytes[2] = { 0 }, characters[2] = { 0 };
+    char *fast = arena_alloc(a, most, 1), *plain = arena_alloc(a, most, 1);
+    bool good = base64_decode_quoted(fast, text, n, &bytes[0], &characters[0]);
+    CHECK(good == base64_decode_quoted_scalar(plain, text, n, &bytes[1], &characters[1]));
+    if (!good)
+        return;
+    CHECK(bytes[0] == bytes[1] && characters[0] == characters[1] && text[characters[0]] == '"');
+    CHECK(memcmp(fast, plain, bytes[0]) == 0);
+    Base64Result r = base64_decode(plain, text, characters[0]);
+    CHECK(r.fault == BASE64_GOOD && r.n == bytes[0] && memcmp(fast, plain, r.n) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     AUTO(arena) a = arena_open();
@@ -41,5 +56,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CHECK(memcmp(fast, plain, text_bytes) == 0);
     check_decoding(a, (const char *)data, n);
     check_decoding(a, fast, text_bytes);
+    check_quoted(a, (const char *)data, n);
+    char *quoted = arena_alloc(a, text_bytes + 1 + n, 1); // a good text, a quote, anything
+    memcpy(quoted, fast, text_bytes);
+    quoted[text_bytes] = '"';
+    if (n > 0)
+        memcpy(quoted + text_bytes + 1, data, n);
+    check_quoted(a, quoted, text_bytes + 1 + n);
     return 0;
 }

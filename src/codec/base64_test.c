@@ -154,3 +154,35 @@ TEST(base64_is_appended_to_a_buffer_or_overflows_it)
     buf_add_base64(&b, S("foobar"));
     EXPECT_ERR(ERR_LIMIT, buf_err(&b));
 }
+
+TEST(base64_in_quotes_is_decoded_to_its_quote_by_both_forms)
+{
+    enum { LONGEST = 300, BEHIND = 80 };
+    for (size_t n = 0; n < LONGEST; n++) {
+        for (size_t behind = 0; behind < BEHIND; behind += 7) {
+            size_t text_bytes = base64_encoded_bytes(n), all = text_bytes + 1 + behind;
+            char *bytes = exact(n), *text = exact(all);
+            char *fast = exact(base64_quoted_max(all)), *plain = exact(base64_quoted_max(all));
+            for (size_t i = 0; i < n; i++)
+                bytes[i] = (char)next_random();
+            base64_encode(text, bytes, n);
+            text[text_bytes] = '"';
+            memset(text + text_bytes + 1, 'A', behind);
+            size_t got[2], characters[2];
+            EXPECT(base64_decode_quoted(fast, text, all, &got[0], &characters[0]));
+            EXPECT(base64_decode_quoted_scalar(plain, text, all, &got[1], &characters[1]));
+            EXPECT(got[0] == n && got[1] == n);
+            EXPECT(characters[0] == text_bytes && characters[1] == text_bytes);
+            EXPECT(memcmp(fast, bytes, n) == 0 && memcmp(plain, bytes, n) == 0);
+
+            size_t spoilt = text_bytes > 0 ? next_random() % text_bytes : 0;
+            text[spoilt] = text_bytes > 0 ? '!' : 'A'; // a bad character, or no quote
+            EXPECT(!base64_decode_quoted(fast, text, all, &got[0], &characters[0]));
+            EXPECT(!base64_decode_quoted_scalar(plain, text, all, &got[1], &characters[1]));
+            free(bytes);
+            free(text);
+            free(fast);
+            free(plain);
+        }
+    }
+}

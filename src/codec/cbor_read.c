@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/time.h"
-#include "codec/cbor_priv.h"
-#include "codec/text_priv.h"
+#include "codec/cbor_wire.h"
+#include "codec/text.h"
 
 #include <math.h>
 #include <string.h>

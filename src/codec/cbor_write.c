@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/time.h"
-#include "codec/cbor_priv.h"
+#include "codec/cbor_wire.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "codec/json.h"
-#include "codec/text_priv.h"
+#include "codec/text.h"
 
 #include <float.h>
 #include <math.h>

@@ -2,7 +2,7 @@
 #include "base/test.h"
 #include "base/time.h"
 #include "codec/json.h"
-#include "codec/text_priv.h"
+#include "codec/text.h"
 
 #include <float.h>
 #include <math.h>

@@ -2,7 +2,7 @@
 #include "base/time.h"
 #include "codec/base64.h"
 #include "codec/json.h"
-#include "codec/text_priv.h"
+#include "codec/text.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "codec/text_priv.h"
+#include "codec/text.h"
 
 #include <string.h>
 #ifdef __SSE2__
@@ -78,8 +78,28 @@ size_t text_plain(Str s)
     return at;
 }
 
+bool text_quoted(Str s, Str *ret)
+{
+    size_t n = text_plain(s);
+    if (n == s.n || s.p[n] != '"' || !text_is_utf8(str_from(s.p, n)))
+        return false;
+    *ret = str_from(s.p, n);
+    return true;
+}
+
+// Whether all bytes of a text of less than eight are ASCII.
+static bool is_short_ascii(Str s)
+{
+    unsigned char all = 0;
+    for (size_t i = 0; i < s.n; i++)
+        all |= (unsigned char)s.p[i];
+    return all < 0x80;
+}
+
 bool text_is_utf8(Str s)
 {
+    if (s.n < 8)
+        return is_short_ascii(s) || str_utf8_count(s) != SIZE_MAX;
     size_t at = 0;
     while (s.n - at >= 32 &&
            ((load8(s.p + at) | load8(s.p + at + 8) | load8(s.p + at + 16) | load8(s.p + at + 24)) &
@@ -87,5 +107,9 @@ bool text_is_utf8(Str s)
         at += 32;
     while (s.n - at >= 8 && (load8(s.p + at) & HIGH_BITS) == 0)
         at += 8;
+    // The last eight bytes, of which some were seen before: all that is left is ASCII, or is
+    // counted.
+    if (s.n - at < 8 && (load8(s.p + s.n - 8) & HIGH_BITS) == 0)
+        return true;
     return str_utf8_count(str_skip(s, at)) != SIZE_MAX;
 }

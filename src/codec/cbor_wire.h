@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bytes of RFC 8949 that the reader and the writer share: an item begins with a byte of major
-// type (three bits) and additional information (five bits), which is the argument itself up to 23.
+// The bytes of RFC 8949, for those who read or write them directly: an item begins with a byte of
+// major type (three bits) and additional information (five bits), which is the argument itself up
+// to 23.
 #pragma once
 #include "codec/cbor.h"
 
