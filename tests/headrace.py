@@ -112,12 +112,17 @@ class Server:
             return json.load(reply)
 
     def metric(self, name):
-        """The value of a metric without labels."""
+        """The value of a metric, named with its labels if it has some."""
         with urllib.request.urlopen(f"{self.url}/metrics", timeout=30) as reply:
             for line in reply.read().decode().splitlines():
                 if line.startswith(f"{name} "):
                     return int(line.split()[1])
         raise AssertionError(f"there is no metric {name}")
+
+    def scans(self, op):
+        """How many requests of a Kinesis operation took the short way past the binder, and how many did not."""
+        labels = f'service="kinesis",op="{op}",result='
+        return tuple(self.metric(f'headrace_scan_total{{{labels}"{result}"}}') for result in ("fast", "full"))
 
     def tail(self, lines=40):
         return "\n".join(f"    {line}" for line in self.log[-lines:])

@@ -64,6 +64,7 @@ class Op:
     input: Shape = None
     output: Shape | None = None
     blocking: bool = False
+    scan: bool = False
     body_bytes_max: int = BODY_BYTES_DEFAULT
     throws: list = field(default_factory=list)
 
@@ -347,11 +348,13 @@ class Parser:
             word = t.take("an attribute")
             if word == "blocking":
                 op.blocking = True
+            elif word == "scan":
+                op.scan = True
             elif word == "body":
                 t.expect("=")
                 op.body_bytes_max = take_size(t)
             else:
-                t.fail(f"unknown attribute {show(word)}; known: blocking body=")
+                t.fail(f"unknown attribute {show(word)}; known: blocking scan body=")
         t.expect("in")
         op.input = Shape("struct", op.name + "_in", op.line)
         self.braced(t, op.input)

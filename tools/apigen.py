@@ -266,6 +266,8 @@ class Generator:
                 row.append(f".output = &shape_{op.output.name}")
             if op.blocking:
                 row.append(".blocking = true")
+            if op.scan:
+                row.append(".scan = true")
             if op.throws:
                 row.append(f".errors = errors_{op.name}, .error_count = {len(op.throws)}")
             out.append("    { " + ", ".join(row) + " },\n")
@@ -289,7 +291,7 @@ def api_json(api):
     return {
         "service": {"name": api.name, **api.attributes},
         "shapes": {n: shape_json(s) for n, s in {**api.shapes, **api.inline}.items()},
-        "ops": [{"name": op.name, "blocking": op.blocking, "body_bytes_max": op.body_bytes_max,
+        "ops": [{"name": op.name, "blocking": op.blocking, "scan": op.scan, "body_bytes_max": op.body_bytes_max,
                  "in": shape_json(op.input), "out": op.output and shape_json(op.output),
                  "throws": op.throws} for op in sorted(api.ops.values(), key=lambda o: o.name)],
         "errors": [{"name": e.name, "status": e.status} for e in api.errors.values()],

@@ -233,18 +233,12 @@ static size_t kept_max(const struct shape *shape)
     return shape->has_max && shape->max < BIND_LIST_MAX ? (size_t)shape->max + 1 : BIND_LIST_MAX;
 }
 
-struct growth {
-    char *at;
-    size_t n, cap;
-};
-
-// Room for one more element, zeroed; NULL: no memory.
-static void *growth_next(struct decoder *d, struct growth *g, const struct shape *shape)
+void *bind_growth_next(struct arena *a, struct growth *g, const struct shape *shape)
 {
     enum { FIRST_ROOM = 8, ELEMENT_ALIGN = _Alignof(max_align_t) };
     if (g->n == g->cap) {
         size_t cap = g->cap == 0 ? FIRST_ROOM : g->cap * 2;
-        char *at = arena_try(d->a, mul_checked(cap, shape->element_bytes), ELEMENT_ALIGN);
+        char *at = arena_try(a, mul_checked(cap, shape->element_bytes), ELEMENT_ALIGN);
         if (at == NULL)
             return NULL;
         if (g->n > 0)
@@ -276,7 +270,7 @@ static Err decode_list(struct decoder *d, const struct shape *shape, struct any_
                 return fail(ERR_LIMIT, "the list has too many elements");
             continue;
         }
-        void *element = growth_next(d, &g, shape);
+        void *element = bind_growth_next(d->a, &g, shape);
         if (element == NULL)
             return no_memory();
         TRY(decode_value(d, shape->member, &e, element));
@@ -317,7 +311,7 @@ static Err decode_map(struct decoder *d, const struct shape *shape, struct any_l
         }
         char *entry = g.n <= REPEATS_SOUGHT_MAX ? entry_find(&g, shape, key) : NULL;
         if (entry == NULL) {
-            entry = growth_next(d, &g, shape);
+            entry = bind_growth_next(d->a, &g, shape);
             if (entry == NULL)
                 return no_memory();
             g.n++;
@@ -342,7 +336,7 @@ static const struct member *member_find(const struct shape *shape, Str name, siz
     return NULL;
 }
 
-static void fill_default(void *base, const struct member *m)
+void bind_fill_default(void *base, const struct member *m)
 {
     void *place = bind_place(base, m);
     switch (m->shape->kind) {
@@ -401,7 +395,7 @@ static Err decode_struct(struct decoder *d, const struct shape *shape, void *bas
     }
     for (size_t i = 0; i < shape->member_count; i++)
         if (shape->members[i].has_default && !bind_given(base, &shape->members[i]))
-            fill_default(base, &shape->members[i]);
+            bind_fill_default(base, &shape->members[i]);
     return OK;
 }
 

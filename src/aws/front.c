@@ -114,6 +114,41 @@ static bool believe(struct front_call *f)
     return true;
 }
 
+static const struct op_metrics *metrics_of(const struct front_call *f)
+{
+    return &f->service->metrics[f->call.op - f->service->api->ops];
+}
+
+// Tries the short way: true if the input is complete and valid, false if nothing has happened.
+static bool scan(struct front_call *f)
+{
+    const struct api_op *op = f->call.op;
+    struct arena *a = f->x->arena;
+    if (!op->scan || f->protocol->scan == NULL)
+        return false;
+    ArenaMark before = arena_mark(a);
+    bool good = f->protocol->scan(op->input, a, f->x->body, f->in);
+    if (!good) {
+        arena_rewind(a, before);
+        memset(f->in, 0, op->input->struct_bytes);
+    }
+    metric_add(good ? metrics_of(f)->scanned : metrics_of(f)->bound, 1);
+    return good;
+}
+
+static void refuse_operation(struct front_call *f)
+{
+    struct protocol_reader r;
+    f->protocol->reader_init(&r, f->x->arena, f->x->body);
+    Err e = bind_skip(&r);
+    if (e.kind == ERR_MEMORY)
+        reply_no_memory(f);
+    else if (e.kind != ERR_NONE)
+        reply_type_error(f, (Str){ 0 });
+    else
+        reply_error(f, 400, S("UnknownOperationException"), (Str){ 0 });
+}
+
 // The document is read before the signature is checked, because a malformed one is reported first.
 static void take_call(struct front_call *f)
 {
@@ -122,18 +157,17 @@ static void take_call(struct front_call *f)
     struct protocol_reader r;
     Str type_fault = { 0 };
 
-    f->protocol->reader_init(&r, a, f->x->body);
     if (op == NULL) {
-        Err e = bind_skip(&r);
-        if (e.kind == ERR_MEMORY)
-            reply_no_memory(f);
-        else if (e.kind != ERR_NONE)
-            reply_type_error(f, (Str){ 0 });
-        else
-            reply_error(f, 400, S("UnknownOperationException"), (Str){ 0 });
+        refuse_operation(f);
         return;
     }
     f->in = arena_alloc(a, op->input->struct_bytes, _Alignof(max_align_t));
+    if (scan(f)) {
+        if (believe(f))
+            front_run(f);
+        return;
+    }
+    f->protocol->reader_init(&r, a, f->x->body);
     Err e = bind_decode(&r, op->input, a, f->in, &type_fault);
     if (e.kind == ERR_MEMORY) {
         reply_no_memory(f);
@@ -298,8 +332,17 @@ static void broken(void *self, struct http_exchange *x, unsigned status)
 
 // ---- Opening
 
-static struct op_metrics op_metrics_for(struct arena *tmp, Str service, Str op)
+static struct metric *scan_metric(struct arena *tmp, Str service, Str op, const char *result)
 {
+    return metric_get(
+        METRIC_COUNTER, S("headrace_scan_total"),
+        S("Requests of operations with a short way past the binder, by the way taken."),
+        str_fmt(tmp, "service=\"%.*s\",op=\"%.*s\",result=\"%s\"", FMT(service), FMT(op), result));
+}
+
+static struct op_metrics op_metrics_for(struct arena *tmp, Str service, const struct api_op *known)
+{
+    Str op = known->name;
     static const char *const codes[] = { "2xx", "4xx", "5xx" };
     struct op_metrics m = { 0 };
     struct metric **const by_code[] = { &m.good, &m.refused, &m.failed };
@@ -311,6 +354,10 @@ static struct op_metrics op_metrics_for(struct arena *tmp, Str service, Str op)
     m.seconds = metric_get(METRIC_HISTOGRAM, S("headrace_request_seconds"),
                            S("From the last byte of a request to its reply."),
                            str_fmt(tmp, "service=\"%.*s\",op=\"%.*s\"", FMT(service), FMT(op)));
+    if (known->scan) {
+        m.scanned = scan_metric(tmp, service, op, "fast");
+        m.bound = scan_metric(tmp, service, op, "full");
+    }
     return m;
 }
 
@@ -329,7 +376,7 @@ static Err add_service(struct front *f, const FrontService *s)
     };
     for (size_t i = 0; i < api->op_count; i++) {
         CHECK(i == 0 || str_cmp(api->ops[i - 1].name, api->ops[i].name) < 0);
-        added->metrics[i] = op_metrics_for(f->arena, api->name, api->ops[i].name);
+        added->metrics[i] = op_metrics_for(f->arena, api->name, &api->ops[i]);
     }
     f->service_count++;
     return OK;

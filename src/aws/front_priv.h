@@ -12,6 +12,7 @@
 struct op_metrics {
     struct metric *good, *refused, *failed; // by status: 2xx, 4xx, 5xx
     struct metric *seconds;
+    struct metric *scanned, *bound; // by how the request was read; NULL: the operation has one way
 };
 
 struct front_service {

@@ -5,6 +5,7 @@
 #include "aws/probe_ops.h"
 #include "aws/sigv4.h"
 #include "base/memory.h"
+#include "base/metric.h"
 #include "base/test.h"
 #include "codec/json.h"
 #include "os/io.h"
@@ -321,6 +322,42 @@ TEST(a_call_is_answered_in_the_encoding_it_came_in)
     EXPECT(str_search(r.body, S("Data\x42hi")) < r.body.n);
     r = ask(&s, a, "Put", "application/x-amz-json-1.1; charset=utf-8 ", "{\"Name\":\"a\"}");
     EXPECT_INT(200, r.status);
+    stage_close(&s);
+}
+
+static int64_t scans(struct arena *a, const char *result)
+{
+    Str labels = str_fmt(a, "service=\"probe\",op=\"Batch\",result=\"%s\"", result);
+    return metric_value(metric_get(METRIC_COUNTER, S("headrace_scan_total"), S(""), labels));
+}
+
+TEST(the_short_way_and_the_binder_answer_alike_and_are_counted)
+{
+    struct stage s;
+    stage_open(&s);
+    int64_t fast = scans(a, "fast"), full = scans(a, "full");
+    Str good = S("{\"Entries\":[{\"Name\":\"a\",\"Data\":\"aGk=\"}],\"Mode\":\"GREEN\"}");
+    Reply r = ask(&s, a, "Batch", JSON, "{\"Entries\":[{\"Name\":\"a\",\"Data\":\"aGk=\"}]}");
+    expect_reply(200, good, &r);
+    EXPECT(scans(a, "fast") == fast + 1 && scans(a, "full") == full);
+    // Half of it is read when the escape comes: nothing of that half is left.
+    r = ask(&s, a, "Batch", JSON, "{\"Entries\":[{\"Data\":\"aGk=\",\"Name\":\"\\u0061\"}]}");
+    expect_reply(200, good, &r);
+    r = ask(&s, a, "Batch", JSON, "{\"Name\":\"abc\",\"Entries\":[]}");
+    expect_reply(400,
+                 S("{\"__type\":\"ValidationException\",\"message\":\"1 validation error detected: "
+                   "Value '[]' at 'entries' failed to satisfy constraint: Member must have length "
+                   "greater than or equal to 1\"}"),
+                 &r);
+    r = ask(&s, a, "Batch", JSON, "{\"Entries\":[{\"Name\":\"A\",\"Data\":\"aGk=\"}]}");
+    expect_reply(400,
+                 S("{\"__type\":\"ValidationException\",\"message\":\"1 validation error detected: "
+                   "Value 'A' at 'entries.1.member.name' failed to satisfy constraint: Member must "
+                   "satisfy regular expression pattern: [a-z]+\"}"),
+                 &r);
+    r = ask(&s, a, "Batch", JSON, "{\"Entries\":[{\"Name\":\"a\",\"Data\":\"aGk=\"}]}}");
+    expect_reply(400, S("{\"__type\":\"SerializationException\"}"), &r);
+    EXPECT(scans(a, "fast") == fast + 1 && scans(a, "full") == full + 4);
     stage_close(&s);
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "aws/protocol.h"
+#include "aws/scan.h"
 #include "codec/cbor.h"
 #include "codec/json.h"
 
@@ -46,9 +47,18 @@ static void write_error(struct protocol_writer *w, const ErrorReply *e)
     events->ops->map_end(events);
 }
 
-const struct protocol protocol_json_1_0 = { S_INIT("application/x-amz-json-1.0"), json_reader,
-                                            json_writer, write_error };
-const struct protocol protocol_json_1_1 = { S_INIT("application/x-amz-json-1.1"), json_reader,
-                                            json_writer, write_error };
-const struct protocol protocol_cbor_1_1 = { S_INIT("application/x-amz-cbor-1.1"), cbor_reader,
-                                            cbor_writer, write_error };
+#define JSON_PROTOCOL(version)                                                                 \
+    {                                                                                          \
+        .content_type = S_INIT("application/x-amz-json-" version), .reader_init = json_reader, \
+        .scan = scan_json, .writer_init = json_writer, .write_error = write_error,             \
+    }
+
+const struct protocol protocol_json_1_0 = JSON_PROTOCOL("1.0");
+const struct protocol protocol_json_1_1 = JSON_PROTOCOL("1.1");
+const struct protocol protocol_cbor_1_1 = {
+    .content_type = S_INIT("application/x-amz-cbor-1.1"),
+    .reader_init = cbor_reader,
+    .scan = scan_cbor,
+    .writer_init = cbor_writer,
+    .write_error = write_error,
+};

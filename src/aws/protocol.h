@@ -33,6 +33,8 @@ typedef struct ErrorReply {
 struct protocol {
     Str content_type; // of requests and replies
     void (*reader_init)(struct protocol_reader *r, struct arena *a, Str body);
+    // The short way past the reader and the binder (aws/scan.h), for operations that ask for it.
+    bool (*scan)(const struct shape *shape, struct arena *a, Str body, void *into); // NULL: none
     void (*writer_init)(struct protocol_writer *w, struct buf *out);
     void (*write_error)(struct protocol_writer *w, const ErrorReply *e);
 };

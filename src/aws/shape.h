@@ -82,6 +82,7 @@ struct api_op {
     const struct shape *output; // NULL: the reply has an empty body
     size_t body_bytes_max;
     bool blocking; // runs on the worker pool
+    bool scan;     // its requests are many: the protocol's short way is tried first
     Err (*run)(struct call *c, const void *in, void *out);
     const struct api_error *const *errors;
     size_t error_count;

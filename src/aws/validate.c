@@ -254,12 +254,12 @@ static bool is_text(const struct shape *shape)
     return shape->kind == SHAPE_STRING || shape->kind == SHAPE_ENUM || shape->kind == SHAPE_BLOB;
 }
 
-static bool breaks_any(const struct shape *shape, const void *value)
+bool bind_is_within(const struct shape *shape, const void *value)
 {
     if (is_text(shape) && ((const Str *)value)->p == NULL)
-        return true; // null in a list
+        return false; // null in a list
     Broken b = broken_by(shape, value);
-    return b.pattern || b.most || b.least || b.value;
+    return !(b.pattern || b.most || b.least || b.value);
 }
 
 // Keys, or scalar elements, all together: one sentence, whichever and however many are wrong.
@@ -271,7 +271,7 @@ static void check_scalars(struct validator *v, const struct shape *whole, const 
     bool broken = false;
     for (size_t i = 0; i < list->n && !broken; i++) {
         const char *element = bind_element(list, whole, i);
-        broken = breaks_any(each, element + (keys ? 0 : whole->value_offset));
+        broken = !bind_is_within(each, element + (keys ? 0 : whole->value_offset));
     }
     if (!broken || !begin(v, whole, value, path))
         return;

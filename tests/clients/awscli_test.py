@@ -80,7 +80,9 @@ def walk(report, server, home):
         assert shell.aws("list-streams")["StreamNames"] == [STREAM]
 
     def records_go_in_and_come_back_in_order():
-        for shard, put in put_all(shell).items():
+        stored = put_all(shell)
+        assert server.scans("PutRecord") == (RECORDS // 3, 0) and server.scans("PutRecords") == (1, 0)
+        for shard, put in stored.items():
             put.sort(key=lambda r: int(r[0]))
             assert read_shard(shell, shard, "TRIM_HORIZON") == put
             assert read_shard(shell, shard, "AFTER_SEQUENCE_NUMBER", "--starting-sequence-number",

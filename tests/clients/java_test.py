@@ -19,6 +19,7 @@ import tap  # noqa: E402
 SOURCE = os.path.join(headrace.ROOT, "tests", "clients", "java")
 BUILT = os.path.join(headrace.ROOT, "build", "clients", "java")
 PASSWORD = "changeit"
+REFUSED_MAX = 0  # all its mistakes are found later
 RUN_SECONDS_MAX = 240
 
 
@@ -54,6 +55,14 @@ def trust_store(certificate, folder):
     return store
 
 
+def plain_puts(server):
+    """All but those that were to be refused."""
+    fast, full = server.scans("PutRecords")
+    assert fast > 0 and full == 0, (fast, full)
+    fast, full = server.scans("PutRecord")
+    assert fast > 0 and full <= REFUSED_MAX, (fast, full)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--program", default="build/headrace")
@@ -66,6 +75,7 @@ def main():
             store = trust_store(server.certificate, server.data_dir) if url == server.tls_url else ""
             report.include(["java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", f"{BUILT}/classes:{BUILT}/lib/*",
                             "Path", url, store, PASSWORD], environment, RUN_SECONDS_MAX)
+        report.run("its puts took the short way past the binder", lambda: plain_puts(server))
     return report.end()
 
 

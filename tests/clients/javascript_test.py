@@ -14,7 +14,16 @@ import tap  # noqa: E402
 
 MODULES = os.path.join(headrace.ROOT, "build", "clients", "node")
 SCRIPT = os.path.join(headrace.ROOT, "tests", "clients", "node", "path.mjs")
+REFUSED_MAX = 2  # an empty partition key, once over each address
 RUN_SECONDS_MAX = 120
+
+
+def plain_puts(server):
+    """All but those that were to be refused."""
+    fast, full = server.scans("PutRecords")
+    assert fast > 0 and full == 0, (fast, full)
+    fast, full = server.scans("PutRecord")
+    assert fast > 0 and full <= REFUSED_MAX, (fast, full)
 
 
 def main():
@@ -27,6 +36,7 @@ def main():
             environment = {"ENDPOINT": url, "CLIENT_MODULES": MODULES, "AWS_ACCESS_KEY_ID": headrace.KEY_ID,
                            "AWS_SECRET_ACCESS_KEY": headrace.SECRET, "NODE_EXTRA_CA_CERTS": server.certificate}
             report.include(["node", SCRIPT], environment, RUN_SECONDS_MAX)
+        report.run("its puts took the short way past the binder", lambda: plain_puts(server))
     return report.end()
 
 
