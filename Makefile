@@ -37,8 +37,9 @@ test: ## every test: unit, corpus, thread, wire, clients, crash, bad input, disk
 	@$(MAKE) --no-print-directory test-build tests-ready
 	@$(PYTHON) tests/run.py $(SUITES)
 
-test-build: build-asan/build.ninja build-tsan/build.ninja
+test-build: build-asan/build.ninja build-tsan/build.ninja build/build.ninja
 	@$(NINJA) -C build-asan all meson-test-prereq
+	@$(NINJA) -C build tests/hotpath/headrace-hotpath
 	@$(PYTHON3) tests/run.py --build-thread-tests build-tsan
 
 test-thread: ## only the unit tests of the threaded rooms, under the thread sanitizer

@@ -124,6 +124,7 @@ SUITES = {
     "corpus": lambda: unit_suites("build-asan", "unit", lambda *test: not is_unit(*test), SANITIZER_OPTIONS),
     "sim": lambda: [Suite("sim", [os.path.join(ROOT, "build-asan/src/store/sim/headrace-sim"), "--test",
                                   os.path.join(ROOT, "src/store/sim/sim_seeds.txt"), "--seeds", "1000"], 1200, SIM_OPTIONS)],
+    "hotpath": lambda: [Suite("hotpath", [sys.executable, os.path.join(ROOT, "tests/hotpath.py")], 600)],
     "thread": lambda: unit_suites("build-tsan", "thread", is_threaded, SANITIZER_OPTIONS),
     "cli": lambda: server_suite("cli", "cli/cli_test.py", 600),
     "wire": lambda: server_suite("wire", "wire.py", 600),

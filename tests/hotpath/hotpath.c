@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+// One PutRecords after another through all that a server does with it between the request's bytes
+// and the answer's: decode, verify, route, append to a log on a disk in memory, encode. Sockets are
+// played here. What is measured runs in measured_requests(), on one thread, which is what
+// tests/hotpath.py tells callgrind to count; run alone it prints the time that the thread took.
+//
+//     headrace-hotpath [requests]
+#include "aws/front.h"
+#include "aws/sigv4.h"
+#include "base/time.h"
+#include "codec/base64.h"
+#include "hub/service.h"
+#include "os/io_mem.h"
+#include "store/kv.h"
+#include "store/log.h"
+#include "gen/kinesis_api.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+extern const struct service kinesis_service;
+
+void measured_requests(size_t n);
+
+enum { RECORDS = 500, RECORD_BYTES = 1024, WARM_UP = 3, REQUESTS = 20, SHARDS = 4 };
+#define HOST "127.0.0.1:4566"
+#define JSON "application/x-amz-json-1.1"
+
+static struct {
+    struct io_mem *disk;
+    struct kv *kv;
+    struct log *log;
+    struct loop *loop;
+    struct pool *pool;
+    struct keyring *keys;
+    struct front *front;
+    void *kinesis;
+    unsigned status; // of the last answer
+    size_t answered_bytes;
+} world;
+
+// ---- What http does, as far as the front can see
+
+bool http_replies_full(const struct http_exchange *x)
+{
+    (void)x;
+    return false;
+}
+
+bool http_stream_gone(const struct http_exchange *x)
+{
+    (void)x;
+    return false;
+}
+
+Str http_header(const struct http_exchange *x, Str name)
+{
+    for (size_t i = 0; i < x->header_count; i++)
+        if (str_eq(x->headers[i].name, name))
+            return x->headers[i].value;
+    return (Str){ 0 };
+}
+
+void http_reply(struct http_exchange *x, unsigned status, const HttpHeader *headers, size_t n,
+                Str body)
+{
+    (void)headers;
+    (void)n;
+    if (status != 200)
+        fprintf(stderr, "answered %u: %.*s\n", status, FMT(body));
+    world.status = status;
+    world.answered_bytes = body.n;
+    loop_stop(x->loop);
+}
+
+void http_reply_take(struct http_exchange *x, unsigned status, const HttpHeader *headers, size_t n,
+                     struct buf *take_body)
+{
+    http_reply(x, status, headers, n, buf_str(take_body));
+    buf_done(take_body);
+}
+
+void http_stream_start(struct http_exchange *x, unsigned status, const HttpHeader *headers,
+                       size_t n)
+{
+    http_reply(x, status, headers, n, S(""));
+}
+
+void http_stream_end(struct http_exchange *x)
+{
+    (void)x;
+}
+
+// ---- The server
+
+static void must(Err e)
+{
+    if (e.kind == ERR_NONE)
+        return;
+    fprintf(stderr, "%s\n", e.text);
+    exit(1);
+}
+
+static void world_open(void)
+{
+    world.disk = io_mem_open(1);
+    struct io *io = io_mem_io(world.disk);
+    must(kv_open(io, S("/kv"), &world.kv));
+    must(log_open(&(LogConfig){ .io = io,
+                                .dir = S("/journal"),
+                                .file_bytes = 64 << 20,
+                                .reserve_bytes = 256 << 10,
+                                .tail_cache_bytes = 1 << 20 },
+                  &world.log));
+    must(loop_open_with(io, &world.loop));
+    must(pool_open(1, 4, "pool", &world.pool));
+    struct service_env env = { .io = io,
+                               .kv = world.kv,
+                               .log = world.log,
+                               .pool = world.pool,
+                               .loops = &world.loop,
+                               .loop_count = 1 };
+    must(kinesis_service.open(&env, &world.kinesis));
+    must(log_ready(world.log));
+    keyring_open(false, &world.keys);
+    must(keyring_add(world.keys, &(Key){ .access_key = S("AKIDEXAMPLE"),
+                                         .secret = S("secret"),
+                                         .account = S("000000000000"),
+                                         .principal = S("arn:aws:iam::000000000000:root") }));
+    FrontService service = { .api = kinesis_service.api, .state = world.kinesis };
+    must(front_open(&(FrontConfig){ .io = io,
+                                    .keys = world.keys,
+                                    .services = &service,
+                                    .service_count = 1,
+                                    .pool = world.pool },
+                    &world.front));
+}
+
+static void world_close(void)
+{
+    pool_close(world.pool);
+    front_close(world.front);
+    keyring_close(world.keys);
+    log_close(world.log);
+    kinesis_service.close(world.kinesis);
+    kv_close(world.kv);
+    loop_close(world.loop);
+    io_mem_close(world.disk);
+}
+
+// ---- The request
+
+enum { HEADERS = 5 };
+typedef struct Request {
+    HttpHeader headers[HEADERS];
+    Str body;
+} Request;
+
+static Request request_sign(struct arena *a, const char *op, Str body)
+{
+    Request r = { .headers = { { S("host"), S(HOST) },
+                               { S("content-type"), S(JSON) },
+                               { S("x-amz-target"), str_fmt(a, "Kinesis_20131202.%s", op) } },
+                  .body = body };
+    struct io *io = io_mem_io(world.disk);
+    Sigv4Sign sign = { .access_key = S("AKIDEXAMPLE"),
+                       .secret = S("secret"),
+                       .region = S("us-east-1"),
+                       .service = S("kinesis"),
+                       .method = S("POST"),
+                       .path = S("/"),
+                       .headers = r.headers,
+                       .header_count = 3,
+                       .body = body,
+                       .now_ns = io->wall_ns(io) };
+    Sigv4Headers made;
+    must(sigv4_sign(&sign, a, &made));
+    CHECK(made.n == 2);
+    r.headers[3] = (HttpHeader){ str_lower(a, made.at[0].name), made.at[0].value };
+    r.headers[4] = (HttpHeader){ str_lower(a, made.at[1].name), made.at[1].value };
+    return r;
+}
+
+static void perform(const Request *r)
+{
+    struct arena *a = arena_open_request();
+    CHECK(a != NULL);
+    HttpHeader headers[HEADERS];
+    memcpy(headers, r->headers, sizeof headers);
+    struct http_exchange x = { .method = S("POST"),
+                               .path = S("/"),
+                               .headers = headers,
+                               .header_count = HEADERS,
+                               .body = r->body,
+                               .http_version = 11,
+                               .peer = S("127.0.0.1:1"),
+                               .arena = a,
+                               .loop = world.loop };
+    struct http_handler handler = front_handler(world.front);
+    handler.request(handler.self, &x);
+    loop_run(world.loop);
+    CHECK(world.status == 200);
+    arena_close(a);
+}
+
+// As boto3 writes it.
+static Str records_body(struct arena *a)
+{
+    AUTO_BUF(b);
+    unsigned char data[RECORD_BYTES];
+    uint32_t random = 1;
+    buf_add(&b, S("{\"StreamName\": \"clicks\", \"Records\": ["));
+    for (int i = 0; i < RECORDS; i++) {
+        for (size_t j = 0; j < sizeof data; j++) {
+            random = random * 1664525 + 1013904223;
+            data[j] = (unsigned char)(random >> 24);
+        }
+        buf_add(&b, i > 0 ? S(", {\"Data\": \"") : S("{\"Data\": \""));
+        buf_add_base64(&b, str_from(data, sizeof data));
+        buf_addf(&b, "\", \"PartitionKey\": \"user-%05d\"}", i * 7919 % 100000);
+    }
+    buf_add(&b, S("]}"));
+    return str_dup(a, buf_str(&b));
+}
+
+static Request request;
+
+__attribute__((noinline)) void measured_requests(size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        perform(&request);
+}
+
+static int64_t thread_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return t.tv_sec * NS_PER_S + t.tv_nsec;
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t n = REQUESTS;
+    if (argc > 1)
+        must(str_u64(str_of(argv[1]), &n));
+    AUTO(arena) a = arena_open();
+    world_open();
+    Request create = request_sign(
+        a, "CreateStream", str_fmt(a, "{\"StreamName\": \"clicks\", \"ShardCount\": %d}", SHARDS));
+    perform(&create);
+    request = request_sign(a, "PutRecords", records_body(a));
+    for (int i = 0; i < WARM_UP; i++)
+        perform(&request);
+
+    int64_t start_ns = thread_ns();
+    measured_requests((size_t)n);
+    double spent_ns = (double)(thread_ns() - start_ns);
+    printf("{\"records\": %zu, \"answer_bytes\": %zu, \"ns_per_record\": %.1f}\n",
+           (size_t)n * RECORDS, world.answered_bytes, spent_ns / (double)(n * RECORDS));
+    world_close();
+    return 0;
+}
