@@ -103,7 +103,8 @@ struct log *log_new(const LogConfig *config)
 void log_free(struct log *l)
 {
     l->io->queue_close(l->queue);
-    cache_done(&l->cache);
+    cache_done(l);
+    block_buffers_done(&l->buffers);
     shards_done(&l->shards);
     sealed_close(l->sealed);
     file_close(&l->files, l->next_file);

@@ -165,7 +165,7 @@ struct block *build_plan(struct log *l, const BuildPiece *pieces, size_t n, stru
     if (op != NULL)
         used += EXTENT_HEAD_BYTES + op->n * CONTROL_BYTES;
     size_t bytes = (used + JOURNAL_ALIGN_BYTES - 1) / JOURNAL_ALIGN_BYTES * JOURNAL_ALIGN_BYTES;
-    struct block *b = block_new(bytes, extents);
+    struct block *b = block_new(l, bytes, extents);
     b->head.used_bytes = (uint32_t)used;
     b->op = op;
     return b;

@@ -84,7 +84,7 @@ static Err write_marker(struct log *l)
         l->visible_arrival_ms = b->head.arrival_ms;
         f->newest_block = b->head.number;
     }
-    block_unref(b);
+    block_unref(l, b);
     pthread_mutex_unlock(&l->lock);
     return e;
 }
@@ -215,7 +215,7 @@ static struct log_append **take_unacked(struct log *l, struct log_append **ret_l
         if (b->state == BLOCK_FAILED && b->write.result.kind != ERR_FULL)
             b->file->suspect = true;
         b->file->users--;
-        block_unref(b);
+        block_unref(l, b);
         b = next;
     }
     pthread_mutex_unlock(&l->lock);
@@ -358,7 +358,7 @@ static Err build(struct log *l, const BuildPiece *pieces, size_t n, struct contr
     if (e.kind == ERR_NONE)
         f->users++;
     else
-        block_unref(b);
+        block_unref(l, b);
     pthread_mutex_unlock(&l->lock);
     TRY(e);
     b->sealed_ns = l->io->mono_ns(l->io);

@@ -89,9 +89,9 @@ static struct log_append *publish(struct log *l, struct block *blocks)
         metric_add(l->metrics.records, (int64_t)b->records);
         metric_observe_ns(l->metrics.commit, now - b->sealed_ns);
         if (b->extent_count > 0)
-            cache_add(&l->cache, b);
+            cache_add(l, b);
         b->file->users--;
-        block_unref(b);
+        block_unref(l, b);
     }
     pthread_mutex_unlock(&l->lock);
     return list;

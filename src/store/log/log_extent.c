@@ -35,7 +35,7 @@ void extents_release(struct log *l, ExtentSource *sources, size_t n)
 {
     pthread_mutex_lock(&l->lock);
     for (size_t i = 0; i < n; i++) {
-        block_unref(sources[i].block);
+        block_unref(l, sources[i].block);
         if (sources[i].file != NULL)
             sources[i].file->users--;
     }
