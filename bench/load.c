@@ -133,7 +133,7 @@ static int run_threads(const struct options *o, const struct peer *peer, struct 
 static int run_loops(const struct options *o, struct client *clients)
 {
     double seconds;
-    if (!run_many(o, clients, &seconds))
+    if (!(o->inflight > 0 ? run_h2 : run_many)(o, clients, &seconds))
         return 1;
     return report(o, false, clients, seconds, 0);
 }
@@ -168,12 +168,19 @@ static bool read_option(struct options *o, const char *word)
         const char *name;
         unsigned *to, least, most;
     } rows[] = {
-        { "streams", &o->streams, 1, 10000 },    { "accounts", &o->accounts, 0, 10000 },
-        { "shards", &o->shards, 1, 20000 },      { "clients", &o->clients, 1, 20000 },
-        { "loops", &o->loops, 0, 64 },           { "seconds", &o->seconds, 1, 3600 },
-        { "records", &o->records, 1, 500 },      { "bytes", &o->record_bytes, 1, 10 << 20 },
-        { "batches", &o->batches, 0, 1u << 30 }, { "follow", &o->follow, 0, 1 },
-        { "rate", &o->rate, 0, 100000000 },      { "tls", &o->tls, 0, 1 },
+        { "streams", &o->streams, 1, 10000 },
+        { "accounts", &o->accounts, 0, 10000 },
+        { "shards", &o->shards, 1, 20000 },
+        { "clients", &o->clients, 1, 20000 },
+        { "loops", &o->loops, 0, 64 },
+        { "inflight", &o->inflight, 0, 10000 },
+        { "seconds", &o->seconds, 1, 3600 },
+        { "records", &o->records, 1, 500 },
+        { "bytes", &o->record_bytes, 1, 10 << 20 },
+        { "batches", &o->batches, 0, 1u << 30 },
+        { "follow", &o->follow, 0, 1 },
+        { "rate", &o->rate, 0, 100000000 },
+        { "tls", &o->tls, 0, 1 },
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         size_t n = strlen(rows[i].name);
@@ -192,7 +199,8 @@ static int usage(void)
         "usage: load PEER PORT STREAM [NAME=NUMBER]...\n"
         "       load writes FOLDER BYTES SECONDS   the disk: durable writes\n"
         "       load reads FILE BYTES SECONDS      the disk: reads of a file, from its beginning\n"
-        "NAME:  clients loops seconds batches records bytes rate streams accounts shards tls "
+        "NAME:  clients loops inflight seconds batches records bytes rate streams accounts shards "
+        "tls "
         "follow\n\n");
     return 2;
 }

@@ -24,7 +24,8 @@ struct options {
     unsigned streams;   // more than one: STREAM-0, STREAM-1, ...; client i sends to i % streams
     unsigned accounts;  // as many AWS accounts take turns in the same way; 0: that of the key
     unsigned shards;    // or partitions
-    unsigned clients, loops;   // loops: clients are served by so many event loops; 0: threads
+    unsigned clients, loops; // loops: clients are served by so many event loops; 0: threads
+    unsigned inflight;       // requests at once on an HTTP/2 connection; 0: HTTP/1.1, one at a time
     unsigned seconds, records; // of a batch
     unsigned record_bytes;
     unsigned rate;    // batches a second of all clients; 0: as fast as they are answered
@@ -86,3 +87,4 @@ int probe_writes(const char *folder, size_t bytes, unsigned seconds);
 int probe_reads(const char *path, size_t bytes, unsigned seconds);
 // Clients on event loops: signed puts over many connections (many.c). False: it said why.
 bool run_many(const struct options *o, struct client *clients, double *ret_seconds);
+bool run_h2(const struct options *o, struct client *clients, double *ret_seconds); // h2.c

@@ -9,7 +9,7 @@ import os
 import sys
 
 from drawing import Bars, Chart, Panel, Steps
-from pairs import Target
+from pairs import Target, value_of
 
 HEAD = """<!-- SPDX-License-Identifier: Apache-2.0 -->
 <!-- Made by bench/page.py from results.json: change those, not this. -->
@@ -72,8 +72,7 @@ def middle(summary, name):
 def verdict_text(row):
     if row.get("target") is None:
         return ""
-    value = row["ratio"]["median"] if row.get("ratio") else None
-    return f"{row['target']} {'ok' if Target(row['target']).is_met(value) else 'short'}"
+    return f"{row['target']} {'ok' if Target(row['target']).is_met(value_of(row)) else 'short'}"
 
 
 def remarks(row):
@@ -88,14 +87,16 @@ def remarks(row):
 # ---- Tables
 
 def summary_table(benchmarks):
-    yield "| | what | ratio | target | |"
-    yield "|---|---|---|---|---|"
+    yield "| | what | ratio | of | target | |"
+    yield "|---|---|---|---|---|---|"
     for name, entry in benchmarks.items():
         target = entry["target"] if entry["target"] != "-" else "none"
         judged = "ok" if entry["ok"] else "short" if entry["target"] != "-" else ""
-        if entry.get("failure"):
+        if entry["failure"]:
             judged = "failed"
-        yield f"| {name} | {entry['title']} | {number(entry['ratio'])} | {target} | {judged} |"
+        if entry["disturbed"]:
+            judged += ", disturbed" if judged else "disturbed"
+        yield f"| {name} | {entry['title']} | {number(entry['ratio'])} | {entry['decides'] or ''} | {target} | {judged} |"
 
 
 PAIR_COLUMNS = (("rate",), ("mb_s",), ("p50_us", "p99_us"), ("cpu_us_per_record",), ("rss_mb",))
@@ -113,13 +114,13 @@ def pair_table(rows):
 
 
 def value_table(rows):
-    yield "| | median (range) | ratio | target |"
-    yield "|---|---|---|---|"
+    yield "| | median (range) | ratio | target | runs |"
+    yield "|---|---|---|---|---|"
     for row in rows:
         values = row.get("values")
         shown = f"{spread_text(values)} {row.get('unit') or row['measure']}" if values else ""
         ratio = spread_text(row.get("ratio")) if row.get("ratio") != values else ""
-        yield f"| {row['label']} | {shown} | {ratio} | {verdict_text(row)} |"
+        yield f"| {row['label']} | {shown} | {ratio} | {verdict_text(row)} | {remarks(row)} |"
 
 
 def disk_line(disk):

@@ -40,6 +40,26 @@ def is_disturbed(run):
     return run.get("foreign", 0.0) > FOREIGN_MAX
 
 
+class Runs(list):
+    """Runs of one thing alone: those that were not disturbed, or, if all were, all."""
+
+    dropped = 0
+    disturbed = False
+
+    def of(self, name):
+        return [run[name] for run in self]
+
+
+def repeat(wanted, make):
+    good, dropped = [], []
+    while len(good) < wanted and len(good) + len(dropped) < TRIES_FACTOR * wanted:
+        run = make()
+        (dropped if is_disturbed(run) else good).append(run)
+    runs = Runs(good or dropped)
+    runs.disturbed, runs.dropped = not good, len(dropped) if good else 0
+    return runs
+
+
 def turning(pairs_wanted, ours, theirs):
     """Makes pairs until so many are undisturbed: (good pairs, dropped pairs). `ours` and `theirs` make one
     run each and return it."""
@@ -71,14 +91,15 @@ class Target:
         return value / self.value if self.at_least else self.value / value
 
 
-def worst(rows):
-    """Of (ratio, target text) the one that misses its target most, or meets it most narrowly."""
-    return min(rows, key=lambda row: Target(row[1]).share(row[0]))
+def value_of(row):
+    return row["ratio"]["median"] if row.get("ratio") else None
 
 
 def verdict(rows):
-    """(ratio, target text, whether all are met) of a benchmark with these; None if nothing was compared."""
+    """Of rows of results with a target, the one that misses it most, or meets it most narrowly, and whether all are
+    met; None if no row has one."""
+    rows = [row for row in rows if row.get("target")]
     if not rows:
         return None
-    value, target = worst(rows)
-    return value, target, all(Target(t).is_met(v) for v, t in rows)
+    return (min(rows, key=lambda row: Target(row["target"]).share(value_of(row))),
+            all(Target(row["target"]).is_met(value_of(row)) for row in rows))

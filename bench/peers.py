@@ -2,6 +2,7 @@
 """The systems under load. Each starts on the folder that it is given, makes a fresh place for the records
 of a run, and forgets it afterwards."""
 import contextlib
+import ctypes
 import glob
 import os
 import shutil
@@ -43,11 +44,16 @@ def on_processors(processors):
         os.sched_setaffinity(0, before)
 
 
+def end_with_parent():
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
 class Peer:
     """A system under load. `load_name` is the word by which the generator knows its protocol."""
 
     name = load_name = None
-    durable = True  # when it acknowledges
+    durable = True    # when it acknowledges
+    warm_seconds = 1  # of load before it is measured
 
     def __init__(self, folder):
         self.folder = os.path.join(folder, self.name.replace(" ", "-"))
@@ -63,7 +69,7 @@ class Peer:
         self.log = os.path.join(self.folder, "log")
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            env={**os.environ, **(environment or {})}, **more)
+                                            env={**os.environ, **(environment or {})}, preexec_fn=end_with_parent, **more)
         self.wait_for_port()
 
     def wait_for_port(self):
@@ -160,7 +166,7 @@ class Zones(Headrace):
 
 
 class Kinesalite(Kinesis):
-    name = "kinesalite"
+    name, warm_seconds = "kinesalite", 3
     durable = False  # LevelDB writes its log without waiting for the disk
 
     @classmethod
@@ -175,7 +181,7 @@ class Kinesalite(Kinesis):
 
 
 class KinesisLocal(Kinesis):
-    name = "kinesis-local"
+    name, warm_seconds = "kinesis-local", 3
     durable = False  # it keeps everything in memory
 
     @classmethod
@@ -196,6 +202,7 @@ class Nginx(Peer):
 
     name, load_name = "nginx", "kinesis"
     durable = False
+    protocol = ""
 
     @classmethod
     def install(cls):
@@ -212,7 +219,7 @@ http {{
   client_body_temp_path {self.folder}/body; proxy_temp_path {self.folder}/proxy; fastcgi_temp_path {self.folder}/fcgi;
   uwsgi_temp_path {self.folder}/uwsgi; scgi_temp_path {self.folder}/scgi;
   server {{
-    listen 127.0.0.1:{self.port} backlog=4096;
+    listen 127.0.0.1:{self.port} backlog=4096 {self.protocol};
     location / {{
       default_type application/x-amz-json-1.1;
       return 200 '{{"SequenceNumber":"49600000000000000000000000000000000000000000000000000000","ShardId":"shardId-0"}}';
@@ -221,6 +228,12 @@ http {{
 }}
 """)
         self.spawn([need("nginx"), "-c", configuration, "-p", self.folder, "-e", os.path.join(self.folder, "errors")])
+
+
+class NginxH2(Nginx):
+    """The same over HTTP/2 without TLS."""
+
+    name, protocol = "nginx-h2", "http2"
 
 
 # ---- Others
@@ -314,6 +327,7 @@ class Kafka(Peer):
     """One broker that is its own controller; flush.messages=1 syncs each batch before it is acknowledged."""
 
     name = load_name = "kafka"
+    warm_seconds = 6  # until its code is compiled
     flush_messages = "1"
 
     @classmethod
@@ -377,7 +391,7 @@ class KafkaDefault(Kafka):
 
 
 PEERS = {peer.name: peer for peer in (Redis, RedisEverysec, Postgres, Kafka, KafkaDefault, Kinesalite, KinesisLocal,
-                                      Nginx, Zones)}
+                                      Nginx, NginxH2, Zones)}
 
 
 def make_peer(name, folder, program):

@@ -19,11 +19,12 @@ import pairs  # noqa: E402
 import peers  # noqa: E402
 
 LOAD = os.path.join(fetch.BUILD, "load")
-NAMES = ("load", "net", "latency", "schedule", "probe", "call", "json", "kinesis", "many", "read", "redis", "postgres",
+NAMES = ("load", "net", "latency", "schedule", "probe", "call", "json", "kinesis", "many", "h2", "read", "redis", "postgres",
          "kafka")
 SOURCES = [os.path.join(ROOT, "bench", f"{name}.c") for name in NAMES]
 HEADERS = [os.path.join(ROOT, "bench", f"{name}.h") for name in ("load", "latency", "schedule", "call", "json")]
 PROBE_SECONDS = 1
+THOROUGH_PAIRS = 7
 BENCHMARKS = {}  # in the order of their definition
 
 
@@ -40,7 +41,7 @@ def build_load():
     newest = max(os.path.getmtime(path) for path in SOURCES + HEADERS)
     if not os.path.exists(LOAD) or newest > os.path.getmtime(LOAD):
         subprocess.run([os.environ.get("CC", "cc"), "-O2", "-g", "-D_GNU_SOURCE", "-std=gnu17", "-Wall",
-                        "-o", LOAD, *SOURCES, "-lssl", "-lcrypto", "-lpthread", "-lm"], check=True)
+                        "-o", LOAD, *SOURCES, "-lnghttp2", "-lssl", "-lcrypto", "-lpthread", "-lm"], check=True)
 
 
 class Load:
@@ -72,11 +73,17 @@ class Bench:
     def __init__(self, identity, options):
         self.identity, self.options = identity, options
         self.title, self.function = BENCHMARKS[identity]
-        self.rows, self.notes, self.verdicts, self.series = [], [], [], {}
+        self.rows, self.notes, self.series = [], [], {}
         self.disk, self.gave_up, self.runs = {}, 0, 0
         self.stack = contextlib.ExitStack()
         self.folder = None
+        self.warmed = set()
         self.helpers = []  # processes that belong to the disk or the load
+
+    @property
+    def thorough(self):
+        """Whether there is time for more than the defaults."""
+        return self.options.pairs >= THOROUGH_PAIRS
 
     # ---- Saying
 
@@ -132,13 +139,12 @@ class Bench:
         self.runs += 1
         name = place or f"bench{self.runs}"
         if place is None:
+            self.warm(peer, records, record_bytes)
             peer.make(name, shards)
         self.wait()
         foreign, before = machine.Foreign(peer.pid(), *self.helpers), children_seconds()
-        load = Load(load_name or peer.load_name, peer.port, name, environment=peer.environment,
-                    processors=self.options.load_processors, clients=clients, records=records, bytes=record_bytes,
-                    shards=shards, seconds=seconds or self.options.seconds, **options)
-        run = load.end()
+        run = self.load(peer, name, load_name, clients=clients, records=records, bytes=record_bytes, shards=shards,
+                        seconds=seconds or self.options.seconds, **options).end()
         if beside is not None:
             run["beside"] = beside.end()
         run["name"] = peer.name
@@ -149,6 +155,19 @@ class Bench:
         if forget and place is None:
             peer.forget(name)
         return run
+
+    def load(self, peer, name, load_name=None, **options):
+        return Load(load_name or peer.load_name, peer.port, name, environment=peer.environment,
+                    processors=self.options.load_processors, **options)
+
+    def warm(self, peer, records, record_bytes):
+        """A server that has just started has files to fill and, some of them, code to compile: not measured."""
+        if peer not in self.warmed:
+            self.warmed.add(peer)
+            peer.make("warm")
+            self.load(peer, "warm", clients=4, records=records, bytes=record_bytes, shards=peers.SHARDS,
+                      seconds=peer.warm_seconds).end()
+            peer.forget("warm")
 
     def show(self, run):
         disturbed = f"   others {run['foreign']:.0%}" if pairs.is_disturbed(run) else ""
@@ -190,8 +209,6 @@ class Bench:
         row["target"] = target
         self.rows.append(row)
         ratio = row.get("ratio")
-        if target is not None:
-            self.verdicts.append((ratio["median"] if ratio else None, target))
         if ratio:
             aim = f", target {target}" if target else ""
             trouble = ", DISTURBED by other programs" if row.get("disturbed") else ""
@@ -200,10 +217,16 @@ class Bench:
             self.say(f"  {row['label']}: {row['measure'] + ' ' if times == 'times' else ''}{ratio['median']:.3g} {times} "
                      f"(from {ratio['min']:.3g} to {ratio['max']:.3g}, n {ratio['n']}{trouble}{aim})")
 
-    def value(self, label, measure, values, target=None, unit="", scale=None):
-        """A row for something that is measured without another: each value is compared with `scale` if given."""
+    def repeat(self, make):
+        """Runs of one thing alone."""
+        return pairs.repeat(self.options.pairs, make)
+
+    def value(self, label, measure, values, target=None, unit="", scale=None, runs=None):
+        """A row for something that is measured without another: each value is compared with `scale` if given.
+        `runs` are those that the values come from."""
+        runs = runs or pairs.Runs()
         row = {"label": label, "measure": measure, "unit": unit, "values": pairs.spread(values), "pairs": len(values),
-               "unscaled": scale is None,
+               "dropped": runs.dropped, "disturbed": runs.disturbed, "unscaled": scale is None,
                "ratio": pairs.spread([v / scale for v in values if v is not None] if scale else values)}
         self.add(row, target)
         return row
@@ -228,12 +251,14 @@ class Bench:
         return self.entry(failure, time.monotonic() - begin)
 
     def entry(self, failure, seconds):
-        decided = pairs.verdict(self.verdicts)
-        ratio, target, met = decided if decided else (None, "-", bool(self.rows))
+        decided = pairs.verdict(self.rows)
+        row, met = decided if decided else ({}, bool(self.rows))
         met = met and failure is None
-        shown = f"{ratio:.2f}" if ratio is not None else "-"
+        ratio, target = pairs.value_of(row), row.get("target") or "-"
+        shown = f"{ratio:.3g}" if ratio is not None else "-"
         self.say(f"{self.identity} ratio={shown} target={target} {'ok' if met else 'short'}\n")
         return {"title": self.title, "rows": self.rows, "notes": self.notes, "disk": self.disk, "series": self.series,
-                "ratio": ratio, "target": target, "ok": met, "failure": failure, "took_seconds": round(seconds, 1),
+                "decides": row.get("label"), "ratio": ratio, "target": target, "ok": met, "failure": failure,
+                "disturbed": any(r.get("disturbed") for r in self.rows), "took_seconds": round(seconds, 1),
                 "seconds": self.options.seconds, "pairs": self.options.pairs,
                 "date": time.strftime("%Y-%m-%d", time.gmtime())}

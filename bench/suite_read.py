@@ -56,8 +56,9 @@ def poll_readers(b):
     fill(b, ours, "cached", CACHED_MB)
     for clients in (1, 4):
         b.say(f"  from memory, {clients} consumers")
-        rates = [read(b, ours, "cached", clients)["mb_s"] for _ in range(b.options.pairs)]
-        b.value(f"from memory, {clients} consumer{'s' if clients > 1 else ''}", "GB/s", [mb / 1000 for mb in rates])
+        runs = b.repeat(lambda: read(b, ours, "cached", clients))
+        b.value(f"from memory, {clients} consumer{'s' if clients > 1 else ''}", "GB/s",
+                [mb / 1000 for mb in runs.of("mb_s")], runs=runs)
     follow(b, ours)
     cold(b)
     b.note("Redis XRANGE and Kafka's fetch are not measured: the generator reads Kinesis only")
@@ -67,13 +68,14 @@ def follow(b, ours):
     """Answers to consumers that have read everything but what has just come."""
     b.say(f"  {TAIL_POLLS} GetRecords a second behind {TAIL_PUTS} puts a second")
     ours.make("tail")
-    polls = []
-    for _ in range(b.options.pairs):
+
+    def poll():
         writer = Load("kinesis", ours.port, "tail", environment=ours.environment, clients=8, rate=TAIL_PUTS,
                       seconds=b.options.seconds + 1)
-        polls.append(read(b, ours, "tail", 4, follow=1, rate=TAIL_POLLS))
-        writer.end()
-    b.value("p99 of GetRecords at the newest record", "ms", [run["p99_us"] / 1000 for run in polls], target="<=2")
+        return read(b, ours, "tail", 4, follow=1, rate=TAIL_POLLS, beside=writer)
+
+    runs = b.repeat(poll)
+    b.value("p99 of GetRecords at the newest record", "ms", [us / 1000 for us in runs.of("p99_us")], target="<=2", runs=runs)
 
 
 def cold(b):

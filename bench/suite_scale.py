@@ -89,8 +89,8 @@ def cost_over_connections(b):
         points = []
         for connections in CONNECTIONS:
             b.say(f"  {records} a request, {connections} connections")
-            runs = [b.run(server, records, clients=connections, loops=1) for _ in range(b.options.pairs)]
+            runs = b.repeat(lambda: b.run(server, records, clients=connections, loops=1))
             row = b.value(f"{records} record{'s' if records > 1 else ''} a request, {connections} connections", "us of CPU a record",
-                          [run["cpu_us_per_record"] for run in runs])
+                          runs.of("cpu_us_per_record"), runs=runs)
             points.append((connections, row["values"]["median"]))
         b.series[f"cpu_us_{records}"] = points

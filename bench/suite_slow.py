@@ -59,12 +59,12 @@ def on_disk(b, mount, delay_us):
     ours.start()
     try:
         compare_with_redis(b, mount, ours, name)
-        runs = [b.run(ours, BATCH, clients=64) for _ in range(b.options.pairs)]
-        b.value(f"{name}: MB/s of 64 clients, of the raw disk's at 1 MiB", "rate", [run["mb_s"] for run in runs], ">=0.5",
-                scale=b.disk_median(1 << 20, "mb_s"))
-        runs = [b.run(ours) for _ in range(b.options.pairs)]
-        b.value(f"{name}: p50 of single puts, of a raw durable write", "us", [run["p50_us"] for run in runs], "<=1.5",
-                scale=b.disk_median(4096, "p50_us"))
+        runs = b.repeat(lambda: b.run(ours, BATCH, clients=64))
+        b.value(f"{name}: MB/s of 64 clients, of the raw disk's at 1 MiB", "rate", runs.of("mb_s"), ">=0.5",
+                scale=b.disk_median(1 << 20, "mb_s"), runs=runs)
+        runs = b.repeat(lambda: b.run(ours))
+        b.value(f"{name}: p50 of single puts, of a raw durable write", "us", runs.of("p50_us"), "<=1.5",
+                scale=b.disk_median(4096, "p50_us"), runs=runs)
     finally:
         ours.stop()
 

@@ -116,13 +116,27 @@ def what_other_programs_use_is_what_is_left_of_the_machine():
     assert machine.idle_share(before, after) == 0.85
 
 
+def decided(*rows):
+    """The ratio and the verdict of rows (ratio, target)."""
+    row, met = pairs.verdict([{"ratio": r and {"median": r}, "target": t} for r, t in rows])
+    return pairs.value_of(row), row["target"], met
+
+
 @test
 def a_verdict_is_the_ratio_that_misses_its_target_most():
-    assert pairs.verdict([(20.0, ">=10"), (12.0, ">=15")]) == (12.0, ">=15", False)
-    assert pairs.verdict([(20.0, ">=10"), (1.4, "<=1.5")]) == (1.4, "<=1.5", True)
-    assert pairs.verdict([(None, "<=1.5"), (20.0, ">=10")]) == (None, "<=1.5", False)
-    assert pairs.verdict([]) is None
+    assert decided((20.0, ">=10"), (12.0, ">=15"), (0.1, None)) == (12.0, ">=15", False)
+    assert decided((20.0, ">=10"), (1.4, "<=1.5")) == (1.4, "<=1.5", True)
+    assert decided((None, "<=1.5"), (20.0, ">=10")) == (None, "<=1.5", False)
+    assert pairs.verdict([{"ratio": {"median": 1.0}, "target": None}]) is None
     assert pairs.Target("<=2").share(1.0) == 2.0 and pairs.Target(">=2").share(1.0) == 0.5
+
+
+@test
+def runs_of_one_thing_are_repeated_until_enough_are_undisturbed():
+    runs = pairs.repeat(2, in_turn([run_of(1, foreign=0.2), run_of(2), run_of(3)], [], "x"))
+    assert runs.of("rate") == [2, 3] and runs.dropped == 1 and not runs.disturbed
+    runs = pairs.repeat(1, lambda: run_of(1, foreign=0.2))
+    assert len(runs) == pairs.TRIES_FACTOR and runs.disturbed
 
 
 @test
