@@ -27,6 +27,9 @@ import suite_slow  # noqa: F401
 import suite_scale  # noqa: F401
 
 
+FORM = 1  # of results.json
+
+
 def processors(text):
     """{0, 1} of "0,1" or "0-1"."""
     chosen = set()
@@ -58,12 +61,13 @@ def parse():
 
 
 def read_results(path):
-    """What is there from earlier runs of other benchmarks."""
+    """What is there from earlier runs of other benchmarks, in the same form."""
     try:
         with open(path, encoding="utf-8") as file:
-            return json.load(file)
+            results = json.load(file)
     except FileNotFoundError:
-        return {"benchmarks": {}}
+        results = {}
+    return results if results.get("form") == FORM else {"form": FORM, "benchmarks": {}}
 
 
 def write_results(path, results):

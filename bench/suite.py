@@ -139,7 +139,7 @@ class Bench:
         self.runs += 1
         name = place or f"bench{self.runs}"
         if place is None:
-            self.warm(peer, records, record_bytes)
+            self.warm(peer, records=records, bytes=record_bytes, loops=options.get("loops"), inflight=options.get("inflight"))
             peer.make(name, shards)
         self.wait()
         foreign, before = machine.Foreign(peer.pid(), *self.helpers), children_seconds()
@@ -160,13 +160,12 @@ class Bench:
         return Load(load_name or peer.load_name, peer.port, name, environment=peer.environment,
                     processors=self.options.load_processors, **options)
 
-    def warm(self, peer, records, record_bytes):
+    def warm(self, peer, **options):
         """A server that has just started has files to fill and, some of them, code to compile: not measured."""
         if peer not in self.warmed:
             self.warmed.add(peer)
             peer.make("warm")
-            self.load(peer, "warm", clients=4, records=records, bytes=record_bytes, shards=peers.SHARDS,
-                      seconds=peer.warm_seconds).end()
+            self.load(peer, "warm", clients=4, shards=peers.SHARDS, seconds=peer.warm_seconds, **options).end()
             peer.forget("warm")
 
     def show(self, run):
