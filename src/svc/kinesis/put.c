@@ -293,10 +293,10 @@ static Err put_new(struct call *c, struct stream *s, size_t n, struct put **ret)
     struct put *p = arena_new(c->arena, struct put, 1);
     p->call = c;
     p->n = n;
-    p->entries = arena_try_new(c->arena, PutEntry, n);
-    p->records = arena_try_new(c->arena, LogRecord, n);
-    p->places = arena_try_new(c->arena, LogPlace, n);
-    p->texts = arena_try_new(c->arena, PutText, n);
+    p->entries = arena_try_raw_new(c->arena, PutEntry, n);
+    p->records = arena_try_raw_new(c->arena, LogRecord, n);
+    p->places = arena_try_new(c->arena, LogPlace, n); // what the log leaves alone was not stored
+    p->texts = arena_try_raw_new(c->arena, PutText, n);
     if (p->entries == NULL || p->records == NULL || p->places == NULL || p->texts == NULL)
         return fail(ERR_MEMORY, "no memory for the entries of a put");
     p->stream = stream_ref(s);
