@@ -36,7 +36,8 @@ extern const struct api_error aws_ValidationException, aws_AccessDeniedException
     aws_ServiceUnavailable;
 
 // `return call_wait(c);` - the answer comes later, by call_done, from any thread, exactly once,
-// even before this returns. Input, output and arena stay valid until then. No thread is held.
+// even before this returns. Input, output and arena stay valid until then. No thread is held. On
+// the call's own loop call_done makes the reply before it returns.
 Err call_wait(struct call *c);
 void call_done(struct call *c, Err e); // OK: the output is complete. ERR_FAULT: after call_fail.
 

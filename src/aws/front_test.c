@@ -512,6 +512,36 @@ TEST(a_waiting_call_is_answered_when_it_is_done)
     stage_close(&s);
 }
 
+struct ending {
+    struct task task;
+    struct play *p;
+    unsigned replies; // as soon as the call is done
+};
+
+static void end_on_loop(struct task *t)
+{
+    struct ending *e = (struct ending *)t;
+    call_done(probe_seen.waiting, OK);
+    e->replies = e->p->reply.count;
+}
+
+TEST(a_call_that_is_done_on_its_own_loop_is_answered_at_once)
+{
+    struct stage s;
+    stage_open(&s);
+    probe_seen.early = false;
+    struct play *p = play_new(&s, a, "Later", JSON, "{\"Name\":\"abc\"}");
+    struct ending e = { .task.run = end_on_loop, .p = p };
+    p->loop = s.loop;
+    add_dev(p);
+    perform(&s, p);
+    loop_post(s.loop, &e.task);
+    loop_run(s.loop);
+    EXPECT_INT(1, e.replies);
+    expect_reply(200, S("{\"Name\":\"abc\"}"), &p->reply);
+    stage_close(&s);
+}
+
 TEST(a_waiting_call_can_fail)
 {
     struct stage s;

@@ -30,11 +30,16 @@ static void finish_on_loop(struct task *t)
 }
 
 // Called once by the operation's return and once by call_done; the later one finishes, on the
-// exchange's loop, so that whoever completes many calls (a commit) only posts.
+// exchange's loop: at once if this is it, else by a post, so that whoever completes many calls (a
+// commit) only posts. The reply itself is queued by http, so no request begins inside of another.
 static void part_done(struct front_call *f)
 {
     if (atomic_fetch_sub(&f->parts, 1) != 1)
         return;
+    if (loop_is_current(f->x->loop)) {
+        finish(f);
+        return;
+    }
     f->task = (struct task){ .run = finish_on_loop };
     loop_post(f->x->loop, &f->task);
 }
