@@ -31,3 +31,7 @@ Err bind_skip(struct protocol_reader *r);
 Str bind_validate(const struct shape *shape, const void *in, struct arena *a);
 
 void bind_encode(struct protocol_writer *w, const struct shape *shape, const void *out);
+
+// A whole reply: bind_encode, or the protocol's short way, which writes the same.
+void bind_write(const struct protocol *p, const struct shape *shape, const void *out,
+                struct buf *body);

@@ -34,6 +34,10 @@ static void encode(const struct protocol *p, const struct shape *shape, const vo
     p->writer_init(&w, out);
     bind_encode(&w, shape, in);
     CHECK(buf_err(out).kind == ERR_NONE);
+
+    AUTO_BUF(by_short_way);
+    bind_write(p, shape, in, &by_short_way);
+    CHECK(buf_err(&by_short_way).kind == ERR_NONE && str_eq(buf_str(&by_short_way), buf_str(out)));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -90,3 +90,15 @@ void bind_encode(struct protocol_writer *w, const struct shape *shape, const voi
 {
     encode_value(w, shape, out);
 }
+
+void bind_write(const struct protocol *p, const struct shape *shape, const void *out,
+                struct buf *body)
+{
+    struct protocol_writer w;
+    if (p->write != NULL) {
+        p->write(shape, out, body);
+        return;
+    }
+    p->writer_init(&w, body);
+    bind_encode(&w, shape, out);
+}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "aws/protocol.h"
 #include "aws/scan.h"
+#include "aws/write_json.h"
 #include "codec/cbor.h"
 #include "codec/json.h"
 
@@ -50,7 +51,8 @@ static void write_error(struct protocol_writer *w, const ErrorReply *e)
 #define JSON_PROTOCOL(version)                                                                 \
     {                                                                                          \
         .content_type = S_INIT("application/x-amz-json-" version), .reader_init = json_reader, \
-        .scan = scan_json, .writer_init = json_writer, .write_error = write_error,             \
+        .scan = scan_json, .writer_init = json_writer, .write = write_json,                    \
+        .write_error = write_error,                                                            \
     }
 
 const struct protocol protocol_json_1_0 = JSON_PROTOCOL("1.0");

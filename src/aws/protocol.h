@@ -36,6 +36,8 @@ struct protocol {
     // The short way past the reader and the binder (aws/scan.h), for operations that ask for it.
     bool (*scan)(const struct shape *shape, struct arena *a, Str body, void *into); // NULL: none
     void (*writer_init)(struct protocol_writer *w, struct buf *out);
+    // The same of bind_encode and the writer.
+    void (*write)(const struct shape *shape, const void *out, struct buf *body); // NULL: none
     void (*write_error)(struct protocol_writer *w, const ErrorReply *e);
 };
 

@@ -98,11 +98,8 @@ void reply_output(struct front_call *f)
 {
     struct buf body;
     buf_init_request(&body, 0);
-    if (f->call.op->output != NULL) {
-        struct protocol_writer w;
-        f->protocol->writer_init(&w, &body);
-        bind_encode(&w, f->call.op->output, f->out);
-    }
+    if (f->call.op->output != NULL)
+        bind_write(f->protocol, f->call.op->output, f->out, &body);
     Err e = buf_err(&body);
     if (e.kind != ERR_NONE) {
         buf_done(&body);

@@ -40,7 +40,8 @@ static __m128i special_lanes(const char *p)
     return _mm_or_si128(control, _mm_or_si128(quote, backslash));
 }
 
-// Walks on while vectors hold nothing special, 64 bytes a turn and then 16; true: *at is special.
+// Walks on while vectors hold nothing special, 64 bytes a turn and then 16; true: *at is special or
+// the end.
 static bool skip_plain_vectors(Str s, size_t *at)
 {
     for (; s.n - *at >= 64; *at += 64) {
@@ -57,7 +58,12 @@ static bool skip_plain_vectors(Str s, size_t *at)
             return true;
         }
     }
-    return false;
+    if (s.n < 16 || *at == s.n)
+        return *at == s.n;
+    // The last sixteen, of which those before *at are known to be plain.
+    int special = _mm_movemask_epi8(special_lanes(s.p + s.n - 16));
+    *at = special != 0 ? s.n - 16 + (size_t)__builtin_ctz((unsigned)special) : s.n;
+    return true;
 }
 #endif
 

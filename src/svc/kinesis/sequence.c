@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "svc/kinesis/sequence.h"
+#include "codec/little.h"
 
 #include <string.h>
 
@@ -30,16 +31,44 @@ static uint64_t get_bits(const Wide *w, unsigned bit, unsigned width)
     return width == 64 ? value : value & ((UINT64_C(1) << width) - 1);
 }
 
-// Divides by 10^19 and returns the remainder.
+// Divides by 10^19 and returns the remainder. A limb below the divisor needs no division: of nine
+// in a number three are left.
 static uint64_t take_19_digits(Wide *w)
 {
     uint64_t rest = 0;
     for (int i = LIMBS - 1; i >= 0; i--) {
-        __uint128_t part = (__uint128_t)rest << 64 | w->limb[i];
-        w->limb[i] = (uint64_t)(part / TEN_TO_19);
-        rest = (uint64_t)(part % TEN_TO_19);
+        uint64_t limb = w->limb[i], quotient = 0;
+        if (rest > 0)
+            quotient = (uint64_t)(((__uint128_t)rest << 64 | limb) / TEN_TO_19);
+        else if (limb >= TEN_TO_19)
+            quotient = 1;
+        w->limb[i] = quotient;
+        rest = limb - quotient * TEN_TO_19; // modulo 2^64, where the difference fits
     }
     return rest;
+}
+
+// Eight digits at once: halves of four digits each, then of two, then of one, side by side in a
+// word. The factors are 2^20 / 100 and 2^10 / 10, rounded up, exact for numbers this small.
+static void put_8_digits(char *out, uint64_t value)
+{
+    uint64_t fours = value / 10000 | value % 10000 << 32;
+    uint64_t hundreds = fours * 10486 >> 20 & UINT64_C(0x0000007f0000007f);
+    uint64_t twos = hundreds | (fours - hundreds * 100) << 16;
+    uint64_t tens = twos * 103 >> 10 & UINT64_C(0x000f000f000f000f);
+    uint64_t ones = tens | (twos - tens * 10) << 8;
+    put64((uint8_t *)out, ones + UINT64_C(0x3030303030303030));
+}
+
+static void put_19_digits(char *out, uint64_t value)
+{
+    enum { TEN_TO_8 = 100000000 };
+    char top[8]; // of which three count
+    uint64_t high = value / TEN_TO_8;
+    put_8_digits(top, high / TEN_TO_8);
+    memcpy(out, top + 5, 3);
+    put_8_digits(out + 3, high % TEN_TO_8);
+    put_8_digits(out + 11, value % TEN_TO_8);
 }
 
 // w = w * 10 + digit; false if it does not fit.
@@ -66,11 +95,8 @@ size_t sequence_format(char out[SEQUENCE_CHARS_MAX], Sequence s)
     set_bits(&w, 184, 2);
 
     char digits[LIMBS * 19];
-    for (int part = LIMBS - 1; part >= 0; part--) {
-        uint64_t value = take_19_digits(&w);
-        for (int i = 18; i >= 0; i--, value /= 10)
-            digits[part * 19 + i] = (char)('0' + value % 10);
-    }
+    for (int part = LIMBS - 1; part >= 0; part--)
+        put_19_digits(digits + part * 19, take_19_digits(&w));
     size_t zeros = 0;
     while (digits[zeros] == '0')
         zeros++; // the top bits are never zero, so a digit follows

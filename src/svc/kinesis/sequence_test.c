@@ -62,3 +62,22 @@ TEST(a_later_position_in_a_shard_is_a_greater_number)
         last = next;
     }
 }
+
+TEST(a_million_numbers_read_back_as_what_made_them)
+{
+    uint64_t random = 88172645463325252u;
+    for (int i = 0; i < 1000000; i++) {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        Sequence s = { .created_s = (int64_t)(random >> 28),
+                       .index = random >> (1 + i % 63),
+                       .shard = (uint32_t)(random >> 33) };
+        s.time_s = s.created_s;
+        char digits[SEQUENCE_CHARS_MAX];
+        Sequence back;
+        EXPECT_OK(sequence_parse(str_from(digits, sequence_format(digits, s)), &back));
+        EXPECT(back.created_s == s.created_s && back.time_s == s.time_s && back.index == s.index &&
+               back.shard == s.shard);
+    }
+}
