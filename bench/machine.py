@@ -127,7 +127,7 @@ def wait_until_quiet(seconds_max):
 
 class Foreign:
     """Processor time that neither the measured servers nor their clients nor we have used, as a share of the
-    whole machine. The first process is the one that is measured; others only belong to it."""
+    whole machine."""
 
     def __init__(self, *processes):
         self.processes = processes
@@ -140,12 +140,12 @@ class Foreign:
                 "servers": [family_seconds(pid) for pid in self.processes]}
 
     def end(self, clients_seconds):
-        """(foreign share, processor seconds of the first process)"""
+        """(foreign share, processor seconds of each server)"""
         before, after, wall = self.before, self.read(), time.monotonic() - self.begin
         servers = [b - a for a, b in zip(before["servers"], after["servers"])]
         spent = {"programs": after["programs"] - before["programs"], "ours": after["ours"] - before["ours"],
                  "kernel": growth(before["kernel"], after["kernel"]), "servers": sum(servers)}
-        return foreign_share(spent, clients_seconds, wall, CORES), servers[0]
+        return foreign_share(spent, clients_seconds, wall, CORES), servers
 
 
 def foreign_share(spent, clients_seconds, wall_seconds, cores):

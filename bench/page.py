@@ -11,6 +11,8 @@ import sys
 from drawing import Bars, Chart, Panel, Steps
 from pairs import Target, value_of
 
+BAR_NAME_MAX = 48
+
 HEAD = """<!-- SPDX-License-Identifier: Apache-2.0 -->
 <!-- Made by bench/page.py from results.json: change those, not this. -->
 # Benchmarks
@@ -41,7 +43,7 @@ HOW = """## How it is measured
 - **CPU** is the server's processor time with its children's, divided by the records that it acknowledged. **RSS** is its
   resident memory at the end of a run (of a server of several processes, what they share counts once).
 - **The raw disk** is measured before and after: direct, synchronous writes of 4 KiB and 1 MiB into space that was written
-  before.
+  before. `of the disk` is Headrace's MB/s of records, as a part of what the disk takes in writes of 1 MiB.
 - `ok` means that every ratio that has a target meets it; the ratio that is shown is the one that is nearest to missing it,
   or misses it most. Targets with `<=` are for what should be small.
 """
@@ -103,14 +105,24 @@ PAIR_COLUMNS = (("rate",), ("mb_s",), ("p50_us", "p99_us"), ("cpu_us_per_record"
 
 
 def pair_table(rows):
-    yield "| | ratio of | median (range) | target | records/s | MB/s | p50, p99 us | CPU us/record | RSS MB | pairs |"
-    yield "|---|---|---|---|---|---|---|---|---|---|"
+    yield "| | ratio of | median (range) | target | records/s | MB/s | p50, p99 us | CPU us/record | RSS MB | of the disk | pairs |"
+    yield "|---|---|---|---|---|---|---|---|---|---|---|"
     for row in rows:
         cells = [" / ".join(", ".join(number(middle(row[side], name)) for name in names) for side in ("ours", "theirs"))
                  for names in PAIR_COLUMNS]
         names = " / ".join(row["names"])
         yield (f"| {row['label']}: {names} | {row['measure']} | {spread_text(row.get('ratio'))} | {verdict_text(row)} | "
-               f"{' | '.join(cells)} | {remarks(row)} |")
+               f"{' | '.join(cells)} | {number(row.get('of_device'))} | {remarks(row)} |")
+
+
+def plain_pair_table(rows):
+    """Of pairs that are no runs of the generator."""
+    yield "| | ratio of | median (range) | target | first | second | pairs |"
+    yield "|---|---|---|---|---|---|---|"
+    for row in rows:
+        sides = " | ".join(number(middle(row[side], row["measure"])) for side in ("ours", "theirs"))
+        yield (f"| {row['label']}: {' / '.join(row['names'])} | {row['measure']} | {spread_text(row.get('ratio'))} | "
+               f"{verdict_text(row)} | {sides} | {remarks(row)} |")
 
 
 def value_table(rows):
@@ -135,9 +147,12 @@ def disk_line(disk):
 def section(name, entry):
     yield f"### {name}: {entry['title']}"
     yield ""
-    yield f"{entry['date']}; {entry['pairs']} pairs of {entry['seconds']} s."
-    for kind, table in ((lambda row: "theirs" in row, pair_table), (lambda row: "theirs" not in row, value_table)):
-        rows = [row for row in entry["rows"] if kind(row)]
+    yield f"{entry['date']}; {entry['pairs']} pair{'' if entry['pairs'] == 1 else 's'} wanted, runs of {entry['seconds']} s."
+    tables = {pair_table: [], plain_pair_table: [], value_table: []}
+    for row in entry["rows"]:
+        kind = value_table if "theirs" not in row else pair_table if "rate" in row["ours"] else plain_pair_table
+        tables[kind].append(row)
+    for table, rows in tables.items():
         if rows:
             yield ""
             yield from table(rows)
@@ -152,12 +167,16 @@ def section(name, entry):
 
 # ---- Plots
 
+def shortened(text):
+    return text if len(text) <= BAR_NAME_MAX else text[:BAR_NAME_MAX - 4].rsplit(" ", 1)[0] + " ..."
+
+
 def targets_plot(benchmarks):
     bars = []
     for name, entry in benchmarks.items():
         if entry["ratio"] is not None and entry["target"] != "-":
             share = Target(entry["target"]).share(entry["ratio"])
-            bars.append((f"{name} {entry['title']}"[:52], share, "green" if entry["ok"] else "red",
+            bars.append((shortened(f"{name} {entry['decides']}"), share, "green" if entry["ok"] else "red",
                          f"{number(entry['ratio'])}, target {entry['target']}"))
     return Bars("How much of each target is reached", "1 is the target", bars) if bars else None
 
@@ -168,7 +187,7 @@ def peers_plot(benchmarks):
         for row in benchmarks.get(name, {"rows": []})["rows"]:
             if "theirs" in row and row.get("ratio"):
                 value = row["ratio"]["median"]
-                bars.append((f"{name} {row['label']}", value, "blue", f"{number(value)} times"))
+                bars.append((shortened(f"{name} {row['label']}"), value, "blue", f"{number(value)} times"))
     return Bars("Records per second: Headrace to the other", "1 is the other", bars) if bars else None
 
 
@@ -222,7 +241,11 @@ def text(results):
 
 def write(results, folder):
     os.makedirs(folder, exist_ok=True)
-    files = {name: plot.svg() for name, _, plot in plots(ordered(results["benchmarks"])) if plot}
+    drawn = {name: plot for name, _, plot in plots(ordered(results["benchmarks"]))}
+    files = {name: plot.svg() for name, plot in drawn.items() if plot}
+    for name in drawn.keys() - files.keys():  # of results that are no longer there
+        if os.path.exists(os.path.join(folder, name)):
+            os.remove(os.path.join(folder, name))
     files["README.md"] = text(results)
     files["results.json"] = json.dumps(results, indent=1) + "\n"
     for name, content in files.items():

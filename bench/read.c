@@ -34,14 +34,13 @@ static enum outcome call(struct reader *r, const char *operation, char **ret_rep
     return call_outcome(status, status == 200 ? "" : *ret_reply);
 }
 
-static enum outcome get_iterator(struct reader *r)
+static enum outcome get_iterator(struct reader *r, bool follow)
 {
     char *reply;
     size_t n;
     snprintf(r->body, sizeof r->body,
-             "{\"StreamName\":\"%s\",\"ShardId\":\"shardId-%012u\",\"ShardIteratorType\":\"TRIM_"
-             "HORIZON\"}",
-             r->stream, r->shard);
+             "{\"StreamName\":\"%s\",\"ShardId\":\"shardId-%012u\",\"ShardIteratorType\":\"%s\"}",
+             r->stream, r->shard, follow ? "LATEST" : "TRIM_HORIZON");
     enum outcome outcome = call(r, "GetShardIterator", &reply, &n);
     if (outcome != SENT_OK)
         return outcome;
@@ -116,7 +115,7 @@ static enum outcome send_batch(struct client *c, uint64_t turn)
 {
     (void)turn;
     struct reader *r = c->state;
-    enum outcome outcome = r->iterator[0] == 0 ? get_iterator(r) : SENT_OK;
+    enum outcome outcome = r->iterator[0] == 0 ? get_iterator(r, c->options->follow) : SENT_OK;
     char *reply;
     size_t n;
     snprintf(r->body, sizeof r->body, "{\"ShardIterator\":\"%s\",\"Limit\":10000}", r->iterator);

@@ -56,7 +56,10 @@ def parse():
     unknown = set(options.names) - set(suite.BENCHMARKS)
     if unknown:
         parser.error(f"there is no {' '.join(sorted(unknown))}; there are {' '.join(suite.BENCHMARKS)}")
-    options.peers = options.peers.split(",") if options.peers is not None else None
+    options.peers = list(filter(None, options.peers.split(","))) if options.peers is not None else None
+    unknown = set(options.peers or ()) - set(peers.PEERS)
+    if unknown:
+        parser.error(f"there is no peer {' '.join(sorted(unknown))}; there are {' '.join(peers.PEERS)}")
     return options
 
 
@@ -81,7 +84,7 @@ def write_results(path, results):
 def main():
     options = parse()
     if options.list:
-        for name, (title, _) in suite.BENCHMARKS.items():
+        for name, (title, *_) in suite.BENCHMARKS.items():
             print(f"{name:12s} {title}")
         return 0
     suite.build_load()

@@ -25,13 +25,14 @@ SOURCES = [os.path.join(ROOT, "bench", f"{name}.c") for name in NAMES]
 HEADERS = [os.path.join(ROOT, "bench", f"{name}.h") for name in ("load", "latency", "schedule", "call", "json")]
 PROBE_SECONDS = 1
 THOROUGH_PAIRS = 7
+IMPATIENT_SECONDS = 0.5
 BENCHMARKS = {}  # in the order of their definition
 
 
-def benchmark(identity, title):
-    """Registers a function of one Bench."""
+def benchmark(identity, title, disk=False):
+    """Registers a function of one Bench. With `disk` the raw disk is measured before and after."""
     def register(function):
-        BENCHMARKS[identity] = (title, function)
+        BENCHMARKS[identity] = (title, function, disk)
         return function
     return register
 
@@ -72,11 +73,12 @@ class Bench:
 
     def __init__(self, identity, options):
         self.identity, self.options = identity, options
-        self.title, self.function = BENCHMARKS[identity]
+        self.title, self.function, self.uses_disk = BENCHMARKS[identity]
         self.rows, self.notes, self.series = [], [], {}
-        self.disk, self.gave_up, self.runs = {}, 0, 0
+        self.disk, self.waits, self.gave_up, self.runs = {}, 0, 0, 0
         self.stack = contextlib.ExitStack()
         self.folder = None
+        self.patience_seconds = options.quiet_seconds
         self.warmed = set()
         self.helpers = []  # processes that belong to the disk or the load
 
@@ -125,7 +127,10 @@ class Bench:
     # ---- Runs
 
     def wait(self):
-        quiet, idle = machine.wait_until_quiet(self.options.quiet_seconds)
+        """Once it was in vain, it is not waited for so long until the machine has been quiet again."""
+        quiet, idle = machine.wait_until_quiet(min(self.options.quiet_seconds, self.patience_seconds))
+        self.patience_seconds = self.options.quiet_seconds if quiet else IMPATIENT_SECONDS
+        self.waits += 1
         if not quiet:
             self.gave_up += 1
             if self.gave_up == 1:
@@ -148,7 +153,7 @@ class Bench:
         if beside is not None:
             run["beside"] = beside.end()
         run["name"] = peer.name
-        run["foreign"], server_seconds = foreign.end(children_seconds() - before)
+        run["foreign"], (server_seconds, *_) = foreign.end(children_seconds() - before)
         run["cpu_us_per_record"] = server_seconds * 1e6 / max(run["records"], 1)
         run["rss_mb"] = machine.family_rss_mb(peer.pid())
         self.show(run)
@@ -200,8 +205,14 @@ class Bench:
                "theirs": pairs.summary([t for _, t in used], measure), "names": [used[0][0]["name"], used[0][1]["name"]],
                "ratios": {name: pairs.ratios(used, name) for name in (*pairs.NUMBERS, measure)}}
         row["ratio"] = row["ratios"].get(measure)
+        row["of_device"] = self.of_device(row)
         self.add(row, target)
         return row
+
+    def of_device(self, row):
+        """Our MB/s of what the raw disk takes in durable writes of 1 MiB, as far as both were measured."""
+        ours = row.get("ours", {}).get("mb_s")
+        return pairs.ratio(ours["median"] if ours else None, self.disk_median(1 << 20, "mb_s"))
 
     def add(self, row, target=None):
         """A row of results; with a target it decides about the benchmark."""
@@ -210,7 +221,8 @@ class Bench:
         ratio = row.get("ratio")
         if ratio:
             aim = f", target {target}" if target else ""
-            trouble = ", DISTURBED by other programs" if row.get("disturbed") else ""
+            trouble = f", {row['of_device']:.2g} of the raw disk's MB/s" if row.get("of_device") else ""
+            trouble += ", DISTURBED by other programs" if row.get("disturbed") else ""
             trouble += f", {row['dropped']} pairs dropped" if row.get("dropped") else ""
             times = row["measure"] if row.get("unscaled") else "times"
             self.say(f"  {row['label']}: {row['measure'] + ' ' if times == 'times' else ''}{ratio['median']:.3g} {times} "
@@ -239,17 +251,23 @@ class Bench:
         failure = None
         try:
             with self.stack:
+                if self.uses_disk:
+                    self.probe_disk()
                 self.function(self)
+                if self.uses_disk:
+                    self.probe_disk()
         except (RuntimeError, AssertionError, OSError, headrace.AwsError, subprocess.CalledProcessError) as error:
             failure = f"{type(error).__name__}: {error}"
             self.note(f"it failed: {failure}")
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
         if self.gave_up:
-            self.note(f"{self.gave_up} times the machine had not become quiet within {self.options.quiet_seconds:g} s")
+            self.note(f"{self.gave_up} of {self.waits} times the machine had not become quiet")
         return self.entry(failure, time.monotonic() - begin)
 
     def entry(self, failure, seconds):
+        for row in self.rows:
+            row["of_device"] = self.of_device(row)  # of the disk before and after
         decided = pairs.verdict(self.rows)
         row, met = decided if decided else ({}, bool(self.rows))
         met = met and failure is None

@@ -6,11 +6,10 @@ from suite import benchmark
 BATCH = 500
 
 
-@benchmark("B1", "batches of 500 records of 1 KB, durable when acknowledged")
+@benchmark("B1", "batches of 500 records of 1 KB, durable when acknowledged", disk=True)
 def batch_ingest(b):
     targets = {"redis": ">=15", "postgres": ">=10", "kafka": ">=5", "kinesalite": ">=15", "kinesis-local": ">=15"}
     ours = b.headrace()
-    b.probe_disk()
     for peer in b.others("redis", "postgres", "kafka", "kinesalite", "kinesis-local"):
         if not peer.durable:
             b.note(f"{peer.name} does not wait for the disk: it promises less than ours")
@@ -20,21 +19,13 @@ def batch_ingest(b):
             b.compare(f"{peer.name}, {clients} client{'s' if clients > 1 else ''}",
                       lambda: b.run(ours, BATCH, clients=clients),
                       lambda: b.run(peer, BATCH, clients=clients), target=targets[peer.name])
-    b.probe_disk()
     rates = [row["ours"]["cpu_us_per_record"]["median"] for row in b.rows]
     if rates:
         b.value("records per second and processor, of what the server's processor time allows", "rate",
                 [1e6 / cpu for cpu in rates], target=">=1", scale=1e6)
-        to_device(b)
 
 
-def to_device(b):
-    """The largest throughput seen, of what the disk takes in writes of 1 MiB."""
-    most = max(row["ours"]["mb_s"]["median"] for row in b.rows if "ours" in row)
-    b.value("MB/s of records, of the raw disk's at 1 MiB", "rate", [most], unit="MB/s", scale=b.disk_median(1 << 20, "mb_s"))
-
-
-@benchmark("B2", "durable batches against peers that do not wait for the disk")
+@benchmark("B2", "durable batches against peers that do not wait for the disk", disk=True)
 def unsynced_challenge(b):
     targets = {"redis-everysec": ">=7", "kafka-default": ">=1.5"}
     ours = b.headrace()
@@ -56,7 +47,7 @@ def single_put_latency(b):
                 scale=b.disk_median(4096, name), runs=runs)
 
 
-@benchmark("B4", "one record of 1 KB a request, many connections, against nginx that answers 200")
+@benchmark("B4", "one record of 1 KB a request, many connections, against nginx that answers 200", disk=True)
 def single_put_throughput(b):
     # The server is built for thousands of connections; its default limit is a limit of this benchmark only.
     ours = b.headrace("--http-connections", "20000")
@@ -76,7 +67,7 @@ def single_put_throughput(b):
         b.compare("Redis, 64 connections", lambda: put(ours, 64), lambda: b.run(peer, clients=64), target=">=2.3")
 
 
-@benchmark("B5", "batches spread over 1 to 10,000 shards, against one shard")
+@benchmark("B5", "batches spread over 1 to 10,000 shards, against one shard", disk=True)
 def shards(b):
     ours = b.headrace()
     points = []
@@ -119,7 +110,7 @@ def record_size(b):
         b.series["mb_s"].append((size, row["values"]["median"]))
 
 
-@benchmark("B13", "the cost of the payload hash and of TLS")
+@benchmark("B13", "the cost of the payload hash and of TLS", disk=True)
 def hash_and_tls(b):
     checked = b.headrace()
     unchecked = b.headrace(profile="dev", name="headrace-dev")

@@ -22,13 +22,15 @@ OVERLOAD_CONNECTIONS, OVERLOAD_SHARDS, OVERLOAD_SECONDS_LEAST, PEAK_SECONDS = 25
 VERIFY_SECONDS_MAX = 300
 
 
-def restart_seconds(b, peer):
+def restart(b, peer):
     """kill -9, and the time until it serves again."""
     peer.kill()
     b.wait()
-    took = peer.start()
-    b.say(f"    {peer.name}: {took:.2f} s")
-    return took
+    foreign = machine.Foreign()
+    run = {"name": peer.name, "seconds": peer.start()}
+    run["foreign"], _ = foreign.end(machine.family_seconds(peer.pid()))
+    b.say(f"    {peer.name}: {run['seconds']:.2f} s")
+    return run
 
 
 @benchmark("B10", "restart after kill -9")
@@ -41,13 +43,10 @@ def recovery(b):
              seconds=600).end()
         b.compare(f"{mb} MB in the journal, to Redis with as much in its file",
                   lambda: restart(b, ours), lambda: restart(b, peer), "seconds", "<=0.1")
-    b.value("4 GiB of journal, as computed from this", "s",
-            [restart_seconds(b, ours) * GIB4_MB / mb for _ in range(b.options.pairs)], target="<=5")
+    runs = b.repeat(lambda: restart(b, ours))
+    b.value("4 GiB of journal, as computed from this", "s", [s * GIB4_MB / mb for s in runs.of("seconds")], target="<=5",
+            runs=runs)
     sealed(b)
-
-
-def restart(b, peer):
-    return {"name": peer.name, "seconds": restart_seconds(b, peer)}
 
 
 def sealed(b):
