@@ -31,6 +31,7 @@ struct loop {
 
     struct epoll_event events[LOOP_EVENTS_MAX];
     int event_at, event_count; // those of this turn that are still to be handled
+    bool paused;               // somebody was told in this turn that it may pause
 };
 
 static _Thread_local const struct loop *current;
@@ -317,6 +318,13 @@ static bool may_sleep(struct loop *l)
     return ret;
 }
 
+bool loop_may_pause(struct loop *l)
+{
+    bool may = l->event_count <= 1 && !l->paused;
+    l->paused |= may;
+    return may;
+}
+
 void loop_run(struct loop *l)
 {
     CHECK(current == NULL);
@@ -328,6 +336,7 @@ void loop_run(struct loop *l)
         CHECK(n >= 0 || errno == EINTR);
         l->now_ns = l->io->mono_ns(l->io);
         l->event_count = MAX(n, 0);
+        l->paused = false;
         handle_events(l);
         fire_timers(l);
         if (run_tasks(l))

@@ -408,3 +408,50 @@ TEST(a_loop_goes_by_the_clock_it_was_given)
     close(pair[0]);
     close(pair[1]);
 }
+
+// ---- Pauses
+
+struct pauser {
+    struct watch watch;
+    struct loop *loop;
+    int asked, allowed, stop_after;
+};
+
+static void ask(struct watch *w, unsigned events)
+{
+    (void)events;
+    struct pauser *p = (struct pauser *)w;
+    char byte;
+    EXPECT(read(w->fd, &byte, 1) == 1);
+    p->allowed += loop_may_pause(p->loop) ? 1 : 0;
+    p->allowed += loop_may_pause(p->loop) ? 100 : 0; // the second one of a turn may not
+    if (++p->asked == p->stop_after)
+        loop_stop(p->loop);
+}
+
+TEST(a_loop_pauses_only_when_a_turn_has_brought_one_thing)
+{
+    struct loop *l;
+    int ends[2][2];
+    struct pauser at[2] = { 0 };
+    EXPECT_OK(loop_open(&l));
+    for (int i = 0; i < 2; i++) {
+        EXPECT(pipe(ends[i]) == 0 && write(ends[i][1], "x", 1) == 1);
+        at[i] = (struct pauser){ .watch.ready = ask, .loop = l, .stop_after = 1 };
+        EXPECT_OK(loop_watch(l, &at[i].watch, ends[i][0], LOOP_READ));
+    }
+    loop_run(l); // both in one turn
+    EXPECT(at[0].asked == 1 && at[1].asked == 1);
+    EXPECT_INT(0, at[0].allowed + at[1].allowed);
+    at[0].stop_after = 5;
+    EXPECT(write(ends[0][1], "xxxx", 4) == 4); // one in each of four turns; the first one may bring
+    loop_run(l);                               // what woke the loop up for its stop as well
+    EXPECT_INT(5, at[0].asked);
+    EXPECT(at[0].allowed == 3 || at[0].allowed == 4);
+    for (int i = 0; i < 2; i++) {
+        loop_unwatch(l, &at[i].watch);
+        close(ends[i][0]);
+        close(ends[i][1]);
+    }
+    loop_close(l);
+}

@@ -61,6 +61,9 @@ struct log_append {
     const LogRecord *records;
     size_t n;         // 1..LOG_APPEND_RECORDS_MAX
     LogPlace *places; // n of them, filled before done is called
+    // The caller may wait for the disk: if nothing else is under way and the disk is quick,
+    // log_append itself writes, and calls `done` before it returns. That saves waking two threads.
+    bool may_write;
     // On a thread of the log, one call at a time, in the order of blocks: hand over quickly, and
     // call nothing of the log that blocks. ERR_FULL: no space; nothing of it is or will become
     // visible. ERR_IO: the journal failed for good (`fatal`); nothing of it is visible, and only

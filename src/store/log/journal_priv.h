@@ -264,7 +264,7 @@ struct log {
     bool is_ready;
     bool only_looks; // log_check: recovery changes nothing on disk
 
-    // The commit thread's, and log_open's before it.
+    // The commit thread's, and log_open's before it; and whoever drives in its place.
     uint64_t epoch;
     uint64_t next_number;
     uint64_t built;      // the newest block of the chain under construction
@@ -296,12 +296,15 @@ struct log {
     bool needs_epoch;                          // the next block must begin one
     bool full;                                 // appends are refused
     bool telling;                              // somebody is being told, without the lock
-    bool probe;                                // the keeper asks the commit thread to try a write
-    bool dead;                                 // the journal failed twice in a row
-    bool behind;                               // sealing is: appends are refused
-    bool paced;                                // blocks are built as fast as sealing gets on
-    int64_t pace_bytes;                        // that may be built until it has got on
-    unsigned failures;                         // in a row
+    bool driving;                              // somebody does the commit thread's work
+    size_t room;        // left in the file that is written, for callers who write themselves
+    int64_t write_ns;   // what a lonely write takes, about; 0: not known
+    bool probe;         // the keeper asks the commit thread to try a write
+    bool dead;          // the journal failed twice in a row
+    bool behind;        // sealing is: appends are refused
+    bool paced;         // blocks are built as fast as sealing gets on
+    int64_t pace_bytes; // that may be built until it has got on
+    unsigned failures;  // in a row
     bool stopping, commit_ended;
     pthread_t commit_thread, completion_thread, keeper_thread, expiry_thread;
     unsigned threads; // started, in this order
@@ -353,7 +356,10 @@ Err extents_visit(struct log *l, const ExtentSource *sources, size_t n, extent_v
 struct log *log_new(const LogConfig *config); // nothing is read and no thread runs yet
 void log_free(struct log *l);                 // its threads have ended
 
-void *commit_run(void *log);     // log_commit.c
+void *commit_run(void *log); // log_commit.c
+// Builds and writes the only append that waits, on this thread, if that is quick; false: nothing
+// was done. Under queue_lock, which is given up in between.
+bool log_write_here(struct log *l);
 void *completion_run(void *log); // log_complete.c
 void *keeper_run(void *log);     // log_keeper.c
 void *expiry_run(void *log);     // log_keeper.c

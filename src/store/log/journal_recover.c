@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SCAN_PIECE_BYTES = 1 << 20 };
+enum { SCAN_PIECE_BYTES = 8 << 20 }; // the device is busy with many parts of it at once
 
 // A block of the chain whose content is not applied yet.
 struct held {

@@ -341,7 +341,6 @@ static void enqueue(struct log *l, struct log_append *a)
     *l->waiting_end = a;
     l->waiting_end = &a->next;
     l->queued_bytes += a->bytes;
-    pthread_cond_signal(&l->work);
 }
 
 Err log_run_control(struct log *l, struct control_op *op)
@@ -354,6 +353,7 @@ Err log_run_control(struct log *l, struct control_op *op)
         e = fail(ERR_IO, "the journal failed");
     if (e.kind == ERR_NONE) {
         enqueue(l, &op->base);
+        pthread_cond_signal(&l->work);
         while (!op->finished)
             pthread_cond_wait(&l->op_ended, &l->queue_lock);
         e = op->err;
@@ -434,6 +434,8 @@ Err log_append(struct log *l, struct log_append *a)
         e = fail(ERR_LIMIT, "the journal's queue is full");
     if (e.kind == ERR_NONE)
         enqueue(l, a);
+    if (e.kind == ERR_NONE && !(a->may_write && log_write_here(l)))
+        pthread_cond_signal(&l->work);
     pthread_mutex_unlock(&l->queue_lock);
     return e;
 }

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 
+#define WRITE_HERE_NS_MAX (NS_PER_MS / 2)
+
 // ---- Places
 
 // The room for records in a file that nothing has been written to.
@@ -381,6 +383,14 @@ static void attach(struct block *b, struct log_append *list, struct log_append *
         a->last_block = b->head.number;
 }
 
+// Nobody waits for several copies but the commit thread: one of them may hang.
+static void note_room(struct log *l, const struct block *b)
+{
+    uint64_t used = b->head.place + b->head.bytes, end = file_room_end(b->file);
+    bool may_write_here = end > used && l->io->copies(b->file->io) <= 1;
+    l->room = may_write_here ? (size_t)(end - used) : 0;
+}
+
 static void build_gathered(struct log *l)
 {
     struct log_append *list, **end;
@@ -393,6 +403,7 @@ static void build_gathered(struct log *l)
     if (e.kind == ERR_NONE) {
         attach(b, list, end);
         unacked_push(l, b);
+        note_room(l, b);
         return;
     }
     queue_prepend(l, list, end);
@@ -466,8 +477,11 @@ static void write_here(struct log *l)
     b->state = BLOCK_WRITING;
     l->ready = NULL;
     pthread_mutex_unlock(&l->queue_lock);
+    int64_t before = l->io->mono_ns(l->io);
     b->write.result = l->io->write(b->file->io, b->bytes, b->head.bytes, b->head.place, true);
+    int64_t spent = l->io->mono_ns(l->io) - before;
     pthread_mutex_lock(&l->queue_lock);
+    l->write_ns = MAX(l->write_ns == 0 ? spent : l->write_ns + (spent - l->write_ns) / 8, 1);
     log_written(l, b);
 }
 
@@ -533,6 +547,31 @@ static bool step(struct log *l)
     return true;
 }
 
+// Whether a write of this append by its own caller is short and in nobody's way.
+static bool is_quick(const struct log *l)
+{
+    struct log_append *a = l->waiting;
+    bool is_idle = !l->driving && !l->telling && l->under_way == 0 && l->unacked == NULL;
+    bool is_well = l->failed.kind == ERR_NONE && !l->dead && !l->needs_epoch && !l->paced;
+    return is_idle && is_well && a != NULL && a->next == NULL && op_of(a) == NULL &&
+           extents_bytes_most(a) <= SMALL_BLOCK_BYTES / 2 && l->room >= SMALL_BLOCK_BYTES &&
+           l->write_ns > 0 && l->write_ns <= WRITE_HERE_NS_MAX;
+}
+
+bool log_write_here(struct log *l)
+{
+    if (!is_quick(l))
+        return false;
+    l->driving = true;
+    build_gathered(l);
+    if (l->ready != NULL && is_lonely(l))
+        write_here(l);
+    l->driving = false;
+    if (l->waiting != NULL || l->ready != NULL || l->failed.kind != ERR_NONE || l->stopping)
+        pthread_cond_signal(&l->work);
+    return true;
+}
+
 static bool is_drained(const struct log *l)
 {
     return l->waiting == NULL && l->unacked == NULL && l->failed.kind == ERR_NONE;
@@ -543,9 +582,17 @@ void *commit_run(void *p)
     struct log *l = p;
     prctl(PR_SET_NAME, "log-commit");
     pthread_mutex_lock(&l->queue_lock);
-    while (!(l->stopping && is_drained(l)))
-        if (!step(l) && !(l->stopping && is_drained(l)))
+    while (l->driving || !(l->stopping && is_drained(l))) {
+        bool any = false;
+        if (!l->driving) {
+            l->driving = true;
+            any = step(l);
+            l->driving = false;
+        }
+        if (!any && (l->driving || !(l->stopping && is_drained(l))))
             pthread_cond_wait(&l->work, &l->queue_lock);
+    }
+    l->driving = true; // nobody writes behind the end
     bool mark = !l->dead && !l->needs_epoch;
     pthread_mutex_unlock(&l->queue_lock);
     if (mark) { // so that the next start can tell damage to the last blocks from a torn tail

@@ -132,7 +132,9 @@ static struct block *take_written(struct log *l)
 static void acknowledge(struct log *l)
 {
     struct block *blocks = take_written(l);
-    pthread_cond_signal(&l->work);
+    if (l->waiting != NULL || l->ready != NULL || l->failed.kind != ERR_NONE || l->needs_epoch ||
+        l->probe || l->stopping)
+        pthread_cond_signal(&l->work);
     if (blocks == NULL)
         return;
     size_t bytes = 0, appends = 0;

@@ -182,6 +182,39 @@ TEST(what_arrives_during_a_write_shares_the_next_one)
         EXPECT_STR(str_fmt(a, "%zu", 2 * (i - 1)), all.at[i].data);
 }
 
+TEST(a_lonely_append_is_written_by_its_caller_if_that_is_quick)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    struct gate gate;
+    gate_init(&gate, io_mem_io(disk));
+    LogConfig config = test_config(&gate.io, S("/log"));
+    AUTO(log) l = open_with(&config, 2);
+    test_wait_for_spare(l);
+    wait_ok(start_one(l, SHARD, S("0"))); // how long a write takes is known from here on
+    struct test_append *t = test_append_new();
+    t->append.may_write = true;
+    test_append_add(t, SHARD, S("key"), S("1"));
+    test_wait_for_quiet(l);
+    EXPECT_OK(test_append_start(l, t));
+    EXPECT_INT(1, atomic_load(&t->finished)); // already
+    wait_ok(t);
+    gate_set(&gate, true);
+    struct test_append *first = start_one(l, SHARD, S("2"));
+    gate_wait_for_one(&gate);
+    struct test_append *second = test_append_new();
+    second->append.may_write = true;
+    test_append_add(second, SHARD, S("key"), S("3"));
+    EXPECT_OK(test_append_start(l, second)); // does not wait for the other
+    EXPECT_INT(0, atomic_load(&second->finished));
+    gate_set(&gate, false);
+    wait_ok(first);
+    wait_ok(second);
+    LogBatch all = test_read_all(l, a, SHARD, 0);
+    EXPECT_INT(4, all.n);
+    for (size_t i = 0; i < all.n; i++)
+        EXPECT_STR(str_fmt(a, "%zu", i), all.at[i].data);
+}
+
 TEST(over_the_queue_limit_appends_are_refused_until_it_drains)
 {
     AUTO(io_mem) disk = io_mem_open(1);
@@ -218,6 +251,7 @@ static void *write_many(void *p)
         struct test_append *t = test_append_new();
         for (unsigned k = 0; k < 3; k++)
             test_append_add(t, SHARD + k % 2, S("key"), str_fmt(a, "%u %u", w->number, i * 3 + k));
+        t->append.may_write = i % 3 != 0;
         Err e = test_append_start(w->l, t);
         CHECK(e.kind == ERR_NONE);
         e = test_append_wait(t);

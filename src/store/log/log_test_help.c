@@ -54,7 +54,9 @@ Err test_append_wait(struct test_append *t)
 
 Err test_put(struct log *l, uint64_t shard, Str data, LogPlace *ret)
 {
+    static atomic_uint count;
     struct test_append *t = test_append_new();
+    t->append.may_write = atomic_fetch_add(&count, 1) % 2 == 0; // both ways are the same to all
     test_append_add(t, shard, S("key"), data);
     Err e = test_append_start(l, t);
     if (e.kind == ERR_NONE)
@@ -115,6 +117,17 @@ void test_wait_for_spare(struct log *l)
         ready = l->next_file != NULL;
         pthread_mutex_unlock(&l->queue_lock);
         nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+    }
+}
+
+void test_wait_for_quiet(struct log *l)
+{
+    bool quiet = false;
+    while (!quiet) {
+        pthread_mutex_lock(&l->queue_lock);
+        quiet = !l->driving && !l->telling && l->unacked == NULL && l->waiting == NULL;
+        pthread_mutex_unlock(&l->queue_lock);
+        nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
     }
 }
 

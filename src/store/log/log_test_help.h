@@ -38,5 +38,6 @@ void test_expect_data(struct log *l, struct arena *a, uint64_t shard, const Str 
 LogBatch test_read_all(struct log *l, struct arena *a, uint64_t shard, uint64_t from);
 
 void test_wait_for_spare(struct log *l); // until the next journal file is ready
+void test_wait_for_quiet(struct log *l); // until its threads have nothing to do
 size_t test_files_in_use(struct log *l);
 uint64_t test_file_number(struct log *l, size_t i); // of those in use, oldest first

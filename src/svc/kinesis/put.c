@@ -320,6 +320,7 @@ static Err start(struct call *c, struct put *p, bool dry_run)
     }
     if (p->append.n == 0)
         return answer(p);
+    p->append.may_write = loop_may_pause(c->loop);
     e = log_append(k->env.log, &p->append);
     if (e.kind != ERR_NONE) {
         p->stored = e;
