@@ -72,7 +72,7 @@ struct io_mem {
 struct io_file {
     struct io_mem *m;
     struct node *node;
-    bool writable;
+    bool writable, direct;
 };
 
 // ---- Pages
@@ -332,7 +332,12 @@ static Err locked_open(struct io_mem *m, Str path, unsigned flags, struct io_fil
     if ((flags & IO_TRUNC) != 0)
         node_set_size(f, 0);
     struct io_file *open = xalloc(sizeof *open);
-    *open = (struct io_file){ .m = m, .node = f, .writable = (flags & IO_WRITE) != 0 };
+    *open = (struct io_file){
+        .m = m,
+        .node = f,
+        .writable = (flags & IO_WRITE) != 0,
+        .direct = (flags & IO_DIRECT) != 0,
+    };
     *ret = open;
     return OK;
 }
@@ -401,7 +406,9 @@ static Err mem_read(struct io_file *f, void *p, size_t n, uint64_t at, size_t *r
         size_t in_page = (size_t)((at + done) % PAGE_BYTES);
         size_t chunk = MIN(n - done, PAGE_BYTES - in_page);
         const struct page *page = &node->pages[(at + done) / PAGE_BYTES];
-        memcpy((char *)p + done, content_bytes(page->now) + in_page, chunk);
+        bool is_lost = f->direct && page->dirty && page->lost; // on the device there is the old one
+        memcpy((char *)p + done, content_bytes(is_lost ? page->synced : page->now) + in_page,
+               chunk);
         done += chunk;
     }
     pthread_mutex_unlock(&f->m->lock);

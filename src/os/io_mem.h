@@ -42,6 +42,7 @@ void io_mem_set_capacity(struct io_mem *m, uint64_t bytes);
 
 // After `skip` more syncs of files one fails, as Linux fails it: what it should have made durable
 // counts as clean from then on, and later syncs succeed without it. Only writing it again helps.
+// Reading gives it, as from the page cache; reading with IO_DIRECT gives what the device holds.
 void io_mem_break_sync(struct io_mem *m, uint64_t skip);
 bool io_mem_sync_is_broken(struct io_mem *m); // whether it has happened
 

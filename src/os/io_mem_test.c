@@ -267,12 +267,20 @@ TEST(what_a_broken_sync_has_lost_only_a_new_write_brings_back)
     EXPECT(io_mem_sync_is_broken(m));
     EXPECT_OK(io->sync(f)); // succeeds, and means nothing
     EXPECT_STR(S("new"), get(a, io, S("/f")));
+    struct io_file *direct = open_file(io, S("/f"), IO_READ | IO_DIRECT);
+    char got[4];
+    size_t n = 0;
+    EXPECT_OK(io->read(direct, got, sizeof got, 0, &n));
+    EXPECT_STR(S("old"), str_from(got, n));
     AUTO(io_mem) lost = io_mem_crash(m, (IoMemCrash){ .keep = IO_KEEP_NONE });
     EXPECT_STR(S("old"), get(a, io_mem_io(lost), S("/f")));
     EXPECT_OK(io->write(f, "new", 3, 0, false));
     EXPECT_OK(io->sync(f));
     AUTO(io_mem) kept = io_mem_crash(m, (IoMemCrash){ .keep = IO_KEEP_NONE });
     EXPECT_STR(S("new"), get(a, io_mem_io(kept), S("/f")));
+    EXPECT_OK(io->read(direct, got, sizeof got, 0, &n));
+    EXPECT_STR(S("new"), str_from(got, n));
+    io->close(direct);
     io->close(f);
 }
 

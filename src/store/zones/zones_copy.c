@@ -33,7 +33,7 @@ static Err piece_write(struct handle *to, const struct part *p, uint64_t at, int
     return bytes == at + n ? OK : zone_file_truncate(to, at + n, ns);
 }
 
-Err piece_copy(struct handle *from, struct handle *to, uint64_t at, int64_t ns, bool fix,
+Err piece_copy(struct handle *from, struct handle *held, struct handle *to, uint64_t at, int64_t ns,
                size_t *ret_n, bool *ret_differs)
 {
     struct op *x = NULL, *y = NULL;
@@ -41,13 +41,13 @@ Err piece_copy(struct handle *from, struct handle *to, uint64_t at, int64_t ns, 
     const struct part *p = &x->parts[from->zone->i];
     size_t n = (size_t)p->number;
     // A piece that cannot be read there is one that differs: writing it may well mend it.
-    Err e = zone_file_read(to, PIECE_BYTES, at, ns, &y);
-    bool same = e.kind == ERR_NONE && y->parts[to->zone->i].number == n &&
-                memcmp(p->bytes, y->parts[to->zone->i].bytes, n) == 0;
+    Err e = zone_file_read(held, PIECE_BYTES, at, ns, &y);
+    bool same = e.kind == ERR_NONE && y->parts[held->zone->i].number == n &&
+                memcmp(p->bytes, y->parts[held->zone->i].bytes, n) == 0;
     if (y != NULL)
         op_unref(y);
     e = OK;
-    if (!same && fix)
+    if (!same && to != NULL)
         e = piece_write(to, p, at, ns);
     op_unref(x);
     TRY(e);
@@ -61,7 +61,7 @@ static Err pieces_compare(struct handle *x, struct handle *y, bool *ret_differs)
     size_t n = PIECE_BYTES;
     bool differs = false;
     for (uint64_t at = 0; n == PIECE_BYTES && !differs; at += PIECE_BYTES)
-        TRY(piece_copy(x, y, at, SLOW_NS, false, &n, &differs));
+        TRY(piece_copy(x, y, NULL, at, SLOW_NS, &n, &differs));
     *ret_differs = differs;
     return OK;
 }
@@ -113,12 +113,12 @@ Err zone_file_same_ends(struct zone *from, struct zone *to, Str rel, uint64_t by
     return e;
 }
 
-static Err pieces_copy(struct handle *x, struct handle *y)
+static Err pieces_copy(struct handle *x, struct handle *held, struct handle *y)
 {
     size_t n = PIECE_BYTES;
     for (uint64_t at = 0; n == PIECE_BYTES; at += PIECE_BYTES) {
         bool differs;
-        TRY(piece_copy(x, y, at, SLOW_NS, true, &n, &differs));
+        TRY(piece_copy(x, held, y, at, SLOW_NS, &n, &differs));
         if (at / PIECE_BYTES % PIECES_PER_SYNC == PIECES_PER_SYNC - 1)
             TRY(zone_file_sync(y, SLOW_NS));
     }
@@ -127,12 +127,15 @@ static Err pieces_copy(struct handle *x, struct handle *y)
 
 static Err copy_to(struct zone *from, struct zone *to, Str rel, Str to_rel, unsigned flags)
 {
-    struct handle *x = NULL, *y = NULL;
+    struct handle *x = NULL, *held = NULL, *y = NULL;
     TRY(zone_file_open(from, rel, IO_READ | IO_DIRECT, SLOW_NS, &x));
     Err e = zone_file_open(to, to_rel, IO_WRITE | IO_CREATE | flags, SLOW_NS, &y);
     if (e.kind == ERR_NONE)
-        e = pieces_copy(x, y);
+        e = zone_file_open(to, to_rel, IO_READ | IO_DIRECT, SLOW_NS, &held);
+    if (e.kind == ERR_NONE)
+        e = pieces_copy(x, held, y);
     zone_file_close(x);
+    zone_file_close(held);
     zone_file_close(y);
     return e;
 }

@@ -121,21 +121,34 @@ static Err attach(struct zone *z, struct node *n)
     return e;
 }
 
-// Adopts a name, if the members still have it: *ret_node is counted then, else NULL. `aside`: it
-// lies whole beside its name. The gate of names is closed; *ret_from and *ret_to are its file in a
-// member and here.
-static Err adopt(struct zone *z, Str rel, bool aside, struct handle **ret_from,
-                 struct handle **ret_to, struct node **ret_node)
+// A file on its way: open in a member and here, where it is read and written through two handles.
+struct copying {
+    struct handle *from, *held, *to;
+    struct node *node;
+};
+
+// Of what has got the name here.
+static Err open_here(struct zone *z, Str rel, struct copying *c)
+{
+    TRY(zone_file_open(z, rel, IO_WRITE | IO_CREATE, brief(z->s), &c->to));
+    if (zone_is_immutable(rel))
+        return OK; // it is there already
+    return zone_file_open(z, rel, IO_READ | IO_DIRECT, brief(z->s), &c->held);
+}
+
+// Adopts a name, if the members still have it: c->node is counted then, else NULL. `aside`: it lies
+// whole beside its name. The gate of names is closed.
+static Err adopt(struct zone *z, Str rel, bool aside, struct copying *c)
 {
     struct zones *s = z->s;
     AUTO(arena) tmp = arena_open();
-    Err e = zone_file_open(source_of(s), rel, IO_READ | IO_DIRECT, brief(s), ret_from);
+    Err e = zone_file_open(source_of(s), rel, IO_READ | IO_DIRECT, brief(s), &c->from);
     if (e.kind == ERR_NOT_FOUND)
         return OK;
     TRY(e);
     if (aside)
         TRY(zone_name_rename(z, str_cat(tmp, rel, ASIDE_SUFFIX), rel, brief(s)));
-    TRY(zone_file_open(z, rel, IO_WRITE | IO_CREATE, brief(s), ret_to));
+    TRY(open_here(z, rel, c));
     pthread_mutex_lock(&s->lock);
     struct node *n = node_get_locked(s, rel);
     e = close_gate_locked(z, &n->gate);
@@ -147,22 +160,17 @@ static Err adopt(struct zone *z, Str rel, bool aside, struct handle **ret_from,
     if (is_closed)
         gate_open_locked(s, &n->gate);
     if (e.kind == ERR_NONE)
-        *ret_node = n;
+        c->node = n;
     else
         node_unref_locked(s, n);
     pthread_mutex_unlock(&s->lock);
     return e;
 }
 
-// A file on its way: open in a member and here.
-struct copying {
-    struct handle *from, *to;
-    struct node *node;
-};
-
 static void copying_done(struct zones *s, struct copying *c)
 {
     zone_file_close(c->from);
+    zone_file_close(c->held);
     zone_file_close(c->to);
     pthread_mutex_lock(&s->lock);
     if (c->node != NULL)
@@ -181,7 +189,7 @@ static Err copy_piece(struct zone *z, struct copying *c, uint64_t at, bool fix, 
     pthread_mutex_unlock(&s->lock);
     TRY(e);
     bool differs = false;
-    e = piece_copy(c->from, c->to, at, brief(s), fix, ret_n, &differs);
+    e = piece_copy(c->from, c->held, fix ? c->to : NULL, at, brief(s), ret_n, &differs);
     pthread_mutex_lock(&s->lock);
     gate_open_locked(s, &c->node->gate);
     pthread_mutex_unlock(&s->lock);
@@ -221,7 +229,7 @@ static Err copy_changing(struct zone *z, Str rel, bool names_stand)
     struct copying c = { 0 };
     if (!names_stand)
         TRY(close_names(z));
-    Err e = adopt(z, rel, false, &c.from, &c.to, &c.node);
+    Err e = adopt(z, rel, false, &c);
     if (!names_stand)
         open_names(z->s);
     if (e.kind == ERR_NONE && c.node != NULL)
@@ -236,7 +244,7 @@ static Err copy_while_names_stand(struct zone *z, Str rel)
         return copy_changing(z, rel, true);
     struct copying c = { 0 };
     TRY(zone_file_copy_aside(source_of(z->s), z, rel));
-    Err e = adopt(z, rel, true, &c.from, &c.to, &c.node);
+    Err e = adopt(z, rel, true, &c);
     copying_done(z->s, &c);
     return e;
 }
@@ -257,7 +265,7 @@ static Err adopt_whole(struct zone *z, Str rel, bool aside, struct copying *c)
     pthread_mutex_lock(&s->lock);
     bool disturbed = s->join.disturbed; // the next round sees what has become of it
     pthread_mutex_unlock(&s->lock);
-    Err e = disturbed ? OK : adopt(z, rel, aside, &c->from, &c->to, &c->node);
+    Err e = disturbed ? OK : adopt(z, rel, aside, c);
     open_names(s);
     return e;
 }
@@ -343,7 +351,7 @@ static Err verify_file(struct zone *z, Str rel)
     Err e =
         has_gone ? OK : zone_file_open(source_of(s), rel, IO_READ | IO_DIRECT, brief(s), &c.from);
     if (e.kind == ERR_NONE && !has_gone)
-        e = zone_file_open(z, rel, IO_READ | IO_DIRECT, brief(s), &c.to);
+        e = zone_file_open(z, rel, IO_READ | IO_DIRECT, brief(s), &c.held);
     pthread_mutex_lock(&s->lock);
     if (e.kind == ERR_NONE && !has_gone)
         c.node = node_get_locked(s, rel);

@@ -315,9 +315,11 @@ bool zone_is_immutable(Str rel);      // a container: what has the name and the 
 
 // ---- zones_copy.c
 
-// What is in one piece of `to` is made what is in `from`; *ret_n: bytes there were, fewer than a
-// piece at the end, where the size is made the same too. `fix` false: nothing is written.
-Err piece_copy(struct handle *from, struct handle *to, uint64_t at, int64_t ns, bool fix,
+// What is in one piece of `held` is made what is in `from`, by writing to `to`; *ret_n: bytes there
+// were, fewer than a piece at the end, where the size is made the same too. `to` NULL: nothing is
+// written. `held` is open with IO_DIRECT: what a failed sync has lost is in the page cache still,
+// looks the same there, and would not be written again.
+Err piece_copy(struct handle *from, struct handle *held, struct handle *to, uint64_t at, int64_t ns,
                size_t *ret_n, bool *ret_differs);
 // Whole files that nobody writes.
 Err zone_file_compare(struct zone *from, struct zone *to, Str rel, bool *ret_differs);

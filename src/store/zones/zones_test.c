@@ -487,6 +487,27 @@ TEST(a_zone_is_held_by_one_set)
     trio_done(&r);
 }
 
+TEST(what_a_failed_sync_has_lost_is_written_again_though_the_page_cache_has_it)
+{
+    struct trio r;
+    trio_init(&r);
+    EXPECT_OK(trio_open(&r, a));
+    trio_fill(&r, a);
+    struct io_file *f = NULL;
+    EXPECT_OK(r.io->open(r.io, S("/data/db"), IO_WRITE, &f));
+    EXPECT_OK(r.io->write(f, "newer", 5, 5000, false));
+    io_mem_break_sync(r.disks[1], 0);
+    EXPECT_OK(r.io->sync(f));
+    EXPECT_INT(ZONE_FENCED, trio_state_of(&r, 1));
+    trio_repair(&r, 1);
+    r.io->close(f);
+    trio_close(&r);
+    AUTO(io_mem) later = io_mem_crash(r.disks[1], (IoMemCrash){ .keep = IO_KEEP_NONE });
+    Str want = trio_in_zone(&r, a, 0, "db");
+    EXPECT(str_eq(want, trio_read_in(io_mem_io(later), a, S("/b/db"))));
+    trio_done(&r);
+}
+
 // ---- Lagging
 
 static atomic_bool is_stuck;
