@@ -30,6 +30,7 @@ struct opening {
     Found found[ZONES_MAX];
     Err why[ZONES_MAX]; // it does not answer
     ZoneRecord records[ZONES_MAX];
+    unsigned begun; // a bit per member that a start had begun to make the same as another one
 };
 
 static Err explain(const struct opening *o, Err e, Str problem)
@@ -337,10 +338,12 @@ static void assemble_one(struct opening *o, struct zone *z, const ZoneRecord *to
                        : judge_record(z, r, top);
         if (!z->is_foreign)
             s->generation = MAX(s->generation, r->generation);
-        if (z->cause.kind == ERR_NONE) {
-            z->id = r->id;
+        if (z->cause.kind == ERR_NONE)
             s->members |= bit(z->i);
-        }
+        else if (z->cause.kind == ERR_CLOSED && !r->whole && lists(top, r->id))
+            o->begun |= bit(z->i);
+        if (((s->members | o->begun) & bit(z->i)) != 0)
+            z->id = r->id;
         break;
     }
     if (z->id == 0)
@@ -455,16 +458,40 @@ static void share_dirs(struct zones *s)
                 err_ignore(trees_share_dirs(&s->zones[i], &s->zones[k]));
 }
 
-// One after the other, so that there is always another whole one beside the source. *ret_failed:
-// NULL, or a source that has failed meanwhile.
-static Err unify_from(struct opening *o, struct zone *source, struct zone **ret_failed)
+// A zone that a start which broke off had begun to make the same is the first to be made so: if it
+// waited, and this start broke off as well, two would be half copied at once. Its record lists it
+// still, so it differs by what the start of a set repairs, and that is little.
+static Err rebuild_begun(struct zone *from, struct zone *to)
+{
+    LOG(LOG_WARN, "a zone that was to be made the same as another is made so now",
+        F_STR("zone", to->dir), F_STR("source", from->dir));
+    TRY(trees_make_same(from, to));
+    to->s->members |= bit(to->i);
+    return zone_write_state(to, true);
+}
+
+// False: the source has failed.
+static bool unify_begun(struct opening *o, struct zone *source)
 {
     struct zones *s = o->s;
-    *ret_failed = NULL;
-    if (source == NULL)
-        return explain(o, fail(ERR_CORRUPT, "every zone is damaged"),
-                       S("the zones differ and each of them is damaged. Nothing was changed."));
-    for (unsigned i = 0; i < s->count && *ret_failed == NULL; i++) {
+    for (unsigned i = 0; i < s->count; i++) {
+        struct zone *z = &s->zones[i];
+        if ((o->begun & bit(i)) == 0)
+            continue;
+        Err e = rebuild_begun(source, z);
+        if (e.kind != ERR_NONE && !is_readable(source))
+            return false;
+        o->begun &= ~bit(i);
+        if (e.kind != ERR_NONE)
+            member_leaves(z, e);
+    }
+    return true;
+}
+
+static bool unify_members(struct opening *o, struct zone *source)
+{
+    struct zones *s = o->s;
+    for (unsigned i = 0; i < s->count; i++) {
         struct zone *z = &s->zones[i], *blame;
         if (z == source || (s->members & bit(i)) == 0)
             continue;
@@ -474,25 +501,38 @@ static Err unify_from(struct opening *o, struct zone *source, struct zone **ret_
         if (blame == z)
             member_leaves(z, e);
         if (blame == source || !is_readable(source))
-            *ret_failed = source;
+            return false;
     }
-    return OK;
+    return true;
 }
 
-// A source that fails leaves as well, and another one takes its place: one that is verified, even
-// if it is the last.
+static Err no_source(const struct opening *o, bool has_failed)
+{
+    if (has_failed)
+        return explain(o, fail(ERR_IO, "the last whole zone has failed"),
+                       S("the zones differ, and the last one that is whole failed while others "
+                         "were copied from it."));
+    return explain(o, fail(ERR_CORRUPT, "every zone is damaged"),
+                   S("the zones differ and each of them is damaged. Nothing was changed."));
+}
+
+// One after the other, so that there is always another whole one beside the source. A source that
+// fails leaves as well, and another one takes its place: one that is verified, even if it is the
+// last.
 static Err unify(struct opening *o)
 {
     struct zones *s = o->s;
-    struct zone *failed;
     share_dirs(s);
-    if (count_bits(s->members) < 2 || all_same(s))
-        return OK;
-    do {
-        TRY(unify_from(o, find_source(o), &failed));
-        if (failed != NULL)
-            member_leaves(failed, fail(ERR_IO, "it failed while others were copied from it"));
-    } while (failed != NULL);
+    bool same = count_bits(s->members) < 2 || all_same(s), has_failed = false;
+    while (!same || o->begun != 0) {
+        struct zone *source = same && s->members != 0 ? first_member(s) : find_source(o);
+        if (source == NULL)
+            return no_source(o, has_failed);
+        if (unify_begun(o, source) && (same || unify_members(o, source)))
+            break;
+        member_leaves(source, fail(ERR_IO, "it failed while others were copied from it"));
+        has_failed = true;
+    }
     return OK;
 }
 

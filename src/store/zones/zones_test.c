@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/test.h"
 #include "base/time.h"
+#include "store/zones/zones_priv.h"
 #include "store/zones/zones_test_help.h"
 
 #include <pthread.h>
@@ -485,6 +486,50 @@ TEST(a_zone_is_held_by_one_set)
     EXPECT_ERR(ERR_BUSY, zones_open(&r.config, a, &second, &problem));
     EXPECT(problem.n > 0);
     trio_done(&r);
+}
+
+// As when a start has broken off while this zone was made the same as another one.
+static void leave_half_copied(struct trio *r, struct arena *a, unsigned i)
+{
+    ZoneRecord record;
+    struct io *io = trio_disk_io(r, i);
+    EXPECT_OK(record_parse(trio_in_zone(r, a, i, "zone.hrz"), &record));
+    record.whole = false;
+    EXPECT_OK(
+        io_write_file(io, a, str_cat(a, trio_dirs[i], S("/zone.hrz")), record_text(a, &record)));
+    struct io_file *f = NULL;
+    EXPECT_OK(io->open(io, str_cat(a, trio_dirs[i], S("/journal/one")), IO_WRITE, &f));
+    EXPECT_OK(io->truncate(f, 1000));
+    io->close(f);
+}
+
+TEST(after_a_start_that_broke_off_any_zone_may_die_at_any_time_of_the_next)
+{
+    for (unsigned reads = 0; reads < 60; reads++) {
+        unsigned verified = 0;
+        struct trio r;
+        trio_init(&r);
+        r.config.verify = verify_one;
+        r.config.verify_self = &verified;
+        EXPECT_OK(trio_open(&r, a));
+        trio_fill(&r, a);
+        trio_close(&r);
+        leave_half_copied(&r, a, 1);
+        // The first zone has more than the last, which is to be made the same.
+        struct io_file *f = NULL;
+        struct io *io = trio_disk_io(&r, 0);
+        EXPECT_OK(io->open(io, S("/a/journal/one"), IO_WRITE, &f));
+        EXPECT_OK(io->write(f, "more", 4, FILE_BYTES, true));
+        io->close(f);
+        IoFault death = { .ops = IO_OP_READ, .skip = reads, .power_off = true };
+        io_fault_add(r.faults[0], death);
+        EXPECT_OK(trio_open(&r, a));
+        Str one = trio_read_in(r.io, a, S("/data/journal/one"));
+        EXPECT(str_eq(trio_content(a, FILE_BYTES, 1), str_head(one, FILE_BYTES)));
+        for (unsigned i = 1; i < ZONES; i++)
+            EXPECT_INT(ZONE_MEMBER, trio_state_of(&r, i));
+        trio_done(&r);
+    }
 }
 
 TEST(what_a_failed_sync_has_lost_is_written_again_though_the_page_cache_has_it)
