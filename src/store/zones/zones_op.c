@@ -385,6 +385,7 @@ bool op_decide_locked(struct op *op, Err *ret)
     struct zones *s = op->s;
     Err winner, causes[ZONES_MAX] = { { 0 } };
     unsigned losers = 0;
+    bool any_pending = false;
     bool agreed = find_winner(op, &winner);
     for (unsigned i = 0; i < s->count; i++) {
         const struct part *p = &op->parts[i];
@@ -393,6 +394,7 @@ bool op_decide_locked(struct op *op, Err *ret)
         causes[i] = p->done ? p->err : lags();
         if (causes[i].kind == ERR_NONE)
             causes[i] = fail(ERR_CORRUPT, "the zone holds something else than the others");
+        any_pending |= is_member(p) && !p->done;
         if (is_member(p))
             losers |= bit(i);
         else
@@ -408,11 +410,9 @@ bool op_decide_locked(struct op *op, Err *ret)
     }
     if (zones_fence_locked(s, losers, causes))
         return false; // those that differed have no say any more
-    for (unsigned i = 0; i < s->count; i++) {
-        if ((losers & bit(i)) != 0 && !op->parts[i].done) {
-            op->enough_ns = 0; // it cannot be done without: wait on
-            return false;
-        }
+    if (any_pending) {
+        op->enough_ns = 0; // it cannot be done without: wait on, or see what it has done meanwhile
+        return false;
     }
     *ret = winner.kind != ERR_NONE ? winner : first_failure(op);
     return true;

@@ -636,3 +636,55 @@ TEST(a_source_that_fails_while_others_are_copied_from_it_is_replaced_by_another_
         trio_done(&r);
     }
 }
+
+// ---- A zone that lags and has done it before it could be fenced
+
+static struct io refusing_table;
+static Err (*open_below)(struct io *io, Str path, unsigned flags, struct io_file **ret);
+static atomic_bool refuses, has_written;
+
+// No record is written here; but until that has been tried the other zone is stuck.
+static Err refusing_open(struct io *io, Str path, unsigned flags, struct io_file **ret)
+{
+    if (!atomic_load(&refuses) || str_search(path, S("zone.hrz")) == path.n)
+        return open_below(io, path, flags, ret);
+    atomic_store(&is_stuck, false);
+    while (!atomic_load(&has_written))
+        io_real()->sleep_ns(io_real(), NS_PER_MS);
+    return fail(ERR_IO, "injected");
+}
+
+static Err noted_write(struct io_file *f, const void *p, size_t n, uint64_t at, bool durable)
+{
+    Err e = slow_write(f, p, n, at, durable);
+    atomic_store(&has_written, true);
+    return e;
+}
+
+TEST(what_a_zone_has_done_while_it_was_to_be_fenced_counts_when_it_was_not)
+{
+    struct trio r;
+    trio_init(&r);
+    trio_make_slow(&r, 1);
+    slow_table.write = noted_write;
+    refusing_table = *r.config.zone_io[0];
+    open_below = refusing_table.open;
+    refusing_table.open = refusing_open;
+    r.config.zone_io[0] = &refusing_table;
+    r.config.lag_ns = 20 * NS_PER_MS;
+    atomic_store(&refuses, false);
+    EXPECT_OK(trio_open(&r, a));
+    trio_fill(&r, a);
+    struct io_file *f = NULL;
+    EXPECT_OK(r.io->open(r.io, S("/data/x"), IO_WRITE | IO_CREATE, &f));
+    atomic_store(&has_written, false);
+    atomic_store(&is_stuck, true);
+    atomic_store(&refuses, true);
+    EXPECT_OK(r.io->write(f, "x", 1, 0, true));
+    EXPECT(atomic_load(&has_written));
+    for (unsigned i = 0; i < ZONES; i++)
+        EXPECT_INT(ZONE_MEMBER, trio_state_of(&r, i));
+    r.io->close(f);
+    atomic_store(&refuses, false);
+    trio_done(&r);
+}
