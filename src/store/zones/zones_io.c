@@ -101,6 +101,17 @@ static Err take_opened_locked(struct op *op, Str rel, struct io_file **ret)
     return OK;
 }
 
+// The node of a file that an open makes empty, entered as by whoever changes a file's bytes: what
+// is copied of it meanwhile would bring the old ones back. NULL: it changes nothing.
+static struct node *enter_to_empty_locked(struct zones *s, Str rel, unsigned flags)
+{
+    if ((flags & IO_TRUNC) == 0)
+        return NULL;
+    struct node *n = node_get_locked(s, rel);
+    gate_enter_locked(s, &n->gate);
+    return n;
+}
+
 static Err zones_open_file(struct io *io, Str path, unsigned flags, struct io_file **ret)
 {
     struct zones *s = zones_of(io);
@@ -111,12 +122,17 @@ static Err zones_open_file(struct io *io, Str path, unsigned flags, struct io_fi
     op_paths(op, rel, (Str){ 0 });
     pthread_mutex_lock(&s->lock);
     gate_enter_locked(s, &s->names);
+    struct node *emptied = enter_to_empty_locked(s, rel, flags);
     op_want_locked(op, s->members | joining_mask_locked(s, rel), NULL);
     pthread_mutex_unlock(&s->lock);
     Err e = op_run_all(op);
     pthread_mutex_lock(&s->lock);
     if (e.kind == ERR_NONE)
         e = take_opened_locked(op, rel, ret);
+    if (emptied != NULL) {
+        gate_leave_locked(s, &emptied->gate);
+        node_unref_locked(s, emptied);
+    }
     gate_leave_locked(s, &s->names);
     op_unref_locked(op);
     pthread_mutex_unlock(&s->lock);

@@ -688,3 +688,59 @@ TEST(what_a_zone_has_done_while_it_was_to_be_fenced_counts_when_it_was_not)
     atomic_store(&refuses, false);
     trio_done(&r);
 }
+
+// ---- A file that is made empty while it is copied
+
+static Err (*read_below)(struct io_file *f, void *p, size_t n, uint64_t at, size_t *ret_n);
+static atomic_bool is_watched, is_copied, is_emptied;
+
+// When a piece has been read to be copied, the file is made empty, unless that has to wait.
+static Err watched_read(struct io_file *f, void *p, size_t n, uint64_t at, size_t *ret_n)
+{
+    Err e = read_below(f, p, n, at, ret_n);
+    if (n != PIECE_BYTES || !atomic_exchange(&is_watched, false))
+        return e;
+    atomic_store(&is_copied, true);
+    for (int i = 0; i < 200 && !atomic_load(&is_emptied); i++)
+        io_real()->sleep_ns(io_real(), NS_PER_MS);
+    return e;
+}
+
+static void *make_empty(void *arg)
+{
+    struct io *io = arg;
+    struct io_file *f = NULL;
+    while (!atomic_load(&is_copied))
+        io_real()->sleep_ns(io_real(), NS_PER_MS);
+    EXPECT_OK(io->open(io, S("/data/db"), IO_WRITE | IO_CREATE | IO_TRUNC, &f));
+    atomic_store(&is_emptied, true);
+    io->close(f);
+    return NULL;
+}
+
+TEST(a_file_that_is_made_empty_while_it_is_copied_is_empty_in_the_copy)
+{
+    struct trio r;
+    trio_init(&r);
+    static struct io watching_table;
+    watching_table = *r.config.zone_io[0];
+    read_below = watching_table.read;
+    watching_table.read = watched_read;
+    r.config.zone_io[0] = &watching_table;
+    EXPECT_OK(trio_open(&r, a));
+    trio_write_new(r.io, a, "/data/db", trio_content(a, 100000, 3));
+    io_fault_power_off(r.faults[1]);
+    trio_write_new(r.io, a, "/data/db", trio_content(a, 100000, 4));
+    EXPECT_INT(ZONE_FENCED, trio_state_of(&r, 1));
+    io_fault_clear(r.faults[1]);
+    atomic_store(&is_copied, false);
+    atomic_store(&is_emptied, false);
+    atomic_store(&is_watched, true);
+    pthread_t other;
+    EXPECT_INT(0, pthread_create(&other, NULL, make_empty, r.io));
+    trio_repair(&r, 1);
+    pthread_join(other, NULL);
+    EXPECT_INT(0, trio_in_zone(&r, a, 0, "db").n);
+    trio_expect_same(&r, a);
+    trio_done(&r);
+}
