@@ -617,11 +617,12 @@ static Err check_config(const struct opening *o)
 
 static Err start_keeper(struct zones *s)
 {
+    s->keeper_runs = true; // it looks at that
     int error = pthread_create(&s->keeper, NULL, zones_keep, s);
-    if (error != 0)
-        return fail_os(error, "pthread_create");
-    s->keeper_runs = true;
-    return OK;
+    if (error == 0)
+        return OK;
+    s->keeper_runs = false;
+    return fail_os(error, "pthread_create");
 }
 
 Err zones_open(const ZonesConfig *config, struct arena *a, struct zones **ret, Str *ret_problem)

@@ -73,7 +73,7 @@ static struct zone *source_of(struct zones *s)
 // How long others may be kept waiting by one operation.
 static int64_t brief(const struct zones *s)
 {
-    return MAX(s->lag_ns, NS_PER_S);
+    return MAX(patience_ns(s), NS_PER_S);
 }
 
 // ---- Adopting, while names stand still

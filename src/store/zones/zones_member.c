@@ -67,7 +67,7 @@ static bool records_are_due(const struct op *op, unsigned mask, int64_t *enough_
     int64_t now = zones_now();
     if (*enough_ns == 0)
         *enough_ns = now;
-    *until = *enough_ns + op->s->lag_ns;
+    *until = *enough_ns + patience_ns(op->s);
     return now >= *until;
 }
 

@@ -179,6 +179,13 @@ static inline unsigned count_bits(unsigned mask)
     return (unsigned)__builtin_popcount(mask);
 }
 
+// How long somebody may be kept waiting for a zone that is slow. While the set is being opened
+// nobody waits but who opens it, and the slow one may be one that cannot be done without.
+static inline int64_t patience_ns(const struct zones *s)
+{
+    return s->keeper_runs ? s->lag_ns : 60 * NS_PER_S;
+}
+
 // ---- zones_op.c: "locked" functions are called with the lock held, the others without.
 
 int64_t zones_now(void); // monotonic, the threads' own
