@@ -422,30 +422,35 @@ static struct zone *find_source(const struct opening *o)
     return best;
 }
 
-// Whether everything of a zone can be read.
-static bool is_readable(struct zone *z)
+// Of one that is half copied, a member as soon as it is not.
+static Err finish(struct opening *o, struct zone *from, struct zone *to)
 {
-    bool differs;
-    return trees_compare(z, z, &differs).kind == ERR_NONE;
+    struct zones *s = o->s;
+    TRY(trees_make_same(from, to));
+    s->members |= bit(to->i); // its record names it
+    Err e = zone_write_state(to, true);
+    if (e.kind == ERR_NONE)
+        o->begun &= ~bit(to->i);
+    else
+        s->members &= ~bit(to->i);
+    return e;
 }
 
-// *ret_blame: whose fault an error is. When it is the source's, the other one stays whole unless
-// copying had begun.
-static Err rebuild(struct zone *from, struct zone *to, struct zone **ret_blame)
+static Err rebuild(struct opening *o, struct zone *from, struct zone *to)
 {
     bool differs = true;
-    *ret_blame = from;
+    unsigned failures = from->failures;
     Err e = trees_compare(from, to, &differs);
     if (e.kind == ERR_NONE && !differs)
         return OK;
-    if (e.kind != ERR_NONE && !is_readable(from))
-        return e;
+    if (e.kind != ERR_NONE && from->failures != failures)
+        return e; // one that cannot be read itself may well be mended
     LOG(LOG_WARN, "a zone differs from another and is made the same", F_STR("zone", to->dir),
         F_STR("source", from->dir));
-    *ret_blame = to;
     TRY(zone_write_state(to, false));
-    TRY(trees_make_same(from, to));
-    return zone_write_state(to, true); // before the next one says that it is not
+    o->begun |= bit(to->i);
+    o->s->members &= ~bit(to->i);
+    return finish(o, from, to);
 }
 
 // A directory that a power cut has left in some members only would be found by those who list it,
@@ -458,51 +463,34 @@ static void share_dirs(struct zones *s)
                 err_ignore(trees_share_dirs(&s->zones[i], &s->zones[k]));
 }
 
-// A zone that a start which broke off had begun to make the same is the first to be made so: if it
-// waited, and this start broke off as well, two would be half copied at once. Its record lists it
-// still, so it differs by what the start of a set repairs, and that is little.
-static Err rebuild_begun(struct zone *from, struct zone *to)
+// False: the source has failed, and who was being copied to waits for another one.
+static bool unify_one(struct opening *o, struct zone *source, struct zone *z,
+                      Err (*run)(struct opening *o, struct zone *from, struct zone *to))
 {
-    LOG(LOG_WARN, "a zone that was to be made the same as another is made so now",
-        F_STR("zone", to->dir), F_STR("source", from->dir));
-    TRY(trees_make_same(from, to));
-    to->s->members |= bit(to->i);
-    return zone_write_state(to, true);
-}
-
-// False: the source has failed.
-static bool unify_begun(struct opening *o, struct zone *source)
-{
-    struct zones *s = o->s;
-    for (unsigned i = 0; i < s->count; i++) {
-        struct zone *z = &s->zones[i];
-        if ((o->begun & bit(i)) == 0)
-            continue;
-        Err e = rebuild_begun(source, z);
-        if (e.kind != ERR_NONE && !is_readable(source))
-            return false;
-        o->begun &= ~bit(i);
-        if (e.kind != ERR_NONE)
-            member_leaves(z, e);
-    }
+    unsigned failures = source->failures;
+    Err e = run(o, source, z);
+    if (e.kind == ERR_NONE)
+        return true;
+    if (source->failures != failures)
+        return false;
+    o->begun &= ~bit(z->i);
+    member_leaves(z, e);
     return true;
 }
 
-static bool unify_members(struct opening *o, struct zone *source)
+// A zone that a start which broke off had begun to make the same is the first to be made so: if it
+// waited, and this start broke off as well, two would be half copied at once. Its record lists it
+// still, so it differs by what the start of a set repairs, and that is little.
+static bool unify_from(struct opening *o, struct zone *source)
 {
     struct zones *s = o->s;
-    for (unsigned i = 0; i < s->count; i++) {
-        struct zone *z = &s->zones[i], *blame;
-        if (z == source || (s->members & bit(i)) == 0)
-            continue;
-        Err e = rebuild(source, z, &blame);
-        if (e.kind == ERR_NONE)
-            continue;
-        if (blame == z)
-            member_leaves(z, e);
-        if (blame == source || !is_readable(source))
+    for (unsigned i = 0; i < s->count; i++)
+        if ((o->begun & bit(i)) != 0 && !unify_one(o, source, &s->zones[i], finish))
             return false;
-    }
+    for (unsigned i = 0; i < s->count; i++)
+        if (i != source->i && (s->members & bit(i)) != 0 &&
+            !unify_one(o, source, &s->zones[i], rebuild))
+            return false;
     return true;
 }
 
@@ -524,16 +512,17 @@ static Err unify(struct opening *o)
     struct zones *s = o->s;
     share_dirs(s);
     bool same = count_bits(s->members) < 2 || all_same(s), has_failed = false;
-    while (!same || o->begun != 0) {
+    if (same && o->begun == 0)
+        return OK;
+    while (true) {
         struct zone *source = same && s->members != 0 ? first_member(s) : find_source(o);
         if (source == NULL)
             return no_source(o, has_failed);
-        if (unify_begun(o, source) && (same || unify_members(o, source)))
-            break;
+        if (unify_from(o, source))
+            return OK;
         member_leaves(source, fail(ERR_IO, "it failed while others were copied from it"));
         has_failed = true;
     }
-    return OK;
 }
 
 // ---- Enough members

@@ -469,8 +469,12 @@ Err op_run_each(struct op *op, unsigned mask, int64_t ns)
 
 Err op_run_one(struct op *op, unsigned zone, int64_t ns)
 {
-    TRY(op_run_each(op, bit(zone), ns));
-    return op->parts[zone].err;
+    Err e = op_run_each(op, bit(zone), ns);
+    if (e.kind == ERR_NONE)
+        e = op->parts[zone].err;
+    if (e.kind != ERR_NONE)
+        op->s->zones[zone].failures++;
+    return e;
 }
 
 static int next_candidate(const struct op *op, unsigned tried)

@@ -120,6 +120,7 @@ struct zone {
     int64_t since_ns;
     uint64_t copied_bytes;
     int64_t retry_ns, retry_step_ns; // when a fenced zone is tried next
+    _Atomic unsigned failures;       // operations of it alone that have failed
     bool is_asked_for;               // somebody wants it tried: a try that had begun does not count
 
     pthread_cond_t work;

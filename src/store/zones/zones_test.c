@@ -616,6 +616,28 @@ TEST(a_zone_that_lags_is_fenced_and_the_caller_is_answered)
     trio_done(&r);
 }
 
+TEST(a_source_of_which_one_read_fails_is_blamed_and_not_who_is_copied_to)
+{
+    for (unsigned reads = 0; reads < 40; reads++) {
+        unsigned verified = 0;
+        struct trio r;
+        trio_init(&r);
+        r.config.verify = verify_one;
+        r.config.verify_self = &verified;
+        EXPECT_OK(trio_open(&r, a));
+        trio_fill(&r, a);
+        trio_close(&r);
+        EXPECT_OK(io_flip(trio_disk_io(&r, 2), str_cat(a, trio_dirs[2], S("/journal/one")), 7, 1));
+        io_fault_add(r.faults[0], (IoFault){ .ops = IO_OP_READ, .skip = reads });
+        EXPECT_OK(trio_open(&r, a));
+        for (unsigned i = 1; i < ZONES; i++) {
+            EXPECT_INT(ZONE_MEMBER, trio_state_of(&r, i));
+            EXPECT(str_eq(trio_content(a, FILE_BYTES, 1), trio_in_zone(&r, a, i, "journal/one")));
+        }
+        trio_done(&r);
+    }
+}
+
 TEST(a_source_that_fails_while_others_are_copied_from_it_is_replaced_by_another_one)
 {
     for (unsigned reads = 0; reads < 24; reads++) {
