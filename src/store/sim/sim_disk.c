@@ -33,13 +33,14 @@ struct under_way {
 
 struct sim_disk {
     struct io io;
+    struct io_mem *mem;
     struct io *below;
     struct io_fault *faults;
     struct sim_power *power;
     SimSpeed speed;
     unsigned sector_bytes;
     bool is_dead, is_mirrored;
-    int64_t hangs_until_ns;
+    int64_t hangs_until_ns, full_until_ns;
     struct under_way *writes[UNDER_WAY_MAX];
     size_t write_count;
 };
@@ -174,6 +175,11 @@ void sim_disk_die(struct sim_disk *d, bool is_dead)
 void sim_disk_hang(struct sim_disk *d, int64_t until_ns)
 {
     d->hangs_until_ns = until_ns;
+}
+
+void sim_disk_full_until(struct sim_disk *d, int64_t until_ns)
+{
+    d->full_until_ns = until_ns;
 }
 
 void sim_disk_mirrored(struct sim_disk *d)
@@ -398,6 +404,8 @@ static Err disk_space(struct io *io, Str path, uint64_t *ret_free_bytes, uint64_
 {
     struct sim_disk *d = disk_of(io);
     TRY(begin(d, "space", IO_OP_SPACE, path, 0, 0));
+    if (sched_mono_ns() >= d->full_until_ns)
+        io_mem_set_capacity(d->mem, UINT64_MAX);
     return BELOW(d->below->space(d->below, path, ret_free_bytes, ret_total_bytes));
 }
 
@@ -567,6 +575,8 @@ struct sim_disk *sim_disk_open(struct io_mem *below, uint64_t seed, SimSpeed spe
     struct sim_disk *d = xalloc(sizeof *d);
     d->io = table;
     d->io.self = d;
+    d->mem = below;
+    d->full_until_ns = INT64_MAX;
     d->faults = io_fault_open(io_mem_io(below), seed);
     d->below = io_fault_io(d->faults);
     d->speed = speed;
@@ -589,6 +599,11 @@ void sim_disk_close(struct sim_disk *d)
 struct io *sim_disk_io(struct sim_disk *d)
 {
     return &d->io;
+}
+
+bool sim_disk_is_off(const struct io *io)
+{
+    return ((const struct sim_disk *)io->self)->power->is_off;
 }
 
 struct io_fault *sim_disk_faults(struct sim_disk *d)

@@ -60,11 +60,14 @@ void sim_disk_close(struct sim_disk *d); // NULL is fine; its files and queues m
 AUTO_CLOSE(sim_disk)
 
 struct io *sim_disk_io(struct sim_disk *d);
+bool sim_disk_is_off(const struct io *io); // whether the power of this disk has gone
 struct io_fault *sim_disk_faults(struct sim_disk *d);
 
 void sim_disk_set_speed(struct sim_disk *d, SimSpeed speed);
 void sim_disk_die(struct sim_disk *d, bool is_dead);      // every operation fails meanwhile
 void sim_disk_hang(struct sim_disk *d, int64_t until_ns); // none ends before
+// When it is asked from then on how much space it has, its capacity is without bound again.
+void sim_disk_full_until(struct sim_disk *d, int64_t until_ns);
 void sim_disk_mirrored(struct sim_disk *d); // who uses it may write on after a failure: to repair
 
 // The calling task's syncs do nothing and its durable writes are ordinary ones, until it is told

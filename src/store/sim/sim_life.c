@@ -79,6 +79,8 @@ static void fill_disk(struct sim_life *l)
     io_mem_set_capacity(l->w->mem[l->plan.bad], used + sched_below(600 << 10));
     l->is_full = true;
     l->full_from_ns = sched_mono_ns();
+    // The reader frees it sooner, but there is none before the store is open.
+    sim_disk_full_until(l->disk[l->plan.bad], l->full_from_ns + 2 * FULL_SECONDS_MAX * NS_PER_S);
     sim_tell("the disk is full soon");
 }
 
@@ -159,7 +161,7 @@ static Err collect(struct sim_life *l, size_t i)
     Err e = p->err;
     sim_counts.errors += e.kind == ERR_IO;
     sim_counts.fulls += e.kind == ERR_FULL;
-    if (e.kind != ERR_NONE && l->w->disks > 1 && !l->plan.is_beyond && !l->power.is_off)
+    if (e.kind != ERR_NONE && l->w->disks > 1 && !zones_are_beyond(l) && !l->power.is_off)
         sim_fail("append %u is answered with %s: %s, though the other zones are well", p->number,
                  err_kind_name(e.kind), e.text);
     l->open[i] = l->open[--l->open_count];
@@ -374,7 +376,7 @@ static void *kv_run_task(void *p)
 void sim_expect_reason(const struct sim_life *l, const char *what, Err e)
 {
     bool is_alone = l->w->disks == 1;
-    bool has_reason = l->power.is_off || l->plan.is_beyond || l->w->model.is_lenient ||
+    bool has_reason = l->power.is_off || zones_are_beyond(l) || l->w->model.is_lenient ||
                       (is_alone && (l->plan.fails || l->plan.breaks_sync ||
                                     (l->plan.fills && e.kind == ERR_FULL)));
     bool is_named = e.kind == ERR_IO || e.kind == ERR_FULL || l->w->model.is_lenient;

@@ -424,6 +424,30 @@ static void check_unique(const struct sim_model *m)
     free(at);
 }
 
+// Whether a part of it that would be seen is not: then none of its parts may ever be.
+static bool append_is_absent(const struct sim_model *m, uint32_t append)
+{
+    for (size_t i = m->first_of[append]; i < m->n && m->records[i].append == append; i++) {
+        const struct sim_record *r = &m->records[i];
+        const struct sim_shard *s = &m->shards[r->shard - 1];
+        if (!r->is_seen && s->ended == KNOWN_NO && s->dropped == KNOWN_NO &&
+            !may_be_expired(m, r->shard, r->handed_ms))
+            return true;
+    }
+    return false;
+}
+
+// What was not known is known now, unless all that would tell is past its retention.
+static void settle_unknown(const struct sim_model *m, struct sim_record *r)
+{
+    if ((r->fate == FATE_UNKNOWN || r->fate == FATE_HIDDEN) && r->is_seen)
+        r->fate = FATE_ACKED;
+    if (r->fate != FATE_UNKNOWN)
+        return;
+    bool is_hidden = may_be_expired(m, r->shard, r->handed_ms) && !append_is_absent(m, r->append);
+    r->fate = is_hidden ? FATE_HIDDEN : FATE_REFUSED;
+}
+
 Err model_check(struct sim_model *m, struct log *l)
 {
     for (size_t i = 0; i < m->n; i++)
@@ -437,11 +461,8 @@ Err model_check(struct sim_model *m, struct log *l)
     model_tick(m);
     for (size_t i = 0; i < m->n; i++)
         check_missing(m, &m->records[i]);
-    for (size_t i = 0; i < m->n; i++) {
-        struct sim_record *r = &m->records[i];
-        if (r->fate == FATE_UNKNOWN)
-            r->fate = r->is_seen ? FATE_ACKED : FATE_REFUSED;
-    }
+    for (size_t i = 0; i < m->n; i++)
+        settle_unknown(m, &m->records[i]);
     if (!m->is_lenient)
         check_unique(m);
     m->highest_before = m->highest;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Mistakes of the mirror, planted as those of the log are (sim_plant.c).
-#include "store/sim/sim_disk.h"
+// Mistakes of the mirror, planted as those of the log are (sim_plant.c); and who is a member.
+#include "store/sim/sim_priv.h"
 #include "store/zones/zones_priv.h"
 
 bool __real_op_is_due_locked(struct op *op, int64_t now, int64_t *until);
@@ -11,6 +11,8 @@ Err __real_record_read(struct zone *z, struct arena *a, ZoneRecord *ret);
 Err __wrap_record_read(struct zone *z, struct arena *a, ZoneRecord *ret);
 bool __real_zones_fence_locked(struct zones *s, unsigned mask, const Err causes[ZONES_MAX]);
 bool __wrap_zones_fence_locked(struct zones *s, unsigned mask, const Err causes[ZONES_MAX]);
+void __real_zone_set_state_locked(struct zone *z, unsigned state, Err cause);
+void __wrap_zone_set_state_locked(struct zone *z, unsigned state, Err cause);
 
 // Whether one zone has done it.
 static bool is_begun(const struct op *op)
@@ -43,7 +45,7 @@ Err __wrap_record_read(struct zone *z, struct arena *a, ZoneRecord *ret)
     return OK;
 }
 
-bool __wrap_zones_fence_locked(struct zones *s, unsigned mask, const Err causes[ZONES_MAX])
+static bool fence(struct zones *s, unsigned mask, const Err causes[ZONES_MAX])
 {
     unsigned left = s->members & ~mask;
     if (sim_plant != PLANT_ZONE_FORGET || count_bits(left) < s->least)
@@ -53,4 +55,21 @@ bool __wrap_zones_fence_locked(struct zones *s, unsigned mask, const Err causes[
             zone_set_state_locked(&s->zones[i], ZONE_FENCED, causes[i]);
     s->members = left;
     return true;
+}
+
+// Who leaves is noted, whatever the reason.
+bool __wrap_zones_fence_locked(struct zones *s, unsigned mask, const Err causes[ZONES_MAX])
+{
+    unsigned before = s->members;
+    bool done = fence(s, mask, causes);
+    sim_zones_left |= before & ~s->members;
+    return done;
+}
+
+// One that becomes a member in memory when the power has gone is none on its disk.
+void __wrap_zone_set_state_locked(struct zone *z, unsigned state, Err cause)
+{
+    if (state == ZONE_MEMBER && sim_disk_is_off(z->io))
+        sim_zones_late |= bit(z->i);
+    __real_zone_set_state_locked(z, state, cause);
 }

@@ -29,6 +29,8 @@ typedef enum Fate {
     FATE_ACKED,   // must be there
     FATE_UNKNOWN, // answered ERR_IO: all of its append is there after the next start, or nothing
     FATE_REFUSED, // must never be there
+    FATE_HIDDEN,  // unknown, and past its retention when that could have been seen: it may come
+                  // into sight when the retention grows
 } Fate;
 
 struct sim_record {
@@ -163,7 +165,6 @@ struct sim_world {
 
     // Of zones.
     bool is_formed; // the set has been open once
-    bool is_unsure; // the last start did not end: a repair may have been broken off
     unsigned whole; // a bit for each that certainly holds everything
     bool rots;      // bits flip between lives, all of them in this zone:
     size_t rotten;
@@ -195,6 +196,11 @@ Err zones_begin(struct sim_life *l, struct io **ret);
 void zones_act(struct sim_life *l);     // a disk that was in trouble comes back
 void zones_end(struct sim_life *l);     // closes the set; everybody else has gone
 void zones_damage(struct sim_world *w); // between lives
+// Whether more than one zone is in trouble, so that errors are in order.
+bool zones_are_beyond(const struct sim_life *l);
+// Of this life, a bit for each zone: those that have been fenced, and those that became members
+// when the power had gone.
+extern unsigned sim_zones_left, sim_zones_late;
 
 // ---- Reports (sim.c)
 

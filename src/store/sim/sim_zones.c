@@ -36,7 +36,7 @@ static size_t spare(const struct sim_world *w)
 void zones_plan(const struct sim_world *w, struct sim_plan *p)
 {
     p->bad = spare(w);
-    p->is_beyond = !w->is_formed || w->is_unsure; // a new set needs all zones
+    p->is_beyond = !w->is_formed; // a new set needs all zones
     if (w->rots || !w->is_formed || !sched_chance(3))
         p->speed = SIM_QUICK; // all are of the same: where they stall, any may lag
     if (p->bad == SIM_DISKS_MAX || !w->is_formed)
@@ -90,6 +90,26 @@ static void plant_trouble(struct sim_life *l)
     sim_tell("zone %zu is the one in trouble%s%s%s%s", p->bad, p->is_absent ? ": it is absent" : "",
              p->dies ? ": it dies" : "", p->hangs ? ": it hangs" : "",
              p->stalls ? ": it stalls" : "");
+}
+
+static bool has_trouble(const struct sim_plan *p)
+{
+    return p->fails || p->fills || p->breaks_sync || p->lies || p->is_absent || p->dies ||
+           p->hangs || p->stalls;
+}
+
+unsigned sim_zones_left, sim_zones_late;
+
+// Where all disks are slow, others than the one in trouble may lag and be fenced as well, or be too
+// slow to be members from the start. They count until the life ends: a log that has failed
+// meanwhile does not come back.
+bool zones_are_beyond(const struct sim_life *l)
+{
+    const struct sim_plan *p = &l->plan;
+    unsigned in_trouble = has_trouble(p) ? 1u << p->bad : 0;
+    if (p->speed >= SIM_SLOW)
+        in_trouble |= sim_zones_left;
+    return p->is_beyond || (in_trouble & (in_trouble - 1)) != 0;
 }
 
 void zones_act(struct sim_life *l)
@@ -188,6 +208,7 @@ Err zones_begin(struct sim_life *l, struct io **ret)
 {
     static const int64_t lags_ms[] = { 200, 2000, 10000 };
     AUTO(arena) a = arena_open();
+    sim_zones_left = sim_zones_late = 0;
     plant_trouble(l);
     ZonesConfig config = {
         .io = sim_disk_io(l->disk[0]),
@@ -207,18 +228,16 @@ Err zones_begin(struct sim_life *l, struct io **ret)
     Err e = zones_open(&config, a, &l->zones, &problem);
     if (e.kind != ERR_NONE) {
         sim_tell("%.*s", FMT(problem));
-        l->w->is_unsure = true;
+        // The one in trouble may have left before, half copied, and is not repaired yet.
+        if (has_trouble(&l->plan))
+            l->w->whole &= ~(1u << l->plan.bad);
         if (!l->power.is_off) // it may look like damage then
             sim_expect_reason(l, "opening the zones", e);
         return e;
     }
-    // One that is still being repaired and another that is in trouble are two.
-    unsigned away = ALL & ~members(l);
-    if (l->plan.bad != SIM_DISKS_MAX)
-        away &= ~(1u << l->plan.bad);
-    l->plan.is_beyond = l->w->is_unsure || away != 0;
+    sim_zones_left |= ALL & ~members(l);
+    l->plan.is_beyond = false;
     l->w->is_formed = true;
-    l->w->is_unsure = false;
     if (!l->power.is_off)
         expect_same(l->w, members(l));
     *ret = zones_io(l->zones);
@@ -238,18 +257,20 @@ static void expect_repair(struct sim_life *l)
 
 void zones_end(struct sim_life *l)
 {
-    if (l->zones == NULL)
+    if (l->zones == NULL && l->power.is_off)
         return;
     bool is_well = !l->plan.cuts && !l->power.is_off;
     for (size_t i = 0; i < l->w->disks; i++)
         sim_disk_set_speed(l->disk[i], SIM_QUICK);
-    sched_sleep(SETTLE_NS);
+    sched_sleep(SETTLE_NS); // also of a set that did not open: a thread that hung may be left
+    if (l->zones == NULL)
+        return;
     if (is_well)
         expect_repair(l);
-    l->w->whole = members(l);
+    l->w->whole = members(l) & ~sim_zones_late;
     zones_close(l->zones);
     // A write that has failed in too many zones leaves them different until the next start.
-    if (is_well && !l->plan.lies && !l->plan.is_beyond)
+    if (is_well && !l->plan.lies && !zones_are_beyond(l))
         expect_same(l->w, ALL);
     if (l->plan.lies)
         l->w->whole &= ~(1u << l->plan.bad);
