@@ -31,6 +31,13 @@ Err call_wait(struct call *c)
     return fail(ERR_WAIT, "the answer comes later");
 }
 
+Err call_on_pool(struct call *c, Err (*work)(struct call *c, void *self), void *self)
+{
+    c->work = work;
+    c->work_self = self;
+    return call_wait(c);
+}
+
 void call_done(struct call *c, Err e)
 {
     c->done(c, e);

@@ -21,6 +21,8 @@ struct call {
     const struct api_error *error; // what call_fail recorded; NULL: nothing
     Str error_text;                // in the call's arena
     void (*done)(struct call *c, Err e);
+    Err (*work)(struct call *c, void *self); // what call_on_pool recorded
+    void *work_self;
 };
 
 // Records the AWS error that the caller gets. Returns the Err to return: ERR_FAULT. The first one
@@ -40,6 +42,11 @@ extern const struct api_error aws_ValidationException, aws_AccessDeniedException
 // the call's own loop call_done makes the reply before it returns.
 Err call_wait(struct call *c);
 void call_done(struct call *c, Err e); // OK: the output is complete. ERR_FAULT: after call_fail.
+
+// `return call_on_pool(c, work, self);` - the rest of the operation may block: `work` runs once on
+// the worker pool, and what it returns is what the operation returns. It need not run at all (the
+// client has gone, the pool is full), so `self` lies in the call's arena and holds nothing.
+Err call_on_pool(struct call *c, Err (*work)(struct call *c, void *self), void *self);
 
 // ERR_MEMORY is answered with ServiceUnavailable and status 503, which SDKs try again. Any other
 // Err but ERR_FAULT that an operation returns is our fault: it is logged with its cause and

@@ -413,6 +413,26 @@ TEST(blocking_operations_run_on_the_pool)
     stage_close(&s);
 }
 
+TEST(an_operation_may_go_on_on_the_pool)
+{
+    struct stage s;
+    stage_open(&s);
+    for (int gone = 0; gone < 2; gone++) {
+        struct play *p = play_new(&s, a, "Handed", JSON, "{\"Name\":\"abc\"}");
+        p->loop = s.loop;
+        p->gone = gone != 0;
+        add_dev(p);
+        perform(&s, p);
+        loop_run(s.loop);
+        if (gone)
+            EXPECT_INT(400, p->reply.status);
+        else
+            expect_reply(200, S("{\"Name\":\"pool\"}"), &p->reply);
+        EXPECT_INT(1, p->reply.count);
+    }
+    stage_close(&s);
+}
+
 TEST(a_call_whose_client_has_gone_before_its_turn_is_not_run)
 {
     struct stage s;
@@ -472,8 +492,11 @@ TEST(a_full_pool_throttles)
         if (i == 0)
             EXPECT(read(started[0], &byte, 1) == 1); // the worker has it: the queue is empty
     }
+    Str refused = S("{\"__type\":\"ThrottlingException\",\"message\":\"Rate exceeded\"}");
     Reply r = ask(&s, a, "Slow", JSON, "{\"Name\":\"abc\"}");
-    expect_reply(400, S("{\"__type\":\"ThrottlingException\",\"message\":\"Rate exceeded\"}"), &r);
+    expect_reply(400, refused, &r);
+    r = ask(&s, a, "Handed", JSON, "{\"Name\":\"abc\"}");
+    expect_reply(400, refused, &r);
     for (size_t i = 0; i < COUNT_OF(holders); i++)
         EXPECT(write(leave[1], "x", 1) == 1);
     stage_close(&s);

@@ -70,3 +70,16 @@ Err probe_Slow(struct call *c, const struct probe_Slow_in *in, struct probe_Slow
     out->name = in->name;
     return OK;
 }
+
+static Err hand_back(struct call *c, void *self)
+{
+    struct probe_Handed_out *out = self;
+    out->name = str_from(loop_is_current(c->loop) ? "loop" : "pool", 4);
+    return OK;
+}
+
+Err probe_Handed(struct call *c, const struct probe_Handed_in *in, struct probe_Handed_out *out)
+{
+    (void)in;
+    return call_on_pool(c, hand_back, out);
+}

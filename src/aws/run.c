@@ -51,9 +51,8 @@ static void done_later(struct call *c, Err e)
     part_done(f);
 }
 
-static void run(struct front_call *f)
+static void returned(struct front_call *f, Err e)
 {
-    Err e = f->call.op->run(&f->call, f->in, f->out);
     if (e.kind == ERR_WAIT) {
         part_done(f);
         return;
@@ -68,11 +67,21 @@ static void run_on_pool(struct task *t)
 {
     struct front_call *f = of_task(t);
     if (!http_stream_gone(f->x) && !http_replies_full(f->x)) {
-        run(f);
+        struct call *c = &f->call;
+        returned(f, c->work != NULL ? c->work(c, c->work_self) : c->op->run(c, f->in, f->out));
         return;
     }
     reply_error(f, aws_ThrottlingException.status, aws_ThrottlingException.name,
                 S("Rate exceeded"));
+}
+
+static void run_later(struct front_call *f)
+{
+    f->task = (struct task){ .run = run_on_pool };
+    Err e = pool_submit(f->front->pool, &f->task);
+    if (e.kind != ERR_NONE)
+        reply_error(f, aws_ThrottlingException.status, aws_ThrottlingException.name,
+                    S("Rate exceeded"));
 }
 
 void front_run(struct front_call *f)
@@ -83,13 +92,13 @@ void front_run(struct front_call *f)
     f->out = arena_alloc(f->x->arena, out_bytes, _Alignof(max_align_t));
     f->call.done = done_later;
     atomic_init(&f->parts, 2);
-    if (!op->blocking) {
-        run(f);
+    if (op->blocking) {
+        run_later(f);
         return;
     }
-    f->task = (struct task){ .run = run_on_pool };
-    Err e = pool_submit(f->front->pool, &f->task);
-    if (e.kind != ERR_NONE)
-        reply_error(f, aws_ThrottlingException.status, aws_ThrottlingException.name,
-                    S("Rate exceeded"));
+    Err e = op->run(&f->call, f->in, f->out);
+    if (e.kind == ERR_WAIT && f->call.work != NULL)
+        run_later(f);
+    else
+        returned(f, e);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reactors and workers. A loop is one thread's epoll: descriptors, timers and tasks posted from
-// other threads. A pool is a bounded set of threads for work that blocks.
+// other threads. A pool is a bounded set of threads, of lower priority, for work that blocks.
 //
 // Everything of a loop runs on its own thread, except loop_post and loop_stop.
 #pragma once

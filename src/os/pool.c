@@ -5,8 +5,14 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
-enum { POOL_THREADS_MAX = 1024, THREAD_NAME_BYTES = 16 };
+enum {
+    POOL_THREADS_MAX = 1024,
+    THREAD_NAME_BYTES = 16,
+    POOL_NICE = 10, // long work, of readers far behind, takes what reactors leave
+};
 
 struct pool {
     pthread_mutex_t lock;
@@ -22,6 +28,8 @@ struct pool {
 static void *work(void *argument)
 {
     struct pool *p = argument;
+    // On Linux of this thread only. It needs no right, and nothing depends on it.
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), POOL_NICE);
     pthread_mutex_lock(&p->lock);
     for (;;) {
         while (p->first == NULL && !p->closing)

@@ -10,7 +10,10 @@
 
 #include <string.h>
 
-enum { GET_BYTES_MAX = 10 << 20 };
+enum {
+    GET_BYTES_MAX = 10 << 20,
+    GET_BYTES_AT_ONCE = 128 << 10, // up to here the reactor itself reads and answers
+};
 
 // What an iterator carries; the stream's name follows it.
 struct place {
@@ -313,14 +316,13 @@ static Err fill_records(struct call *c, const struct shard *sh, const LogBatch *
     return OK;
 }
 
-static Err read_records(struct call *c, const struct stream *s, struct shard *sh,
-                        const LogRead *read, struct kinesis_GetRecords_out *out)
+static Err answer_batch(struct call *c, const struct stream *s, struct shard *sh,
+                        const LogBatch *read, struct kinesis_GetRecords_out *out)
 {
     struct kinesis *k = c->state;
-    LogBatch batch;
+    LogBatch batch = *read;
     LogSpan span;
     size_t bytes;
-    TRY(from_log(c, s, sh, log_read(k->env.log, c->arena, read, &batch)));
     TRY(from_log(c, s, sh, log_span(k->env.log, sh->id, &span)));
     TRY(fill_records(c, sh, &batch, out, &bytes));
     metric_add(s->got_records, (int64_t)batch.n);
@@ -335,6 +337,26 @@ static Err read_records(struct call *c, const struct stream *s, struct shard *sh
     else
         out->next_shard_iterator = seal_iterator(c, s, sh, batch.next);
     return OK;
+}
+
+// A GetRecords that goes on where it may block.
+struct get {
+    const struct kinesis_GetRecords_in *in;
+    struct kinesis_GetRecords_out *out;
+};
+
+static Err read_on_pool(struct call *c, void *self)
+{
+    const struct get *g = self;
+    struct kinesis *k = c->state;
+    AUTO(stream) s = NULL;
+    LogRead read = { .max_records = (size_t)g->in->limit, .max_bytes = GET_BYTES_MAX };
+    LogBatch batch;
+    struct shard *sh;
+    TRY(open_iterator(c, g->in->shard_iterator, &s, &sh, &read.from)); // it may be gone by now
+    read.shard = sh->id;
+    TRY(from_log(c, s, sh, log_read(k->env.log, c->arena, &read, &batch)));
+    return answer_batch(c, s, sh, &batch, g->out);
 }
 
 Err kinesis_GetRecords(struct call *c, const struct kinesis_GetRecords_in *in,
@@ -358,6 +380,16 @@ Err kinesis_GetRecords(struct call *c, const struct kinesis_GetRecords_in *in,
     LogRead read = { .shard = sh->id,
                      .from = position,
                      .max_records = (size_t)in->limit,
-                     .max_bytes = GET_BYTES_MAX };
-    return read_records(c, s, sh, &read, out);
+                     .max_bytes = GET_BYTES_AT_ONCE,
+                     .cached_only = true };
+    LogBatch batch;
+    Err e = log_read(k->env.log, c->arena, &read, &batch);
+    bool is_cut = e.kind == ERR_NONE && batch.more && batch.n < read.max_records;
+    if (e.kind != ERR_BUSY && !is_cut) { // consumers that keep up: few records, all in memory
+        TRY(from_log(c, s, sh, e));
+        return answer_batch(c, s, sh, &batch, out);
+    }
+    struct get *g = arena_new(c->arena, struct get, 1);
+    *g = (struct get){ .in = in, .out = out };
+    return call_on_pool(c, read_on_pool, g);
 }

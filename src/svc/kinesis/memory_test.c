@@ -69,6 +69,8 @@ static void call_over(struct call *c, Err e)
 
 static Err finish(struct one_call *o, Err e)
 {
+    if (e.kind == ERR_WAIT && o->call.work != NULL)
+        return o->call.work(&o->call, o->call.work_self);
     if (e.kind != ERR_WAIT)
         return e;
     loop_run(o->w->loop);
@@ -139,7 +141,8 @@ static Err get(struct world *w, struct arena *r, Str from, size_t *ret_n)
 {
     struct kinesis_GetRecords_in in = { .shard_iterator = from, .limit = 10000 };
     struct kinesis_GetRecords_out out = { 0 };
-    TRY(kinesis_GetRecords(&call_new(w, r)->call, &in, &out));
+    struct one_call *o = call_new(w, r);
+    TRY(finish(o, kinesis_GetRecords(&o->call, &in, &out)));
     for (size_t i = 0; i < out.records.n; i++)
         EXPECT(out.records.at[i].data.n == RECORD_BYTES && out.records.at[i].data.p[0] == 'd');
     *ret_n = out.records.n;
