@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// One PutRecords after another through all that a server does with it between the request's bytes
-// and the answer's: decode, verify, route, append to a log on a disk in memory, encode. Sockets are
-// played here. What is measured runs in measured_requests(), on one thread, which is what
+// One put after another through all that a server does with it between the request's bytes and the
+// answer's: decode, verify, route, append to a log on a disk in memory, encode. Sockets are played
+// here. What is measured runs in measured_requests(), on one thread, which is what
 // tests/hotpath.py tells callgrind to count; run alone it prints the time that the thread took.
 //
-//     headrace-hotpath [requests]
+//     headrace-hotpath KIND [requests]      KIND: put-records, put-record, put-records-cbor
 #include "aws/front.h"
 #include "aws/sigv4.h"
 #include "base/time.h"
-#include "codec/base64.h"
+#include "codec/cbor.h"
+#include "codec/json.h"
 #include "hub/service.h"
 #include "os/io_mem.h"
 #include "store/kv.h"
@@ -26,7 +27,17 @@ void measured_requests(size_t n);
 
 enum { RECORDS = 500, RECORD_BYTES = 1024, WARM_UP = 3, REQUESTS = 20, SHARDS = 4 };
 #define HOST "127.0.0.1:4566"
-#define JSON "application/x-amz-json-1.1"
+
+typedef struct Kind {
+    const char *name, *op, *content_type;
+    size_t records;
+} Kind;
+
+static const Kind kinds[] = {
+    { "put-records", "PutRecords", "application/x-amz-json-1.1", RECORDS },
+    { "put-record", "PutRecord", "application/x-amz-json-1.1", 1 },
+    { "put-records-cbor", "PutRecords", "application/x-amz-cbor-1.1", RECORDS },
+};
 
 static struct {
     struct io_mem *disk;
@@ -158,10 +169,10 @@ typedef struct Request {
     Str body;
 } Request;
 
-static Request request_sign(struct arena *a, const char *op, Str body)
+static Request request_sign(struct arena *a, const char *op, const char *content_type, Str body)
 {
     Request r = { .headers = { { S("host"), S(HOST) },
-                               { S("content-type"), S(JSON) },
+                               { S("content-type"), str_of(content_type) },
                                { S("x-amz-target"), str_fmt(a, "Kinesis_20131202.%s", op) } },
                   .body = body };
     struct io *io = io_mem_io(world.disk);
@@ -205,23 +216,50 @@ static void perform(const Request *r)
     arena_close(a);
 }
 
-// As boto3 writes it.
-static Str records_body(struct arena *a)
+// What a record needs, in the order of most examples.
+static void write_record(struct event_writer *w, struct arena *a, size_t number)
+{
+    unsigned char data[RECORD_BYTES];
+    uint32_t random = (uint32_t)number;
+    for (size_t i = 0; i < sizeof data; i++) {
+        random = random * 1664525 + 1013904223;
+        data[i] = (unsigned char)(random >> 24);
+    }
+    w->ops->key(w, S("Data"));
+    w->ops->bytes(w, str_from(data, sizeof data));
+    w->ops->key(w, S("PartitionKey"));
+    w->ops->text(w, str_fmt(a, "user-%05zu", number * 7919 % 100000));
+}
+
+static void write_records(struct event_writer *w, struct arena *a, size_t n)
+{
+    w->ops->key(w, S("Records"));
+    w->ops->list(w);
+    for (size_t i = 0; i < n; i++) {
+        w->ops->map(w);
+        write_record(w, a, i);
+        w->ops->map_end(w);
+    }
+    w->ops->list_end(w);
+}
+
+static Str body_of(struct arena *a, const Kind *kind)
 {
     AUTO_BUF(b);
-    unsigned char data[RECORD_BYTES];
-    uint32_t random = 1;
-    buf_add(&b, S("{\"StreamName\": \"clicks\", \"Records\": ["));
-    for (int i = 0; i < RECORDS; i++) {
-        for (size_t j = 0; j < sizeof data; j++) {
-            random = random * 1664525 + 1013904223;
-            data[j] = (unsigned char)(random >> 24);
-        }
-        buf_add(&b, i > 0 ? S(", {\"Data\": \"") : S("{\"Data\": \""));
-        buf_add_base64(&b, str_from(data, sizeof data));
-        buf_addf(&b, "\", \"PartitionKey\": \"user-%05d\"}", i * 7919 % 100000);
-    }
-    buf_add(&b, S("]}"));
+    struct event_writer w;
+    if (str_ends(str_of(kind->name), S("cbor")))
+        cbor_writer_init(&w, &b);
+    else
+        json_writer_init(&w, &b);
+    w.ops->map(&w);
+    w.ops->key(&w, S("StreamName"));
+    w.ops->text(&w, S("clicks"));
+    if (kind->records == 1)
+        write_record(&w, a, 1);
+    else
+        write_records(&w, a, kind->records);
+    w.ops->map_end(&w);
+    must(buf_err(&b));
     return str_dup(a, buf_str(&b));
 }
 
@@ -240,25 +278,37 @@ static int64_t thread_ns(void)
     return t.tv_sec * NS_PER_S + t.tv_nsec;
 }
 
+static const Kind *kind_named(const char *name)
+{
+    for (size_t i = 0; i < COUNT_OF(kinds); i++)
+        if (strcmp(name, kinds[i].name) == 0)
+            return &kinds[i];
+    return NULL;
+}
+
 int main(int argc, char **argv)
 {
+    const Kind *kind = argc > 1 ? kind_named(argv[1]) : NULL;
     uint64_t n = REQUESTS;
-    if (argc > 1)
-        must(str_u64(str_of(argv[1]), &n));
+    if (kind == NULL || (argc > 2 && str_u64(str_of(argv[2]), &n).kind != ERR_NONE)) {
+        fprintf(stderr, "headrace-hotpath put-records|put-record|put-records-cbor [requests]\n");
+        return 2;
+    }
     AUTO(arena) a = arena_open();
     world_open();
-    Request create = request_sign(
-        a, "CreateStream", str_fmt(a, "{\"StreamName\": \"clicks\", \"ShardCount\": %d}", SHARDS));
-    perform(&create);
-    request = request_sign(a, "PutRecords", records_body(a));
+    Str create = str_fmt(a, "{\"StreamName\": \"clicks\", \"ShardCount\": %d}", SHARDS);
+    request = request_sign(a, "CreateStream", kinds[0].content_type, create);
+    perform(&request);
+    request = request_sign(a, kind->op, kind->content_type, body_of(a, kind));
     for (int i = 0; i < WARM_UP; i++)
         perform(&request);
 
     int64_t start_ns = thread_ns();
     measured_requests((size_t)n);
     double spent_ns = (double)(thread_ns() - start_ns);
-    printf("{\"records\": %zu, \"answer_bytes\": %zu, \"ns_per_record\": %.1f}\n",
-           (size_t)n * RECORDS, world.answered_bytes, spent_ns / (double)(n * RECORDS));
+    size_t records = (size_t)n * kind->records;
+    printf("{\"records\": %zu, \"answer_bytes\": %zu, \"ns_per_record\": %.1f}\n", records,
+           world.answered_bytes, spent_ns / (double)records);
     world_close();
     return 0;
 }
