@@ -54,10 +54,8 @@ static bool grow(struct buf *b, size_t cap)
     return true;
 }
 
-bool buf_reserve(struct buf *b, size_t more)
+bool buf_grow(struct buf *b, size_t more)
 {
-    if (!b->overflown && b->cap - b->n >= more)
-        return true;
     size_t max = b->max != 0 ? b->max : BUF_BYTES_MAX;
     if (b->overflown || more > max || b->n > max - more) {
         b->overflown = true;
@@ -68,20 +66,6 @@ bool buf_reserve(struct buf *b, size_t more)
         return true;
     b->overflown = b->starved = true;
     return false;
-}
-
-void buf_add(struct buf *b, Str s)
-{
-    if (s.n == 0 || !buf_reserve(b, s.n))
-        return;
-    memcpy(b->p + b->n, s.p, s.n);
-    b->n += s.n;
-}
-
-void buf_add_byte(struct buf *b, char c)
-{
-    if (buf_reserve(b, 1))
-        b->p[b->n++] = c;
 }
 
 void buf_addf(struct buf *b, const char *format, ...)

@@ -5,6 +5,8 @@
 #pragma once
 #include "base/str.h"
 
+#include <string.h>
+
 struct buf {
     char *p;
     size_t n;
@@ -28,10 +30,25 @@ static inline void buf_auto_done(struct buf *b)
 // AUTO_BUF(b); declares an empty buffer that is freed on every way out.
 #define AUTO_BUF(name) __attribute__((cleanup(buf_auto_done))) struct buf name = { 0 }
 
-void buf_clear(struct buf *b);                // keeps the memory
-bool buf_reserve(struct buf *b, size_t more); // room for `more` bytes at p + n; false: overflown
-void buf_add(struct buf *b, Str s);
-void buf_add_byte(struct buf *b, char c);
+void buf_clear(struct buf *b);             // keeps the memory
+bool buf_grow(struct buf *b, size_t more); // buf_reserve when there is no room yet
+// Room for `more` bytes at p + n; false: overflown.
+static inline bool buf_reserve(struct buf *b, size_t more)
+{
+    return (!b->overflown && b->cap - b->n >= more) || buf_grow(b, more);
+}
+static inline void buf_add(struct buf *b, Str s)
+{
+    if (s.n == 0 || !buf_reserve(b, s.n))
+        return;
+    memcpy(b->p + b->n, s.p, s.n);
+    b->n += s.n;
+}
+static inline void buf_add_byte(struct buf *b, char c)
+{
+    if (buf_reserve(b, 1))
+        b->p[b->n++] = c;
+}
 void buf_addf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_drop(struct buf *b, size_t n);        // removes the first n bytes
 Err buf_err(const struct buf *b);              // something did not fit: ERR_LIMIT or ERR_MEMORY
