@@ -25,7 +25,7 @@ enum {
     STATUS_BROKEN = 3,
     REPLAYED_SEEDS = 20,   // of a test, run twice each
     PLANT_SEEDS_MAX = 400, // within which each planted mistake must be found
-    RARE_FIRST = 3400,
+    RARE_FIRST = 3800,
     RARE_MAX = 4000,
     LIST_BYTES_MAX = 1 << 16,
 };
