@@ -25,7 +25,7 @@ extern const struct service kinesis_service;
 
 void measured_requests(size_t n);
 
-enum { RECORDS = 500, RECORD_BYTES = 1024, WARM_UP = 3, REQUESTS = 20, SHARDS = 4 };
+enum { RECORDS = 500, RECORD_BYTES = 1024, WARM_UP = 3, REQUESTS = 20, SHARDS = 4, LIMITS = 1000 };
 #define HOST "127.0.0.1:4566"
 
 typedef struct Kind {
@@ -132,7 +132,8 @@ static void world_open(void)
                                .log = world.log,
                                .pool = world.pool,
                                .loops = &world.loop,
-                               .loop_count = 1 };
+                               .loop_count = 1,
+                               .limits = LIMITS };
     must(kinesis_service.open(&env, &world.kinesis));
     must(log_ready(world.log));
     keyring_open(false, &world.keys);
