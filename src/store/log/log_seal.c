@@ -231,11 +231,48 @@ static Err write_group(struct sealing *s, struct container_writer *w, struct sea
     return e;
 }
 
+static Err add_extent(void *self, const ExtentSource *s, const uint8_t *records, bool *ret_stop)
+{
+    ContainerRun run = {
+        .position = s->entry.position,
+        .arrival_ms = s->entry.arrival_ms,
+        .count = s->entry.count,
+        .bytes = s->entry.bytes,
+        .records = records,
+    };
+    *ret_stop = false;
+    return container_add(self, s->shard, &run);
+}
+
+// Adds the first of the extents straight from the tail cache: as many as are in it and are held at
+// once.
+static Err write_cached(struct sealing *s, struct container_writer *w, struct seal_extent **at,
+                        size_t n, ExtentSource *held, size_t *ret_n)
+{
+    struct log *l = s->l;
+    size_t count = 0;
+    pthread_mutex_lock(&l->lock);
+    while (count < MIN(n, (size_t)HOLD_MAX) &&
+           extent_hold(l, at[count]->shard, &at[count]->entry, true, &held[count]))
+        count++;
+    pthread_mutex_unlock(&l->lock);
+    Err e = extents_visit(l, held, count, add_extent, w);
+    extents_release(l, held, count);
+    *ret_n = count;
+    return e;
+}
+
 static Err write_extents(struct sealing *s, struct container_writer *w, struct seal_extent **at,
                          size_t n)
 {
+    ExtentSource *held = arena_new(s->tmp, ExtentSource, HOLD_MAX);
     for (size_t i = 0; i < n;) {
-        size_t bytes, count = group(at + i, n - i, &bytes);
+        size_t bytes, count;
+        TRY(write_cached(s, w, at + i, n - i, held, &count));
+        i += count;
+        if (count > 0 || i == n)
+            continue;
+        count = group(at + i, n - i, &bytes);
         TRY(write_group(s, w, at + i, count, bytes));
         i += count;
     }
