@@ -319,6 +319,20 @@ static size_t body_max(void *self, const struct http_exchange *x)
     return known != NULL ? known->body_bytes_max : FRONT_BODY_BYTES_MAX;
 }
 
+static bool wants_sha256(void *self, const struct http_exchange *x)
+{
+    const struct front *front = self;
+    Str service, op;
+    if (!str_eq(x->method, S("POST")) || str_starts(x->path, S("/_")) ||
+        page_find(front, x->path) != NULL ||
+        !target_parts(http_header(x, S("x-amz-target")), &service, &op))
+        return false;
+    const struct front_service *found = service_find(front, service);
+    return found != NULL && op_find(found, op) != NULL &&
+           protocol_find(found, content_type_of(x)) != NULL &&
+           sigv4_hashes_payload(front->verifier, x);
+}
+
 // What never became a request. AWS sends its 413 chunked and empty.
 static void broken(void *self, struct http_exchange *x, unsigned status)
 {
@@ -417,9 +431,11 @@ void front_close(struct front *f)
 
 struct http_handler front_handler(struct front *f)
 {
-    return (struct http_handler){
-        .self = f, .body_max = body_max, .request = take_request, .broken = broken
-    };
+    return (struct http_handler){ .self = f,
+                                  .body_max = body_max,
+                                  .wants_sha256 = wants_sha256,
+                                  .request = take_request,
+                                  .broken = broken };
 }
 
 static Err add_page(struct front *f, const struct front_page *page)

@@ -835,6 +835,40 @@ TEST(the_body_maximum_is_the_operations)
     stage_close(&s);
 }
 
+TEST(a_body_is_hashed_as_it_arrives_only_for_a_known_operation_and_a_key_that_is_verified)
+{
+    struct stage s;
+    stage_open(&s);
+    Key key = { .access_key = S("AKIDEXAMPLE"), .secret = S("s"), .account = S("123456789012") };
+    EXPECT_OK(keyring_add(s.keys, &key));
+    const Str credential = S("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20250101/r/probe/"
+                             "aws4_request, SignedHeaders=host, Signature=00");
+    const struct {
+        const char *op, *type, *method, *path;
+        Str authorization;
+        bool wanted;
+    } cases[] = {
+        { "Put", JSON, "POST", "/", credential, true },
+        { "Put", CBOR, "POST", "/", credential, true },
+        { "Put", JSON, "POST", "/", dev_headers[2].value, false }, // taken without verification
+        { "Put", JSON, "POST", "/", S("AWS4-HMAC-SHA256 Credential="), false },
+        { "Put", JSON, "POST", "/", S(""), false },
+        { "Put", "text/plain", "POST", "/", credential, false },
+        { "Put", JSON, "PUT", "/", credential, false },
+        { "Move", JSON, "POST", "/", credential, false }, // no such operation
+        { NULL, JSON, "POST", "/", credential, false },
+        { "Put", JSON, "POST", "/_page", credential, false },
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct play *p = play_new(&s, a, cases[i].op, cases[i].type, "");
+        p->x.method = str_of(cases[i].method);
+        p->x.path = str_of(cases[i].path);
+        add_header(p, S("authorization"), cases[i].authorization);
+        EXPECT_INT(cases[i].wanted, s.handler.wants_sha256(s.handler.self, &p->x));
+    }
+    stage_close(&s);
+}
+
 TEST(the_scope_must_name_the_service)
 {
     struct stage s;

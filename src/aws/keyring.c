@@ -143,6 +143,15 @@ static void copy_out(struct arena *a, const Key *key, Key *ret)
         ret->session_token = str_dup(a, key->session_token);
 }
 
+bool keyring_has(struct keyring *k, Str access_key)
+{
+    pthread_rwlock_rdlock(&k->lock);
+    const struct entry *e = map_get(k->keys, access_key);
+    bool verified = e != NULL && !e->key.unverified;
+    pthread_rwlock_unlock(&k->lock);
+    return verified;
+}
+
 Err keyring_find(struct keyring *k, struct arena *a, Str access_key, Key *ret)
 {
     pthread_rwlock_rdlock(&k->lock);

@@ -28,5 +28,8 @@ AUTO_CLOSE(keyring)
 Err keyring_add(struct keyring *k, const Key *key);
 void keyring_remove(struct keyring *k, Str access_key);
 
+// Whether it is held: then its signatures are verified.
+bool keyring_has(struct keyring *k, Str access_key);
+
 // A copy in the arena. ERR_NOT_FOUND.
 Err keyring_find(struct keyring *k, struct arena *a, Str access_key, Key *ret);

@@ -53,6 +53,10 @@ typedef struct AuthFault {
 Err sigv4_verify(struct sigv4 *v, const struct http_exchange *x, const Sigv4Want *want, Caller *ret,
                  AuthFault *ret_fault);
 
+// Whether a verification will need the payload's hash, as far as the headers tell: they name a key
+// of ours. Then x->body_sha256 is used, if it is there.
+bool sigv4_hashes_payload(struct sigv4 *v, const struct http_exchange *x);
+
 // The service that the credential scope names, before anything is verified: what a request without
 // a target is for. Absent if there is no complete scope.
 Str sigv4_scope_service(const struct http_exchange *x);

@@ -246,6 +246,23 @@ TEST(any_change_breaks_the_signature)
     }
 }
 
+TEST(the_digest_that_came_with_the_body_counts)
+{
+    struct scene s;
+    unsigned char digest[SHA256_BYTES];
+    scene_open(&s, a, NULL);
+    scene_sign(&s, NULL);
+    EXPECT(sigv4_hashes_payload(s.verifier, &s.x));
+    sha256(s.x.body.p, s.x.body.n, digest);
+    s.x.body_sha256 = digest;
+    EXPECT_OK(verify(&s));
+    digest[31] ^= 1;
+    expect_refused(&s, S("InvalidSignatureException"), WRONG);
+    keyring_remove(s.keys, EXAMPLE_KEY);
+    EXPECT(!sigv4_hashes_payload(s.verifier, &s.x));
+    scene_close(&s);
+}
+
 TEST(order_of_parameters_and_spaces_in_headers_do_not_matter)
 {
     struct scene s;

@@ -362,8 +362,19 @@ static Str payload_hash(struct verifier *v)
     if (v->want->unsigned_payload && (v->s.presigned || str_eq(given, S("UNSIGNED-PAYLOAD"))))
         return S("UNSIGNED-PAYLOAD");
     unsigned char hash[SHA256_BYTES];
+    if (v->x->body_sha256 != NULL)
+        return hex_str(v->a, v->x->body_sha256, SHA256_BYTES);
     sha256(v->x->body.p, v->x->body.n, hash);
     return hex_str(v->a, hash, sizeof hash);
+}
+
+bool sigv4_hashes_payload(struct sigv4 *v, const struct http_exchange *x)
+{
+    Signature s = { 0 };
+    Str access_key, rest;
+    split_header(&s, http_header(x, S("authorization")));
+    str_cut(s.credential, '/', &access_key, &rest);
+    return access_key.n > 0 && keyring_has(v->keys, access_key);
 }
 
 static Err check_signature(struct verifier *v, const Key *key)

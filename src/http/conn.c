@@ -708,6 +708,7 @@ static void conn_work(struct conn *c)
 void turn_finish(struct http_loop *hl)
 {
     hl->in_turn = true;
+    hl->reads = 0;
     do {
         while (hl->dirty_first != NULL) {
             struct conn *c = hl->dirty_first;
@@ -729,6 +730,25 @@ void turn_finish(struct http_loop *hl)
     }
 }
 
+void turn_run(struct task *t)
+{
+    struct http_loop *hl = (struct http_loop *)((char *)t - offsetof(struct http_loop, turn_task));
+    hl->turn_posted = false;
+    turn_finish(hl);
+}
+
+// Connections that are ready together are read first, all or some at a time, and worked on after
+// that: so bodies that end together are hashed together.
+static void turn_finish_soon(struct http_loop *hl)
+{
+    if (++hl->reads >= READS_PER_TURN_MAX) {
+        turn_finish(hl);
+    } else if (!hl->turn_posted) {
+        hl->turn_posted = true;
+        loop_post(hl->loop, &hl->turn_task);
+    }
+}
+
 static void conn_ready(struct watch *w, unsigned events)
 {
     struct conn *c = (struct conn *)((char *)w - offsetof(struct conn, watch));
@@ -744,7 +764,7 @@ static void conn_ready(struct watch *w, unsigned events)
         ((events & LOOP_READ) != 0 || read_again))
         conn_read(c);
     conn_mark(c);
-    turn_finish(hl);
+    turn_finish_soon(hl);
 }
 
 void conn_arrive(struct task *t)

@@ -34,6 +34,7 @@ static void hand(struct conn *c)
 {
     struct exchange *e = c->h1.e;
     e->x.body = str_from(e->body.p != NULL ? e->body.p : "", e->body.n);
+    body_hash_end(e);
     e->x.received_ns = now(c);
     e->handed = true;
     c->h1.state = H1_WAITS;
@@ -148,6 +149,8 @@ static void begin_body(struct conn *c, const H1Head *h)
         drop_body(c);
     else if (waits)
         say_continue(c);
+    if (c->h1.state != H1_WAITS && e->broken == 0)
+        body_hash_begin(e, h->chunked ? UINT64_MAX : h->length);
 }
 
 // True: something was begun.
@@ -199,6 +202,7 @@ static void append(struct conn *c, size_t n)
     if (e->broken == 0) {
         memcpy(e->body.p + e->body.n, c->in + c->in_at, n);
         e->body.n += n;
+        body_hash_arrived(e);
     } else {
         e->dropped_bytes += n;
     }
@@ -349,6 +353,7 @@ bool h1_body_room(struct conn *c, char **ret, size_t *ret_n)
 void h1_body_arrived(struct conn *c, size_t n)
 {
     c->h1.e->body.n += n;
+    body_hash_arrived(c->h1.e);
     c->h1.e->moved_ns = now(c);
     c->h1.left -= n;
 }

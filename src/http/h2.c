@@ -44,6 +44,7 @@ static void hand(struct exchange *e)
 {
     struct http_server *s = e->on->server;
     e->x.body = str_from(e->body.p != NULL ? e->body.p : "", e->body.n);
+    body_hash_end(e);
     e->x.received_ns = now(e->c);
     e->handed = e->c->h2.handed = true;
     metric_add(s->metrics.requests_h2, 1);
@@ -190,6 +191,8 @@ static void headers_ended(nghttp2_session *session, struct exchange *e, bool las
         refuse(e, 503);
     else if (!last && str_eq_nocase(http_header(&e->x, S("expect")), S("100-continue")))
         say_continue(session, e);
+    if (!last && e->broken == 0)
+        body_hash_begin(e, stated.p != NULL ? length : UINT64_MAX);
 }
 
 static bool count_reset(struct conn *c)
@@ -259,6 +262,7 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream
     }
     memcpy(e->body.p + e->body.n, data, n);
     e->body.n += n;
+    body_hash_arrived(e);
     return 0;
 }
 

@@ -14,6 +14,7 @@ void http_loop_init(struct http_loop *hl, struct http_server *s, struct loop *lo
     hl->dirty_last = &hl->dirty_first;
     hl->op_last = &hl->op_first;
     hl->op_task.run = op_run;
+    hl->turn_task.run = turn_run;
     hl->resume_task.run = loop_resume;
     hl->headers = xalloc(mul_checked(s->limits.header_count_max, sizeof(HttpHeader)));
     CHECK(pthread_mutex_init(&hl->lock, NULL) == 0);
@@ -142,6 +143,7 @@ void tell_of_room(struct http_server *s)
 
 void body_release(struct http_loop *hl, struct body *b)
 {
+    body_hash_drop(hl, b);
     if (b->cap == 0)
         return;
     atomic_fetch_sub(&hl->server->body_bytes, b->cap);

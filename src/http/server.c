@@ -58,6 +58,9 @@ static struct http_metrics metrics_find(void)
     Str requests = S("headrace_http_requests_total"), requests_help = S("Requests received whole.");
     Str refused = S("headrace_http_refused_total");
     Str refused_help = S("Connections and requests refused by a limit or for breaking HTTP.");
+    Str hashed = S("headrace_http_hashed_bytes_total");
+    Str hashed_help =
+        S("Bytes of large bodies hashed as they arrived, alone or two bodies at once.");
     return (struct http_metrics){
         .conns = { metric_get(METRIC_GAUGE, conns, conns_help, S("protocol=\"undecided\"")),
                    metric_get(METRIC_GAUGE, conns, conns_help, S("protocol=\"h1\"")),
@@ -79,6 +82,8 @@ static struct http_metrics metrics_find(void)
         .refused_streams = count(refused, refused_help, S("reason=\"open_streams_max\"")),
         .refused_memory = count(refused, refused_help, S("reason=\"memory\"")),
         .refused_protocol = count(refused, refused_help, S("reason=\"protocol\"")),
+        .hashed_alone = count(hashed, hashed_help, S("beside=\"none\"")),
+        .hashed_paired = count(hashed, hashed_help, S("beside=\"another\"")),
     };
 }
 

@@ -48,6 +48,7 @@ struct http_exchange {
     HttpHeader *headers;
     size_t header_count;
     Str body;
+    const unsigned char *body_sha256; // its digest, if the handler wanted it made; else NULL
     bool tls;
     unsigned http_version; // 11 or 20
     Str peer;              // "127.0.0.1:50123"
@@ -61,6 +62,9 @@ struct http_handler {
     void *self;
     // The headers are complete: how large may the body be? NULL: limits.body_bytes_max.
     size_t (*body_max)(void *self, const struct http_exchange *x);
+    // The headers are complete, a large body follows: is its SHA-256 wanted? It is then made as the
+    // body arrives, beside those of others, which costs half. NULL: no.
+    bool (*wants_sha256)(void *self, const struct http_exchange *x);
     // The request is complete. It must be replied to exactly once, now or later.
     void (*request)(void *self, struct http_exchange *x);
     // A request that broke a limit or the protocol of HTTP: the reply to send. May be NULL (then a

@@ -3,10 +3,12 @@
 // to one loop's thread. Other threads touch an exchange only through http_reply and http_stream_*,
 // which put an operation into the queue of its loop (reply.c); the loop applies them in order.
 //
-// A turn is: read one connection or take the queue, then turn_finish, which applies operations and
-// works on connections marked dirty until both are exhausted, and writes each with one writev.
+// A turn is: read the connections that are ready or take the queue, then turn_finish, which applies
+// operations and works on connections marked dirty until both are exhausted, and writes each with
+// one writev.
 #pragma once
 #include "base/metric.h"
+#include "codec/hash.h"
 #include "http/h1_parse.h"
 #include "http/server.h"
 
@@ -18,6 +20,7 @@
 enum {
     IN_BUFFER_BYTES = 65536,        // one read; also what a client may send ahead
     OUT_HIGH_BYTES = 262144,        // with so much unwritten, no further work is begun
+    READS_PER_TURN_MAX = 16,        // connections read before what has come is worked on
     REQUESTS_PER_TURN_MAX = 64,     // of one connection, before others have their turn
     LINGER_BYTES_MAX = 32 << 20,    // read and thrown away so that an early reply is not lost
     KEPT_BUFFERS_MAX = 64,          // of each kind and loop, for the next use
@@ -66,9 +69,16 @@ struct piece {
     char data[];
 };
 
+struct body_hash {
+    struct sha256 state;
+    size_t done; // bytes of the body that it has
+    unsigned char digest[SHA256_BYTES];
+};
+
 struct body {
     char *p;
     size_t n, cap;
+    struct body_hash *hash; // in the exchange's arena; NULL: none is made, or it is complete
 };
 
 struct exchange {
@@ -204,6 +214,9 @@ struct http_loop {
     struct conn *dirty_first, **dirty_last;
     struct conn *closed;
     bool in_turn;
+    struct task turn_task; // turn_finish, at the end of the loop's own turn
+    bool turn_posted;
+    size_t reads;              // connections read since turn_finish
     _Atomic size_t conn_count; // also those on their way to it
 
     pthread_mutex_t lock; // of the next three; a leaf
@@ -224,7 +237,9 @@ struct http_loop {
     struct exchange *detached; // with a handler, their connection is closed
     char *free_body[BODY_CLASSES];
     size_t free_body_bytes;
-    size_t credit; // bytes of the budget that no body has yet
+    size_t credit;               // bytes of the budget that no body has yet
+    size_t hashing;              // bodies that arrive and are hashed
+    struct body *waits_for_hash; // the one of them that has bytes to be hashed beside another's
     struct timer drain_timer;
 };
 
@@ -243,6 +258,7 @@ struct http_metrics {
     struct metric *opened, *requests_h1, *requests_h2, *in_bytes, *out_bytes;
     struct metric *paused, *slow, *refused_connections, *refused_undecided, *refused_protocol,
         *refused_streams, *refused_memory;
+    struct metric *hashed_alone, *hashed_paired; // bytes of bodies
 };
 
 struct http_server {
@@ -286,6 +302,13 @@ void tell_of_room(struct http_server *s); // paused connections may go on
 void http_loop_init(struct http_loop *hl, struct http_server *s, struct loop *loop);
 void http_loop_done(struct http_loop *hl);
 
+// ---- body_hash.c
+
+void body_hash_begin(struct exchange *e, uint64_t announced_bytes); // UINT64_MAX: not announced
+void body_hash_arrived(struct exchange *e);                         // bytes of its body
+void body_hash_end(struct exchange *e);                             // the body is complete
+void body_hash_drop(struct http_loop *hl, struct body *b);
+
 // ---- reply.c
 
 bool ops_apply(struct http_loop *hl); // false: there were none
@@ -302,6 +325,7 @@ void conn_close(struct conn *c);  // at once; what was not written is lost
 void conn_free(struct conn *c);
 void conn_mark(struct conn *c); // it has work
 void turn_finish(struct http_loop *hl);
+void turn_run(struct task *t);
 void conn_out(struct conn *c, struct out *o, Str bytes, void (*done)(struct out *));
 void conn_drain(struct conn *c); // ends it as soon as its replies are sent
 void loop_resume(struct task *t);

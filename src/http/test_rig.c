@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http/test_rig.h"
+#include "codec/hash.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -52,12 +53,23 @@ static void answer(struct http_exchange *x)
     }
 }
 
+static void check_digest(const struct http_exchange *x)
+{
+    unsigned char digest[SHA256_BYTES];
+    if (x->body_sha256 == NULL)
+        return;
+    sha256(x->body.p, x->body.n, digest);
+    CHECK(memcmp(digest, x->body_sha256, sizeof digest) == 0);
+}
+
 static void desk_request(void *self, struct http_exchange *x)
 {
     struct desk *d = self;
     bool held = str_eq(x->path, S("/hold"));
+    check_digest(x);
     pthread_mutex_lock(&d->lock);
     d->requests++;
+    d->digests += x->body_sha256 != NULL;
     if (held)
         hold(d, x);
     pthread_mutex_unlock(&d->lock);
@@ -82,11 +94,19 @@ static size_t desk_body_max(void *self, const struct http_exchange *x)
     return ((struct desk *)self)->body_bytes_max;
 }
 
+static bool desk_wants_sha256(void *self, const struct http_exchange *x)
+{
+    CHECK(x->method.n > 0);
+    return !((struct desk *)self)->declines_sha256;
+}
+
 struct http_handler desk_handler(struct desk *d)
 {
-    return (struct http_handler){
-        .self = d, .request = desk_request, .broken = desk_broken, .body_max = desk_body_max
-    };
+    return (struct http_handler){ .self = d,
+                                  .request = desk_request,
+                                  .broken = desk_broken,
+                                  .body_max = desk_body_max,
+                                  .wants_sha256 = desk_wants_sha256 };
 }
 
 struct http_exchange *desk_wait(struct desk *d, size_t n)
@@ -113,6 +133,14 @@ size_t desk_requests(struct desk *d)
 {
     pthread_mutex_lock(&d->lock);
     size_t n = d->requests;
+    pthread_mutex_unlock(&d->lock);
+    return n;
+}
+
+size_t desk_digests(struct desk *d)
+{
+    pthread_mutex_lock(&d->lock);
+    size_t n = d->digests;
     pthread_mutex_unlock(&d->lock);
     return n;
 }

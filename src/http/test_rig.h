@@ -20,6 +20,8 @@ struct desk {
     unsigned broken[HELD_MAX]; // statuses of refused requests
     size_t broken_count;
     size_t body_bytes_max; // the answer to body_max
+    size_t digests;        // requests that came with the digest of their body, each compared
+    bool declines_sha256;  // the answer to wants_sha256, negated
 };
 
 // Its request handler answers by path: /hold waits for the test (desk_wait), /stream answers with
@@ -30,6 +32,7 @@ struct http_handler desk_handler(struct desk *d);
 struct http_exchange *desk_wait(struct desk *d, size_t n);
 unsigned desk_wait_broken(struct desk *d, size_t n);
 size_t desk_requests(struct desk *d);
+size_t desk_digests(struct desk *d);
 
 struct rig {
     struct desk desk;

@@ -30,7 +30,7 @@ struct loop {
     size_t timers, heap_cap;
 
     struct epoll_event events[LOOP_EVENTS_MAX];
-    int event_at, event_count; // those of this turn that are still to be handled
+    int event_at, event_count; // the next one to be handled, and how many this turn has brought
     bool paused;               // somebody was told in this turn that it may pause
 };
 
@@ -292,7 +292,6 @@ static void handle_events(struct loop *l)
                          (broken || (e->events & EPOLLOUT) != 0 ? (unsigned)LOOP_WRITE : 0);
         w->ready(w, ready);
     }
-    l->event_count = 0;
 }
 
 // ---- The turn.

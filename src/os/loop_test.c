@@ -455,3 +455,50 @@ TEST(a_loop_pauses_only_when_a_turn_has_brought_one_thing)
     }
     loop_close(l);
 }
+
+struct later {
+    struct watch watch;
+    struct task task;
+    struct loop *loop;
+    bool last, allowed;
+};
+
+static void ask_later(struct task *t)
+{
+    struct later *p = (struct later *)((char *)t - offsetof(struct later, task));
+    p->allowed = loop_may_pause(p->loop);
+    if (p->last)
+        loop_stop(p->loop);
+}
+
+static void post_question(struct watch *w, unsigned events)
+{
+    (void)events;
+    struct later *p = (struct later *)w;
+    char byte;
+    EXPECT(read(w->fd, &byte, 1) == 1);
+    loop_post(p->loop, &p->task);
+}
+
+TEST(what_is_left_to_the_end_of_a_turn_pauses_no_sooner)
+{
+    struct loop *l;
+    int ends[2][2];
+    struct later at[2] = { 0 };
+    EXPECT_OK(loop_open(&l));
+    for (int i = 0; i < 2; i++) {
+        EXPECT(pipe(ends[i]) == 0 && write(ends[i][1], "x", 1) == 1);
+        at[i] = (struct later){
+            .watch.ready = post_question, .task.run = ask_later, .loop = l, .last = true
+        };
+        EXPECT_OK(loop_watch(l, &at[i].watch, ends[i][0], LOOP_READ));
+    }
+    loop_run(l); // both in one turn
+    EXPECT(!at[0].allowed && !at[1].allowed);
+    for (int i = 0; i < 2; i++) {
+        loop_unwatch(l, &at[i].watch);
+        close(ends[i][0]);
+        close(ends[i][1]);
+    }
+    loop_close(l);
+}
