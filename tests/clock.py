@@ -69,6 +69,26 @@ def a_longer_retention_keeps_records_and_a_shorter_one_drops_them():
 
 
 @test
+def what_was_gone_stays_gone_when_the_retention_grows_and_after_a_restart():
+    with dev_server() as server:
+        client = server.client()
+        client.call("CreateStream", StreamName="s", ShardCount=1)
+        client.call("PutRecord", StreamName="s", Data="b2xk", PartitionKey="k")
+        server.advance_clock("25h")
+        client.call("PutRecord", StreamName="s", Data="bmV3", PartitionKey="k")
+        client.call("IncreaseStreamRetentionPeriod", StreamName="s", RetentionPeriodHours=168)
+        assert records(client, iterator(client, "TRIM_HORIZON")) == ["bmV3"]
+        client.close()
+        server.kill()
+        server.start()
+        client = server.client()
+        assert records(client, iterator(client, "TRIM_HORIZON")) == ["bmV3"]
+        client.call("DecreaseStreamRetentionPeriod", StreamName="s", RetentionPeriodHours=48)
+        server.advance_clock("30h")
+        assert records(client, iterator(client, "TRIM_HORIZON")) == ["bmV3"]
+
+
+@test
 def an_iterator_lives_for_five_minutes():
     with dev_server() as server:
         client = server.client()

@@ -145,6 +145,10 @@ Err log_check(const LogConfig *config, LogCheck *ret);
 // Declares a shard: its row is already committed in kv. Needed once after every log_open, before
 // reading or appending. Retention may be changed by calling it again.
 Err log_shard_add(struct log *l, uint64_t shard, int64_t retention_ns);
+// What arrived then or before is over, however long records are kept now: it was past an earlier
+// retention. A shorter one is remembered by itself, until the log is closed. Unknown shards:
+// nothing.
+void log_shard_hide(struct log *l, uint64_t shard, int64_t over_ms);
 
 // After all shards have been declared: readable data of an undeclared, undropped shard is
 // ERR_CORRUPT (journal without kv row), named in the log.

@@ -293,6 +293,15 @@ Err log_shard_add(struct log *l, uint64_t shard, int64_t retention_ns)
     return OK;
 }
 
+void log_shard_hide(struct log *l, uint64_t shard, int64_t over_ms)
+{
+    pthread_mutex_lock(&l->lock);
+    struct shard *s = shards_find(&l->shards, shard);
+    if (s != NULL && over_ms > s->data->over_ms)
+        shard_data(s)->over_ms = over_ms;
+    pthread_mutex_unlock(&l->lock);
+}
+
 // Shards that nobody declared: those without records are no loss. Under lock.
 static Err check_undeclared(struct log *l, struct arena *tmp)
 {

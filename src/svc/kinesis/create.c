@@ -212,9 +212,17 @@ Err kinesis_DescribeLimits(struct call *c, const struct kinesis_DescribeLimits_i
 
 // ---- Retention
 
+struct new_retention {
+    uint32_t hours;
+    int64_t now_ms;
+};
+
+// What is over stays over, though it may still be on the disk.
 static void set_retention(struct stream *copy, const void *arg)
 {
-    copy->retention_hours = *(const uint32_t *)arg;
+    const struct new_retention *n = arg;
+    copy->over_ms = MAX(copy->over_ms, n->now_ms - (int64_t)copy->retention_hours * 3600 * 1000);
+    copy->retention_hours = n->hours;
 }
 
 static Err check_retention(struct call *c, const struct stream *s, int32_t hours, bool increase)
@@ -251,11 +259,12 @@ static Err change_retention(struct call *c, StreamRef ref, int32_t hours, bool i
     AUTO(stream) s = NULL;
     TRY(kinesis_find(c, ref, &s));
     TRY(kinesis_change_begin(c, s->name));
-    uint32_t wanted = (uint32_t)hours;
+    struct new_retention wanted = { (uint32_t)hours, c->now_ns / NS_PER_MS };
     Err e = kinesis_require_active(c, s);
     if (e.kind == ERR_NONE)
         e = check_retention(c, s, hours, increase);
-    if (e.kind == ERR_NONE && wanted != s->retention_hours) { // an equal value changes nothing
+    if (e.kind == ERR_NONE &&
+        wanted.hours != s->retention_hours) { // an equal value changes nothing
         e = kinesis_change(k, s, set_retention, &wanted);
         if (e.kind == ERR_NONE)
             e = kinesis_declare(k, s);

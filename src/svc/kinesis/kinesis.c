@@ -210,6 +210,7 @@ Err kinesis_change(struct kinesis *k, struct stream *s, StreamEdit *edit, const 
     CHECK(s->status == copy->status || stream_may_become(s->status, copy->status));
     s->status = copy->status;
     s->retention_hours = copy->retention_hours;
+    s->over_ms = copy->over_ms;
     s->record_kib_max = copy->record_kib_max;
     StreamTag *tags = s->tags;
     size_t tag_count = s->tag_count;
@@ -224,8 +225,11 @@ Err kinesis_change(struct kinesis *k, struct stream *s, StreamEdit *edit, const 
 Err kinesis_declare(struct kinesis *k, const struct stream *s)
 {
     int64_t retention_ns = (int64_t)s->retention_hours * 3600 * NS_PER_S;
-    for (size_t i = 0; i < s->shard_count; i++)
+    for (size_t i = 0; i < s->shard_count; i++) {
         TRY(log_shard_add(k->env.log, s->shards[i]->id, retention_ns));
+        if (s->over_ms > 0)
+            log_shard_hide(k->env.log, s->shards[i]->id, s->over_ms);
+    }
     return OK;
 }
 

@@ -70,6 +70,7 @@ struct stream {
     bool on_demand;
     bool spread; // RecordDistributionStrategy AUTO: partition keys do not choose the shard
     uint32_t retention_hours;
+    int64_t over_ms; // what arrived then or before was past an earlier retention; 0: nothing
     uint32_t record_kib_max;
     StreamTag *tags; // sorted by key
     size_t tag_count;

@@ -56,6 +56,8 @@ void stream_row_write(struct buf *b, const struct stream *s)
     put_number(&w, S("spread"), s->spread);
     put_number(&w, S("retention_hours"), s->retention_hours);
     put_number(&w, S("record_kib_max"), s->record_kib_max);
+    if (s->over_ms > 0)
+        put_number(&w, S("over_ms"), s->over_ms);
     w.ops->key(&w, S("tags"));
     w.ops->map(&w);
     for (size_t i = 0; i < s->tag_count; i++)
@@ -126,6 +128,8 @@ static Err read_fields(struct stream *s, const JsonValue *row)
     TRY(get_number(row, S("spread"), 0, 1, &spread));
     TRY(get_number(row, S("retention_hours"), 1, STREAM_RETENTION_HOURS_MAX, &retention));
     TRY(get_number(row, S("record_kib_max"), 1, LOG_DATA_BYTES_MAX / 1024, &kib));
+    if (json_find(row, S("over_ms")) != NULL)
+        TRY(get_number(row, S("over_ms"), 0, INT64_MAX / NS_PER_MS, &s->over_ms));
     s->on_demand = on_demand != 0;
     s->spread = spread != 0;
     s->retention_hours = (uint32_t)retention;

@@ -27,6 +27,7 @@ TEST(a_row_gives_back_the_stream_that_was_written)
     s->shards[0]->parent = 2;
     s->shards[0]->adjacent = 1;
     shard_close(s->shards[1], UINT64_C(1) << 60, 1700000005000);
+    s->over_ms = 1700000000123;
     stream_row_write(&row, s);
     Str key = stream_row_key(a, s->account, s->region, s->name);
     EXPECT_STR(S("000000000000/us-east-1/clicks"), key);
@@ -43,6 +44,7 @@ TEST(a_row_gives_back_the_stream_that_was_written)
         EXPECT(back->shards[i]->start == s->shards[i]->start &&
                back->shards[i]->end == s->shards[i]->end);
     }
+    EXPECT_INT(1700000000123, back->over_ms);
     EXPECT(back->shards[0]->parent == 2 && back->shards[0]->adjacent == 1);
     EXPECT(back->shards[1]->parent == -1 && back->shards[1]->adjacent == -1);
     EXPECT(back->shards[1]->closed && shard_end_position(back->shards[1]) == UINT64_C(1) << 60);
