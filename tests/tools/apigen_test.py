@@ -53,11 +53,11 @@ class Accepted(unittest.TestCase):
         self.assertTrue(api.shapes["Arn"].pattern.startswith("arn:"))
 
     def test_statements_go_on_over_lines(self):
-        api = parse(HEAD + "op Do blocking body=2MiB in {\n  A! int, # first\n  B string\n}\n"
+        api = parse(HEAD + "op Do blocking scan body=2MiB in {\n  A! int, # first\n  B string\n}\n"
                            " out {} throws\n  E\nerror E 404\n")
         op = api.ops["Do"]
         self.assertEqual([m.name for m in op.input.members], ["A", "B"])
-        self.assertEqual((op.blocking, op.body_bytes_max, op.throws), (True, 2 << 20, ["E"]))
+        self.assertEqual((op.blocking, op.scan, op.body_bytes_max, op.throws), (True, True, 2 << 20, ["E"]))
         self.assertEqual(op.output.members, [])
 
     def test_a_pattern_is_verbatim_to_the_last_slash(self):
@@ -174,7 +174,7 @@ list Names Name
 map Tags Name Item
 struct Item Id! int, Count int, Inner Item
 op Do blocking in { Names Names, Item Item, When! time } out {} throws Bad
-op Ask in {}
+op Ask scan in {}
 error Bad 418
 """
 
@@ -198,6 +198,7 @@ error Bad 418
         self.assertLess(source.index('.name = S_INIT("Ask")'), source.index('.name = S_INIT("Do")'))
         self.assertIn('S_INIT("\\"\\\\d\\077\\\\\\\\")', source)  # the pattern, for a C compiler
         self.assertIn("{ S_INIT(\"Bad\"), 418 }", source)
+        self.assertEqual(source.count(".scan = true"), 1)
         self.assertNotIn("shape_Tags", source)  # no operation uses it
 
     def test_a_service_without_operations_is_valid(self):

@@ -31,20 +31,33 @@ static uint64_t get_bits(const Wide *w, unsigned bit, unsigned width)
     return width == 64 ? value : value & ((UINT64_C(1) << width) - 1);
 }
 
-// Divides by 10^19 and returns the remainder. A limb below the divisor needs no division: of nine
-// in a number three are left.
+// Divides high * 2^64 + low by 10^19, where high is below it, with two multiplications by the
+// inverse instead of a division (Moeller and Granlund, "Improved division by invariant integers",
+// 2011, algorithm 4; the divisor must have its top bit).
+static uint64_t divide(uint64_t high, uint64_t low, uint64_t *ret_rest)
+{
+    const uint64_t inverse = (uint64_t)(~(__uint128_t)0 / TEN_TO_19); // less 2^64
+    __uint128_t q = (__uint128_t)inverse * high + ((__uint128_t)high << 64 | low);
+    uint64_t quotient = (uint64_t)(q >> 64) + 1;
+    uint64_t rest = low - quotient * TEN_TO_19; // all modulo 2^64
+    if (rest > (uint64_t)q) {
+        quotient--;
+        rest += TEN_TO_19;
+    }
+    if (rest >= TEN_TO_19) {
+        quotient++;
+        rest -= TEN_TO_19;
+    }
+    *ret_rest = rest;
+    return quotient;
+}
+
+// Divides by 10^19 and returns the remainder.
 static uint64_t take_19_digits(Wide *w)
 {
     uint64_t rest = 0;
-    for (int i = LIMBS - 1; i >= 0; i--) {
-        uint64_t limb = w->limb[i], quotient = 0;
-        if (rest > 0)
-            quotient = (uint64_t)(((__uint128_t)rest << 64 | limb) / TEN_TO_19);
-        else if (limb >= TEN_TO_19)
-            quotient = 1;
-        w->limb[i] = quotient;
-        rest = limb - quotient * TEN_TO_19; // modulo 2^64, where the difference fits
-    }
+    for (int i = LIMBS - 1; i >= 0; i--)
+        w->limb[i] = divide(rest, w->limb[i], &rest);
     return rest;
 }
 
@@ -60,15 +73,18 @@ static void put_8_digits(char *out, uint64_t value)
     put64((uint8_t *)out, ones + UINT64_C(0x3030303030303030));
 }
 
-static void put_19_digits(char *out, uint64_t value)
+// 18 or 19 digits, without a look at what was just written, which would have to wait for it.
+static char *put_digits(char *out, uint64_t value, bool with_19th)
 {
     enum { TEN_TO_8 = 100000000 };
-    char top[8]; // of which three count
-    uint64_t high = value / TEN_TO_8;
-    put_8_digits(top, high / TEN_TO_8);
-    memcpy(out, top + 5, 3);
-    put_8_digits(out + 3, high % TEN_TO_8);
-    put_8_digits(out + 11, value % TEN_TO_8);
+    uint64_t high = value / TEN_TO_8, top = high / TEN_TO_8;
+    if (with_19th)
+        *out++ = (char)('0' + top / 100);
+    out[0] = (char)('0' + top / 10 % 10);
+    out[1] = (char)('0' + top % 10);
+    put_8_digits(out + 2, high % TEN_TO_8);
+    put_8_digits(out + 10, value % TEN_TO_8);
+    return out + 18;
 }
 
 // w = w * 10 + digit; false if it does not fit.
@@ -94,14 +110,11 @@ size_t sequence_format(char out[SEQUENCE_CHARS_MAX], Sequence s)
     set_bits(&w, 148, (uint64_t)s.created_s & TIME_MASK);
     set_bits(&w, 184, 2);
 
-    char digits[LIMBS * 19];
-    for (int part = LIMBS - 1; part >= 0; part--)
-        put_19_digits(digits + part * 19, take_19_digits(&w));
-    size_t zeros = 0;
-    while (digits[zeros] == '0')
-        zeros++; // the top bits are never zero, so a digit follows
-    memcpy(out, digits + zeros, sizeof digits - zeros);
-    return sizeof digits - zeros;
+    // From 2 * 2^184 to below 3 * 2^184, so there are always 56 digits.
+    uint64_t low = take_19_digits(&w), middle = take_19_digits(&w), high = take_19_digits(&w);
+    char *end = put_digits(out, high, false);
+    end = put_digits(end, middle, true);
+    return (size_t)(put_digits(end, low, true) - out);
 }
 
 Str sequence_str(struct arena *a, Sequence s)
