@@ -116,6 +116,10 @@ Str sigv4_parameter(struct arena *a, Str query, Str name)
 static void add_folded(struct buf *out, Str value)
 {
     value = str_trim(value);
+    if (str_find(value, ' ') == value.n && str_find(value, '\t') == value.n) {
+        buf_add(out, value);
+        return;
+    }
     for (size_t i = 0; i < value.n; i++) {
         bool blank = value.p[i] == ' ' || value.p[i] == '\t';
         bool after_blank = i > 0 && (value.p[i - 1] == ' ' || value.p[i - 1] == '\t');

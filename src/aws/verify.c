@@ -9,13 +9,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CACHED_NAME_BYTES = 256 };
+enum {
+    CACHED_NAME_BYTES = 256,
+    // What is usual: more makes the buffers grow.
+    CANONICAL_BYTES = 1024,
+    STRING_TO_SIGN_BYTES = 256,
+};
 
-// A signing key with all it was made of.
+// A signing key, as far as it can be used in advance, with all it was made of.
 struct cached {
     char name[CACHED_NAME_BYTES];
     size_t name_bytes;
-    unsigned char key[SHA256_BYTES];
+    HmacKey key;
 };
 
 struct sigv4 {
@@ -334,8 +339,7 @@ static size_t cache_name(char name[CACHED_NAME_BYTES], Str secret, const Scope *
     return n;
 }
 
-static void signing_key(struct sigv4 *keys, Str secret, const Scope *scope,
-                        unsigned char key[SHA256_BYTES])
+static void signing_key(struct sigv4 *keys, Str secret, const Scope *scope, HmacKey *key)
 {
     char name[CACHED_NAME_BYTES];
     size_t n = cache_name(name, secret, scope);
@@ -343,14 +347,17 @@ static void signing_key(struct sigv4 *keys, Str secret, const Scope *scope,
     pthread_rwlock_rdlock(&keys->lock);
     bool found = n > 0 && str_eq(str_from(place->name, place->name_bytes), str_from(name, n));
     if (found)
-        memcpy(key, place->key, SHA256_BYTES);
+        *key = place->key;
     pthread_rwlock_unlock(&keys->lock);
     if (!found) {
-        sigv4_signing_key(secret, scope, key);
+        unsigned char bytes[SHA256_BYTES];
+        sigv4_signing_key(secret, scope, bytes);
+        hmac_prepare(str_from(bytes, sizeof bytes), key);
+        explicit_bzero(bytes, sizeof bytes);
         pthread_rwlock_wrlock(&keys->lock);
         memcpy(place->name, name, n);
         place->name_bytes = n;
-        memcpy(place->key, key, SHA256_BYTES);
+        place->key = *key;
         pthread_rwlock_unlock(&keys->lock);
     }
     explicit_bzero(name, sizeof name);
@@ -390,18 +397,21 @@ static Err check_signature(struct verifier *v, const Key *key)
                     .header_count = x->header_count,
                     .signed_headers = s->signed_headers,
                     .payload_hash = payload_hash(v) };
-    unsigned char signing[SHA256_BYTES], want[SHA256_BYTES], got[SHA256_BYTES];
+    HmacKey signing;
+    unsigned char want[SHA256_BYTES], got[SHA256_BYTES];
     AUTO_BUF(canonical);
     AUTO_BUF(text);
+    buf_reserve(&canonical, CANONICAL_BYTES);
+    buf_reserve(&text, STRING_TO_SIGN_BYTES);
     bool same = false;
     Err e = sigv4_canonical(&canonical, &c, v->a);
     if (e.kind == ERR_MEMORY)
         return e; // no word about the signature
     if (e.kind == ERR_NONE && s->signature.n == SIGNATURE_HEX && hex_decode(got, s->signature)) {
         sigv4_string_to_sign(&text, s->time_basic, &s->scope, buf_str(&canonical));
-        signing_key(v->keys, key->secret, &s->scope, signing);
-        hmac_sha256(str_from(signing, sizeof signing), buf_str(&text), want);
-        explicit_bzero(signing, sizeof signing);
+        signing_key(v->keys, key->secret, &s->scope, &signing);
+        hmac_with(&signing, buf_str(&text), want);
+        explicit_bzero(&signing, sizeof signing);
         same = bytes_equal_in_constant_time(want, got, sizeof want);
     }
     if (same)

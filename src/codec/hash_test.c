@@ -4,6 +4,7 @@
 #include "codec/hash.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 static Str md5_hex(struct arena *a, Str s)
@@ -102,6 +103,25 @@ TEST(hex_goes_both_ways_and_refuses_what_is_not_hex)
     EXPECT(!hex_decode(bytes, S("abc")));
     EXPECT(!hex_decode(bytes, S("0g")) && !hex_decode(bytes, S("G0")) &&
            !hex_decode(bytes, S(" 0")));
+}
+
+TEST(every_byte_has_its_two_digits_at_every_place)
+{
+    unsigned char bytes[256 + 7], back[256 + 7];
+    char text[2 * sizeof bytes + 1], want[3];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (unsigned char)i;
+    for (size_t n = 0; n <= sizeof bytes; n++) {
+        const unsigned char *from = bytes + sizeof bytes - n;
+        text[2 * n] = '!';
+        hex_lower(text, from, n);
+        EXPECT(text[2 * n] == '!');
+        for (size_t i = 0; i < n; i++) {
+            snprintf(want, sizeof want, "%02x", from[i]);
+            EXPECT(memcmp(text + 2 * i, want, 2) == 0);
+        }
+        EXPECT(hex_decode(back, str_from(text, 2 * n)) && memcmp(back, from, n) == 0);
+    }
 }
 
 TEST(equality_in_constant_time_is_equality)
