@@ -14,11 +14,6 @@ Str str_of(const char *terminated)
     return terminated == NULL ? (Str){ 0 } : (Str){ .p = terminated, .n = strlen(terminated) };
 }
 
-bool str_eq(Str a, Str b)
-{
-    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
-}
-
 static char lower(char c)
 {
     return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;

@@ -3,6 +3,8 @@
 #pragma once
 #include "base/arena.h"
 
+#include <string.h>
+
 typedef struct Str {
     const char *p;
     size_t n;
@@ -21,7 +23,11 @@ static inline Str str_from(const void *p, size_t n)
     return (Str){ .p = (const char *)p, .n = n };
 }
 
-bool str_eq(Str a, Str b);
+// Here, because most of what is compared differs in its length already.
+static inline bool str_eq(Str a, Str b)
+{
+    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+}
 bool str_eq_nocase(Str a, Str b); // ASCII
 int str_cmp(Str a, Str b);        // bytes, then length
 bool str_starts(Str s, Str prefix);
