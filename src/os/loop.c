@@ -103,7 +103,7 @@ void loop_post(struct loop *l, struct task *t)
     pthread_mutex_lock(&l->lock);
     *l->last = t;
     l->last = &t->next;
-    bool asleep = l->sleeping;
+    bool asleep = l->sleeping && current != l; // its own thread is awake
     l->sleeping = false;
     pthread_mutex_unlock(&l->lock);
     if (asleep)
@@ -114,7 +114,7 @@ void loop_stop(struct loop *l)
 {
     pthread_mutex_lock(&l->lock);
     l->stopping = true;
-    bool asleep = l->sleeping;
+    bool asleep = l->sleeping && current != l; // its own thread is awake
     l->sleeping = false;
     pthread_mutex_unlock(&l->lock);
     if (asleep)
