@@ -170,11 +170,17 @@ static int32_t get(struct client *c, Str path)
     return ask(c, S("GET"), path, S(""), NULL, 0, false);
 }
 
-// Sends what there is to send and reads once.
+// Sends what there is to send, which may end streams. An error shows in what is read.
+static void push(struct client *c)
+{
+    nghttp2_session_send(c->session);
+}
+
+// Reads once, after sending what there is.
 static void pump(struct client *c)
 {
     char p[16384];
-    nghttp2_session_send(c->session); // an error shows in what is read
+    push(c);
     ssize_t n = c->ssl != NULL ? SSL_read(c->ssl, p, sizeof p) : recv(c->fd, p, sizeof p, 0);
     if (n <= 0) {
         c->server_closed = true;
@@ -185,7 +191,7 @@ static void pump(struct client *c)
 
 static Str finish(struct client *c, int32_t id)
 {
-    while (!at(c, id)->ended && !at(c, id)->closed) {
+    for (push(c); !at(c, id)->ended && !at(c, id)->closed; push(c)) {
         if (c->server_closed)
             test_fail(__FILE__, __LINE__, "the server closed with stream %d open", id);
         pump(c);
@@ -463,7 +469,7 @@ TEST(whichever_allocation_fails_other_connections_are_served)
         client_init(&c, a, dial(&w->r), NULL);
         int32_t up = ask(&c, S("PUT"), S("/x"), filled(a, 300000), NULL, 0, false);
         int32_t down = get(&c, S("/big?400000"));
-        while (!c.server_closed && !(at(&c, up)->closed && at(&c, down)->closed))
+        for (push(&c); !c.server_closed && !(at(&c, up)->closed && at(&c, down)->closed); push(&c))
             pump(&c);
         client_done(&c);
         bool hit = memory_fault_seen(MEMORY_REQUEST) > after;
