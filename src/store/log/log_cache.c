@@ -87,10 +87,11 @@ void block_buffers_done(struct block_buffers *p)
 static uint8_t *block_buffer_new(size_t bytes)
 {
     size_t room = block_buffer_room(bytes);
-    bool is_large = room >= HUGE_PAGE_BYTES;
-    uint8_t *p = memory_get_aligned(is_large ? HUGE_PAGE_BYTES : JOURNAL_ALIGN_BYTES, room);
-    if (is_large)
-        (void)madvise(p, room, MADV_HUGEPAGE); // a hint; it may not be possible
+    if (room < HUGE_PAGE_BYTES)
+        return memory_get_aligned(JOURNAL_ALIGN_BYTES, room);
+    size_t whole = (room + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+    uint8_t *p = memory_get_aligned(HUGE_PAGE_BYTES, whole); // what is beyond is never touched
+    (void)madvise(p, room, MADV_HUGEPAGE);                   // a hint; it may not be possible
     return p;
 }
 

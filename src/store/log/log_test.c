@@ -452,6 +452,29 @@ TEST(buffers_of_blocks_are_used_again)
     EXPECT(block_buffer_take(&p, 1 << 20) == NULL);
 }
 
+TEST(blocks_of_every_large_size_are_written_and_read_back)
+{
+    enum { STEP = 300 << 10 };
+    AUTO(io_mem) disk = io_mem_open(1);
+    LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    config.file_bytes = 32 << 20;
+    config.tail_cache_bytes = 64 << 20;
+    AUTO(log) l = open_with(&config, 1);
+    size_t n = 0;
+    for (size_t bytes = STEP; bytes <= LOG_DATA_BYTES_MAX; bytes += STEP) {
+        char *data = arena_alloc(a, bytes, 1);
+        memset(data, (int)('a' + n % 26), bytes);
+        LogPlace place;
+        EXPECT_OK(test_put(l, SHARD, str_from(data, bytes), &place));
+        LogRead read = { .shard = SHARD, .from = place.position, .max_records = 1, .max_bytes = 1 };
+        LogBatch batch;
+        EXPECT_OK(log_read(l, a, &read, &batch));
+        EXPECT(batch.n == 1 && str_eq(batch.at[0].data, str_from(data, bytes)));
+        n++;
+    }
+    EXPECT(n > 30);
+}
+
 TEST(what_left_the_cache_is_read_from_disk)
 {
     AUTO(io_mem) disk = io_mem_open(1);
