@@ -246,6 +246,13 @@ void zones_stop_threads(struct zones *s)
     for (unsigned i = 0; i < s->count; i++)
         for (unsigned k = 0; k < s->zones[i].thread_count; k++)
             pthread_join(s->zones[i].threads[k], NULL);
+    // An operation that ended last in one zone may have let go of another one's handle, whose
+    // threads had nothing left to wait for.
+    pthread_mutex_lock(&s->lock);
+    for (unsigned i = 0; i < s->count; i++)
+        while (s->zones[i].dead != NULL)
+            close_dead(&s->zones[i]);
+    pthread_mutex_unlock(&s->lock);
 }
 
 void op_submit_locked(struct op *op, unsigned mask)
