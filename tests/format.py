@@ -234,9 +234,15 @@ def newest_journal(data_dir):
 
 
 def raise_row(data_dir):
-    raise_sql(os.path.join(data_dir, "headrace.db"),
-              f"UPDATE kv_row SET v = CAST(replace(v, '\"version\":1', '\"version\":{NEWER}') AS BLOB) "
-              "WHERE t = (SELECT id FROM kv_table WHERE name = CAST('kinesis.streams' AS BLOB))")
+    db = sqlite3.connect(os.path.join(data_dir, "headrace.db"))
+    rows = db.execute("SELECT t, k, v FROM kv_row WHERE t = (SELECT id FROM kv_table WHERE name = ?)",
+                      (b"kinesis.streams",)).fetchall()
+    for table, key, sealed in rows:
+        value = sealed[:-4].replace(b'"version":1', f'"version":{NEWER}'.encode())
+        db.execute("UPDATE kv_row SET v = ? WHERE t = ? AND k = ?",
+                   (format_reader.seal_row(table, key, value), table, key))
+    db.commit()
+    db.close()
 
 
 # What raises the format of one kind of file, and the commands that must refuse it.

@@ -321,6 +321,10 @@ class Container:
 
 # ---- The key-value store
 
+def seal_row(table, key, value):
+    return value + struct.pack("<I", crc32c(struct.pack("<QI", table, len(key)), key, value))
+
+
 def read_streams(data_dir):
     """{incarnation: (stream, index, created_s)}; the files are copied, because SQLite changes them."""
     with tempfile.TemporaryDirectory() as copy:
@@ -329,13 +333,15 @@ def read_streams(data_dir):
                 shutil.copy(os.path.join(data_dir, name), copy)
         db = sqlite3.connect(os.path.join(copy, "headrace.db"))
         check(db.execute("PRAGMA application_id").fetchone()[0] == 0x48524B56, "headrace.db")
-        check_reader(db.execute("PRAGMA user_version").fetchone()[0], "kv")
-        rows = db.execute("SELECT k, v FROM kv_row WHERE t = (SELECT id FROM kv_table WHERE name = ?)",
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        check(version == 2, f"kv is of format {version}, this reads 2")
+        rows = db.execute("SELECT t, k, v FROM kv_row WHERE t = (SELECT id FROM kv_table WHERE name = ?)",
                           (b"kinesis.streams",)).fetchall()
         db.close()
     shards = {}
-    for key, value in rows:
-        name, row = key.decode().split("/")[2], json.loads(value)
+    for table, key, sealed in rows:
+        check(sealed == seal_row(table, key, sealed[:-4]), f"kv: the row {key} is damaged")
+        name, row = key.decode().split("/")[2], json.loads(sealed[:-4])
         check_reader(row["version"], "stream")
         for index, shard in enumerate(row["shards"]):
             shards[int(shard["id"])] = (name, index, shard["created_s"])

@@ -49,6 +49,7 @@ static Err open_sqlite(struct kv *db, struct kv_conn *c, int cache_kib)
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
     TRY(sqlite_vfs_err(sqlite3_open_v2(db->path, &c->db, flags, sqlite_vfs_name(db->vfs))));
     sqlite3_extended_result_codes(c->db, 1);
+    TRY(kv_seal_setup(c->db));
     AUTO(arena) tmp = arena_open();
     Str sql = str_fmt(tmp,
                       "PRAGMA temp_store = MEMORY; PRAGMA synchronous = FULL; "
@@ -93,12 +94,31 @@ static Err make_schema(sqlite3 *db)
                       "CREATE TABLE kv_row (t INTEGER NOT NULL, k BLOB NOT NULL, v BLOB NOT NULL,"
                       " PRIMARY KEY (t, k)) WITHOUT ROWID;"
                       "CREATE TABLE kv_table (id INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE);"
-                      "CREATE TABLE kv_state (next_id INTEGER NOT NULL);"
-                      "INSERT INTO kv_state VALUES (0);"
+                      "CREATE TABLE kv_state (next_id INTEGER NOT NULL, seal BLOB);"
+                      "INSERT INTO kv_state VALUES (0, kv_seal(0, '', CAST(0 AS BLOB)));"
                       "PRAGMA application_id = %d; PRAGMA user_version = %d;"
                       "COMMIT;",
                       KV_APPLICATION_ID, KV_FORMAT);
     return exec(db, str_c(tmp, sql));
+}
+
+// The file of an older program becomes one of ours, as a whole or not at all.
+static Err seal_all(sqlite3 *db)
+{
+    AUTO(arena) tmp = arena_open();
+    Str sql = str_fmt(tmp, "BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT;", kv_seal_all,
+                      KV_FORMAT);
+    Err e = exec(db, str_c(tmp, sql));
+    if (e.kind != ERR_NONE)
+        err_ignore(exec(db, "ROLLBACK")); // if that fails, closing it does
+    return e;
+}
+
+static Err check_rows(sqlite3 *db)
+{
+    int64_t damaged = 0;
+    TRY(query_int(db, kv_count_damaged, &damaged));
+    return damaged == 0 ? OK : fail(ERR_CORRUPT, "kv: rows are damaged");
 }
 
 // Damage is told as such; anything else keeps its own name.
@@ -117,7 +137,7 @@ static Err check_content(sqlite3 *db)
     bool sound = false;
     TRY(query_is(db, "PRAGMA quick_check(1)", S("ok"), &sound));
     if (sound)
-        return OK;
+        return format < KV_FORMAT ? seal_all(db) : check_rows(db);
     TRY(sqlite_vfs_met()); // the check reports a failed read as damage; we do not
     return fail(ERR_CORRUPT, "kv: the database is damaged");
 }
@@ -253,6 +273,12 @@ static Err number_table(struct kv_table *t)
         return OK;
     TRY(number_of(tx->conn->db, "INSERT INTO kv_table (name) VALUES (?1) RETURNING id", t->name,
                   &t->id));
+    int64_t sealed = 0;
+    TRY(number_of(tx->conn->db,
+                  "INSERT INTO kv_row (t, k, v)"
+                  " SELECT 0, name, kv_seal(0, name, CAST(id AS BLOB)) FROM kv_table"
+                  " WHERE name = ?1 RETURNING 1",
+                  t->name, &sealed));
     return kv_commit(tx);
 }
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the files of kv know of each other: kv.c opens and closes, kv_txn.c has turns, groups and
-// commits, kv_row.c reads and writes rows.
+// commits, kv_row.c reads and writes rows, kv_seal.c knows a row from its damage.
 //
-//     kv_row    (t, k, v)   every row of every table, in the order of table number and key
-//     kv_table  (id, name)  the numbers of tables
-//     kv_state  (next_id)   one row
+//     kv_row    (t, k, v)        every row of every table, in the order of table number and key;
+//                                table 0 holds a seal for each table
+//     kv_table  (id, name)       the numbers of tables, from 1
+//     kv_state  (next_id, seal)  one row
 //
 // One connection writes, a few read. SQLite's snapshots keep the readers on committed state while a
 // group of transactions is being written.
@@ -15,8 +16,9 @@
 #include <sqlite3.h>
 
 enum {
-    KV_FORMAT = 1,                  // user_version of the file
+    KV_FORMAT = 2, // user_version of the file; 1 had no seals and is sealed when it is opened
     KV_APPLICATION_ID = 0x48524b56, // "HRKV"
+    KV_SEAL_BYTES = 4,              // behind every value
     KV_GROUP_MAX = 128,             // transactions in one commit: the first has waited for the last
     KV_READERS_MAX = 32,            // connections that read; more wait
     KV_CHECKPOINT_PAGES = 1000,     // in the log, from which on it is copied into the database
@@ -46,6 +48,7 @@ enum kv_statement {
 struct kv_cursor {
     struct kv_cursor *next;
     sqlite3_stmt *statement;
+    int64_t table_id;
 };
 
 struct kv_conn {
@@ -111,6 +114,15 @@ struct kv {
 
 Err kv_conn_open(struct kv *db, struct kv_conn *c, int cache_kib);
 void kv_conn_close(struct kv_conn *c);
+
+// ---- kv_seal.c
+
+// Makes kv_seal() and kv_sound() known to a connection.
+Err kv_seal_setup(sqlite3 *db);
+// The value that stands in a row of that table and key; false: it is damaged.
+bool kv_unseal(int64_t table, Str key, Str sealed, Str *ret_value);
+extern const char kv_count_damaged[]; // a query for how much of the store is damaged
+extern const char kv_seal_all[];      // statements that make format 2 of format 1
 
 // ---- kv_row.c
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/kvstore/kv_priv.h"
 
+#include "base/logline.h"
 #include "store/kvstore/sqlite_vfs.h"
 
 #include <stdlib.h>
@@ -15,10 +16,11 @@ static const char *const statement_texts[KV_STATEMENTS] = {
     [KV_RELEASE] = "RELEASE member",
     [KV_UNDO] = "ROLLBACK TO member",
     [KV_GET] = "SELECT v FROM kv_row WHERE t = ?1 AND k = ?2",
-    [KV_PUT] = "INSERT OR REPLACE INTO kv_row (t, k, v) VALUES (?1, ?2, ?3)",
+    [KV_PUT] = "INSERT OR REPLACE INTO kv_row (t, k, v) VALUES (?1, ?2, kv_seal(?1, ?2, ?3))",
     [KV_DEL] = "DELETE FROM kv_row WHERE t = ?1 AND k = ?2",
     [KV_COUNT] = "SELECT count(*) FROM kv_row WHERE t = ?1 AND k >= ?2 AND k < ?3",
-    [KV_NEXT_ID] = "UPDATE kv_state SET next_id = next_id + 1 RETURNING next_id",
+    [KV_NEXT_ID] = "UPDATE kv_state SET next_id = next_id + 1,"
+                   " seal = kv_seal(0, '', CAST(next_id + 1 AS BLOB)) RETURNING next_id",
     [KV_SCAN] = "SELECT k, v FROM kv_row WHERE t = ?1 AND k >= ?2 AND k < ?3 ORDER BY k",
 };
 
@@ -58,6 +60,13 @@ static Err settle(struct kv_txn *tx, int code)
     if (e.kind != ERR_NONE)
         tx->err = e;
     return e;
+}
+
+static Err damaged(int64_t table_id, Str key)
+{
+    LOG(LOG_ERROR, "a row of the key-value store is damaged", F_INT("table", table_id),
+        F_STR("key", key));
+    return fail(ERR_CORRUPT, "kv: a row is damaged");
 }
 
 static Err check_key(Str key)
@@ -125,10 +134,14 @@ Err kv_get(struct kv_txn *tx, struct arena *a, Str key, Str *ret_value)
     TRY(check_key(key));
     sqlite3_stmt *s = statement(tx, KV_GET, key);
     int code = sqlite3_step(s);
-    if (code == SQLITE_ROW)
-        *ret_value = str_dup(a, column(s, 0));
+    Str value;
+    bool is_sound = code != SQLITE_ROW || kv_unseal(tx->table_id, key, column(s, 0), &value);
+    if (code == SQLITE_ROW && is_sound)
+        *ret_value = str_dup(a, value);
     finish(s);
     TRY(settle(tx, code));
+    if (!is_sound)
+        return damaged(tx->table_id, key);
     return code == SQLITE_ROW ? OK : fail(ERR_NOT_FOUND, "kv: no such key");
 }
 
@@ -232,6 +245,7 @@ static Err scan_open(struct kv_txn *tx, Str prefix, Str after, void **ret_cursor
     struct kv_cursor *cursor = NULL;
     TRY(cursor_start(tx->conn, &cursor));
     sqlite3_stmt *s = cursor->statement;
+    cursor->table_id = tx->table_id;
     sqlite3_bind_int64(s, 1, tx->table_id);
     sqlite3_bind_blob64(s, 2, from.n > 0 ? from.p : "", from.n, SQLITE_TRANSIENT);
     sqlite3_bind_blob64(s, 3, end.p, end.n, SQLITE_TRANSIENT);
@@ -258,9 +272,13 @@ bool kv_scan_next(struct kv_scan *s)
     struct kv_cursor *cursor = s->cursor;
     int code = sqlite3_step(cursor->statement);
     if (code == SQLITE_ROW) {
-        s->rest = str_skip(column(cursor->statement, 0), s->prefix_bytes);
-        s->value = column(cursor->statement, 1);
-        return true;
+        Str key = column(cursor->statement, 0);
+        s->rest = str_skip(key, s->prefix_bytes);
+        if (kv_unseal(cursor->table_id, key, column(cursor->statement, 1), &s->value))
+            return true;
+        s->err = damaged(cursor->table_id, key);
+        kv_scan_end(s);
+        return false;
     }
     s->err = settle(s->tx, code);
     kv_scan_end(s);

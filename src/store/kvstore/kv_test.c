@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "base/logline.h"
 #include "base/test.h"
 #include "os/io_fault.h"
 #include "os/io_mem.h"
 #include "store/kv.h"
 
 #include <pthread.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -226,6 +228,8 @@ TEST(a_store_on_a_real_disk_is_found_again_and_has_one_owner)
 
 // ---- Damage and other formats
 
+enum { FILLED_ROWS = 500 };
+
 // A closed store with some rows in one file.
 static struct io_mem *filled_disk(void)
 {
@@ -233,7 +237,7 @@ static struct io_mem *filled_disk(void)
     struct kv *db = NULL;
     EXPECT_OK(kv_open(io_mem_io(disk), S("/kv"), &db));
     AUTO(kv_txn) tx = kv_write(table(db, S("t")));
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < FILLED_ROWS; i++) {
         char key[16];
         EXPECT(snprintf(key, sizeof key, "key%04d", i) > 0);
         EXPECT_OK(kv_put(tx, str_of(key), S("some value that fills the page a little")));
@@ -254,7 +258,7 @@ TEST(a_newer_format_is_refused_by_name)
     AUTO(io_mem) disk = filled_disk();
     struct io *io = io_mem_io(disk);
     EXPECT_OK(reopen(io));
-    EXPECT_OK(io_flip(io, S("/kv"), 63, 1 ^ 2)); // user_version, the last of its four bytes
+    EXPECT_OK(io_flip(io, S("/kv"), 63, 2 ^ 3)); // user_version, the last of its four bytes
     EXPECT_ERR(ERR_FORMAT, reopen(io));
 }
 
@@ -274,6 +278,109 @@ TEST(a_damaged_or_foreign_file_is_corrupt)
     Str text = str_fmt(a, "%4096s", "no database");
     EXPECT_OK(io_write_file(io, a, S("/kv"), text));
     EXPECT_ERR(ERR_CORRUPT, reopen(io));
+}
+
+// Whether everything of filled_disk is there. ERR_CORRUPT: damage was told.
+static Err read_filled(struct arena *a, struct io *io)
+{
+    AUTO(kv) db = NULL;
+    struct kv_table *t;
+    size_t n = 0;
+    uint64_t id = 0;
+    TRY(kv_open(io, S("/kv"), &db));
+    TRY(kv_table_open(db, S("t"), &t));
+    AUTO(kv_txn) tx = kv_write(t);
+    struct kv_scan scan = kv_scan_start(tx, S("key"), S(""));
+    for (; kv_scan_next(&scan); n++) {
+        EXPECT_STR(str_fmt(a, "%04zu", n), scan.rest);
+        EXPECT_STR(S("some value that fills the page a little"), scan.value);
+    }
+    TRY(scan.err);
+    EXPECT_INT(FILLED_ROWS, n);
+    TRY(kv_next_id(tx, &id));
+    EXPECT_INT(1, id);
+    return OK;
+}
+
+TEST(a_flipped_bit_is_told_or_harmless)
+{
+    AUTO(io_mem) disk = filled_disk();
+    uint64_t x = 1;
+    size_t told = 0;
+    IoName *names;
+    size_t files = 0;
+    EXPECT_OK(io_mem_io(disk)->list(io_mem_io(disk), a, S("/"), &names, &files));
+    EXPECT_INT(1, files);
+    EXPECT_OK(read_filled(a, io_mem_io(disk)));
+    logline_setup((LogLevel)(LOG_ERROR + 1), LOG_TEXT, NULL);
+    for (int i = 0; i < 600; i++) {
+        x = x * UINT64_C(6364136223846793005) + 1;
+        AUTO(io_mem) copy = io_mem_crash(disk, (IoMemCrash){ .keep = IO_KEEP_ALL });
+        uint64_t at = (x >> 20) % names[0].bytes;
+        EXPECT_OK(io_flip(io_mem_io(copy), S("/kv"), at, (unsigned char)(1u << (x >> 61))));
+        Err e = read_filled(a, io_mem_io(copy));
+        EXPECT(e.kind == ERR_NONE || e.kind == ERR_CORRUPT || e.kind == ERR_FORMAT);
+        told += e.kind != ERR_NONE;
+    }
+    EXPECT(told > 300); // the rest lies where nothing is kept
+    logline_setup(LOG_INFO, LOG_TEXT, NULL);
+}
+
+TEST(a_row_that_is_damaged_while_the_store_is_open_is_not_served)
+{
+    AUTO(io_mem) disk = filled_disk();
+    struct io *io = io_mem_io(disk);
+    AUTO(kv) db = NULL;
+    EXPECT_OK(kv_open(io, S("/kv"), &db));
+    Str content, value;
+    EXPECT_OK(io_read_file(io, a, S("/kv"), 16 << 20, &content));
+    size_t at = str_search(content, S("key0123some"));
+    EXPECT(at < content.n);
+    EXPECT_OK(io_flip(io, S("/kv"), at + 10, 1));
+    logline_setup((LogLevel)(LOG_ERROR + 1), LOG_TEXT, NULL);
+    AUTO(kv_txn) tx = kv_read(table(db, S("t")));
+    EXPECT_ERR(ERR_CORRUPT, kv_get(tx, a, S("key0123"), &value));
+    EXPECT_OK(kv_get(tx, a, S("key0122"), &value)); // the others are
+    struct kv_scan scan = kv_scan_start(tx, S("key012"), S(""));
+    size_t n = 0;
+    while (kv_scan_next(&scan))
+        n++;
+    EXPECT_INT(3, n);
+    EXPECT_ERR(ERR_CORRUPT, scan.err);
+    logline_setup(LOG_INFO, LOG_TEXT, NULL);
+}
+
+static void exec_sql(sqlite3 *db, const char *sql)
+{
+    EXPECT_INT(SQLITE_OK, sqlite3_exec(db, sql, NULL, NULL, NULL));
+}
+
+TEST(a_store_of_format_1_is_sealed_when_it_is_opened)
+{
+    Str path = str_cat(a, test_dir(a), S("/kv"));
+    sqlite3 *old = NULL;
+    EXPECT_INT(SQLITE_OK, sqlite3_open(str_c(a, path), &old));
+    exec_sql(old, "CREATE TABLE kv_row (t INTEGER NOT NULL, k BLOB NOT NULL, v BLOB NOT NULL,"
+                  " PRIMARY KEY (t, k)) WITHOUT ROWID;"
+                  "CREATE TABLE kv_table (id INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE);"
+                  "CREATE TABLE kv_state (next_id INTEGER NOT NULL);"
+                  "INSERT INTO kv_state VALUES (41);"
+                  "INSERT INTO kv_table (name) VALUES (CAST('s' AS BLOB)), (CAST('t' AS BLOB));"
+                  "INSERT INTO kv_row VALUES (2, CAST('k' AS BLOB), CAST('v' AS BLOB)),"
+                  " (2, CAST('k2' AS BLOB), x'');"
+                  "PRAGMA application_id = 1213352790; PRAGMA user_version = 1;");
+    EXPECT_INT(SQLITE_OK, sqlite3_close(old));
+    for (uint64_t round = 0; round < 2; round++) {
+        AUTO(kv) db = NULL;
+        EXPECT_OK(kv_open(io_real(), path, &db));
+        EXPECT_STR(S("v"), get(a, table(db, S("t")), S("k")));
+        EXPECT_STR(S(""), get(a, table(db, S("t")), S("k2")));
+        AUTO(kv_txn) tx = kv_write(table(db, S("s")));
+        uint64_t id = 0;
+        EXPECT_OK(kv_next_id(tx, &id));
+        EXPECT_INT(42 + round, id);
+        EXPECT_OK(kv_commit(tx));
+    }
 }
 
 // ---- Faults

@@ -4,6 +4,7 @@
 //
 // Zeros are really written, not only allocated: an unwritten extent costs a change of the file
 // system's own metadata at every commit, which makes a small commit twice as slow.
+#include "base/memory.h"
 #include "store/log/journal_priv.h"
 
 #include <stdlib.h>
@@ -63,8 +64,7 @@ Err files_open_one(struct journal_files *fs, Str path, unsigned flags, struct io
 static Err fill_with_zeros(struct journal_files *fs, struct io_file *f, uint64_t bytes)
 {
     TRY(fs->io->allocate(f, bytes)); // a full disk shows here, before much is written
-    void *zeros = aligned_alloc(JOURNAL_ALIGN_BYTES, ZERO_PIECE_BYTES);
-    CHECK(zeros != NULL);
+    void *zeros = memory_get_aligned(JOURNAL_ALIGN_BYTES, ZERO_PIECE_BYTES);
     memset(zeros, 0, ZERO_PIECE_BYTES);
     Err e = OK;
     for (uint64_t at = 0; at < bytes && e.kind == ERR_NONE; at += ZERO_PIECE_BYTES)
@@ -86,8 +86,7 @@ static Err begin_life(struct journal_files *fs, struct journal_file *f, uint64_t
         .file_bytes = f->bytes,
     };
     fs->io->random(fs->io, &h.salt, sizeof h.salt);
-    uint8_t *head = aligned_alloc(JOURNAL_ALIGN_BYTES, JOURNAL_HEAD_BYTES);
-    CHECK(head != NULL);
+    uint8_t *head = memory_get_aligned(JOURNAL_ALIGN_BYTES, JOURNAL_HEAD_BYTES);
     journal_head_put(head, &h);
     Err e = fs->io->write(f->io, head, JOURNAL_HEAD_BYTES, 0, true);
     free(head);

@@ -237,7 +237,8 @@ typedef struct BuildPiece {
 // ---- The log
 
 struct log_metrics {
-    struct metric *blocks, *bytes, *appends, *records, *failures, *commit, *queue_bytes, *full;
+    struct metric *blocks, *bytes, *appends, *records, *failures, *commit, *queue_bytes, *full,
+        *lost;
 };
 
 struct log {

@@ -8,6 +8,7 @@
 //
 // Blocks are held back until a later one says that they were durable, because until then a new
 // epoch may void them. There are never more of them than were under way at once.
+#include "base/memory.h"
 #include "store/log/journal_priv.h"
 
 #include <inttypes.h>
@@ -90,8 +91,7 @@ static Err window_get(struct scan *s, uint64_t at, size_t n, const uint8_t **ret
     }
     size_t need = n + SCAN_PIECE_BYTES;
     if (need > s->window_room) {
-        uint8_t *wider = aligned_alloc(JOURNAL_ALIGN_BYTES, need);
-        CHECK(wider != NULL);
+        uint8_t *wider = memory_get_aligned(JOURNAL_ALIGN_BYTES, need);
         if (keep > 0)
             memcpy(wider, s->window + (at - s->window_at), keep);
         free(s->window);
@@ -358,8 +358,7 @@ static int compare_files(const void *x, const void *y)
 
 static Err read_head(struct io *io, struct journal_file *f, JournalHead *ret)
 {
-    uint8_t *head = aligned_alloc(JOURNAL_ALIGN_BYTES, JOURNAL_HEAD_BYTES);
-    CHECK(head != NULL);
+    uint8_t *head = memory_get_aligned(JOURNAL_ALIGN_BYTES, JOURNAL_HEAD_BYTES);
     size_t n = 0;
     Err e = io->read(f->io, head, JOURNAL_HEAD_BYTES, 0, &n);
     if (e.kind == ERR_NONE && n < JOURNAL_HEAD_BYTES)

@@ -62,6 +62,8 @@ static void find_metrics(struct log_metrics *m)
                            S("From sealing a block until it is acknowledged."), none);
     m->queue_bytes = metric_get(METRIC_GAUGE, S("headrace_log_queue_bytes"),
                                 S("Bytes of appends that are not acknowledged."), none);
+    m->lost = metric_get(METRIC_COUNTER, S("headrace_log_lost_records_total"),
+                         S("Records that were damaged on the disk before they were sealed."), none);
     m->full = metric_get(METRIC_GAUGE, S("headrace_log_full"),
                          S("1 while appends are refused for want of space."), none);
 }

@@ -120,7 +120,7 @@ static Err visit_copy(struct log *l, const ExtentSource *s, unsigned copy, exten
 }
 
 // Where a file is kept several times, what is damaged in one copy may be whole in another, which
-// then mends it.
+// then mends it. ERR_CORRUPT is said only when no copy is left: one that is out of reach may be it.
 static Err visit_damaged(struct log *l, const ExtentSource *s, Err damage, extent_visit *visit,
                          void *self, bool *ret_stop)
 {
@@ -131,6 +131,8 @@ static Err visit_damaged(struct log *l, const ExtentSource *s, Err damage, exten
         Err e = visit_copy(l, s, copy, visit, self, ret_stop);
         if (e.kind == ERR_NONE)
             return OK;
+        if (e.kind != ERR_CORRUPT)
+            damage = fail(ERR_IO, "records are damaged in the copies that can be reached");
     }
     LOG(LOG_ERROR, "records cannot be read back", F_INT("file", s->file->number),
         F_INT("offset", s->entry.place), F_INT("shard", s->shard), F_ERR(damage));

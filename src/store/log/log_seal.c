@@ -31,7 +31,8 @@ struct seal_shard {
 struct seal_extent {
     uint64_t shard;
     IndexEntry entry;
-    uint8_t *to; // where its records are copied
+    uint8_t *to;  // where its records are copied
+    bool is_lost; // every copy of them is damaged
 };
 
 struct sealing {
@@ -174,6 +175,22 @@ static Err copy_extent(void *self, const ExtentSource *s, const uint8_t *records
     return OK;
 }
 
+// Copies extents that are held. What is damaged in every copy is noted and passed over: waiting
+// would mend nothing, and the journal could not be used again behind it.
+static Err load_held(struct log *l, const ExtentSource *held, size_t n, struct seal_extent **first)
+{
+    struct seal_extent **next = first;
+    while ((size_t)(next - first) < n) {
+        size_t done = (size_t)(next - first);
+        Err e = extents_visit(l, held + done, n - done, copy_extent, &next);
+        if (e.kind != ERR_CORRUPT)
+            return e;
+        (*next)->is_lost = true;
+        next++;
+    }
+    return OK;
+}
+
 // Reads extents in the order of their places into the buffer.
 static Err load(struct sealing *s, struct seal_extent **sorted, size_t n)
 {
@@ -181,12 +198,11 @@ static Err load(struct sealing *s, struct seal_extent **sorted, size_t n)
     ExtentSource *held = arena_new(s->tmp, ExtentSource, HOLD_MAX);
     for (size_t i = 0; i < n; i += HOLD_MAX) {
         size_t count = MIN(n - i, (size_t)HOLD_MAX);
-        struct seal_extent **next = sorted + i;
         pthread_mutex_lock(&l->lock);
         for (size_t k = 0; k < count; k++)
-            extent_hold(l, next[k]->shard, &next[k]->entry, false, &held[k]);
+            extent_hold(l, sorted[i + k]->shard, &sorted[i + k]->entry, false, &held[k]);
         pthread_mutex_unlock(&l->lock);
-        Err e = extents_visit(l, held, count, copy_extent, &next);
+        Err e = load_held(l, held, count, sorted + i);
         extents_release(l, held, count);
         TRY(e);
     }
@@ -203,6 +219,24 @@ static size_t group(struct seal_extent **at, size_t n, size_t *ret_bytes)
     return count;
 }
 
+static Err add_loaded(struct sealing *s, struct container_writer *w, const struct seal_extent *x)
+{
+    ContainerRun run = {
+        .position = x->entry.position,
+        .arrival_ms = x->entry.arrival_ms,
+        .count = x->entry.count,
+        .bytes = x->entry.bytes,
+        .records = x->to,
+    };
+    if (!x->is_lost)
+        return container_add(w, x->shard, &run);
+    LOG(LOG_ERROR, "records are lost: they were damaged before they were sealed",
+        F_STR("dir", s->l->files.dir), F_INT("shard", x->shard), F_INT("position", run.position),
+        F_INT("records", run.count));
+    metric_add(s->l->metrics.lost, run.count);
+    return container_add_lost(w, x->shard, &run);
+}
+
 // Loads them in the order of the disk and adds them in their own.
 static Err write_group(struct sealing *s, struct container_writer *w, struct seal_extent **at,
                        size_t n, size_t bytes)
@@ -216,16 +250,8 @@ static Err write_group(struct sealing *s, struct container_writer *w, struct sea
     }
     qsort(sorted, n, sizeof *sorted, compare_places);
     Err e = load(s, sorted, n);
-    for (size_t i = 0; i < n && e.kind == ERR_NONE; i++) {
-        ContainerRun run = {
-            .position = at[i]->entry.position,
-            .arrival_ms = at[i]->entry.arrival_ms,
-            .count = at[i]->entry.count,
-            .bytes = at[i]->entry.bytes,
-            .records = at[i]->to,
-        };
-        e = container_add(w, at[i]->shard, &run);
-    }
+    for (size_t i = 0; i < n && e.kind == ERR_NONE; i++)
+        e = add_loaded(s, w, at[i]);
     free(buffer);
     free(sorted);
     return e;

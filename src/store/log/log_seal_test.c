@@ -213,6 +213,70 @@ TEST(sealed_records_expire_and_give_their_space_back)
     log_close(l);
 }
 
+// Where the n-th record of a shard lies in the first file.
+static uint64_t place_in_file(struct log *l, uint64_t shard, size_t n)
+{
+    pthread_mutex_lock(&l->lock);
+    const struct shard *s = shards_find(&l->shards, shard);
+    CHECK(s != NULL && n < s->data->end - s->data->first);
+    uint64_t place = s->data->at[s->data->first + n].place;
+    pthread_mutex_unlock(&l->lock);
+    return place;
+}
+
+static Err read_from(struct log *l, struct arena *a, uint64_t shard, uint64_t from, LogBatch *ret)
+{
+    LogRead read = { .shard = shard, .from = from, .max_records = 1000, .max_bytes = 1 << 20 };
+    return log_read(l, a, &read, ret);
+}
+
+// Of shard 1 the records before `lost` are there, that one is told, and behind it all is there.
+static void expect_lost(struct log *l, struct arena *a, const struct kept *k, size_t lost)
+{
+    LogBatch batch;
+    const LogPlace *places = k->place[1];
+    EXPECT_OK(read_from(l, a, 1, 0, &batch));
+    EXPECT_INT(lost, batch.n);
+    EXPECT(batch.more && batch.next <= places[lost].position);
+    EXPECT_ERR(ERR_CORRUPT, read_from(l, a, 1, batch.next, &batch));
+    EXPECT_ERR(ERR_CORRUPT, read_from(l, a, 1, places[lost].position, &batch));
+    expect_kept(l, a, k, 1, lost + 1);
+    expect_kept(l, a, k, 2, 0);
+    expect_kept(l, a, k, 3, 0);
+}
+
+TEST(what_is_damaged_before_it_is_sealed_is_told_and_stops_nothing)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    io_mem_set_clock(disk, START_NS, START_NS);
+    LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    config.tail_cache_bytes = 1;
+    struct log *l = open_three(&config);
+    struct kept *k = arena_new(a, struct kept, 1);
+    put_many(l, k, a, 12);
+    uint64_t at = place_in_file(l, 1, 2) + EXTENT_HEAD_BYTES + RECORD_HEAD_BYTES + 2;
+    EXPECT_OK(io_flip(io_mem_io(disk), files_path(&l->files, a, 1), at, 4));
+    logline_setup((LogLevel)(LOG_ERROR + 1), LOG_TEXT, NULL);
+    EXPECT_OK(log_seal(l));
+    EXPECT_INT(1, stats_of(l).files);
+    expect_lost(l, a, k, 2);
+    log_close(l);
+    l = open_three(&config); // nothing of the journal is left to be refused
+    expect_lost(l, a, k, 2);
+    for (int i = 0; i < 4; i++) { // merged, it is told as well
+        put_many(l, k, a, 3);
+        EXPECT_OK(log_seal(l));
+    }
+    log_expire(l);
+    EXPECT(stats_of(l).merges > 0);
+    expect_lost(l, a, k, 2);
+    io_mem_advance(disk, 101 * HOUR_NS);
+    log_expire(l);
+    EXPECT_INT(0, stats_of(l).containers);
+    logline_setup(LOG_INFO, LOG_TEXT, NULL);
+    log_close(l);
+}
+
 TEST(containers_expire_also_while_nothing_can_be_sealed)
 {
     AUTO(io_mem) disk = io_mem_open(1);

@@ -65,6 +65,10 @@ typedef struct ContainerRun {
     const uint8_t *records; // as record_put has laid them out
 } ContainerRun;
 
+// Records that were damaged before they could be sealed. The run has their positions and its bytes
+// are all FF, which is no record: whoever reads it, also an older program, finds ERR_CORRUPT.
+bool run_is_lost(const ContainerRun *run);
+
 // ---- Names
 
 enum { CONTAINER_NAME_BYTES = 32 };
@@ -87,6 +91,8 @@ void container_hurry(struct container_writer *w);
 // bytes are copied. ERR_CORRUPT: the records of the run are not `count`, or not `bytes` long. After
 // an error only container_abandon.
 Err container_add(struct container_writer *w, uint64_t shard, const ContainerRun *run);
+// A run that is lost (run_is_lost), of which only position, arrival and count are looked at.
+Err container_add_lost(struct container_writer *w, uint64_t shard, const ContainerRun *run);
 
 // Footer, sync, rename, sync of the directory. The writer is gone afterwards, whatever happened; on
 // an error so is its file. At least one run must have been added.

@@ -261,6 +261,19 @@ bool run_is_whole(const ContainerRun *run)
     return at == run->bytes;
 }
 
+bool run_is_lost(const ContainerRun *run)
+{
+    static const uint8_t none[RECORD_HEAD_BYTES] = {
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff
+    };
+    if (run->bytes / RECORD_HEAD_BYTES != run->count || run->bytes % RECORD_HEAD_BYTES != 0)
+        return false;
+    for (uint32_t i = 0; i < run->count; i++)
+        if (memcmp(run->records + (size_t)i * RECORD_HEAD_BYTES, none, sizeof none) != 0)
+            return false;
+    return true;
+}
+
 static bool chunks_equal(const ContainerChunk *x, const ContainerChunk *y)
 {
     return x->place == y->place && x->stored_bytes == y->stored_bytes &&

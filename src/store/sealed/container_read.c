@@ -341,7 +341,8 @@ Err container_read(struct container *c, uint64_t shard, uint32_t first, uint32_t
     CHECK(s != NULL && n > 0 && first >= s->first_chunk && first - s->first_chunk < s->chunks &&
           first < c->chunk_count && n <= c->chunk_count - first);
     struct unpacking u = { .c = c, .zstd = ZSTD_createDCtx(), .shard = s };
-    CHECK(u.zstd != NULL);
+    if (u.zstd == NULL)
+        return fail(ERR_MEMORY, "no memory for unpacking a chunk");
     for (uint32_t i = 0; i < n; i++)
         ret_runs[i] = NULL;
     Err e = OK;

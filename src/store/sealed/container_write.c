@@ -4,6 +4,7 @@
 // it gets its own.
 #include "store/sealed/container_priv.h"
 
+#include "base/memory.h"
 #include "codec/crc.h"
 
 #include <stdlib.h>
@@ -112,11 +113,12 @@ Err container_create(struct io *io, Str dir, uint64_t number, RetentionClass cla
         .created_ns = io->wall_ns(io),
     };
     io->random(io, &w->head.key.id, sizeof w->head.key.id);
-    w->piece = aligned_alloc(CONTAINER_ALIGN_BYTES, CONTAINER_PIECE_BYTES);
+    w->piece = memory_get_aligned(CONTAINER_ALIGN_BYTES, CONTAINER_PIECE_BYTES);
     w->zstd = ZSTD_createCCtx();
     w->level = CONTAINER_ZSTD_LEVEL;
-    CHECK(w->piece != NULL && w->zstd != NULL);
-    Err e = container_open_file(io, w->aside, IO_WRITE | IO_CREATE | IO_TRUNC, &w->file);
+    Err e = w->zstd == NULL
+                ? fail(ERR_MEMORY, "no memory for packing a container")
+                : container_open_file(io, w->aside, IO_WRITE | IO_CREATE | IO_TRUNC, &w->file);
     if (e.kind != ERR_NONE) {
         writer_free(w);
         return e;
@@ -180,8 +182,7 @@ static const uint8_t *pack(struct container_writer *w, ChunkHead *h)
     size_t bound = ZSTD_compressBound(h->raw_bytes);
     if (bound > w->packed_room) {
         free(w->packed);
-        w->packed = malloc(bound);
-        CHECK(w->packed != NULL);
+        w->packed = memory_get(bound);
         w->packed_room = bound;
     }
     size_t n =
@@ -244,7 +245,7 @@ static void shard_begin(struct container_writer *w, uint64_t shard)
 static Err add(struct container_writer *w, uint64_t shard, const ContainerRun *run)
 {
     TRY(w->failed);
-    if (!run_is_whole(run))
+    if (!run_is_whole(run) && !run_is_lost(run))
         return fail(ERR_CORRUPT, "the records of a run do not fill it");
     if (w->shard_count == 0 || shard != w->shards[w->shard_count - 1].shard) {
         TRY(chunk_end(w));
@@ -267,6 +268,19 @@ Err container_add(struct container_writer *w, uint64_t shard, const ContainerRun
     CHECK(run->bytes <= RUN_BYTES_LARGEST);
     w->failed = add(w, shard, run);
     return w->failed;
+}
+
+Err container_add_lost(struct container_writer *w, uint64_t shard, const ContainerRun *run)
+{
+    ContainerRun lost = *run;
+    CHECK(run->count <= RUN_BYTES_LARGEST / RECORD_HEAD_BYTES);
+    lost.bytes = run->count * RECORD_HEAD_BYTES;
+    uint8_t *none = xalloc(lost.bytes);
+    memset(none, 0xff, lost.bytes);
+    lost.records = none;
+    Err e = container_add(w, shard, &lost);
+    free(none);
+    return e;
 }
 
 // ---- The end

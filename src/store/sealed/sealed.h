@@ -71,7 +71,8 @@ void sealed_discard(struct sealed *s, const ContainerFacts *facts, size_t n);
 
 // Takes out containers in which every shard's records are past retention or of no declared shard.
 // Touches no disk when nothing is due. Returns whether one was. A container whose footer cannot be
-// read stays, is logged, and its error comes back after the others are done.
+// read stays, is logged, and its error comes back after the others are done; if the footer is
+// damaged, until whatever shard it may hold records of, they are over.
 Err sealed_expire(struct sealed *s, int64_t now_ms, bool *ret_any);
 // Merges one group of small or half-empty containers, if there is one: *ret_any. `stop` is looked
 // at now and then: true gives up and changes nothing.

@@ -108,6 +108,10 @@ static Err check_runs(struct checking *k, uint32_t row, const uint8_t *runs)
     Err e = OK;
     bool is_whole = true;
     while (container_run_next(runs, chunk->raw_bytes, &at, &run, &e)) {
+        if (run_is_lost(&run))
+            LOG(LOG_ERROR, "records were damaged before they were sealed",
+                F_INT("container", container_facts(k->c)->number), F_INT("offset", chunk->place),
+                F_INT("position", run.position), F_INT("records", run.count));
         is_whole = is_whole && run_is_whole(&run);
         k->records += run.count;
     }

@@ -51,6 +51,26 @@ static Err read_due_ms(struct sealed *s, struct member *m)
     return OK;
 }
 
+// When it certainly is over, without the footer, which is damaged: as if each shard whose id and
+// positions allow it had records in it, as young as the youngest.
+static int64_t most_due_ms(const struct sealed *s, const struct member *m)
+{
+    AUTO(arena) tmp = arena_open();
+    const ContainerFacts *f = &m->facts;
+    CheckpointShard *rows;
+    size_t n;
+    int64_t due_ms = INT64_MIN;
+    s->config.rows(s->config.self, tmp, &rows, &n);
+    for (size_t i = 0; i < n; i++) {
+        const CheckpointShard *row = &rows[i];
+        if (row->last_position == 0 || row->shard < f->first_shard || row->shard > f->last_shard ||
+            row->last_position < f->first_position || row->first_position > f->last_position)
+            continue;
+        due_ms = MAX(due_ms, shard_over_ms(s, row->shard, f->last_arrival_ms));
+    }
+    return due_ms;
+}
+
 static Err is_due(struct sealed *s, struct member *m, int64_t now_ms, bool *ret)
 {
     *ret = false;
@@ -60,10 +80,16 @@ static Err is_due(struct sealed *s, struct member *m, int64_t now_ms, bool *ret)
     if (now_ms < m->due_ms)
         return OK;
     Err e = read_due_ms(s, m);
+    if (e.kind == ERR_CORRUPT) {
+        *ret = now_ms >= most_due_ms(s, m);
+        if (*ret)
+            LOG(LOG_WARN, "a damaged container is over", F_INT("container", m->facts.number));
+    }
     if (e.kind != ERR_NONE)
         m->due_ms = now_ms + RETRY_MS;
-    *ret = now_ms >= m->due_ms;
-    return e;
+    else
+        *ret = now_ms >= m->due_ms;
+    return *ret ? OK : e;
 }
 
 uint64_t sealed_retention(struct sealed *s)

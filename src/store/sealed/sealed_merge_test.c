@@ -50,6 +50,12 @@ static bool expire(struct rig *r)
     return any;
 }
 
+static void expect_damage(struct rig *r)
+{
+    bool any;
+    EXPECT_ERR(ERR_CORRUPT, sealed_expire(r->s, r->now_ms, &any));
+}
+
 static void keep(struct rig *r, uint64_t shard, int64_t retention_ns)
 {
     r->retention_ns[shard] = retention_ns;
@@ -134,16 +140,47 @@ TEST(a_damaged_footer_does_not_keep_the_others)
 {
     AUTO(io_mem) disk = io_mem_open(5);
     AUTO(rig) r = rig_open(io_mem_io(disk), 5);
-    for (unsigned i = 0; i < 3; i++)
-        rig_add_and_seal(r, 5);
+    for (uint64_t i = 0; i < 3; i++) {
+        for (uint64_t shard = 3; shard <= 9; shard += 3)
+            rig_add(r, shard, 5, 100);
+        EXPECT_OK(rig_seal(r));
+        r->now_ms += RIG_HOUR_MS;
+    }
+    keep(r, 6, WEEK_NS);  // it may be in the damaged one, and is
+    keep(r, 12, WEEK_NS); // this one cannot
     rig_reopen(r, io_mem_io(disk));
     Str path = S("/log/sealed/container-0000000002.hrc");
     EXPECT_OK(io_flip(io_mem_io(disk), path, 100, 1)); // in its head
     r->now_ms += 2 * DAY_MS;
-    bool any;
-    EXPECT_ERR(ERR_CORRUPT, sealed_expire(r->s, r->now_ms, &any));
-    EXPECT_INT(1, rig_stats(r).containers);
-    EXPECT(!expire(r)); // it is not looked at every second
+    expect_damage(r);
+    EXPECT_INT(3, rig_stats(r).containers); // all for the sake of 6
+    keep(r, 6, RIG_DAY_NS);
+    EXPECT(expire(r));
+    EXPECT_INT(0, rig_stats(r).containers); // also the one that cannot be opened
+}
+
+TEST(a_damaged_footer_is_looked_at_now_and_then)
+{
+    AUTO(io_mem) disk = io_mem_open(5);
+    AUTO(io_fault) faults = io_fault_open(io_mem_io(disk), 5);
+    AUTO(rig) r = rig_open(io_fault_io(faults), 5);
+    for (unsigned i = 0; i < 3; i++) {
+        rig_add(r, 3, 5, 100);
+        rig_add(r, 6, 5, 100);
+        rig_add(r, 9, 5, 100);
+        EXPECT_OK(rig_seal(r));
+    }
+    rig_reopen(r, io_fault_io(faults));
+    EXPECT_OK(io_flip(io_mem_io(disk), S("/log/sealed/container-0000000002.hrc"), 100, 1));
+    keep(r, 6, WEEK_NS);
+    r->now_ms += 2 * DAY_MS;
+    expect_damage(r);
+    uint64_t before = io_fault_count(faults, IO_OP_ANY);
+    for (unsigned i = 0; i < 20; i++) {
+        EXPECT(!expire(r));
+        r->now_ms += 1000;
+    }
+    EXPECT_INT(before, io_fault_count(faults, IO_OP_ANY));
 }
 
 // ---- Merging

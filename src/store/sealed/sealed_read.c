@@ -216,6 +216,9 @@ struct visiting {
 static Err visit_run(struct visiting *v, const struct member *m, const ContainerRun *run)
 {
     size_t at = 0;
+    bool is_wanted = run->position < v->limit; // as the caller has seen; part of it at least
+    if (is_wanted && run_is_lost(run))
+        return damaged(m, v->read, "the records were damaged before they were sealed");
     for (uint32_t i = 0; i < run->count && !v->is_ended; i++) {
         Record record;
         if (!record_next(run->records, run->bytes, &at, &record))
