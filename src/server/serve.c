@@ -430,6 +430,7 @@ static HttpLimits limits_of(const Settings *settings, size_t requests_bytes)
 {
     HttpLimits l = http_limits_default();
     l.connections_max = settings_number(settings, S("http.connections"));
+    l.undecided_max = settings_number(settings, S("http.undecided"));
     l.streams_max = settings_number(settings, S("http.streams"));
     // Bodies and replies each leave room for what requests hold besides: large ones wait before all
     // is taken.
