@@ -10,6 +10,7 @@ import sys
 
 from drawing import Bars, Chart, Panel, Steps
 from pairs import Target, value_of
+from samples import LEAST_SHARE
 
 BAR_NAME_MAX = 48
 
@@ -135,6 +136,18 @@ def value_table(rows):
         yield f"| {row['label']} | {shown} | {ratio} | {verdict_text(row)} | {remarks(row)} |"
 
 
+def profile_table(taken):
+    """Of one run that was sampled."""
+    cpu = taken["cpu_us_per_record"]
+    yield f"Where the server's processor time goes ({taken['label']}, {number(cpu)} us a record while it was sampled):"
+    yield ""
+    yield "| | share | us a record |"
+    yield "|---|---|---|"
+    for name, share in taken["shares"].items():
+        if share >= LEAST_SHARE:
+            yield f"| {name} | {share:.1%} | {share * cpu:.2f} |"
+
+
 def disk_line(disk):
     said = []
     for size, runs in disk.items():
@@ -159,6 +172,9 @@ def section(name, entry):
     if entry["disk"]:
         yield ""
         yield disk_line(entry["disk"])
+    for taken in entry.get("profiles", ()):
+        yield ""
+        yield from profile_table(taken)
     if entry["notes"]:
         yield ""
         yield from (f"- {note}" for note in entry["notes"])

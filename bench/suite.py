@@ -17,6 +17,7 @@ import headrace  # noqa: E402
 import machine  # noqa: E402
 import pairs  # noqa: E402
 import peers  # noqa: E402
+import samples  # noqa: E402
 
 LOAD = os.path.join(fetch.BUILD, "load")
 NAMES = ("load", "net", "latency", "schedule", "probe", "call", "json", "kinesis", "many", "h2", "read", "redis", "postgres",
@@ -74,7 +75,7 @@ class Bench:
     def __init__(self, identity, options):
         self.identity, self.options = identity, options
         self.title, self.function, self.uses_disk = BENCHMARKS[identity]
-        self.rows, self.notes, self.series = [], [], {}
+        self.rows, self.notes, self.series, self.profiles = [], [], {}, []
         self.disk, self.waits, self.gave_up, self.runs = {}, 0, 0, 0
         self.stack = contextlib.ExitStack()
         self.folder = None
@@ -193,6 +194,23 @@ class Bench:
         values = pairs.spread([result[name] for result in self.disk.get(str(size), [])])
         return values["median"] if values else None
 
+    def profile(self, label, peer, make=None, **options):
+        """A run that is sampled, and so a little slower: where the server's time goes. `make` makes it, if it is no
+        plain one."""
+        if (why := samples.missing()) is not None:
+            self.note(f"no profile: {why}")
+            return
+        self.say(f"  profile: {label}")
+        sampling = samples.Sampling(peer.pid(), self.folder)
+        try:
+            run = make() if make else self.run(peer, **options)
+        finally:
+            shares = sampling.end()
+        self.profiles.append({"label": label, "cpu_us_per_record": run["cpu_us_per_record"], "shares": shares})
+        for name, share in shares.items():
+            if share >= samples.LEAST_SHARE:
+                self.say(f"    {share:6.1%} {share * run['cpu_us_per_record']:8.2f} us/record  {name}")
+
     # ---- Results
 
     def compare(self, label, ours, theirs, measure="rate", target=None):
@@ -275,6 +293,7 @@ class Bench:
         shown = f"{ratio:.3g}" if ratio is not None else "-"
         self.say(f"{self.identity} ratio={shown} target={target} {'ok' if met else 'short'}\n")
         return {"title": self.title, "rows": self.rows, "notes": self.notes, "disk": self.disk, "series": self.series,
+                "profiles": self.profiles,
                 "decides": row.get("label"), "ratio": ratio, "target": target, "ok": met, "failure": failure,
                 "disturbed": any(r.get("disturbed") for r in self.rows), "took_seconds": round(seconds, 1),
                 "seconds": self.options.seconds, "pairs": self.options.pairs,

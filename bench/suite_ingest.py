@@ -19,6 +19,7 @@ def batch_ingest(b):
             b.compare(f"{peer.name}, {clients} client{'s' if clients > 1 else ''}",
                       lambda: b.run(ours, BATCH, clients=clients),
                       lambda: b.run(peer, BATCH, clients=clients), target=targets[peer.name])
+    b.profile("4 clients", ours, records=BATCH, clients=4)
     rates = [row["ours"]["cpu_us_per_record"]["median"] for row in b.rows]
     if rates:
         b.value("records per second and processor, of what the server's processor time allows", "rate",
@@ -45,6 +46,7 @@ def single_put_latency(b):
     for name, target in (("p50_us", "<=1.5"), ("p99_us", "<=3")):
         b.value(f"{name[:3]}, of a raw durable write of 4 KiB", name, runs.of(name), target=target, unit="us",
                 scale=b.disk_median(4096, name), runs=runs)
+    b.profile("one client", ours)
 
 
 @benchmark("B4", "one record of 1 KB a request, many connections, against nginx that answers 200", disk=True)
@@ -63,6 +65,7 @@ def single_put_throughput(b):
                   lambda: put(ours, 16, 16), lambda: put(peer, 256), target=">=2.5")
     for peer in b.others("nginx-h2"):
         b.compare("HTTP/2, both, 16 times 16 requests under way", lambda: put(ours, 16, 16), lambda: put(peer, 16, 16))
+    b.profile("HTTP/1.1, 256 connections", ours, clients=256, loops=1)
     for peer in b.others("redis"):
         b.compare("Redis, 64 connections", lambda: put(ours, 64), lambda: b.run(peer, clients=64), target=">=2.3")
 

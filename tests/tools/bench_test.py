@@ -16,6 +16,7 @@ sys.path[:0] = [os.path.join(ROOT, "tests"), os.path.join(ROOT, "bench")]
 import machine  # noqa: E402
 import page  # noqa: E402
 import pairs  # noqa: E402
+import samples  # noqa: E402
 import soak  # noqa: E402
 import suite  # noqa: E402
 from tap import skip, test  # noqa: E402
@@ -41,6 +42,20 @@ def latency_library(folder):
     library.latencies_quantile.argtypes = [ctypes.POINTER(Latencies), ctypes.c_double]
     library.latencies_add.argtypes = [ctypes.POINTER(Latencies), ctypes.c_uint64]
     return library
+
+
+@test
+def samples_fall_into_the_first_group_that_fits():
+    lines = ["# a comment", "", "  20.00%;headrace;libcrypto.so.3;[.] sha256_block_data_order_shaext",
+             "  10.00%;headrace;headrace;[.] sha256_pair", "   5.00%;log-expiry;libzstd.so.1;[.] ZSTD_compressBlock_fast",
+             "   5.00%;log-expiry;libc.so.6;[.] __memmove_avx_unaligned", "  30.00%;headrace;[kernel.kallsyms];[k] tcp_sendmsg",
+             "  20.00%;headrace;headrace;[.] scan_json", "  10.00%;headrace;libsqlite3.so.0;[.] sqlite3VdbeExec"]
+    shares = samples.grouped(lines)
+    assert abs(sum(shares.values()) - 1) < 1e-9, shares
+    assert list(shares)[0] in (samples.group_of("headrace", "libcrypto", "sha256"), samples.group_of("", "[kernel.k", "tcp_x"))
+    assert abs(shares[samples.group_of("headrace", "headrace", "sha256_pair")] - 0.30) < 1e-9, shares
+    assert abs(shares[samples.group_of("log-expiry", "libc.so.6", "memmove")] - 0.05) < 1e-9, shares
+    assert samples.group_of("x", "libother.so", "f") == samples.GROUPS[-1][0]
 
 
 @test
