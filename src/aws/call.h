@@ -2,17 +2,23 @@
 // One call of one operation: who asks, where, and how it is answered. Operations see this and their
 // decoded input; protocols, signatures and HTTP are behind it.
 #pragma once
+#include "access/guard.h"
 #include "aws/shape.h"
 #include "os/loop.h"
+
+struct http_exchange;
 
 struct call {
     void *state;         // what the service's open function returned
     struct arena *arena; // the call's: input, output and scratch; dies with the reply
     struct loop *loop;   // where the reply is made
     const struct api_op *op;
-    Str account;   // "000000000000"
+    Str account;   // "000000000000": whose resources it is about, if permitted also another's
     Str region;    // "us-east-1"
     Str principal; // the caller's ARN
+    Str caller;    // the caller's account
+    Str access_key;
+    const struct http_exchange *exchange; // how it came; NULL in tests
     Str request_id;
     int64_t now_ns; // wall clock at arrival
     void *user;     // the operation's own, while it waits
@@ -23,6 +29,16 @@ struct call {
     void (*done)(struct call *c, Err e);
     Err (*work)(struct call *c, void *self); // what call_on_pool recorded
     void *work_self;
+};
+
+// What the calls of a service are about, for the front to ask whether they are permitted. Input is
+// complete; memory only.
+struct call_targets {
+    // The account that the input names, or the caller's (c->account). Cheap: asked for every call.
+    Str (*account)(struct call *c, const void *in);
+    // Everything; `ret` is zeroed, and its account is what the function above said. What is left
+    // alone stays: the action "service:Operation", the resource "*".
+    void (*target)(struct call *c, const void *in, AccessTarget *ret);
 };
 
 // Records the AWS error that the caller gets. Returns the Err to return: ERR_FAULT. The first one

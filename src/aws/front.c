@@ -108,7 +108,8 @@ static bool believe(struct front_call *f)
         reply_error(f, 400, fault.type, fault.message);
         return false;
     }
-    f->call.account = caller.account;
+    f->call.account = f->call.caller = caller.account;
+    f->call.access_key = caller.access_key;
     f->call.region = caller.region;
     f->call.principal = caller.principal;
     return true;
@@ -163,7 +164,7 @@ static void take_call(struct front_call *f)
     }
     f->in = arena_alloc(a, op->input->struct_bytes, _Alignof(max_align_t));
     if (scan(f)) {
-        if (believe(f))
+        if (believe(f) && front_permits(f))
             front_run(f);
         return;
     }
@@ -188,7 +189,8 @@ static void take_call(struct front_call *f)
         reply_error(f, aws_ValidationException.status, aws_ValidationException.name, broken);
         return;
     }
-    front_run(f);
+    if (front_permits(f))
+        front_run(f);
 }
 
 static Str content_type_of(const struct http_exchange *x)
@@ -270,6 +272,7 @@ static struct front_call *call_begin(struct front *front, struct http_exchange *
     f->x = x;
     f->call.arena = x->arena;
     f->call.loop = x->loop;
+    f->call.exchange = x;
     f->call.now_ns = front->clock->wall_ns(front->clock);
     reply_ids(f);
     memory_tell();
@@ -385,6 +388,7 @@ static Err add_service(struct front *f, const FrontService *s)
     *added = (struct front_service){
         .api = api,
         .state = s->state,
+        .targets = s->targets,
         .json = api->protocol == API_JSON_1_0 ? &protocol_json_1_0 : &protocol_json_1_1,
         .metrics = arena_new(f->arena, struct op_metrics, api->op_count),
     };
@@ -407,6 +411,7 @@ Err front_open(const FrontConfig *config, struct front **ret)
     f->keys = config->keys;
     f->pool = config->pool;
     f->local_pages_only = config->local_pages_only;
+    f->guard = config->guard;
     f->refused_for_memory =
         metric_get(METRIC_COUNTER, S("headrace_memory_refused_total"),
                    S("Requests refused with 503 because there was no memory for them."), S(""));

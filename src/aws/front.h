@@ -2,9 +2,10 @@
 // The front: turns an HTTP request into a call of an operation, and its result into a reply.
 //
 // It answers in AWS's order: method, body, content type, syntax, operation, signature, types,
-// constraints; only then does the operation run, on the reactor or, if it is marked `blocking`, on
-// the pool. The target names service and operation; without one, the credential scope names the
-// service. Paths below /_ and those that were registered are pages of the server itself.
+// constraints, permission; only then does the operation run, on the reactor or, if it is marked
+// `blocking`, on the pool. The target names service and operation; without one, the credential
+// scope names the service. Paths below /_ and those that were registered are pages of the server
+// itself.
 #pragma once
 #include "aws/call.h"
 #include "aws/keyring.h"
@@ -21,7 +22,8 @@ enum {
 
 typedef struct FrontService {
     const struct api_service *api;
-    void *state; // what the service's open function returned
+    void *state;                        // what the service's open function returned
+    const struct call_targets *targets; // NULL: its calls are about "*" of the caller's account
 } FrontService;
 
 // Everything is borrowed and outlives the front; strings and tables are copied.
@@ -33,6 +35,8 @@ typedef struct FrontConfig {
     size_t service_count;
     struct pool *pool;     // for operations that block
     bool local_pages_only; // refuse calls from web pages that this machine does not serve
+    // Who decides whether a call is permitted; NULL: everything is, in the caller's own account.
+    const struct access_guard *guard;
 } FrontConfig;
 
 // ERR_INVALID: a service's table is wrong (two services with one target, a pattern that does not

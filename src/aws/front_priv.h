@@ -18,6 +18,7 @@ struct op_metrics {
 struct front_service {
     const struct api_service *api;
     void *state;
+    const struct call_targets *targets;
     const struct protocol *json; // what its own content type is
     struct op_metrics *metrics;  // beside api->ops
 };
@@ -35,6 +36,7 @@ struct front {
     struct sigv4 *verifier;
     struct pool *pool;
     bool local_pages_only;
+    const struct access_guard *guard;
     struct arena *arena; // tables and copies; dies with the front
     struct front_service *services;
     size_t service_count;
@@ -58,6 +60,10 @@ struct front_call {
     Err result;
     atomic_int parts; // of a call that waits: its return and its call_done
 };
+
+// ---- permit.c
+// Whether the call, decoded and valid, is permitted; if not, it has been answered.
+bool front_permits(struct front_call *f);
 
 // ---- run.c
 void front_run(struct front_call *f); // the input is decoded and valid

@@ -949,3 +949,136 @@ TEST(two_services_cannot_share_a_target)
     EXPECT(f == NULL);
     keyring_close(keys);
 }
+
+// ---- Permission
+
+struct guard_seen {
+    unsigned asked;
+    bool allows;
+    Str action, resource, account, caller, call_account;
+};
+
+static bool play_may(void *self, struct call *c, const AccessTarget *t, Str *ret_text)
+{
+    struct guard_seen *seen = self;
+    seen->asked++;
+    seen->action = str_dup(c->arena, t->action);
+    seen->resource = t->resource;
+    seen->account = t->account;
+    seen->caller = c->caller;
+    seen->call_account = c->account;
+    *ret_text = S("no");
+    return seen->allows;
+}
+
+// Whose the resource is stands in the member Free, if it is there.
+static Str play_account(struct call *c, const void *in)
+{
+    const struct probe_Put_in *put = in;
+    bool names_one = str_eq(c->op->name, S("Put")) && put->free.p != NULL;
+    return names_one ? put->free : c->account;
+}
+
+static void play_target(struct call *c, const void *in, AccessTarget *ret)
+{
+    if (str_eq(c->op->name, S("Put")))
+        ret->resource = str_cat(c->arena, S("arn:"), ((const struct probe_Put_in *)in)->name);
+    else
+        ret->for_everybody = str_eq(c->op->name, S("Nothing"));
+}
+
+static const struct call_targets play_targets = { .account = play_account, .target = play_target };
+
+static void stage_open_guarded(struct stage *s, struct access_guard *guard)
+{
+    *s = (struct stage){ .service = { .api = &probe_api, .state = s, .targets = &play_targets } };
+    probe_seen = (struct probe_seen){ 0 };
+    keyring_open(true, &s->keys);
+    EXPECT_OK(keyring_add(s->keys, &(Key){ .access_key = S("BOB"),
+                                           .secret = S(""),
+                                           .account = S("111122223333"),
+                                           .principal = S("arn:aws:iam::111122223333:user/bob"),
+                                           .unverified = true }));
+    EXPECT_OK(pool_open(1, 4, "probe", &s->pool));
+    EXPECT_OK(loop_open(&s->loop));
+    FrontConfig config = { .io = io_real(),
+                           .keys = s->keys,
+                           .services = &s->service,
+                           .service_count = 1,
+                           .pool = s->pool,
+                           .guard = guard };
+    EXPECT_OK(front_open(&config, &s->front));
+    s->handler = front_handler(s->front);
+}
+
+static Reply ask_as(struct stage *s, struct arena *a, const char *key, const char *op,
+                    const char *body)
+{
+    struct play *p = play_new(s, a, op, JSON, body);
+    add_header(p, S("host"), S("127.0.0.1:4566"));
+    add_header(p, S("authorization"),
+               str_fmt(a,
+                       "AWS4-HMAC-SHA256 Credential=%s/20250101/eu-west-1/probe/aws4_request, "
+                       "SignedHeaders=host;x-amz-date, Signature=00",
+                       key));
+    add_header(p, S("x-amz-date"), S("20250101T000000Z"));
+    perform(s, p);
+    EXPECT_INT(1, p->reply.count);
+    return p->reply;
+}
+
+TEST(a_call_that_is_not_permitted_is_refused_and_does_not_run)
+{
+    struct guard_seen seen = { 0 };
+    struct access_guard guard = { .self = &seen, .may = play_may };
+    struct stage s;
+    stage_open_guarded(&s, &guard);
+    Reply r = ask_as(&s, a, "BOB", "Put", "{\"Name\":\"abc\"}");
+    EXPECT_INT(400, r.status);
+    EXPECT_STR(S("{\"__type\":\"AccessDeniedException\",\"message\":\"no\"}"), r.body);
+    EXPECT(probe_seen.state == NULL); // it did not run
+    EXPECT_STR(S("probe:Put"), seen.action);
+    EXPECT_STR(S("arn:abc"), seen.resource);
+    EXPECT_STR(S("111122223333"), seen.account);
+    seen.allows = true;
+    EXPECT_INT(200, ask_as(&s, a, "BOB", "Put", "{\"Name\":\"abc\"}").status);
+    EXPECT_INT(200, ask_as(&s, a, "BOB", "Drop", "{\"Name\":\"abc\"}").status);
+    EXPECT_STR(S("*"), seen.resource);
+    stage_close(&s);
+}
+
+TEST(the_root_is_asked_about_only_in_other_accounts_and_works_there_if_it_may)
+{
+    struct guard_seen seen = { 0 };
+    struct access_guard guard = { .self = &seen, .may = play_may };
+    struct stage s;
+    stage_open_guarded(&s, &guard);
+    EXPECT_INT(200, ask_as(&s, a, "123456789012", "Put", "{\"Name\":\"abc\"}").status);
+    EXPECT_INT(0, seen.asked);
+    EXPECT_INT(400,
+               ask_as(&s, a, "123456789012", "Put", "{\"Name\":\"abc\",\"Free\":\"444455556666\"}")
+                   .status);
+    EXPECT_INT(1, seen.asked);
+    seen.allows = true;
+    EXPECT_INT(200,
+               ask_as(&s, a, "123456789012", "Put", "{\"Name\":\"abc\",\"Free\":\"444455556666\"}")
+                   .status);
+    EXPECT_STR(S("123456789012"), seen.caller);
+    EXPECT_STR(S("444455556666"), seen.call_account);
+    EXPECT_STR(S("444455556666"), probe_seen.account);
+    stage_close(&s);
+}
+
+TEST(what_everybody_may_is_asked_of_nobody_and_input_is_checked_before)
+{
+    struct guard_seen seen = { 0 };
+    struct access_guard guard = { .self = &seen, .may = play_may };
+    struct stage s;
+    stage_open_guarded(&s, &guard);
+    EXPECT_INT(200, ask_as(&s, a, "BOB", "Nothing", "{}").status);
+    EXPECT_INT(0, seen.asked);
+    Reply r = ask_as(&s, a, "BOB", "Put", "{\"Name\":\"\"}");
+    EXPECT(str_search(r.body, S("ValidationException")) < r.body.n);
+    EXPECT_INT(0, seen.asked);
+    stage_close(&s);
+}

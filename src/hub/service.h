@@ -5,7 +5,9 @@
 #include "base/str.h"
 
 struct api_service;
+struct call_targets; // aws/call.h
 struct hub;
+struct keyring;
 struct io;
 struct kv;
 struct log;
@@ -20,12 +22,16 @@ struct service_env {
     struct pool *pool;   // for work that blocks
     struct loop **loops; // for timers; services may arm theirs on loops[0], from its own thread
     size_t loop_count;
-    bool dev;      // the profile dev
-    double limits; // shard limits: 1 as AWS has them, 2 twice as much, 0 off
+    struct hub *hub;      // what other services offer: looked at by calls, filled by open
+    struct keyring *keys; // who may sign; NULL where nobody calls (tools)
+    Str data_dir;         // for files that are none of the stores'
+    bool dev;             // the profile dev
+    double limits;        // shard limits: 1 as AWS has them, 2 twice as much, 0 off
 };
 
 struct service {
     const struct api_service *api;
+    const struct call_targets *targets; // what its calls are about; NULL: of the caller's account
     // Recovers its state from kv and declares its shards to the log; the log is made ready after
     // all services are open.
     Err (*open)(const struct service_env *env, void **ret_state);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/admin.h"
 
+#include "access/guard.h"
 #include "aws/sigv4.h"
 #include "base/logline.h"
 #include "base/time.h"
@@ -322,6 +323,15 @@ static void answer_stat(struct admin *ad, struct http_exchange *x)
         reply_error(x, 503, S("all workers are busy"));
 }
 
+static void answer_access(struct admin *ad, struct http_exchange *x)
+{
+    const struct access_guard *guard = ad->config.guard;
+    if (guard == NULL)
+        reply_error(x, 400, S("this profile permits every call"));
+    else
+        reply(x, 200, guard->recent(guard->self, x->arena));
+}
+
 static void serve_admin(void *self, struct http_exchange *x)
 {
     struct admin *ad = self;
@@ -333,6 +343,10 @@ static void serve_admin(void *self, struct http_exchange *x)
         reply_error(x, 405, S("only POST"));
     else if (sigv4_verify(ad->verifier, x, &want, &caller, &fault).kind != ERR_NONE)
         reply_error(x, 403, fault.message.n > 0 ? fault.message : fault.type);
+    else if (!str_ends(caller.principal, S(":root")))
+        reply_error(x, 403, S("only the root key may ask"));
+    else if (str_ends(x->path, S("/access")))
+        answer_access(ad, x);
     else if (str_ends(x->path, S("/stat")))
         answer_stat(ad, x);
     else if (str_ends(x->path, S("/check")))
@@ -349,6 +363,7 @@ Err admin_open(const AdminConfig *config, struct front *front, struct admin **re
 {
     static const Str paths[] = { S_INIT("/_headrace/admin/stat"), S_INIT("/_headrace/admin/check"),
                                  S_INIT("/_headrace/admin/backup"),
+                                 S_INIT("/_headrace/admin/access"),
                                  S_INIT("/_headrace/admin/job") };
     struct admin *ad = xalloc(sizeof *ad);
     ad->config = *config;

@@ -3,6 +3,7 @@
 // Version 4, service "headrace"), because a backup writes where the request says.
 //
 //     POST /_headrace/admin/stat       what the store holds (store_stat.h)
+//     POST /_headrace/admin/access     the newest refusals, and what decided them (access/guard.h)
 //     POST /_headrace/admin/check      begins to read and verify every container
 //     POST /_headrace/admin/backup     begins a backup:
 //     {"to":"/directory","with_credentials":false} POST /_headrace/admin/job        how the newest
@@ -13,6 +14,7 @@
 #pragma once
 #include "aws/front.h"
 
+struct access_guard;
 struct admin;
 struct kv;
 struct log;
@@ -25,6 +27,7 @@ typedef struct AdminConfig {
     Str data_dir, version;
     struct log *log;
     struct kv *kv;
+    const struct access_guard *guard; // NULL: nobody decides about calls
 } AdminConfig;
 
 // Registers the pages. Everything is borrowed, strings too.

@@ -28,6 +28,32 @@ Err credentials_given(Str access_key, Str secret_key, Credentials *ret)
     return OK;
 }
 
+// Takes what stands before the next section, and the name of the section that it stands in: absent
+// at the beginning of the file.
+static Credentials next_section(Str *content, Str *ret_section)
+{
+    Credentials c = { 0 };
+    *ret_section = (Str){ 0 };
+    for (bool first = true; content->n > 0; first = false) {
+        Str line, name, value, rest;
+        (void)str_cut(*content, '\n', &line, &rest);
+        line = str_trim(line);
+        bool begins = str_starts(line, S("[")) && str_ends(line, S("]"));
+        if (begins && !first)
+            break;
+        *content = rest;
+        if (begins)
+            *ret_section = str_trim(str_from(line.p + 1, line.n - 2));
+        else if (!str_cut(line, '=', &name, &value))
+            continue; // an empty line or a comment
+        else if (str_eq(str_trim(name), S("aws_access_key_id")))
+            c.access_key = str_trim(value);
+        else if (str_eq(str_trim(name), S("aws_secret_access_key")))
+            c.secret_key = str_trim(value);
+    }
+    return c;
+}
+
 Err credentials_read(struct io *io, struct arena *a, Str dir, Credentials *ret)
 {
     Str content = S("");
@@ -35,18 +61,47 @@ Err credentials_read(struct io *io, struct arena *a, Str dir, Credentials *ret)
         return fail(ERR_NOT_FOUND, "no data directory");
     TRY(io_read_file(io, a, str_cat(a, dir, S("/credentials")), CREDENTIALS_BYTES_MAX, &content));
     Credentials c = { 0 };
-    for (Str line, name, value; content.n > 0;) {
-        (void)str_cut(content, '\n', &line, &content);
-        if (!str_cut(line, '=', &name, &value))
-            continue; // [default], an empty line or a comment
-        if (str_eq(str_trim(name), S("aws_access_key_id")))
-            c.access_key = str_trim(value);
-        else if (str_eq(str_trim(name), S("aws_secret_access_key")))
-            c.secret_key = str_trim(value);
+    bool counts = true; // what stands before any section does
+    for (Str section; content.n > 0;) {
+        Credentials one = next_section(&content, &section);
+        if (section.p == NULL ? counts : str_eq(section, S("default")))
+            c = one;
+        counts = false;
     }
     if (c.access_key.n == 0 || c.secret_key.n == 0)
         return fail(ERR_INVALID, "the credentials file holds no key");
     return credentials_given(c.access_key, c.secret_key, ret);
+}
+
+static bool is_account(Str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] < '0' || s.p[i] > '9')
+            return false;
+    return s.n == sizeof "000000000000" - 1;
+}
+
+Err credentials_accounts(struct io *io, struct arena *a, Str dir, AccountKey **ret, size_t *ret_n)
+{
+    Str content = S(""), section;
+    Err e = dir.n > 0 ? io_read_file(io, a, str_cat(a, dir, S("/credentials")),
+                                     CREDENTIALS_BYTES_MAX, &content)
+                      : OK;
+    if (e.kind != ERR_NONE && e.kind != ERR_NOT_FOUND)
+        return e;
+    size_t n = 0;
+    AccountKey *keys = arena_new(a, AccountKey, content.n / sizeof "[000000000000]" + 1);
+    while (content.n > 0) {
+        Credentials c = next_section(&content, &section);
+        if (section.p == NULL || !is_account(section))
+            continue;
+        keys[n].account = section;
+        TRY(credentials_given(c.access_key, c.secret_key, &keys[n].key));
+        n++;
+    }
+    *ret = keys;
+    *ret_n = n;
+    return OK;
 }
 
 // `n` characters of the alphabet, each equally likely.

@@ -12,8 +12,22 @@ typedef struct Credentials {
     Str secret_key;
 } Credentials;
 
-// ERR_NOT_FOUND: no such file. ERR_INVALID: it is not one.
+// The section [default], or what stands before any. ERR_NOT_FOUND: no such file. ERR_INVALID: it
+// holds no key.
 Err credentials_read(struct io *io, struct arena *a, Str dir, Credentials *ret);
+
+// Root keys of further accounts: the sections of that file whose name is an account, as in
+//
+//     [111122223333]
+//     aws_access_key_id = ...
+//     aws_secret_access_key = ...
+//
+// OK with none of them if there is no file. ERR_INVALID: one is not complete.
+typedef struct AccountKey {
+    Str account;
+    Credentials key;
+} AccountKey;
+Err credentials_accounts(struct io *io, struct arena *a, Str dir, AccountKey **ret, size_t *ret_n);
 
 // A fresh key, stored. Random bytes come from the io table.
 Err credentials_make(struct io *io, struct arena *a, Str dir, Credentials *ret);

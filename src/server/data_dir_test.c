@@ -151,3 +151,30 @@ TEST(every_failure_at_start_has_its_exit_code)
     for (size_t i = 1; i < exit_meaning_count; i++)
         EXPECT(exit_meanings[i - 1].code < exit_meanings[i].code);
 }
+
+TEST(sections_of_the_credentials_that_name_an_account_are_its_root_keys)
+{
+    Str dir = test_dir(a), path = str_cat(a, dir, S("/credentials"));
+    AccountKey *keys = NULL;
+    size_t n = 9;
+    Credentials c;
+    EXPECT_OK(credentials_accounts(io_real(), a, dir, &keys, &n));
+    EXPECT_INT(0, n);
+    EXPECT_OK(io_write_file(io_real(), a, path,
+                            S("[111122223333]\naws_access_key_id=ONE\naws_secret_access_key=s1\n"
+                              "[default]\naws_access_key_id = ROOT\naws_secret_access_key = s0\n\n"
+                              "# more\n[work]\naws_access_key_id=W\n[444455556666]\n"
+                              "aws_access_key_id=TWO\naws_secret_access_key=s2")));
+    EXPECT_OK(credentials_read(io_real(), a, dir, &c));
+    EXPECT_STR(S("ROOT"), c.access_key);
+    EXPECT_STR(S("s0"), c.secret_key);
+    EXPECT_OK(credentials_accounts(io_real(), a, dir, &keys, &n));
+    EXPECT_INT(2, n);
+    EXPECT_STR(S("111122223333"), keys[0].account);
+    EXPECT_STR(S("ONE"), keys[0].key.access_key);
+    EXPECT_STR(S("444455556666"), keys[1].account);
+    EXPECT_STR(S("s2"), keys[1].key.secret_key);
+    EXPECT_OK(io_write_file(io_real(), a, path, S("[111122223333]\naws_access_key_id=ONE\n")));
+    EXPECT_ERR(ERR_INVALID, credentials_accounts(io_real(), a, dir, &keys, &n));
+    EXPECT_ERR(ERR_INVALID, credentials_read(io_real(), a, dir, &c));
+}

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "base/time.h"
 #include "gen/services.h"
+#include "hub/hub.h"
 #include "hub/service.h"
 #include "os/tls.h"
 #include "server/admin.h"
@@ -81,6 +82,7 @@ struct server {
     struct log *log;
     struct kv *kv;
     struct service_env env;
+    struct hub hub;
     void **states; // beside services[]
     size_t opened; // services
     struct front *front;
@@ -250,6 +252,23 @@ static ExitCode check_exposure(struct server *s, bool configured)
     return EXIT_GOOD;
 }
 
+// Of further accounts, which the file with the credentials may name.
+static ExitCode open_account_keys(struct server *s)
+{
+    AccountKey *keys = NULL;
+    size_t n = 0;
+    Err e = credentials_accounts(s->files, s->a, s->data_path, &keys, &n);
+    for (size_t i = 0; i < n && e.kind == ERR_NONE; i++)
+        e = keyring_add(s->keys, &(Key){ .access_key = keys[i].key.access_key,
+                                         .secret = keys[i].key.secret_key,
+                                         .account = keys[i].account,
+                                         .principal = str_fmt(s->a, "arn:aws:iam::%.*s:root",
+                                                              FMT(keys[i].account)) });
+    return e.kind == ERR_NONE
+               ? EXIT_GOOD
+               : refuse(e, "cannot use the accounts in the credentials of", s->data_path);
+}
+
 static ExitCode open_keys(struct server *s)
 {
     // A key that was only just made is not a configured one: it is not made before this is checked.
@@ -268,7 +287,7 @@ static ExitCode open_keys(struct server *s)
                  .account = ACCOUNT_ROOT,
                  .principal = PRINCIPAL_ROOT };
     Err e = keyring_add(s->keys, &root);
-    return e.kind == ERR_NONE ? EXIT_GOOD : refuse(e, "cannot use the root key", S(""));
+    return e.kind == ERR_NONE ? open_account_keys(s) : refuse(e, "cannot use the root key", S(""));
 }
 
 static ExitCode open_tls(struct server *s)
@@ -373,6 +392,9 @@ static ExitCode open_services(struct server *s)
         .loop_count = s->loop_count,
         .dev = s->dev,
         .limits = settings_factor(s->settings, S("limits")),
+        .hub = &s->hub,
+        .keys = s->keys,
+        .data_dir = s->data_path,
     };
     s->states = arena_new(s->a, void *, service_count + 1);
     for (; s->opened < service_count; s->opened++) {
@@ -389,7 +411,9 @@ static ExitCode open_front(struct server *s)
     FrontService *list = arena_new(s->a, FrontService, service_count + 1);
     Str *names = arena_new(s->a, Str, service_count + 1);
     for (size_t i = 0; i < service_count; i++) {
-        list[i] = (FrontService){ .api = services[i]->api, .state = s->states[i] };
+        list[i] = (FrontService){ .api = services[i]->api,
+                                  .state = s->states[i],
+                                  .targets = services[i]->targets };
         names[i] = services[i]->api->name;
     }
     FrontConfig config = { .io = s->io,
@@ -398,6 +422,7 @@ static ExitCode open_front(struct server *s)
                            .services = list,
                            .service_count = service_count,
                            .pool = s->pool,
+                           .guard = s->dev ? NULL : s->hub.access,
                            .local_pages_only =
                                s->dev && !settings_switch(s->settings, S("allow_dev_on_network")) };
     PagesConfig pages = { .io = s->io,
@@ -420,7 +445,8 @@ static ExitCode open_front(struct server *s)
                           .data_dir = s->data_path,
                           .version = s->config->version,
                           .log = s->log,
-                          .kv = s->kv };
+                          .kv = s->kv,
+                          .guard = s->dev ? NULL : s->hub.access };
     if (e.kind == ERR_NONE)
         e = admin_open(&admin, s->front, &s->admin);
     return e.kind == ERR_NONE ? EXIT_GOOD : refuse(e, "cannot open the front", S(""));

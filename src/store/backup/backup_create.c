@@ -285,7 +285,7 @@ static void count_held(struct creating *c)
 // The containers are held.
 static Err create_held(struct creating *c)
 {
-    enum { OTHER_FILES = 4 };
+    enum { OTHER_FILES = 5 };
     Rows now = { 0 };
     Backup *b = &c->out.backup;
     c->file_room = c->held.container_count + OTHER_FILES;
@@ -295,8 +295,10 @@ static Err create_held(struct creating *c)
     TRY(store_kv(c, &now));
     TRY(store_checkpoint(c, now));
     TRY(store_small(c, PATH_CLOCK));
-    if (c->source->with_credentials)
+    if (c->source->with_credentials) {
         TRY(store_small(c, PATH_CREDENTIALS));
+        TRY(store_small(c, PATH_MASTER_KEY));
+    }
     for (size_t i = 0; i < b->file_count; i++) {
         b->bytes += b->files[i].bytes;
         b->has_credentials |= str_eq(b->files[i].path, PATH_CREDENTIALS);

@@ -115,7 +115,7 @@ static bool is_hash(Str s)
 static bool path_is_sound(const BackupFile *f)
 {
     static const Str plain[] = { S_INIT("journal/checkpoint.hrp"), S_INIT("headrace.db"),
-                                 S_INIT("clock"), S_INIT("credentials") };
+                                 S_INIT("clock"), S_INIT("credentials"), S_INIT("master.key") };
     AUTO(arena) tmp = arena_open();
     if (f->number != 0)
         return str_eq(f->path, container_path(tmp, PATH_CONTAINERS, f->number));

@@ -20,6 +20,7 @@ enum {
 #define PATH_KV S("headrace.db")
 #define PATH_CLOCK S("clock")
 #define PATH_CREDENTIALS S("credentials")
+#define PATH_MASTER_KEY S("master.key") // of svc/kms
 
 // ---- Watching
 

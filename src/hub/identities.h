@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the token service asks of the room that knows identities (svc/iam): who a caller is, which
+// roles there are, and keys that expire.
+#pragma once
+#include "access/policy.h"
+
+struct call; // aws/call.h
+
+typedef struct HubRole {
+    Str id, name, account;
+    int64_t session_s_max;
+    struct policy *trust; // a reference for whoever asked
+} HubRole;
+
+typedef enum HubSessionFault {
+    HUB_SESSION_GOOD,
+    HUB_SESSION_NO_ROLE,
+    HUB_SESSION_TOO_LONG,   // longer than the role allows
+    HUB_SESSION_BAD_POLICY, // the text says why
+    HUB_SESSION_BIG_POLICY,
+    HUB_SESSION_CROWDED, // too many keys are held
+} HubSessionFault;
+
+typedef struct HubSessionWant {
+    Str role_arn; // absent: for the caller itself
+    Str session_name;
+    int64_t seconds;
+    const Str *policies; // documents that narrow it
+    size_t policy_count;
+    const Str *policy_arns;
+    size_t policy_arn_count;
+} HubSessionWant;
+
+typedef struct HubSession {
+    Str access_key, secret, token;
+    int64_t expires_ms;
+    Str arn, id; // of a role's session
+    HubSessionFault fault;
+    Str text;
+} HubSession;
+
+struct hub_identities {
+    void *self;
+    Str (*user_id)(void *self, struct call *c); // AIDA..., AROA...:session, or a root's account
+    bool (*role)(void *self, struct arena *a, Str arn, HubRole *ret); // memory only
+    // A key that is good for so long, on disk when this returns. Everything is in the call's arena.
+    Err (*session)(void *self, struct call *c, const HubSessionWant *want, HubSession *ret);
+    bool (*account_of_key)(void *self, struct arena *a, Str access_key, Str *ret);
+};
