@@ -13,6 +13,7 @@ import re
 import shlex
 import sys
 import time
+import urllib.parse
 
 import cbor
 import headrace
@@ -26,6 +27,7 @@ VARIABLE = re.compile(r"\$(\$|\.\.\.|\*|\((?P<text>[^()]*)\*(?P<count>\d+)\)|(?P
 # Atomic groups: a number is never tried in pieces, so that a mismatch is found in linear time.
 SCALAR = r'(?>"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*|true|false|null)'
 FLAT = rf'(?:{SCALAR}|[\[\]{{}},:\s])*?'
+FORM_TYPE = "application/x-www-form-urlencoded"
 ANY_VALUE = rf"(?:{SCALAR}|\[{FLAT}\]|\{{{FLAT}\}})"
 
 
@@ -170,12 +172,18 @@ def substitute(text, variables):
 def pattern_of(text, variables, is_json=True):
     """A regular expression for an expected answer; names of groups are variables not yet captured."""
     parts, at, new = [], 0, set()
+    is_xml = is_json and text.startswith("<")
     for match in VARIABLE.finditer(text):
         literal = text[at:match.start()]
         before = text[:match.start()]
         inside = len(re.findall(r'(?<!\\)"', before)) % 2 == 1
         anything = r'(?:[^"\\]|\\.)*?' if inside or not is_json else ANY_VALUE
         at = match.end()
+        if is_xml:
+            anything = "[^<]*"
+        if match[0] == "$..." and is_xml:
+            parts.append(re.escape(literal) + ".*")
+            continue
         if match[0] == "$...":
             parts.append(re.escape(literal.removesuffix(",")))
             parts.append(rf"(?:,?{FLAT})?")
@@ -222,10 +230,48 @@ def from_cbor(value):
     return value
 
 
+def service_of(path):
+    """The attributes of the service line of the room's contract: protocol, target, sign..."""
+    folder = os.path.dirname(os.path.abspath(path))
+    with open(os.path.join(folder, os.path.basename(folder) + ".api"), encoding="utf-8") as file:
+        line = re.search(r"^service .*(?:\n[ \t].*)*", file.read(), re.M)[0]
+    return dict(re.findall(r"(\w+)=(\S+)", line))
+
+
 def encode_body(text, content_type):
     if content_type != headrace.CBOR_TYPE or not text:
         return text.encode()
     return cbor.encode(to_cbor(json.loads(text)))
+
+
+def form_pairs(name, value):
+    if isinstance(value, dict) and not name.endswith(("Document", "Policy")):
+        for key, inner in value.items():
+            yield from form_pairs(f"{name}.{key}" if name else key, inner)
+    elif isinstance(value, dict):
+        yield name, json.dumps(value, separators=(",", ":"))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value, 1):
+            yield from form_pairs(f"{name}.member.{number}", inner)
+    else:
+        yield name, str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def encode_form(operation, version, text):
+    """The request of the Query protocol that says what a JSON document says."""
+    pairs = [("Action", operation), ("Version", version), *form_pairs("", json.loads(text or "{}"))]
+    return urllib.parse.urlencode(pairs).encode()
+
+
+def inside_frame(text, operation, namespace, status):
+    """What stands in the frame of a reply of the Query protocol; the text itself if it has another frame."""
+    result = rf"(?:<{operation}Result>(?P<good>.*)</{operation}Result>|<{operation}Result/>)?"
+    frame = (rf'<{operation}Response xmlns="{re.escape(namespace)}">{result}<ResponseMetadata><RequestId>[-0-9a-f]{{36}}'
+             rf"</RequestId></ResponseMetadata></{operation}Response>" if status == 200 else
+             rf'<ErrorResponse xmlns="{re.escape(namespace)}"><Error>(?P<bad>.*)</Error><RequestId>[-0-9a-f]{{36}}'
+             r"</RequestId></ErrorResponse>")
+    match = re.fullmatch(rf"{frame}\n?", text, re.S)
+    return "".join(g or "" for g in match.groups()) if match else text
 
 
 def decode_body(raw, content_type):
@@ -242,7 +288,8 @@ class Player:
 
     def __init__(self, dialogue, server, region, content_type):
         self.dialogue, self.server, self.content_type = dialogue, server, content_type
-        self.client = server.client(region=region)
+        self.service = service_of(dialogue.file)
+        self.client = server.client(region=region, target=self.service.get("target"), service=self.service["sign"])
         self.variables = {"region": region, "account": headrace.ACCOUNT, "now": str(int(time.time()))}
 
     def prepare(self, what, value):
@@ -267,7 +314,8 @@ class Player:
     def request(self, exchange):
         method, path, signed, dropped = "POST", "/", True, set()
         headers = {"Host": f"127.0.0.1:{self.server.port}", "Content-Type": self.content_type}
-        if exchange.operation != "-":
+        is_form = self.content_type == FORM_TYPE
+        if exchange.operation != "-" and not is_form:
             whole = "." in exchange.operation
             prefix = "" if whole else f"{self.client.target}."
             headers["X-Amz-Target"] = prefix + substitute(exchange.operation, self.variables)
@@ -290,7 +338,9 @@ class Player:
                     headers[name] = content.strip()
                 else:
                     dropped.add(name.lower())
-        body = encode_body(substitute(exchange.body, self.variables), headers.get("Content-Type"))
+        text = substitute(exchange.body, self.variables)
+        body = (encode_form(exchange.operation, self.service["version"], text) if is_form
+                else encode_body(text, headers.get("Content-Type")))
         if signed:
             place, _, query = path.partition("?")
             headers = sigv4.sign(self.client.key_id, self.client.secret, self.client.region,
@@ -301,6 +351,8 @@ class Player:
     def mismatch(self, exchange, status, headers, raw):
         """What is wrong with this answer, or None; captures variables if nothing is."""
         text = decode_body(raw, headers.get("Content-Type", ""))
+        if self.content_type == FORM_TYPE:
+            text = inside_frame(text, exchange.operation, self.service["xmlns"], status)
         wanted = pattern_of(exchange.answer, self.variables)
         match = wanted.fullmatch(text)
         captured = match.groupdict() if match else {}
@@ -378,7 +430,8 @@ def main():
             for dialogue in dialogues:
                 if options.only not in dialogue.title:
                     continue
-                kinds = [("json", headrace.JSON_TYPE)]
+                is_form = service_of(path)["protocol"].endswith("query")
+                kinds = [("query", FORM_TYPE)] if is_form else [("json", headrace.JSON_TYPE)]
                 if dialogue.cbor_too:
                     kinds.append(("cbor", headrace.CBOR_TYPE))
                 for kind, content_type in kinds:
