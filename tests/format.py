@@ -238,7 +238,7 @@ def raise_row(data_dir):
     rows = db.execute("SELECT t, k, v FROM kv_row WHERE t = (SELECT id FROM kv_table WHERE name = ?)",
                       (b"kinesis.streams",)).fetchall()
     for table, key, sealed in rows:
-        value = sealed[:-4].replace(b'"version":1', f'"version":{NEWER}'.encode())
+        value = sealed[:-4].replace(b'"version":2', f'"version":{NEWER}'.encode())
         db.execute("UPDATE kv_row SET v = ? WHERE t = ? AND k = ?",
                    (format_reader.seal_row(table, key, value), table, key))
     db.commit()

@@ -343,8 +343,8 @@ def read_streams(data_dir):
         check(sealed == seal_row(table, key, sealed[:-4]), f"kv: the row {key} is damaged")
         name, row = key.decode().split("/")[2], json.loads(sealed[:-4])
         check_reader(row["version"], "stream")
-        for index, shard in enumerate(row["shards"]):
-            shards[int(shard["id"])] = (name, index, shard["created_s"])
+        for place, shard in enumerate(row["shards"]):
+            shards[int(shard["id"])] = (name, shard.get("index", place), shard["created_s"])
     return shards
 
 

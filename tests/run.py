@@ -133,6 +133,7 @@ SUITES = {
     "javascript": lambda: server_suite("javascript", "clients/javascript_test.py", 300),
     "java": lambda: server_suite("java", "clients/java_test.py", 900),
     "crash": lambda: server_suite("crash", "crash.py", 900, "--rounds", "50"),
+    "reshard": lambda: server_suite("reshard", "reshard.py", 600),
     "model": lambda: server_suite("model", "model.py", 180, "--seconds", "30"),
     "storm": lambda: server_suite("storm", "storm.py", 300),
     "bad-input": lambda: server_suite("bad-input", "bad_input.py", 600),

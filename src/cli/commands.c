@@ -5,7 +5,8 @@
 const struct command *const command_table[] = {
     &command_serve,          &command_demo,          &command_env,
     &command_stream_ls,      &command_stream_create, &command_stream_show,
-    &command_stream_put,     &command_stream_tail,   &command_stream_rm,
+    &command_stream_put,     &command_stream_tail,   &command_stream_split,
+    &command_stream_merge,   &command_stream_scale,  &command_stream_rm,
     &command_doctor,         &command_config_print,  &command_healthcheck,
     &command_store_check,    &command_store_stat,    &command_store_dump,
     &command_backup_create,  &command_backup_list,   &command_backup_verify,

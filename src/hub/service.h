@@ -22,11 +22,12 @@ struct service_env {
     struct pool *pool;   // for work that blocks
     struct loop **loops; // for timers; services may arm theirs on loops[0], from its own thread
     size_t loop_count;
+    bool dev;             // the profile dev
+    double limits;        // shard limits: 1 as AWS has them, 2 twice as much, 0 off
+    int64_t change_ns;    // how long making, changing and deleting takes; 0: no time
     struct hub *hub;      // what other services offer: looked at by calls, filled by open
     struct keyring *keys; // who may sign; NULL where nobody calls (tools)
     Str data_dir;         // for files that are none of the stores'
-    bool dev;             // the profile dev
-    double limits;        // shard limits: 1 as AWS has them, 2 twice as much, 0 off
 };
 
 struct service {
@@ -35,5 +36,8 @@ struct service {
     // Recovers its state from kv and declares its shards to the log; the log is made ready after
     // all services are open.
     Err (*open)(const struct service_env *env, void **ret_state);
+    // No more calls begin, those that run may go on: no work of its own on the pool or the log
+    // after this returns. NULL: it does none.
+    void (*stop)(void *state);
     void (*close)(void *state); // no call is running any more; NULL is fine
 };

@@ -392,6 +392,7 @@ static ExitCode open_services(struct server *s)
         .loop_count = s->loop_count,
         .dev = s->dev,
         .limits = settings_factor(s->settings, S("limits")),
+        .change_ns = settings_duration(s->settings, S("change_time")),
         .hub = &s->hub,
         .keys = s->keys,
         .data_dir = s->data_path,
@@ -689,6 +690,9 @@ static void stop_work(struct server *s)
     if (s->http != NULL && s->loop_count > 0 && s->loops[s->loop_count - 1].running)
         http_server_drain(s->http);
     admin_stop(s->admin);
+    for (size_t i = 0; i < s->opened; i++)
+        if (services[i]->stop != NULL)
+            services[i]->stop(s->states[i]);
     pool_close(s->pool);
     log_close(s->log);
     for (size_t i = 0; i < s->loop_count; i++) {

@@ -489,6 +489,31 @@ def a_stream_lives_from_create_to_rm():
 
 
 @tap.test
+def shards_are_split_merged_and_scaled_and_a_tail_reads_them_all():
+    user = reach()
+
+    def show():
+        out = run("stream", "show", "reshard", "--json", environment=user)[0]
+        return [(int(s["shard"][-4:]), s["state"]) for s in map(json.loads, out.splitlines())]
+
+    run("stream", "create", "reshard", environment=user)
+    run("stream", "put", "reshard", "a", "--key", "k", environment=user)
+    run("stream", "split", "reshard", "0", environment=user)
+    assert show() == [(0, "closed"), (1, "open"), (2, "open")]
+    run("stream", "put", "reshard", "b", "--key", "k", environment=user)
+    run("stream", "merge", "reshard", "1", "shardId-000000000002", environment=user)
+    run("stream", "put", "reshard", "c", "--key", "k", environment=user)
+    run("stream", "scale", "reshard", "2", environment=user)
+    run("stream", "split", "reshard", "4", "--at", "1000", "--no-wait", environment=user)
+    assert [number for number, state in show() if state == "open"] == [5, 6, 7]
+    out = run("stream", "tail", "reshard", "--from", "trim", "--no-follow", "--data", environment=user)[0]
+    assert out.split() == ["a", "b", "c"]
+    assert "no shard 99" in run("stream", "split", "reshard", "99", environment=user, status=1)[1]
+    run("stream", "split", "reshard", "0", environment=user, status=1)
+    run("stream", "scale", "reshard", "many", environment=user, status=2)
+
+
+@tap.test
 def a_tail_follows_what_is_put_while_it_runs():
     user = reach()
     run("stream", "create", "follow", "--shards", "3", environment=user)

@@ -55,8 +55,8 @@ def records_of(client, iterator):
         found += page["Records"]
         if not page["Records"] and page["MillisBehindLatest"] == 0:
             break
-        assert page["NextShardIterator"] != iterator, "an iterator came back as it was sent"
-        iterator = page["NextShardIterator"]
+        assert page.get("NextShardIterator") != iterator, "an iterator came back as it was sent"
+        iterator = page.get("NextShardIterator")  # none at the end of a shard
     return found
 
 
@@ -224,6 +224,39 @@ class Path:
         tags = self.client.list_tags_for_stream(StreamName=self.name)["Tags"]
         assert tags == [{"Key": "a", "Value": ""}, {"Key": "env", "Value": "test"}], tags
 
+    def open_shards(self):
+        shards = self.client.list_shards(StreamName=self.name, ShardFilter={"Type": "AT_LATEST"})["Shards"]
+        return [s["ShardId"] for s in shards]
+
+    def end_of(self, shard):
+        page = self.client.get_records(ShardIterator=self.iterator(shard, "LATEST"))
+        assert "NextShardIterator" not in page and page["Records"] == [], page
+        return [(c["ShardId"], c["ParentShards"]) for c in page["ChildShards"]]
+
+    def shards_are_split_merged_and_scaled(self):
+        zero, one, two, low, high, merged = (f"shardId-{i:012d}" for i in range(6))
+        self.client.split_shard(StreamName=self.name, ShardToSplit=zero, NewStartingHashKey="1000")
+        wait_active(self.client, self.name)
+        assert self.end_of(zero) == [(low, [zero]), (high, [zero])]
+        reply = self.client.put_record(StreamName=self.name, Data=b"x", PartitionKey="p", ExplicitHashKey="999")
+        assert reply["ShardId"] == low and self.read(low, "TRIM_HORIZON") == [(reply["SequenceNumber"], b"x", "p")]
+        self.client.merge_shards(StreamARN=self.arn(), ShardToMerge=high, AdjacentShardToMerge=one)
+        wait_active(self.client, self.name)
+        assert self.end_of(high) == self.end_of(one) == [(merged, [high, one])]
+        assert self.open_shards() == [two, low, merged]
+        assert int(reply["SequenceNumber"]) > int(self.put[zero][-1][0])
+        reply = self.client.update_shard_count(StreamName=self.name, TargetShardCount=6,
+                                               ScalingType="UNIFORM_SCALING")
+        assert (reply["CurrentShardCount"], reply["TargetShardCount"]) == (3, 6), reply
+        wait_active(self.client, self.name)
+        about = self.client.describe_stream_summary(StreamName=self.name)["StreamDescriptionSummary"]
+        assert about["OpenShardCount"] == 6 == len(self.open_shards()), about
+        refused("InvalidArgumentException", f"Shard {zero} in stream {self.name} under account {headrace.ACCOUNT} "
+                "has already been merged or split, and thus is not eligible for merging or splitting.",
+                self.client.split_shard, StreamName=self.name, ShardToSplit=zero, NewStartingHashKey="5")
+        for number, put in self.put.items():  # parents are readable as before
+            assert [r[0] for r in self.read(number, "TRIM_HORIZON")][:len(put)] == [r[0] for r in put]
+
     def the_stream_is_deleted(self):
         self.client.delete_stream(StreamName=self.name)
         end = time.monotonic() + 30
@@ -241,7 +274,8 @@ class Path:
 
 
 STAGES = [function for name, function in vars(Path).items()
-          if callable(function) and name not in ("__init__", "arn", "iterator", "put_batch", "read")]
+          if callable(function) and
+          name not in ("__init__", "arn", "iterator", "put_batch", "read", "open_shards", "end_of")]
 
 
 def main():

@@ -293,7 +293,10 @@ class Kinesis(unittest.TestCase):
         self.assertEqual({n for n, op in api.ops.items() if op.blocking},
                          {"CreateStream", "DeleteStream", "IncreaseStreamRetentionPeriod",
                           "DecreaseStreamRetentionPeriod", "AddTagsToStream", "RemoveTagsFromStream",
-                          "TagResource", "UntagResource", "GetShardIterator"})
+                          "TagResource", "UntagResource", "GetShardIterator", "SplitShard", "MergeShards",
+                          "UpdateShardCount", "DescribeAccountSettings", "UpdateAccountSettings",
+                          "UpdateMaxRecordSize", "UpdateStreamMode", "UpdateStreamWarmThroughput",
+                          "UpdateStreamRecordDistributionStrategy"})
 
 
 def every_test(suite):

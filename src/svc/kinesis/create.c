@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // CreateStream, DeleteStream and what is changed on a stream as a whole.
 #include "base/time.h"
+#include "svc/kinesis/demand.h"
+#include "svc/kinesis/kinesis.h"
 #include "svc/kinesis/stream_priv.h"
 #include "svc/kinesis/tags.h"
 
@@ -52,36 +54,48 @@ static Str new_stream_id(struct kinesis *k, struct arena *a)
     return str_from(text, sizeof random);
 }
 
-static Err check_quotas(struct call *c, bool on_demand, size_t shards)
+Err kinesis_check_shards(struct call *c, size_t more)
 {
     struct kinesis *k = c->state;
     RealmCounts have = count_realm(k, c);
     size_t max = shards_max(k, c);
+    if (have.open_shards + more <= max)
+        return OK;
+    return call_fail(
+        c, &kinesis_LimitExceededException,
+        "This request would exceed the shard limit for the account %.*s in %.*s. Current shard "
+        "count for the account: %zu. Limit: %zu. Number of additional shards that would have "
+        "resulted from this request: %zu. Refer to the AWS Service Limits page "
+        "(http://docs.aws.amazon.com/general/latest/gr/aws_service_limits.html) for current "
+        "limits and how to request higher limits.",
+        FMT(c->account), FMT(c->region), have.open_shards, max, more);
+}
+
+Err kinesis_check_on_demand(struct call *c)
+{
+    struct kinesis *k = c->state;
+    if (k->env.limits <= 0 || count_realm(k, c).on_demand < STREAMS_ON_DEMAND_MAX)
+        return OK;
+    return call_fail(c, &kinesis_LimitExceededException,
+                     "This request would exceed the limit of %d on-demand streams for the account "
+                     "%.*s in %.*s.",
+                     STREAMS_ON_DEMAND_MAX, FMT(c->account), FMT(c->region));
+}
+
+static Err check_quotas(struct call *c, bool on_demand, size_t shards)
+{
+    RealmCounts have = count_realm(c->state, c);
     if (have.creating >= STREAMS_CREATING_MAX)
         return call_fail(c, &kinesis_LimitExceededException,
                          "Rate exceeded: %d streams are being created under account %.*s.",
                          STREAMS_CREATING_MAX, FMT(c->account));
-    if (on_demand && have.on_demand >= STREAMS_ON_DEMAND_MAX && k->env.limits > 0)
-        return call_fail(c, &kinesis_LimitExceededException,
-                         "This request would exceed the limit of %d on-demand streams for the "
-                         "account %.*s in %.*s.",
-                         STREAMS_ON_DEMAND_MAX, FMT(c->account), FMT(c->region));
-    if (!on_demand && have.open_shards + shards > max)
-        return call_fail(
-            c, &kinesis_LimitExceededException,
-            "This request would exceed the shard limit for the account %.*s in %.*s. Current shard "
-            "count for the account: %zu. Limit: %zu. Number of additional shards that would have "
-            "resulted from this request: %zu. Refer to the AWS Service Limits page "
-            "(http://docs.aws.amazon.com/general/latest/gr/aws_service_limits.html) for current "
-            "limits and how to request higher limits.",
-            FMT(c->account), FMT(c->region), have.open_shards, max, shards);
-    return OK;
+    return on_demand ? kinesis_check_on_demand(c) : kinesis_check_shards(c, shards);
 }
 
 typedef struct NewStream {
     bool on_demand;
     bool spread;
-    uint32_t shards;
+    uint32_t shards, warm_mibps;
 } NewStream;
 
 static Err check_create(struct call *c, const struct kinesis_CreateStream_in *in, NewStream *ret)
@@ -100,11 +114,14 @@ static Err check_create(struct call *c, const struct kinesis_CreateStream_in *in
     if (new.spread && !new.on_demand)
         return call_fail(c, &kinesis_InvalidArgumentException,
                          "RecordDistributionStrategy AUTO is only for streams in On-Demand mode.");
-    if (in->has_warm_throughput_mibps && in->warm_throughput_mibps > 0)
-        return call_fail(c, &kinesis_InvalidArgumentException,
-                         "WarmThroughputMiBps needs the minimum throughput billing commitment of "
-                         "account %.*s, which is not enabled.",
-                         FMT(c->account));
+    if (in->has_warm_throughput_mibps && in->warm_throughput_mibps > 0) {
+        if (!new.on_demand)
+            return call_fail(c, &kinesis_InvalidArgumentException,
+                             "WarmThroughputMiBps is only for streams in On-Demand mode.");
+        TRY(kinesis_check_warm(c, in->warm_throughput_mibps));
+        new.warm_mibps = (uint32_t)in->warm_throughput_mibps;
+        new.shards = MAX(new.shards, new.warm_mibps);
+    }
     TRY(tags_check(c, in->tags));
     TRY(tags_check_count(c, in->stream_name, in->tags.n));
     TRY(check_quotas(c, new.on_demand, new.shards));
@@ -121,12 +138,20 @@ static Err commit_new(struct kinesis *k, struct arena *a, struct stream *s, uint
     for (uint32_t i = 0; i < shards; i++)
         TRY(kv_next_id(tx, &ids[i]));
     stream_split_evenly(s, shards, s->created_ms / 1000, ids);
-    s->status = STREAM_ACTIVE; // as it will be found after a crash
+    if (s->on_demand)
+        demand_begin(s, s->created_ms);
+    // As it will be found after a crash.
+    s->status = s->change.kind != CHANGE_NONE ? STREAM_CREATING : STREAM_ACTIVE;
     stream_row_write(&row, s);
     s->status = STREAM_CREATING;
     TRY(buf_err(&row));
     TRY(kv_put(tx, stream_row_key(a, s->account, s->region, s->name), buf_str(&row)));
     return kv_commit(tx);
+}
+
+static int64_t change_due_ms(const struct kinesis *k, const struct call *c)
+{
+    return (c->now_ns + k->env.change_ns) / NS_PER_MS;
 }
 
 static Err create_locked(struct call *c, const struct kinesis_CreateStream_in *in)
@@ -148,13 +173,22 @@ static Err create_locked(struct call *c, const struct kinesis_CreateStream_in *i
     s->created_ms = c->now_ns / NS_PER_MS;
     s->on_demand = new.on_demand;
     s->spread = new.spread;
+    s->warm_mibps = new.warm_mibps;
     if (in->has_max_record_size_in_kib)
         s->record_kib_max = (uint32_t)in->max_record_size_in_kib;
     for (size_t i = 0; i < in->tags.n; i++)
         stream_set_tag(s, in->tags.at[i].key, in->tags.at[i].value);
+    if (k->env.change_ns > 0)
+        s->change = (StreamChange){ .kind = CHANGE_STATUS, .due_ms = change_due_ms(k, c) };
     TRY(commit_new(k, c->arena, s, new.shards));
     kinesis_insert(k, stream_ref(s));
     TRY(kinesis_declare(k, s));
+    if (s->change.kind != CHANGE_NONE) {
+        chores_at(&k->chores, s->change.due_ms);
+        return OK;
+    }
+    if (s->on_demand)
+        chores_at(&k->chores, s->measured_ms + DEMAND_MINUTE_MS);
     pthread_rwlock_wrlock(&k->lock);
     s->status = STREAM_ACTIVE;
     pthread_rwlock_unlock(&k->lock);
@@ -163,6 +197,7 @@ static Err create_locked(struct call *c, const struct kinesis_CreateStream_in *i
 
 Err kinesis_CreateStream(struct call *c, const struct kinesis_CreateStream_in *in)
 {
+    TRY(kinesis_admit(c, in->stream_name));
     TRY(kinesis_change_begin(c, in->stream_name));
     Err e = create_locked(c, in);
     kinesis_change_end(c->state);
@@ -171,18 +206,22 @@ Err kinesis_CreateStream(struct call *c, const struct kinesis_CreateStream_in *i
 
 static void mark_deleting(struct stream *copy, const void *arg)
 {
-    (void)arg;
-    copy->status = STREAM_DELETING;
+    const int64_t *due_ms = arg;
+    copy->status = STREAM_DELETING; // whatever else was under way
+    copy->change = (StreamChange){ .kind = CHANGE_STATUS, .due_ms = *due_ms };
 }
 
-static Err delete_locked(struct kinesis *k, struct stream *s)
+static Err delete_locked(struct call *c, struct stream *s)
 {
+    struct kinesis *k = c->state;
+    int64_t due_ms = change_due_ms(k, c);
     if (s->status == STREAM_GONE)
         return OK; // somebody else's deletion was faster
     if (s->status != STREAM_DELETING)
-        TRY(kinesis_change(k, s, mark_deleting, NULL));
-    TRY(kinesis_forget(k, s));
-    kinesis_remove(k, s);
+        TRY(kinesis_change(k, s, mark_deleting, &due_ms));
+    if (k->env.change_ns <= 0)
+        return kinesis_finish(k, s);
+    chores_at(&k->chores, due_ms);
     return OK;
 }
 
@@ -192,7 +231,7 @@ Err kinesis_DeleteStream(struct call *c, const struct kinesis_DeleteStream_in *i
     AUTO(stream) s = NULL;
     TRY(kinesis_find(c, STREAM_REF(in), &s));
     TRY(kinesis_change_begin(c, s->name));
-    Err e = delete_locked(k, s);
+    Err e = delete_locked(c, s);
     kinesis_change_end(k);
     return e;
 }
@@ -202,6 +241,7 @@ Err kinesis_DescribeLimits(struct call *c, const struct kinesis_DescribeLimits_i
 {
     (void)in;
     struct kinesis *k = c->state;
+    TRY(kinesis_admit(c, (Str){ 0 }));
     RealmCounts have = count_realm(k, c);
     out->shard_limit = (int32_t)shards_max(k, c);
     out->open_shard_count = (int32_t)have.open_shards;
@@ -265,7 +305,7 @@ static Err change_retention(struct call *c, StreamRef ref, int32_t hours, bool i
         e = check_retention(c, s, hours, increase);
     if (e.kind == ERR_NONE &&
         wanted.hours != s->retention_hours) { // an equal value changes nothing
-        e = kinesis_change(k, s, set_retention, &wanted);
+        e = kinesis_update(k, s, set_retention, &wanted);
         if (e.kind == ERR_NONE)
             e = kinesis_declare(k, s);
     }

@@ -20,6 +20,16 @@ static const kinesis_StreamModeDetails *mode_of(struct arena *a, const struct st
     return mode;
 }
 
+// A scaling that has not taken effect yet is a target only.
+static const kinesis_WarmThroughputObject *warm_of(struct arena *a, const struct stream *s)
+{
+    kinesis_WarmThroughputObject *warm = arena_new(a, kinesis_WarmThroughputObject, 1);
+    warm->has_target_mibps = warm->has_current_mibps = true;
+    warm->target_mibps = (int32_t)s->warm_mibps;
+    warm->current_mibps = (int32_t)MIN((size_t)s->warm_mibps, s->open_count);
+    return warm;
+}
+
 // One entry without metrics: enhanced monitoring is off.
 static kinesis_EnhancedMonitoringList no_monitoring(struct arena *a)
 {
@@ -29,14 +39,14 @@ static kinesis_EnhancedMonitoringList no_monitoring(struct arena *a)
     return list;
 }
 
-static kinesis_Shard describe_shard(struct arena *a, const struct shard *sh)
+static kinesis_Shard describe_shard(struct arena *a, const struct shard *sh, bool is_closed)
 {
     kinesis_HashKeyRange *keys = arena_new(a, kinesis_HashKeyRange, 1);
     *keys = (kinesis_HashKeyRange){ .starting_hash_key = hash_key_str(a, sh->start),
                                     .ending_hash_key = hash_key_str(a, sh->end) };
     kinesis_SequenceNumberRange *numbers = arena_new(a, kinesis_SequenceNumberRange, 1);
     numbers->starting_sequence_number = sequence_str(a, shard_sequence_start(sh));
-    if (sh->closed)
+    if (is_closed)
         numbers->ending_sequence_number = sequence_str(a, shard_sequence_end(sh));
     return (kinesis_Shard){
         .shard_id = shard_id_str(a, sh->index),
@@ -55,36 +65,71 @@ typedef struct ShardChoice {
     Str type; // of the filter
     int64_t filter_index;
     int64_t at_ms; // of AT_TIMESTAMP and FROM_TIMESTAMP
+    // All pages of a listing show the shards as they were at the first one: those below this index,
+    // and open if their children are not. 0: as they are.
+    uint32_t shard_next;
+    bool *reopened; // by place: was open then; NULL: all are as they were
 } ShardChoice;
 
-static int64_t horizon_ms(const struct stream *s, const struct call *c)
+// Marks the shards that have closed since the first page: their children have come since.
+static Err look_back(struct call *c, const struct stream *s, ShardChoice *choice)
 {
-    return c->now_ns / NS_PER_MS - (int64_t)s->retention_hours * 3600000;
+    if (choice->shard_next == 0 || choice->shard_next == s->shard_next)
+        return OK;
+    size_t places = s->shard_count > 0 ? s->shards[s->shard_count - 1]->index + 1 : 0;
+    choice->reopened = arena_try_new(c->arena, bool, places);
+    if (choice->reopened == NULL)
+        return fail(ERR_MEMORY, "no memory for the shards of an answer");
+    for (size_t i = 0; i < s->shard_count; i++) {
+        const struct shard *sh = s->shards[i];
+        if (sh->index < choice->shard_next)
+            continue;
+        if (sh->parent >= 0)
+            choice->reopened[sh->parent] = true;
+        if (sh->adjacent >= 0)
+            choice->reopened[sh->adjacent] = true;
+    }
+    return OK;
+}
+
+static int64_t closed_ms_then(const struct shard *sh, const ShardChoice *choice)
+{
+    bool was_open = choice->reopened != NULL && choice->reopened[sh->index];
+    return was_open ? INT64_MAX : shard_closed_ms(sh);
+}
+
+// Whether it had opened by that time. Of parents and children one generation was open: the parents,
+// in the very moment in which they ended.
+static bool had_opened(const struct stream *s, const struct shard *sh, int64_t at_ms)
+{
+    int64_t opened_ms = stream_opened_ms(s, sh);
+    return sh->parent >= 0 ? opened_ms < at_ms : opened_ms <= at_ms;
 }
 
 // A shard is gone when it was closed longer ago than the stream keeps records.
 static bool is_shown(const struct stream *s, const struct call *c, const struct shard *sh,
                      const ShardChoice *choice)
 {
-    int64_t horizon = horizon_ms(s, c), at = MAX(choice->at_ms, horizon);
-    int64_t opened = (int64_t)sh->created_s * 1000;
-    if (shard_closed_ms(sh) < horizon || sh->index <= choice->after)
+    int64_t horizon = stream_horizon_ms(s, c->now_ns / NS_PER_MS), at = MAX(choice->at_ms, horizon);
+    int64_t closed_ms = closed_ms_then(sh, choice);
+    if (closed_ms < horizon || sh->index <= choice->after ||
+        (choice->shard_next != 0 && sh->index >= choice->shard_next))
         return false;
     if (str_eq(choice->type, kinesis_ShardFilterType_AFTER_SHARD_ID))
         return sh->index > choice->filter_index;
     if (str_eq(choice->type, kinesis_ShardFilterType_AT_LATEST))
-        return !sh->closed;
+        return closed_ms == INT64_MAX;
     if (str_eq(choice->type, kinesis_ShardFilterType_AT_TRIM_HORIZON))
-        return opened <= MAX(horizon, s->created_ms);
+        return had_opened(s, sh, MAX(horizon, s->created_ms)) && closed_ms >= horizon;
     if (str_eq(choice->type, kinesis_ShardFilterType_AT_TIMESTAMP))
-        return opened <= MAX(at, s->created_ms) && shard_closed_ms(sh) >= at;
+        return had_opened(s, sh, MAX(at, s->created_ms)) && closed_ms >= MAX(at, s->created_ms);
     if (str_eq(choice->type, kinesis_ShardFilterType_FROM_TIMESTAMP))
-        return shard_closed_ms(sh) >= at;
+        return closed_ms >= at;
     return true; // FROM_TRIM_HORIZON, which is also what no filter means
 }
 
 // The chosen shards in order of their ids, and whether others follow. The lock is held.
-static Err choose_shards(struct call *c, const struct stream *s, const ShardChoice *choice,
+static Err choose_shards(struct call *c, const struct stream *s, ShardChoice *choice,
                          kinesis_ShardList *ret, int64_t *ret_last, bool *ret_more)
 {
     kinesis_ShardList list = { .set = true };
@@ -96,6 +141,7 @@ static Err choose_shards(struct call *c, const struct stream *s, const ShardChoi
         *ret = list;
         return OK;
     }
+    TRY(look_back(c, s, choice));
     for (size_t i = 0; i < s->shard_count; i++) {
         if (!is_shown(s, c, s->shards[i], choice))
             continue;
@@ -104,7 +150,8 @@ static Err choose_shards(struct call *c, const struct stream *s, const ShardChoi
             *ret_more = true;
             return OK;
         }
-        list.at[list.n++] = describe_shard(c->arena, s->shards[i]);
+        bool is_closed = closed_ms_then(s->shards[i], choice) != INT64_MAX;
+        list.at[list.n++] = describe_shard(c->arena, s->shards[i], is_closed);
         *ret_last = s->shards[i]->index;
     }
     *ret = list;
@@ -183,6 +230,8 @@ Err kinesis_DescribeStreamSummary(struct call *c, const struct kinesis_DescribeS
         .has_max_record_size_in_kib = true,
         .max_record_size_in_kib = (int32_t)s->record_kib_max,
     };
+    if (s->warm_mibps > 0)
+        d->warm_throughput = warm_of(c->arena, s);
     if (s->spread)
         d->record_distribution_strategy = kinesis_RecordDistributionStrategy_AUTO;
     bool gone = s->status == STREAM_GONE;
@@ -223,6 +272,7 @@ Err kinesis_ListStreams(struct call *c, const struct kinesis_ListStreams_in *in,
 {
     struct kinesis *k = c->state;
     Str after = in->exclusive_start_stream_name;
+    TRY(kinesis_admit(c, (Str){ 0 }));
     if (in->next_token.p != NULL)
         TRY(open_page(c, TOKEN_STREAMS, in->next_token, &after));
     size_t max = MIN((size_t)in->limit, (size_t)LIST_STREAMS_MAX), first, n;
@@ -261,17 +311,18 @@ Err kinesis_ListStreams(struct call *c, const struct kinesis_ListStreams_in *in,
 // What a page token of ListShards carries: the choice, the stream's age, then filter and name.
 struct shards_page {
     int64_t after, filter_index, at_ms, created_ms;
-    uint32_t type_bytes;
+    uint32_t type_bytes, shard_next;
 };
 
 static Str seal_shards(struct call *c, const struct stream *s, const ShardChoice *choice,
-                       int64_t last)
+                       int64_t last, uint32_t shard_next)
 {
     struct shards_page page = { .after = last,
                                 .filter_index = choice->filter_index,
                                 .at_ms = choice->at_ms,
                                 .created_ms = s->created_ms,
-                                .type_bytes = (uint32_t)choice->type.n };
+                                .type_bytes = (uint32_t)choice->type.n,
+                                .shard_next = shard_next };
     Str head = str_cat(c->arena, str_from(&page, sizeof page), choice->type);
     return seal_page(c, TOKEN_SHARDS, str_cat(c->arena, head, s->name));
 }
@@ -288,6 +339,7 @@ static Err continue_shards(struct call *c, Str token, ShardChoice *choice, struc
     choice->after = page.after;
     choice->filter_index = page.filter_index;
     choice->at_ms = page.at_ms;
+    choice->shard_next = page.shard_next;
     choice->type = str_head(rest, page.type_bytes);
     Str name = str_skip(rest, page.type_bytes);
     TRY(kinesis_find(c, (StreamRef){ .name = name }, &s));
@@ -355,10 +407,12 @@ Err kinesis_ListShards(struct call *c, const struct kinesis_ListShards_in *in,
     else
         TRY(begin_shards(c, in, &choice, &s));
 
+    TRY(kinesis_admit_listing(c, s));
     int64_t last = -1;
     pthread_rwlock_rdlock(&k->lock);
     bool listed = s->status == STREAM_ACTIVE || s->status == STREAM_UPDATING;
     StreamStatus status = s->status;
+    uint32_t shard_next = choice.shard_next != 0 ? choice.shard_next : s->shard_next;
     bool more = false;
     Err e = listed ? choose_shards(c, s, &choice, &out->shards, &last, &more) : OK;
     pthread_rwlock_unlock(&k->lock);
@@ -368,6 +422,6 @@ Err kinesis_ListShards(struct call *c, const struct kinesis_ListShards_in *in,
         return kinesis_require_active(c, s);
     TRY(e);
     if (more)
-        out->next_token = seal_shards(c, s, &choice, last);
+        out->next_token = seal_shards(c, s, &choice, last, shard_next);
     return OK;
 }

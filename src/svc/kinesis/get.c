@@ -73,7 +73,7 @@ static Err position_of_sequence(struct call *c, const struct kinesis_GetShardIte
     if (q.created_s != sh->created_s)
         return bad_sequence(c, in, s, " because it did not come from this stream");
     bool after = str_eq(in->shard_iterator_type, kinesis_ShardIteratorType_AFTER_SEQUENCE_NUMBER);
-    if (q.index == SEQUENCE_INDEX_START || (q.index == SEQUENCE_INDEX_END && sh->closed)) {
+    if (q.index == SEQUENCE_INDEX_START || (q.index == SEQUENCE_INDEX_END && shard_is_closed(sh))) {
         *ret = q.index;
         return OK;
     }
@@ -135,15 +135,6 @@ static Err find_position(struct call *c, const struct kinesis_GetShardIterator_i
     return OK;
 }
 
-// How the caller names the stream, which need not exist.
-static Str name_given(const struct kinesis_GetShardIterator_in *in)
-{
-    if (in->stream_name.p != NULL)
-        return in->stream_name;
-    Str arn = in->stream_arn;
-    return arn.p != NULL ? str_skip(arn, MIN(str_find(arn, '/') + 1, arn.n)) : in->stream_id;
-}
-
 // The stream and the shard that a call means, as GetShardIterator names what is missing: the form
 // of the shard's id comes first, and of a missing stream the shard is what does not exist.
 static Err find_shard(struct call *c, const struct kinesis_GetShardIterator_in *in,
@@ -153,7 +144,7 @@ static Err find_shard(struct call *c, const struct kinesis_GetShardIterator_in *
     AUTO(stream) s = NULL;
     struct shard *sh = NULL;
     uint32_t index = 0;
-    Str name = name_given(in);
+    Str name = kinesis_name_given(STREAM_REF(in));
     Err malformed = shard_parse_id(in->shard_id, &index);
     if (name.p != NULL && malformed.kind != ERR_NONE)
         return call_fail(c, &kinesis_ResourceNotFoundException,
@@ -168,6 +159,8 @@ static Err find_shard(struct call *c, const struct kinesis_GetShardIterator_in *
     pthread_rwlock_rdlock(&k->lock);
     bool gone = s->status == STREAM_GONE || s->status == STREAM_DELETING;
     Err e = gone ? OK : stream_find_shard(s, in->shard_id, &sh);
+    if (sh != NULL && shard_closed_ms(sh) < stream_horizon_ms(s, c->now_ns / NS_PER_MS))
+        sh = NULL; // closed longer ago than the stream keeps records: as good as gone
     pthread_rwlock_unlock(&k->lock);
     TRY(e);
     if (sh == NULL)
@@ -237,9 +230,8 @@ static Err open_iterator(struct call *c, Str iterator, struct stream **ret,
 
     pthread_rwlock_rdlock(&k->lock);
     struct stream *s = map_get(k->by_key, key);
-    bool there = s != NULL && s->status != STREAM_DELETING && place.index < s->shard_count &&
-                 s->shards[place.index]->id == place.shard;
-    struct shard *sh = there ? s->shards[place.index] : NULL;
+    struct shard *sh = s != NULL ? stream_shard(s, place.index) : NULL;
+    bool there = sh != NULL && s->status != STREAM_DELETING && sh->id == place.shard;
     if (there)
         stream_ref(s);
     pthread_rwlock_unlock(&k->lock);
@@ -264,13 +256,12 @@ static size_t count_children(const struct stream *s, int64_t index)
     return n;
 }
 
-// The children of a closed shard, for readers that have come to its end.
-static kinesis_ChildShardList children_of(struct call *c, const struct stream *s, int64_t index)
+kinesis_ChildShardList kinesis_children_of(struct call *c, const struct stream *s, int64_t index)
 {
     struct kinesis *k = c->state;
     struct arena *a = c->arena;
     pthread_rwlock_rdlock(&k->lock);
-    kinesis_ChildShardList list = { .set = true };
+    kinesis_ChildShardList list = { 0 };
     list.at = arena_new(a, kinesis_ChildShard, count_children(s, index));
     for (size_t i = 0; i < s->shard_count; i++) {
         const struct shard *sh = s->shards[i];
@@ -289,6 +280,7 @@ static kinesis_ChildShardList children_of(struct call *c, const struct stream *s
             child->parent_shards.at[child->parent_shards.n++] = shard_id_str(a, sh->adjacent);
     }
     pthread_rwlock_unlock(&k->lock);
+    list.set = list.n > 0;
     return list;
 }
 
@@ -333,8 +325,8 @@ static Err answer_batch(struct call *c, const struct stream *s, struct shard *sh
         out->millis_behind_latest =
             MAX(c->now_ns / NS_PER_MS - batch.at[batch.n - 1].arrival_ms, (int64_t)0);
     if (span.ended && !batch.more && batch.next >= span.end)
-        out->child_shards = children_of(c, s, sh->index);
-    else
+        out->child_shards = kinesis_children_of(c, s, sh->index);
+    if (!out->child_shards.set) // one of both is always there: readers depend on it
         out->next_shard_iterator = seal_iterator(c, s, sh, batch.next);
     return OK;
 }

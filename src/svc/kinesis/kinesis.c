@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { ENDS_AT_ONCE = 1000 }; // shards by one barrier: their control records fit into any block
+
 // ---- Finding
 
 Err kinesis_not_found(struct call *c, Str stream_name)
@@ -27,6 +29,14 @@ static Str name_in_arn(const struct call *c, Str arn)
         !str_eq(part[4], c->account))
         return (Str){ 0 };
     return str_skip(arn, sizeof "stream/" - 1);
+}
+
+Str kinesis_name_given(StreamRef ref)
+{
+    if (ref.name.p != NULL)
+        return ref.name;
+    return ref.arn.p != NULL ? str_skip(ref.arn, MIN(str_find(ref.arn, '/') + 1, ref.arn.n))
+                             : ref.id;
 }
 
 static struct stream *find_by_name(struct kinesis *k, const struct call *c, Str name)
@@ -57,6 +67,8 @@ Err kinesis_find(struct call *c, StreamRef ref, struct stream **ret)
 {
     struct kinesis *k = c->state;
     Str name = ref.name;
+    if (rates_apply(&k->rates, c))
+        TRY(kinesis_admit(c, kinesis_name_given(ref)));
     if (ref.arn.p != NULL) {
         Str in_arn = name_in_arn(c, ref.arn);
         if (name.p != NULL && !str_eq(name, in_arn))
@@ -82,6 +94,7 @@ Err kinesis_find(struct call *c, StreamRef ref, struct stream **ret)
 Err kinesis_find_arn(struct call *c, Str resource_arn, struct stream **ret)
 {
     Str name = name_in_arn(c, resource_arn);
+    TRY(kinesis_admit(c, name));
     struct stream *s = name.p != NULL ? find_by_name(c->state, c, name) : NULL;
     if (s == NULL)
         return call_fail(c, &kinesis_ResourceNotFoundException,
@@ -93,11 +106,13 @@ Err kinesis_find_arn(struct call *c, Str resource_arn, struct stream **ret)
 
 Err kinesis_require_active(struct call *c, const struct stream *s)
 {
-    if (s->status == STREAM_ACTIVE)
+    bool is_changing = s->status == STREAM_ACTIVE && s->change.kind != CHANGE_NONE; // by itself
+    if (s->status == STREAM_ACTIVE && !is_changing)
         return OK;
     return call_fail(c, &kinesis_ResourceInUseException,
                      "Stream %.*s under account %.*s not ACTIVE, instead in state %.*s",
-                     FMT(s->name), FMT(s->account), FMT(stream_status_name(s->status)));
+                     FMT(s->name), FMT(s->account),
+                     FMT(stream_status_name(is_changing ? STREAM_UPDATING : s->status)));
 }
 
 // ---- The table in memory
@@ -161,6 +176,7 @@ void kinesis_remove(struct kinesis *k, struct stream *s)
     memmove(&k->sorted[at], &k->sorted[at + 1], (k->count - at) * sizeof *k->sorted);
     CHECK(map_take(k->by_key, key) == s);
     s->status = STREAM_GONE;
+    stream_wake(s, false);
     pthread_rwlock_unlock(&k->lock);
     stream_unref(s); // the table's reference
 }
@@ -186,41 +202,7 @@ void kinesis_change_end(struct kinesis *k)
     atomic_fetch_sub(&k->changers, 1);
 }
 
-// ---- Rows
-
-Err kinesis_change(struct kinesis *k, struct stream *s, StreamEdit *edit, const void *arg)
-{
-    AUTO(arena) tmp = arena_open();
-    AUTO_BUF(row);
-    AUTO(stream) copy = NULL;
-    Str key = stream_row_key(tmp, s->account, s->region, s->name);
-    stream_row_write(&row, s); // no lock: only the holder of `changing` writes
-    TRY(buf_err(&row));
-    TRY(stream_row_read(tmp, key, str_dup(tmp, buf_str(&row)), &copy));
-    edit(copy, arg);
-    buf_clear(&row);
-    stream_row_write(&row, copy);
-    TRY(buf_err(&row));
-
-    AUTO(kv_txn) tx = kv_write(k->rows);
-    TRY(kv_put(tx, key, buf_str(&row)));
-    TRY(kv_commit(tx));
-
-    pthread_rwlock_wrlock(&k->lock);
-    CHECK(s->status == copy->status || stream_may_become(s->status, copy->status));
-    s->status = copy->status;
-    s->retention_hours = copy->retention_hours;
-    s->over_ms = copy->over_ms;
-    s->record_kib_max = copy->record_kib_max;
-    StreamTag *tags = s->tags;
-    size_t tag_count = s->tag_count;
-    s->tags = copy->tags;
-    s->tag_count = copy->tag_count;
-    copy->tags = tags; // the old ones go with the copy
-    copy->tag_count = tag_count;
-    pthread_rwlock_unlock(&k->lock);
-    return OK;
-}
+// ---- Shards in the log
 
 Err kinesis_declare(struct kinesis *k, const struct stream *s)
 {
@@ -231,6 +213,33 @@ Err kinesis_declare(struct kinesis *k, const struct stream *s)
             log_shard_hide(k->env.log, s->shards[i]->id, s->over_ms);
     }
     return OK;
+}
+
+Err kinesis_end_shards(struct kinesis *k, const uint64_t *ids, size_t n, LogPlace *ret_ends)
+{
+    for (size_t i = 0; i < n; i += ENDS_AT_ONCE)
+        TRY(log_shards_end(k->env.log, ids + i, MIN(n - i, (size_t)ENDS_AT_ONCE), ret_ends + i));
+    for (size_t i = 0; i < n; i++)
+        if (ret_ends[i].position == 0)
+            return fail(ERR_CORRUPT, "the log does not know a shard that is to end");
+    return OK;
+}
+
+Err kinesis_end_closed(struct kinesis *k, const struct stream *s)
+{
+    AUTO(arena) tmp = arena_open();
+    uint64_t *ids = arena_new(tmp, uint64_t, s->shard_count);
+    LogPlace *ends = arena_new(tmp, LogPlace, s->shard_count);
+    size_t n = 0;
+    for (size_t i = 0; i < s->shard_count; i++) {
+        LogSpan span;
+        if (!shard_is_closed(s->shards[i]))
+            continue;
+        TRY(log_span(k->env.log, s->shards[i]->id, &span));
+        if (!span.ended)
+            ids[n++] = s->shards[i]->id;
+    }
+    return kinesis_end_shards(k, ids, n, ends);
 }
 
 Err kinesis_forget(struct kinesis *k, struct stream *s)
@@ -286,19 +295,42 @@ static Err load_rows(struct kinesis *k)
     return scan.err;
 }
 
+// Whether a change is to be completed at once: its time has come, or it has begun and shards that
+// are open in the row take no more records.
+static bool is_due(struct kinesis *k, const struct stream *s)
+{
+    LogSpan span;
+    if (s->change.kind == CHANGE_NONE)
+        return false;
+    for (size_t i = 0; i < s->open_count; i++)
+        if (log_span(k->env.log, s->open[i]->id, &span).kind == ERR_NONE && span.ended)
+            return true;
+    return s->change.due_ms <= k->env.io->wall_ns(k->env.io) / NS_PER_MS;
+}
+
+static Err recover_stream(struct kinesis *k, struct stream *s)
+{
+    TRY(kinesis_declare(k, s));
+    TRY(kinesis_end_closed(k, s));
+    if (s->status == STREAM_DELETING && s->change.kind == CHANGE_NONE) // of a version without times
+        s->change.kind = CHANGE_STATUS;
+    if (!is_due(k, s))
+        return OK;
+    LOG(LOG_INFO, "an interrupted change is completed", F_STR("stream", s->arn),
+        F_STR("status", stream_status_name(s->status)));
+    Err e = kinesis_finish(k, s);
+    if (e.kind != ERR_NONE) // the disk may be full: it can be emptied once the server is there
+        LOG(LOG_WARN, "a change has to be tried again", F_STR("stream", s->arn), F_ERR(e));
+    return OK;
+}
+
 // Carries on what a crash interrupted, and declares every shard to the log.
 static Err recover(struct kinesis *k)
 {
     for (size_t i = 0; i < k->count;) {
-        struct stream *s = k->sorted[i];
-        if (s->status != STREAM_DELETING) {
-            TRY(kinesis_declare(k, s));
-            i++;
-            continue;
-        }
-        LOG(LOG_INFO, "an interrupted deletion is completed", F_STR("stream", s->arn));
-        TRY(kinesis_forget(k, s));
-        kinesis_remove(k, s);
+        AUTO(stream) s = stream_ref(k->sorted[i]);
+        TRY(recover_stream(k, s));
+        i += s->status != STREAM_GONE;
     }
     return OK;
 }
@@ -312,6 +344,8 @@ static void kinesis_close(void *state)
         stream_unref(k->sorted[i]);
     free(k->sorted);
     map_close(k->by_key);
+    chores_done(&k->chores);
+    rates_done(&k->rates);
     pthread_rwlock_destroy(&k->lock);
     pthread_mutex_destroy(&k->changing);
     free(k);
@@ -323,7 +357,16 @@ static Err kinesis_load(struct kinesis *k)
     TRY(kv_table_open(k->env.kv, S("kinesis.meta"), &k->meta));
     TRY(load_secret(k));
     TRY(load_rows(k));
-    return recover(k);
+    TRY(recover(k));
+    chores_at(&k->chores, kinesis_due_ms(k));
+    chores_start(&k->chores);
+    return OK;
+}
+
+static void kinesis_stop(void *state)
+{
+    struct kinesis *k = state;
+    chores_stop(&k->chores);
 }
 
 static Err kinesis_open(const struct service_env *env, void **ret_state)
@@ -332,6 +375,8 @@ static Err kinesis_open(const struct service_env *env, void **ret_state)
     k->env = *env;
     k->sealer.io = env->io;
     k->by_key = map_open();
+    rates_init(&k->rates);
+    chores_init(&k->chores, &k->env, kinesis_run_chores, k);
     pthread_mutex_init(&k->changing, NULL);
     pthread_rwlock_init(&k->lock, NULL);
     Err e = kinesis_load(k);
@@ -347,5 +392,6 @@ extern const struct service kinesis_service;
 const struct service kinesis_service = {
     .api = &kinesis_api,
     .open = kinesis_open,
+    .stop = kinesis_stop,
     .close = kinesis_close,
 };

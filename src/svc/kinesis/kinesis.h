@@ -9,6 +9,8 @@
 #include "base/map.h"
 #include "gen/kinesis_api.h"
 #include "hub/service.h"
+#include "svc/kinesis/chores.h"
+#include "svc/kinesis/rate.h"
 #include "svc/kinesis/stream.h"
 #include "svc/kinesis/token.h"
 
@@ -23,6 +25,8 @@ struct kinesis {
     struct kv_table *rows; // kinesis.streams
     struct kv_table *meta; // kinesis.meta: the secret of tokens
     struct sealer sealer;
+    struct rates rates;
+    struct chores chores;     // what streams do when their time has come
     pthread_mutex_t changing; // by kinesis_change_begin and _end
     atomic_int changers;      // that hold it or wait for it
     pthread_rwlock_t lock;
@@ -42,6 +46,8 @@ typedef struct StreamRef {
 // named or named twice differently. The stream may have any status.
 Err kinesis_find(struct call *c, StreamRef ref, struct stream **ret);
 Err kinesis_find_arn(struct call *c, Str resource_arn, struct stream **ret);
+// The name in it, for texts: the stream need not exist. Absent: it has none.
+Str kinesis_name_given(StreamRef ref);
 
 // Waits for the turn to change streams: `changing` is held when it returns OK, until _end.
 // LimitExceededException: too many wait already.
@@ -54,9 +60,38 @@ Err kinesis_require_active(struct call *c, const struct stream *s);
 Err kinesis_not_found(struct call *c, Str stream_name);
 
 // Edits a copy of the stream, commits its row, then makes the edit visible. `changing` is held.
-// An edit touches status, retention, tags and record size only.
+// An edit touches what stream_take_fields takes, and no shards.
 typedef void StreamEdit(struct stream *copy, const void *arg);
 Err kinesis_change(struct kinesis *k, struct stream *s, StreamEdit *edit, const void *arg);
+
+// The same for what makes a stream UPDATING on AWS: it is that as long as the server was told that
+// such changes take (`change_time`). The edit itself is in force at once. Of an ACTIVE stream.
+Err kinesis_update(struct kinesis *k, struct stream *s, StreamEdit *edit, const void *arg);
+
+// Begins a change of the stream's shards, which is made visible when it is due: at once, or while
+// the stream is UPDATING for as long as changes take. It is sure to happen when this returns OK.
+// `edit` (NULL: none) goes into the same commit. `changing` is held.
+Err kinesis_reshard(struct kinesis *k, struct stream *s, const StreamChange *change,
+                    StreamEdit *edit, const void *arg);
+
+// Does what is due on a stream, if anything: a change of its shards, its end. `changing` is held.
+Err kinesis_finish(struct kinesis *k, struct stream *s);
+
+// When something that is under way now takes effect; the task of the chores.
+int64_t kinesis_due_ms(const struct kinesis *k);
+int64_t kinesis_run_chores(void *k);
+
+// The children of a closed shard, for readers that have come to its end. None (`set` is false): the
+// log has ended it, and its children are about to appear: the reader comes again.
+kinesis_ChildShardList kinesis_children_of(struct call *c, const struct stream *s, int64_t index);
+
+// LimitExceededException if the account would have more open shards than it may.
+Err kinesis_check_shards(struct call *c, size_t more);
+Err kinesis_check_on_demand(struct call *c); // or one more stream in on-demand mode
+
+// InvalidArgumentException unless the account may ask for that warm throughput, or for any.
+Err kinesis_check_warm(struct call *c, int32_t mibps);
+Err kinesis_require_commitment(struct call *c); // blocks
 
 // Puts a new stream into memory, or takes one out.
 void kinesis_insert(struct kinesis *k, struct stream *take_s);
@@ -73,6 +108,10 @@ Err kinesis_forget(struct kinesis *k, struct stream *s);
 
 // Declares every shard of the stream to the log, with the stream's retention.
 Err kinesis_declare(struct kinesis *k, const struct stream *s);
+// Ends shards in the log, whose records so far all lie below the ends that come back. Blocks.
+Err kinesis_end_shards(struct kinesis *k, const uint64_t *ids, size_t n, LogPlace *ret_ends);
+// After the first declaration: ends in the log what is closed in the row, if a crash came between.
+Err kinesis_end_closed(struct kinesis *k, const struct stream *s);
 
 static inline int64_t kinesis_mono_ns(const struct kinesis *k)
 {

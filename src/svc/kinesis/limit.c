@@ -66,13 +66,18 @@ void limit_read_done(ShardLimits *l, double scale, int64_t now_ns, size_t bytes)
         take(&l->read_full_ns, now_ns, cost);
 }
 
-bool limit_iterator(ShardLimits *l, double scale, int64_t now_ns)
+bool limit_call(int64_t *full_ns, double scale, int64_t now_ns, int64_t per_s)
 {
     if (scale <= 0)
         return true;
-    int64_t call = cost_ns(scale, 1, SHARD_ITERATORS_PER_S);
-    if (!fits(l->iterators_full_ns, now_ns, call, NS_PER_S))
+    int64_t call = cost_ns(scale, 1, per_s);
+    if (!fits(*full_ns, now_ns, call, NS_PER_S))
         return false;
-    take(&l->iterators_full_ns, now_ns, call);
+    take(full_ns, now_ns, call);
     return true;
+}
+
+bool limit_iterator(ShardLimits *l, double scale, int64_t now_ns)
+{
+    return limit_call(&l->iterators_full_ns, scale, now_ns, SHARD_ITERATORS_PER_S);
 }

@@ -40,3 +40,6 @@ bool limit_read(ShardLimits *l, double scale, int64_t now_ns);
 void limit_read_done(ShardLimits *l, double scale, int64_t now_ns, size_t bytes);
 
 bool limit_iterator(ShardLimits *l, double scale, int64_t now_ns);
+
+// Any bucket of calls, by itself: so many a second, a second's worth at once.
+bool limit_call(int64_t *full_ns, double scale, int64_t now_ns, int64_t per_s);

@@ -4,100 +4,18 @@
 // memory.
 #include "base/memory.h"
 #include "base/test.h"
-#include "os/io_mem.h"
-#include "store/kv.h"
-#include "store/log.h"
-#include "svc/kinesis/kinesis.h"
+#include "svc/kinesis/test_world.h"
 
-#include <pthread.h>
 #include <string.h>
-
-extern const struct service kinesis_service;
 
 enum { RECORDS = 400, RECORD_BYTES = 3000 };
 
-struct world {
-    struct io_mem *disk;
-    struct kv *kv;
-    struct log *log;
-    struct loop *loop;
-    struct service_env env;
-    void *kinesis;
-};
-
-static void world_open(struct world *w)
-{
-    *w = (struct world){ .disk = io_mem_open(1) };
-    struct io *io = io_mem_io(w->disk);
-    EXPECT_OK(kv_open(io, S("/kv"), &w->kv));
-    EXPECT_OK(log_open(&(LogConfig){ .io = io,
-                                     .dir = S("/journal"),
-                                     .file_bytes = 16 << 20,
-                                     .reserve_bytes = 256 << 10,
-                                     .tail_cache_bytes = 1 << 20 },
-                       &w->log));
-    EXPECT_OK(loop_open_with(io, &w->loop));
-    w->env = (struct service_env){
-        .io = io, .kv = w->kv, .log = w->log, .loops = &w->loop, .loop_count = 1
-    };
-    EXPECT_OK(kinesis_service.open(&w->env, &w->kinesis));
-    EXPECT_OK(log_ready(w->log));
-}
-
-static void world_close(struct world *w)
-{
-    log_close(w->log);
-    kinesis_service.close(w->kinesis);
-    kv_close(w->kv);
-    loop_close(w->loop);
-    io_mem_close(w->disk);
-}
-
-// What the front does for a call, without its bytes.
-struct one_call {
-    struct call call; // first: `done` gets it
-    struct world *w;
-    Err result;
-};
-
-static void call_over(struct call *c, Err e)
-{
-    struct one_call *o = (struct one_call *)c;
-    o->result = e;
-    loop_stop(o->w->loop);
-}
-
-static Err finish(struct one_call *o, Err e)
-{
-    if (e.kind == ERR_WAIT && o->call.work != NULL)
-        return o->call.work(&o->call, o->call.work_self);
-    if (e.kind != ERR_WAIT)
-        return e;
-    loop_run(o->w->loop);
-    return o->result;
-}
-
-static struct one_call *call_new(struct world *w, struct arena *r)
-{
-    struct one_call *o = arena_new(r, struct one_call, 1);
-    o->w = w;
-    o->call = (struct call){ .state = w->kinesis,
-                             .arena = r,
-                             .loop = w->loop,
-                             .account = S("000000000000"),
-                             .region = S("us-east-1"),
-                             .request_id = S("id"),
-                             .now_ns = w->env.io->wall_ns(w->env.io),
-                             .done = call_over };
-    return o;
-}
-
-static void create(struct world *w, struct arena *a)
+static void create(struct test_world *w, struct arena *a)
 {
     struct kinesis_CreateStream_in in = { .stream_name = S("clicks"),
                                           .shard_count = 1,
                                           .has_shard_count = true };
-    EXPECT_OK(kinesis_CreateStream(&call_new(w, a)->call, &in));
+    EXPECT_OK(kinesis_CreateStream(&test_call_new(w, a)->call, &in));
 }
 
 static kinesis_PutRecordsRequestEntryList entries(struct arena *a)
@@ -112,12 +30,12 @@ static kinesis_PutRecordsRequestEntryList entries(struct arena *a)
     return list;
 }
 
-static Err put(struct world *w, struct arena *r, kinesis_PutRecordsRequestEntryList list)
+static Err put(struct test_world *w, struct arena *r, kinesis_PutRecordsRequestEntryList list)
 {
-    struct one_call *o = call_new(w, r);
+    struct test_call *o = test_call_new(w, r);
     struct kinesis_PutRecords_in in = { .records = list, .stream_name = S("clicks") };
     struct kinesis_PutRecords_out out = { 0 };
-    TRY(finish(o, kinesis_PutRecords(&o->call, &in, &out)));
+    TRY(test_finish(o, kinesis_PutRecords(&o->call, &in, &out)));
     EXPECT_INT(RECORDS, out.records.n);
     EXPECT_INT(0, out.failed_record_count);
     for (size_t i = 0; i < RECORDS; i++)
@@ -126,30 +44,30 @@ static Err put(struct world *w, struct arena *r, kinesis_PutRecordsRequestEntryL
     return OK;
 }
 
-static Str iterator(struct world *w, struct arena *a)
+static Str iterator(struct test_world *w, struct arena *a)
 {
     struct kinesis_GetShardIterator_in in = { .stream_name = S("clicks"),
                                               .shard_id = S("shardId-000000000000"),
                                               .shard_iterator_type =
                                                   kinesis_ShardIteratorType_TRIM_HORIZON };
     struct kinesis_GetShardIterator_out out = { 0 };
-    EXPECT_OK(kinesis_GetShardIterator(&call_new(w, a)->call, &in, &out));
+    EXPECT_OK(kinesis_GetShardIterator(&test_call_new(w, a)->call, &in, &out));
     return out.shard_iterator;
 }
 
-static Err get(struct world *w, struct arena *r, Str from, size_t *ret_n)
+static Err get(struct test_world *w, struct arena *r, Str from, size_t *ret_n)
 {
     struct kinesis_GetRecords_in in = { .shard_iterator = from, .limit = 10000 };
     struct kinesis_GetRecords_out out = { 0 };
-    struct one_call *o = call_new(w, r);
-    TRY(finish(o, kinesis_GetRecords(&o->call, &in, &out)));
+    struct test_call *o = test_call_new(w, r);
+    TRY(test_finish(o, kinesis_GetRecords(&o->call, &in, &out)));
     for (size_t i = 0; i < out.records.n; i++)
         EXPECT(out.records.at[i].data.n == RECORD_BYTES && out.records.at[i].data.p[0] == 'd');
     *ret_n = out.records.n;
     return OK;
 }
 
-static size_t stored(struct world *w, struct arena *a)
+static size_t stored(struct test_world *w, struct arena *a)
 {
     size_t n = 0;
     EXPECT_OK(get(w, a, iterator(w, a), &n));
@@ -165,8 +83,8 @@ static size_t taken(void)
 
 TEST(a_put_for_which_there_is_no_memory_stores_nothing_and_the_next_one_everything)
 {
-    struct world w;
-    world_open(&w);
+    struct test_world w;
+    test_world_open(&w);
     create(&w, a);
     kinesis_PutRecordsRequestEntryList list = entries(a);
     size_t good = 0, refused = 0;
@@ -186,13 +104,13 @@ TEST(a_put_for_which_there_is_no_memory_stores_nothing_and_the_next_one_everythi
     EXPECT_INT(2 * RECORDS, stored(&w, a));
     arena_reset(r);
     EXPECT_INT(0, taken());
-    world_close(&w);
+    test_world_close(&w);
 }
 
 TEST(a_read_for_which_there_is_no_memory_gives_less_or_fails_alone)
 {
-    struct world w;
-    world_open(&w);
+    struct test_world w;
+    test_world_open(&w);
     create(&w, a);
     kinesis_PutRecordsRequestEntryList list = entries(a);
     for (int i = 0; i < 3; i++) // more than is cached: some must be read from the disk
@@ -215,13 +133,13 @@ TEST(a_read_for_which_there_is_no_memory_gives_less_or_fails_alone)
         EXPECT_INT(3 * RECORDS, stored(&w, a));
     }
     EXPECT(refused > 1 && fewer > 1);
-    world_close(&w);
+    test_world_close(&w);
 }
 
 TEST(when_bookkeeping_finds_no_memory_the_reserve_serves_it_and_the_put_succeeds)
 {
-    struct world w;
-    world_open(&w);
+    struct test_world w;
+    test_world_open(&w);
     EXPECT_OK(memory_setup(MEMORY_REQUESTS_BYTES_MIN, MEMORY_RESERVE_BYTES));
     create(&w, a);
     kinesis_PutRecordsRequestEntryList list = entries(a);
@@ -236,5 +154,5 @@ TEST(when_bookkeeping_finds_no_memory_the_reserve_serves_it_and_the_put_succeeds
     }
     EXPECT(stored(&w, a) > 0);
     EXPECT_OK(memory_setup(0, 0));
-    world_close(&w);
+    test_world_close(&w);
 }

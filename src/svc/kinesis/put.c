@@ -4,6 +4,7 @@
 #include "base/logline.h"
 #include "base/metric.h"
 #include "base/time.h"
+#include "svc/kinesis/demand.h"
 #include "svc/kinesis/kinesis.h"
 
 #include <stddef.h>
@@ -12,16 +13,16 @@ enum {
     PUT_ERRORS_LISTED_MAX = 10,
     KIB = 1024,
     PUT_RECORDS_BYTES_MAX = 10 << 20,
-    ROUTED_AT_ONCE = 64, // entries whose keys are hashed together
+    ROUTED_AT_ONCE = 64,      // entries whose keys are hashed together
+    CREATED_AHEAD_S_MAX = 60, // shards made by so many changes in one second
 };
 
 // One record of a request on its way.
 typedef struct PutEntry {
     Str key, hash_key, data;
     struct shard *shard; // where it belongs
-    size_t slot;         // among the records that went to the log, or THROTTLED
+    LogPlace *place;     // of the record that went to the log; NULL: it was throttled
 } PutEntry;
-#define THROTTLED SIZE_MAX
 
 // What the answer says of a stored entry.
 typedef struct PutText {
@@ -34,27 +35,31 @@ typedef struct PutText {
 // call's arena, which outlives the wait.
 struct put {
     struct log_append append;
-    struct task task; // brings the result back to the call's loop
+    struct stream_waiter waiter; // its task brings the result back to the call's loop
     struct call *call;
     struct stream *stream; // a reference
     PutEntry *entries;
     size_t n;
     LogRecord *records; // of the entries that were not throttled, in order
-    LogPlace *places;
-    PutText *texts;                         // beside entries
+    LogPlace *places;   // an entry that met the end of its shard has one of a later append
+    PutText *texts;     // beside entries
     kinesis_PutRecordsResultEntry *answers; // beside entries, of PutRecords
-    Err stored;
-    struct kinesis_PutRecord_out *one; // one of these two
+    Err stored;                             // how the newest append fared
+    bool is_gone;                           // the stream was deleted meanwhile
+    struct kinesis_PutRecord_out *one;      // one of these two
     struct kinesis_PutRecords_out *many;
 };
 
 // ---- Checks
 
+// The time in a number is the record's, and never before the creation of its shard, which after a
+// change of shards may be a little ahead.
 static Err check_ordering(struct call *c, const struct stream *s, Str number)
 {
     Sequence q;
-    if (number.p == NULL ||
-        (sequence_parse(number, &q).kind == ERR_NONE && q.time_s <= c->now_ns / NS_PER_S))
+    if (number.p == NULL || (sequence_parse(number, &q).kind == ERR_NONE &&
+                             q.time_s <= MAX(c->now_ns / NS_PER_S, q.created_s) &&
+                             q.created_s <= c->now_ns / NS_PER_S + CREATED_AHEAD_S_MAX))
         return OK;
     return call_fail(c, &kinesis_InvalidArgumentException,
                      "ExclusiveMinimumSequenceNumber %.*s used in PutRecord on stream %.*s under "
@@ -108,10 +113,9 @@ static Err check_total(struct call *c, const struct put *p)
                      PUT_RECORDS_BYTES_MAX >> 20);
 }
 
-static Err check_status(struct call *c, const struct stream *s)
+static bool is_writable(const struct stream *s)
 {
-    bool writable = s->status == STREAM_ACTIVE || s->status == STREAM_UPDATING;
-    return writable ? OK : kinesis_not_found(c, s->name);
+    return s->status == STREAM_ACTIVE || s->status == STREAM_UPDATING;
 }
 
 // ---- Routing
@@ -147,6 +151,7 @@ static size_t entry_cost(const struct put *p, const PutEntry *e)
 static void route(struct kinesis *k, struct put *p)
 {
     int64_t now_ns = kinesis_mono_ns(k);
+    bool is_on_demand = p->stream->on_demand;
     HashKey hashes[ROUTED_AT_ONCE];
     for (size_t i = 0; i < p->n; i++) {
         PutEntry *e = &p->entries[i];
@@ -155,18 +160,118 @@ static void route(struct kinesis *k, struct put *p)
             entry_hashes(k, p, i, MIN(p->n - i, (size_t)ROUTED_AT_ONCE), hashes);
         struct shard *sh = e->shard = stream_route(p->stream, hashes[place]);
         bool fits = shard_take_write(sh, k->env.limits, now_ns, 1, entry_cost(p, e));
-        e->slot = fits ? p->append.n++ : THROTTLED;
+        if (is_on_demand)
+            demand_note(sh, e->key.n + e->data.n);
+        e->place = fits ? &p->places[p->append.n] : NULL;
         if (fits)
-            p->records[e->slot] = (LogRecord){
+            p->records[p->append.n++] = (LogRecord){
                 .shard = sh->id, .key = e->key, .hash_key = e->hash_key, .data = e->data
             };
     }
 }
 
+// ---- Routing anew: a shard that has ended takes no records, and its children do
+
+static bool is_lost(const PutEntry *e)
+{
+    return e->place != NULL && e->place->position == 0;
+}
+
+// Of the newest append: all before it are settled.
+static size_t count_lost(const struct put *p)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < p->append.n; i++)
+        n += p->append.places[i].position == 0;
+    return n;
+}
+
+static HashKey entry_hash(struct kinesis *k, const struct put *p, const PutEntry *e)
+{
+    HashKey h;
+    if (p->stream->spread)
+        k->env.io->random(k->env.io, &h, sizeof h);
+    else if (e->hash_key.n == 0 || hash_key_parse(e->hash_key, &h).kind != ERR_NONE)
+        h = hash_key_of(e->key);
+    return h;
+}
+
+// Entries that met an end go to the children of their shards, in their order. False: there are none
+// yet, and nothing has changed.
+static bool route_lost(struct kinesis *k, struct put *p, LogRecord *records, LogPlace *places)
+{
+    int64_t now_ns = kinesis_mono_ns(k);
+    for (size_t i = 0; i < p->n; i++) {
+        PutEntry *e = &p->entries[i];
+        if (is_lost(e) && !shard_is_closed(e->shard))
+            return false;
+    }
+    p->append.records = records;
+    p->append.places = places;
+    p->append.n = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        PutEntry *e = &p->entries[i];
+        if (!is_lost(e))
+            continue;
+        struct shard *sh = e->shard = stream_route(p->stream, entry_hash(k, p, e));
+        bool fits = shard_take_write(sh, k->env.limits, now_ns, 1, entry_cost(p, e));
+        e->place = fits ? &places[p->append.n] : NULL;
+        if (fits)
+            records[p->append.n++] = (LogRecord){
+                .shard = sh->id, .key = e->key, .hash_key = e->hash_key, .data = e->data
+            };
+    }
+    return true;
+}
+
+typedef enum Way { WAY_NONE, WAY_WAIT, WAY_APPEND } Way; // answer now, wait, append
+
+static Way find_way(struct kinesis *k, struct put *p, size_t lost)
+{
+    LogRecord *records = arena_try_raw_new(p->call->arena, LogRecord, lost);
+    LogPlace *places = arena_try_new(p->call->arena, LogPlace, lost);
+    if (records == NULL || places == NULL)
+        return WAY_NONE;
+    Way way = WAY_NONE;
+    bool has_failed = p->waiter.failed;
+    p->waiter.failed = false;
+    pthread_rwlock_rdlock(&k->lock);
+    p->is_gone = !is_writable(p->stream);
+    if (!p->is_gone && route_lost(k, p, records, places)) {
+        way = p->append.n > 0 ? WAY_APPEND : WAY_NONE;
+    } else if (!p->is_gone && !has_failed) {
+        stream_wait(p->stream, &p->waiter); // under the lock: the change cannot have passed by
+        way = WAY_WAIT;
+    }
+    pthread_rwlock_unlock(&k->lock);
+    return way;
+}
+
+// Whether the put goes on: entries that met the end of their shard are on their way again.
+static bool goes_on(struct put *p)
+{
+    struct kinesis *k = p->call->state;
+    if (p->stored.kind != ERR_NONE)
+        return false;
+    size_t lost = count_lost(p);
+    if (lost == 0)
+        return false;
+    Way way = find_way(k, p, lost);
+    if (way != WAY_APPEND)
+        return way == WAY_WAIT;
+    p->append.may_write = false;
+    Err e = log_append(k->env.log, &p->append);
+    if (e.kind == ERR_NONE)
+        return true;
+    p->stored = e;
+    return false;
+}
+
 // All that needs the stream's fields, under the lock that guards them.
 static Err check_and_route(struct call *c, struct put *p, bool dry_run)
 {
-    TRY(check_status(c, p->stream));
+    if (!is_writable(p->stream))
+        return kinesis_not_found(c, p->stream->name);
     TRY(check_records(c, p));
     TRY(check_hash_keys(c, p));
     TRY(check_total(c, p));
@@ -184,13 +289,13 @@ static Err check_and_route(struct call *c, struct put *p, bool dry_run)
 static const struct api_error *fault_of(const struct put *p, const PutEntry *e)
 {
     bool crowded = p->stored.kind == ERR_FULL || p->stored.kind == ERR_LIMIT;
-    if (e->slot == THROTTLED || crowded)
+    if (e->place == NULL)
         return &kinesis_ProvisionedThroughputExceededException;
-    if (p->stored.kind != ERR_NONE)
-        return &aws_InternalFailure;
-    if (p->places[e->slot].position == 0) // the stream was deleted meanwhile
-        return &kinesis_ResourceNotFoundException;
-    return NULL;
+    if (e->place->position != 0)
+        return NULL;
+    if (crowded)
+        return &kinesis_ProvisionedThroughputExceededException;
+    return p->is_gone ? &kinesis_ResourceNotFoundException : &aws_InternalFailure;
 }
 
 static Str fault_text(const struct put *p, const PutEntry *e, const struct api_error *fault)
@@ -209,7 +314,7 @@ static Str fault_text(const struct put *p, const PutEntry *e, const struct api_e
 static void stored_as(const struct put *p, size_t i, Str *ret_shard_id, Str *ret_sequence)
 {
     const struct shard *sh = p->entries[i].shard;
-    const LogPlace *place = &p->places[p->entries[i].slot];
+    const LogPlace *place = p->entries[i].place;
     PutText *t = &p->texts[i];
     shard_id_format(t->shard_id, sh->index);
     *ret_shard_id = str_from(t->shard_id, SHARD_ID_CHARS);
@@ -221,8 +326,9 @@ static Err answer_one(struct put *p)
 {
     const PutEntry *e = &p->entries[0];
     const struct api_error *fault = fault_of(p, e);
-    if (fault == &aws_InternalFailure)
-        return p->stored; // logged with its cause
+    if (fault == &aws_InternalFailure) // logged with its cause
+        return p->stored.kind != ERR_NONE ? p->stored
+                                          : fail(ERR_IO, "the change of a shard is not done yet");
     if (fault != NULL)
         return call_fail(p->call, fault, "%.*s", FMT(fault_text(p, e, fault)));
     stored_as(p, 0, &p->one->shard_id, &p->one->sequence_number);
@@ -254,7 +360,7 @@ static void count(const struct put *p)
         bool stored = fault_of(p, &p->entries[i]) == NULL;
         records += stored;
         bytes += stored ? (int64_t)(p->entries[i].key.n + p->entries[i].data.n) : 0;
-        throttled += p->entries[i].slot == THROTTLED;
+        throttled += p->entries[i].place == NULL;
     }
     metric_add(p->stream->put_records, records);
     metric_add(p->stream->put_bytes, bytes);
@@ -266,6 +372,8 @@ static Err answer(struct put *p)
     if (p->stored.kind != ERR_NONE && p->stored.kind != ERR_LIMIT)
         LOG(LOG_WARN, "records were not stored", F_STR("stream", p->stream->arn),
             F_STR("request_id", p->call->request_id), F_ERR(p->stored));
+    for (size_t i = 0; i < p->append.n && p->stored.kind != ERR_NONE; i++)
+        p->append.places[i].position = 0; // it may have been given before the write failed
     count(p);
     Err e = p->one != NULL ? answer_one(p) : answer_many(p);
     stream_unref(p->stream);
@@ -274,15 +382,16 @@ static Err answer(struct put *p)
 
 static void answer_on_loop(struct task *t)
 {
-    struct put *p = (struct put *)((char *)t - offsetof(struct put, task));
-    call_done(p->call, answer(p));
+    struct put *p = (struct put *)((char *)t - offsetof(struct put, waiter.task));
+    if (!goes_on(p))
+        call_done(p->call, answer(p));
 }
 
 static void stored(struct log_append *append, Err e)
 {
     struct put *p = append->user;
     p->stored = e;
-    loop_post(p->call->loop, &p->task);
+    loop_post(p->call->loop, &p->waiter.task);
 }
 
 // ---- Operations
@@ -300,7 +409,8 @@ static Err put_new(struct call *c, struct stream *s, size_t n, struct put **ret)
     if (p->entries == NULL || p->records == NULL || p->places == NULL || p->texts == NULL)
         return fail(ERR_MEMORY, "no memory for the entries of a put");
     p->stream = stream_ref(s);
-    p->task.run = answer_on_loop;
+    p->waiter.loop = c->loop;
+    p->waiter.task.run = answer_on_loop;
     p->append = (struct log_append){
         .records = p->records, .places = p->places, .done = stored, .user = p
     };

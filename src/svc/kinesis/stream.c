@@ -54,6 +54,7 @@ struct stream *stream_new(Str account, Str region, Str name)
                                 FMT(account), FMT(name)));
     s->retention_hours = STREAM_RETENTION_HOURS_MIN;
     s->record_kib_max = STREAM_RECORD_KIB_MIN;
+    s->waiters_end = &s->waiters;
     find_metrics(s);
     return s;
 }
@@ -65,16 +66,22 @@ struct shard_block {
     struct shard shards[];
 };
 
+static void use_free(struct shard *sh)
+{
+    if (sh->use != NULL) {
+        pthread_mutex_destroy(&sh->use->lock);
+        free(sh->use->demand);
+    }
+    free(sh->use);
+    sh->use = NULL;
+}
+
 static void shards_free(struct stream *s)
 {
     for (struct shard_block *b = s->blocks, *next; b != NULL; b = next) {
         next = b->next;
-        for (size_t i = 0; i < b->n; i++) {
-            struct shard_use *use = b->shards[i].use;
-            if (use != NULL)
-                pthread_mutex_destroy(&use->lock);
-            free(use);
-        }
+        for (size_t i = 0; i < b->n; i++)
+            use_free(&b->shards[i]);
         free(b);
     }
     free(s->shards);
@@ -125,7 +132,7 @@ struct shard *stream_add_shards(struct stream *s, size_t n)
     s->shards = xrealloc(s->shards, mul_checked(s->shard_count + n, sizeof *s->shards));
     for (size_t i = 0; i < n; i++) {
         struct shard *sh = &b->shards[i];
-        sh->index = (uint32_t)s->shard_count & INT32_MAX;
+        sh->index = s->shard_next++;
         sh->parent = sh->adjacent = -1;
         s->shards[s->shard_count++] = sh;
     }
@@ -137,7 +144,7 @@ void stream_sort_open(struct stream *s)
     s->open = xrealloc(s->open, mul_checked(MAX(s->shard_count, (size_t)1), sizeof *s->open));
     s->open_count = 0;
     for (size_t i = 0; i < s->shard_count; i++)
-        if (!s->shards[i]->closed)
+        if (!shard_is_closed(s->shards[i]))
             s->open[s->open_count++] = s->shards[i];
     if (s->open_count > 0)
         qsort(s->open, s->open_count, sizeof *s->open, by_hash_key);
@@ -186,8 +193,23 @@ Err stream_find_shard(const struct stream *s, Str shard_id, struct shard **ret)
 {
     uint32_t index;
     TRY(shard_parse_id(shard_id, &index));
-    *ret = index < s->shard_count ? s->shards[index] : NULL;
+    *ret = stream_shard(s, index);
     return OK;
+}
+
+struct shard *stream_shard(const struct stream *s, int64_t index)
+{
+    size_t low = 0, high = s->shard_count;
+    if (index >= 0 && index < (int64_t)high && s->shards[index]->index == index)
+        return s->shards[index]; // none is over yet
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (s->shards[middle]->index < index)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < s->shard_count && s->shards[low]->index == index ? s->shards[low] : NULL;
 }
 
 // By hand: it is written for every record that is put.
@@ -209,7 +231,7 @@ Str shard_id_str(struct arena *a, int64_t index)
 
 // ---- Limits
 
-static struct shard_use *use_of(struct shard *sh)
+struct shard_use *shard_use_of(struct shard *sh)
 {
     struct shard_use *use = __atomic_load_n(&sh->use, __ATOMIC_ACQUIRE), *none = NULL;
     if (use != NULL)
@@ -228,7 +250,7 @@ bool shard_take_write(struct shard *sh, double scale, int64_t now_ns, size_t rec
 {
     if (scale <= 0)
         return true;
-    struct shard_use *use = use_of(sh);
+    struct shard_use *use = shard_use_of(sh);
     pthread_mutex_lock(&use->lock);
     bool fits = limit_write(&use->limits, scale, now_ns, records, bytes);
     pthread_mutex_unlock(&use->lock);
@@ -239,7 +261,7 @@ bool shard_take_read(struct shard *sh, double scale, int64_t now_ns)
 {
     if (scale <= 0)
         return true;
-    struct shard_use *use = use_of(sh);
+    struct shard_use *use = shard_use_of(sh);
     pthread_mutex_lock(&use->lock);
     bool fits = limit_read(&use->limits, scale, now_ns);
     pthread_mutex_unlock(&use->lock);
@@ -250,7 +272,7 @@ void shard_read_done(struct shard *sh, double scale, int64_t now_ns, size_t byte
 {
     if (scale <= 0)
         return;
-    struct shard_use *use = use_of(sh);
+    struct shard_use *use = shard_use_of(sh);
     pthread_mutex_lock(&use->lock);
     limit_read_done(&use->limits, scale, now_ns, bytes);
     pthread_mutex_unlock(&use->lock);
@@ -260,7 +282,7 @@ bool shard_take_iterator(struct shard *sh, double scale, int64_t now_ns)
 {
     if (scale <= 0)
         return true;
-    struct shard_use *use = use_of(sh);
+    struct shard_use *use = shard_use_of(sh);
     pthread_mutex_lock(&use->lock);
     bool fits = limit_iterator(&use->limits, scale, now_ns);
     pthread_mutex_unlock(&use->lock);
@@ -271,21 +293,158 @@ bool shard_take_iterator(struct shard *sh, double scale, int64_t now_ns)
 
 void shard_close(struct shard *sh, uint64_t end_position, int64_t closed_ms)
 {
-    struct shard_use *use = use_of(sh);
+    struct shard_use *use = shard_use_of(sh);
+    CHECK(closed_ms > 0);
     use->end_position = end_position;
-    use->closed_ms = closed_ms;
-    sh->closed = true;
+    __atomic_store_n(&use->closed_ms, closed_ms, __ATOMIC_RELEASE);
+}
+
+// 0: it is open.
+static int64_t closed_ms_of(const struct shard *sh)
+{
+    const struct shard_use *use = __atomic_load_n(&sh->use, __ATOMIC_ACQUIRE);
+    return use != NULL ? __atomic_load_n(&use->closed_ms, __ATOMIC_ACQUIRE) : 0;
+}
+
+bool shard_is_closed(const struct shard *sh)
+{
+    return closed_ms_of(sh) != 0;
 }
 
 int64_t shard_closed_ms(const struct shard *sh)
 {
-    return sh->closed ? sh->use->closed_ms : INT64_MAX;
+    int64_t closed_ms = closed_ms_of(sh);
+    return closed_ms != 0 ? closed_ms : INT64_MAX;
 }
 
 uint64_t shard_end_position(const struct shard *sh)
 {
-    CHECK(sh->closed);
+    CHECK(shard_is_closed(sh));
     return sh->use->end_position;
+}
+
+int64_t stream_opened_ms(const struct stream *s, const struct shard *sh)
+{
+    if (sh->parent < 0)
+        return s->created_ms;
+    const struct shard *parent = stream_shard(s, sh->parent);
+    return parent != NULL ? shard_closed_ms(parent) : INT64_MIN;
+}
+
+// ---- Shards that are over
+
+int64_t stream_horizon_ms(const struct stream *s, int64_t now_ms)
+{
+    return MAX(now_ms - (int64_t)s->retention_hours * 3600 * 1000, s->over_ms);
+}
+
+size_t stream_bury(struct stream *s, int64_t before_ms, uint64_t *ret_ids)
+{
+    size_t kept = 0, buried = 0;
+    for (size_t i = 0; i < s->shard_count; i++) {
+        struct shard *sh = s->shards[i];
+        if (shard_closed_ms(sh) < before_ms)
+            ret_ids[buried++] = sh->id;
+        else
+            s->shards[kept++] = sh;
+    }
+    s->shard_count = kept;
+    s->has_buried |= buried > 0;
+    return buried;
+}
+
+void stream_clear_buried(struct stream *s)
+{
+    for (struct shard_block **at = &s->blocks, *b; (b = *at) != NULL;) {
+        size_t over = 0;
+        for (size_t i = 0; i < b->n; i++) {
+            if (stream_shard(s, b->shards[i].index) == &b->shards[i])
+                continue;
+            use_free(&b->shards[i]);
+            over++;
+        }
+        if (over < b->n) {
+            at = &b->next;
+        } else {
+            *at = b->next;
+            free(b);
+        }
+    }
+    s->has_buried = false; // what shares a block with others is small, and goes with them
+}
+
+// ---- From a copy
+
+void stream_take_fields(struct stream *s, struct stream *copy)
+{
+    s->status = copy->status;
+    s->on_demand = copy->on_demand;
+    s->spread = copy->spread;
+    s->retention_hours = copy->retention_hours;
+    s->over_ms = copy->over_ms;
+    s->record_kib_max = copy->record_kib_max;
+    s->warm_mibps = copy->warm_mibps;
+    memcpy(s->peaks, copy->peaks, sizeof s->peaks);
+    s->change = copy->change;
+    memcpy(s->scaled_ms, copy->scaled_ms, sizeof s->scaled_ms);
+    memcpy(s->switched_ms, copy->switched_ms, sizeof s->switched_ms);
+    StreamTag *tags = s->tags;
+    size_t tag_count = s->tag_count;
+    s->tags = copy->tags;
+    s->tag_count = copy->tag_count;
+    copy->tags = tags; // the old ones go with the copy
+    copy->tag_count = tag_count;
+}
+
+void stream_take_shards(struct stream *s, const struct stream *copy)
+{
+    size_t before = s->shard_count, added = copy->shard_count - before;
+    for (size_t i = 0; i < before; i++) {
+        const struct shard *from = copy->shards[i];
+        CHECK(from->index == s->shards[i]->index);
+        if (shard_is_closed(from) && !shard_is_closed(s->shards[i]))
+            shard_close(s->shards[i], shard_end_position(from), shard_closed_ms(from));
+    }
+    if (added > 0)
+        stream_add_shards(s, added);
+    for (size_t i = before; i < copy->shard_count; i++) {
+        struct shard *to = s->shards[i];
+        const struct shard *from = copy->shards[i];
+        CHECK(from->index == to->index);
+        *to = *from;
+        to->use = NULL;
+        if (shard_is_closed(from))
+            shard_close(to, shard_end_position(from), shard_closed_ms(from));
+    }
+    stream_sort_open(s);
+}
+
+// ---- Waiting
+
+static pthread_mutex_t waiting = PTHREAD_MUTEX_INITIALIZER; // a leaf; few ever wait
+
+void stream_wait(struct stream *s, struct stream_waiter *w)
+{
+    w->next = NULL;
+    pthread_mutex_lock(&waiting);
+    *s->waiters_end = w;
+    s->waiters_end = &w->next;
+    pthread_mutex_unlock(&waiting);
+}
+
+void stream_wake(struct stream *s, bool failed)
+{
+    pthread_mutex_lock(&waiting);
+    struct stream_waiter *w = s->waiters;
+    s->waiters = NULL;
+    s->waiters_end = &s->waiters;
+    pthread_mutex_unlock(&waiting);
+    while (w != NULL) {
+        struct stream_waiter *next = w->next; // it may be gone once it is posted
+        w->failed = failed;
+        loop_post(w->loop, &w->task);
+        w = next;
+    }
 }
 
 Sequence shard_sequence(const struct shard *sh, uint64_t position, int64_t arrival_ms)

@@ -12,6 +12,7 @@
 #pragma once
 #include "base/buf.h"
 #include "os/io.h"
+#include "os/loop.h"
 #include "store/kv.h"
 #include "store/log.h"
 #include "svc/kinesis/hashkey.h"
@@ -28,7 +29,19 @@ enum {
     STREAM_ON_DEMAND_SHARDS = 4,
     STREAMS_ON_DEMAND_MAX = 50,
     STREAMS_CREATING_MAX = 5,
+    STREAM_ROW_SHARDS_MAX = 60000, // open and closed: more would not fit into a row of 16 MiB
+    STREAM_SCALES_PER_DAY_MAX = 10,
+    STREAM_SWITCHES_PER_DAY_MAX = 2,
+    STREAM_WARM_MIBPS_MAX = 10240,
+    DEMAND_DAYS = 30,
+    DEMAND_SHARDS_MAX = 10240, // 10 GB/s
 };
+
+// The most that a stream in on-demand mode took in a minute of the day, by the day of the peaks.
+typedef struct DemandPeak {
+    uint32_t day; // since 1970; 0: none
+    uint32_t kib_per_s, records_per_s;
+} DemandPeak;
 
 typedef enum StreamStatus {
     STREAM_CREATING,
@@ -37,6 +50,32 @@ typedef enum StreamStatus {
     STREAM_DELETING,
     STREAM_GONE, // removed from the table; a reference may still be held
 } StreamStatus;
+
+// What is being done to a stream. It is in the row before anything is done, and the stream is as it
+// was until it is done: a crash in between leaves it to be done at the next start.
+typedef enum ChangeKind {
+    CHANGE_NONE,
+    CHANGE_STATUS, // nothing but the status moves on
+    CHANGE_SPLIT,  // `shard` at `key`
+    CHANGE_MERGE,  // `shard` with `other`, whose hash keys follow
+    CHANGE_SCALE,  // to `target` shards that divide the hash keys evenly
+} ChangeKind;
+
+typedef struct StreamChange {
+    ChangeKind kind;
+    int64_t due_ms; // not before
+    uint32_t shard, other, target;
+    HashKey key;
+} StreamChange;
+
+// A call that waits until the shards of its stream have changed: its task is posted to its loop
+// then. `failed`: they have not, for this time.
+struct stream_waiter {
+    struct stream_waiter *next; // the stream's
+    struct loop *loop;
+    struct task task;
+    bool failed;
+};
 
 typedef struct StreamTag {
     Str key, value; // owned by the stream
@@ -47,8 +86,9 @@ typedef struct StreamTag {
 struct shard_use {
     pthread_mutex_t lock;
     ShardLimits limits;
-    uint64_t end_position; // of the barrier, when closed
-    int64_t closed_ms;
+    uint64_t end_position;       // of the barrier, when closed
+    int64_t closed_ms;           // atomic; 0: it is open
+    struct shard_demand *demand; // atomic (demand.h); NULL: the stream is not on demand
 };
 
 struct shard {
@@ -56,9 +96,8 @@ struct shard {
     uint64_t id;           // incarnation: how the log knows it
     struct shard_use *use; // atomic; NULL: not used yet, and open
     uint32_t created_s;    // Unix time; enough until 2106
-    uint32_t index : 31;
-    bool closed : 1;
-    int32_t parent, adjacent; // indexes, or -1
+    uint32_t index;
+    int32_t parent, adjacent; // indexes, or -1; shards that are over are named, too
 };
 _Static_assert(sizeof(struct shard) <= 64, "what an idle shard costs, besides two pointers to it");
 
@@ -72,13 +111,23 @@ struct stream {
     uint32_t retention_hours;
     int64_t over_ms; // what arrived then or before was past an earlier retention; 0: nothing
     uint32_t record_kib_max;
-    StreamTag *tags; // sorted by key
+    uint32_t warm_mibps;           // WarmThroughputMiBps; 0: none
+    DemandPeak peaks[DEMAND_DAYS]; // of on-demand mode, by day % DEMAND_DAYS; under `changing`
+    int64_t measured_ms;           // 0: not since the start
+    StreamChange change;
+    int64_t scaled_ms[STREAM_SCALES_PER_DAY_MAX];     // when its shards were counted anew
+    int64_t switched_ms[STREAM_SWITCHES_PER_DAY_MAX]; // and its mode: the newest first, 0: never
+    StreamTag *tags;                                  // sorted by key
     size_t tag_count;
-    struct shard **shards; // by index
+    struct shard **shards; // by index, without those that are over
     size_t shard_count;
+    uint32_t shard_next;        // the index of the next one
     struct shard_block *blocks; // in which they lie
+    bool has_buried;            // and some that are over, for calls that may still know them
     struct shard **open;        // by hash key
     size_t open_count;
+    int64_t lists_full_ns;                        // of ListShards, guarded by the lock of rates
+    struct stream_waiter *waiters, **waiters_end; // by stream_wait and stream_wake
     struct metric *put_records, *put_bytes, *put_throttled, *got_records, *got_bytes,
         *got_throttled;
 };
@@ -98,11 +147,38 @@ void stream_split_evenly(struct stream *s, uint32_t n, int64_t created_s, const 
 // Ends at the position of its barrier. Adding a closed shard to a stream ends with
 // stream_sort_open.
 void shard_close(struct shard *sh, uint64_t end_position, int64_t closed_ms);
+bool shard_is_closed(const struct shard *sh);        // needs no lock
 int64_t shard_closed_ms(const struct shard *sh);     // INT64_MAX: it is open
 uint64_t shard_end_position(const struct shard *sh); // of a closed one
 
+// When it opened: that is, when its parents ended. INT64_MIN: its parents are over.
+int64_t stream_opened_ms(const struct stream *s, const struct shard *sh);
+
+// Records that arrived then or before are over, and so are shards that closed before it.
+int64_t stream_horizon_ms(const struct stream *s, int64_t now_ms);
+
 // The open shard that owns the hash key.
 struct shard *stream_route(const struct stream *s, HashKey h);
+
+// By its index. NULL: there is none, or none any more.
+struct shard *stream_shard(const struct stream *s, int64_t index);
+
+// Takes closed shards out of the stream that ended before the time; returns their incarnations.
+// Their memory stays for calls that have found them before.
+size_t stream_bury(struct stream *s, int64_t before_ms, uint64_t *ret_ids);
+// Gives that memory back. No call may hold the stream, and nobody may find it meanwhile.
+void stream_clear_buried(struct stream *s);
+
+// Copies what a change of a stream may change: the status and all that is not its name or shards.
+// The tags are exchanged.
+void stream_take_fields(struct stream *s, struct stream *copy);
+// Brings shards up to those of a copy, in which some have closed and others were added behind them.
+void stream_take_shards(struct stream *s, const struct stream *copy);
+
+// Whoever waits holds a reference to the stream. Call both with the lock of the streams held, to
+// wake for writing: so nobody misses what happened between his look and his wait.
+void stream_wait(struct stream *s, struct stream_waiter *w);
+void stream_wake(struct stream *s, bool failed);
 
 // By its name as a client writes it: what follows the first '-', or all of it, read as a number.
 // NULL: no such shard. ERR_INVALID: no number of 0..2147483647.

@@ -4,7 +4,7 @@
 #include "codec/json.h"
 #include "svc/kinesis/stream_priv.h"
 
-enum { ROW_VERSION = 1 };
+enum { ROW_VERSION = 2 }; // 1: a shard's place in the list was its index, and all were there
 
 Str stream_row_key(struct arena *a, Str account, Str region, Str name)
 {
@@ -27,6 +27,7 @@ static void write_shard(struct event_writer *w, struct arena *tmp, const struct 
 {
     w->ops->map(w);
     put_text(w, S("id"), str_fmt(tmp, "%llu", (unsigned long long)sh->id));
+    put_number(w, S("index"), sh->index);
     put_text(w, S("start"), hash_key_str(tmp, sh->start));
     put_text(w, S("end"), hash_key_str(tmp, sh->end));
     put_number(w, S("created_s"), sh->created_s);
@@ -34,12 +35,58 @@ static void write_shard(struct event_writer *w, struct arena *tmp, const struct 
         put_number(w, S("parent"), sh->parent);
     if (sh->adjacent >= 0)
         put_number(w, S("adjacent"), sh->adjacent);
-    if (sh->closed) {
+    if (shard_is_closed(sh)) {
         put_text(w, S("end_position"),
                  str_fmt(tmp, "%llu", (unsigned long long)shard_end_position(sh)));
         put_number(w, S("closed_ms"), shard_closed_ms(sh));
     }
     w->ops->map_end(w);
+}
+
+static Str change_name(ChangeKind kind)
+{
+    static const char *const names[] = { "", "status", "split", "merge", "scale" };
+    return str_of(names[kind]);
+}
+
+static void write_change(struct event_writer *w, struct arena *tmp, const StreamChange *c)
+{
+    w->ops->key(w, S("change"));
+    w->ops->map(w);
+    put_text(w, S("what"), change_name(c->kind));
+    put_number(w, S("due_ms"), c->due_ms);
+    put_number(w, S("shard"), c->shard);
+    put_number(w, S("other"), c->other);
+    put_number(w, S("target"), c->target);
+    put_text(w, S("key"), hash_key_str(tmp, c->key));
+    w->ops->map_end(w);
+}
+
+static void write_peaks(struct event_writer *w, const DemandPeak *peaks)
+{
+    w->ops->key(w, S("peaks"));
+    w->ops->list(w);
+    for (size_t i = 0; i < DEMAND_DAYS; i++) {
+        if (peaks[i].day == 0)
+            continue;
+        w->ops->list(w);
+        w->ops->integer(w, peaks[i].day);
+        w->ops->integer(w, peaks[i].kib_per_s);
+        w->ops->integer(w, peaks[i].records_per_s);
+        w->ops->list_end(w);
+    }
+    w->ops->list_end(w);
+}
+
+static void write_times(struct event_writer *w, Str key, const int64_t *at_ms, size_t n)
+{
+    if (at_ms[0] == 0)
+        return;
+    w->ops->key(w, key);
+    w->ops->list(w);
+    for (size_t i = 0; i < n && at_ms[i] != 0; i++)
+        w->ops->integer(w, at_ms[i]);
+    w->ops->list_end(w);
 }
 
 void stream_row_write(struct buf *b, const struct stream *s)
@@ -58,6 +105,15 @@ void stream_row_write(struct buf *b, const struct stream *s)
     put_number(&w, S("record_kib_max"), s->record_kib_max);
     if (s->over_ms > 0)
         put_number(&w, S("over_ms"), s->over_ms);
+    if (s->warm_mibps > 0)
+        put_number(&w, S("warm_mibps"), s->warm_mibps);
+    if (s->on_demand)
+        write_peaks(&w, s->peaks);
+    if (s->change.kind != CHANGE_NONE)
+        write_change(&w, tmp, &s->change);
+    write_times(&w, S("scaled_ms"), s->scaled_ms, COUNT_OF(s->scaled_ms));
+    write_times(&w, S("switched_ms"), s->switched_ms, COUNT_OF(s->switched_ms));
+    put_number(&w, S("shard_next"), s->shard_next);
     w.ops->key(&w, S("tags"));
     w.ops->map(&w);
     for (size_t i = 0; i < s->tag_count; i++)
@@ -111,10 +167,75 @@ static Err read_shard(struct shard *sh, const JsonValue *row)
     if (json_find(row, S("closed_ms")) != NULL) {
         uint64_t end_position;
         TRY(get_u64(row, S("end_position"), &end_position));
-        TRY(get_number(row, S("closed_ms"), 0, INT64_MAX / NS_PER_MS, &closed_ms));
+        TRY(get_number(row, S("closed_ms"), 1, INT64_MAX / NS_PER_MS, &closed_ms));
         shard_close(sh, end_position, closed_ms);
     }
     return OK;
+}
+
+static Err read_change(StreamChange *c, const JsonValue *row)
+{
+    int64_t shard, other, target;
+    if (row == NULL)
+        return OK;
+    TRY(get_number(row, S("due_ms"), 0, INT64_MAX / NS_PER_MS, &c->due_ms));
+    TRY(get_number(row, S("shard"), 0, INT32_MAX, &shard));
+    TRY(get_number(row, S("other"), 0, INT32_MAX, &other));
+    TRY(get_number(row, S("target"), 0, INT32_MAX, &target));
+    c->shard = (uint32_t)shard;
+    c->other = (uint32_t)other;
+    c->target = (uint32_t)target;
+    if (hash_key_parse(json_text(row, S("key")), &c->key).kind != ERR_NONE)
+        return fail(ERR_CORRUPT, "a stream's row has a change without a hash key");
+    for (int i = CHANGE_STATUS; i <= CHANGE_SCALE; i++)
+        if (str_eq(json_text(row, S("what")), change_name((ChangeKind)i))) {
+            c->kind = (ChangeKind)i;
+            return OK;
+        }
+    return fail(ERR_CORRUPT, "a stream's row has an unknown change");
+}
+
+static Err read_times(int64_t *at_ms, size_t n, const JsonValue *row)
+{
+    if (row != NULL && row->n > n)
+        return fail(ERR_CORRUPT, "a stream's row has too many times");
+    for (size_t i = 0; row != NULL && i < row->n; i++) {
+        at_ms[i] = row->items[i].integer;
+        if (row->items[i].kind != JSON_NUMBER || at_ms[i] <= 0)
+            return fail(ERR_CORRUPT, "a stream's row has a wrong time");
+    }
+    return OK;
+}
+
+static Err read_peaks(DemandPeak *peaks, const JsonValue *row)
+{
+    for (size_t i = 0; row != NULL && i < row->n; i++) {
+        const JsonValue *p = &row->items[i];
+        if (p->kind != JSON_LIST || p->n != 3)
+            return fail(ERR_CORRUPT, "a stream's row has a wrong peak");
+        for (size_t k = 0; k < 3; k++)
+            if (p->items[k].kind != JSON_NUMBER || p->items[k].integer < 0 ||
+                p->items[k].integer > UINT32_MAX)
+                return fail(ERR_CORRUPT, "a stream's row has a wrong peak");
+        peaks[p->items[0].integer % DEMAND_DAYS] =
+            (DemandPeak){ .day = (uint32_t)p->items[0].integer,
+                          .kib_per_s = (uint32_t)p->items[1].integer,
+                          .records_per_s = (uint32_t)p->items[2].integer };
+    }
+    return OK;
+}
+
+// What the first version of rows does not have.
+static Err read_later_fields(struct stream *s, const JsonValue *row)
+{
+    int64_t warm_mibps = 0;
+    if (json_find(row, S("warm_mibps")) != NULL)
+        TRY(get_number(row, S("warm_mibps"), 0, STREAM_WARM_MIBPS_MAX, &warm_mibps));
+    s->warm_mibps = (uint32_t)warm_mibps;
+    TRY(read_peaks(s->peaks, json_find(row, S("peaks"))));
+    TRY(read_change(&s->change, json_find(row, S("change"))));
+    TRY(read_times(s->scaled_ms, COUNT_OF(s->scaled_ms), json_find(row, S("scaled_ms"))));
+    return read_times(s->switched_ms, COUNT_OF(s->switched_ms), json_find(row, S("switched_ms")));
 }
 
 static Err read_fields(struct stream *s, const JsonValue *row)
@@ -135,6 +256,7 @@ static Err read_fields(struct stream *s, const JsonValue *row)
     s->retention_hours = (uint32_t)retention;
     s->record_kib_max = (uint32_t)kib;
     s->id = stream_own(json_text(row, S("id")));
+    TRY(read_later_fields(s, row));
     Str status = json_text(row, S("status"));
     for (int i = 0; i < STREAM_GONE; i++)
         if (str_eq(status, stream_status_name((StreamStatus)i))) {
@@ -142,6 +264,27 @@ static Err read_fields(struct stream *s, const JsonValue *row)
             return OK;
         }
     return fail(ERR_CORRUPT, "a stream's row has no status");
+}
+
+// In the order of their indexes; the next one is above all.
+static Err read_shards(struct stream *s, const JsonValue *list, const JsonValue *row)
+{
+    size_t n = list != NULL ? list->n : 0;
+    int64_t least = 0, next = (int64_t)n;
+    struct shard *sh = stream_add_shards(s, n);
+    for (size_t i = 0; i < n; i++, least++) {
+        int64_t index = (int64_t)i;
+        if (json_find(&list->items[i], S("index")) != NULL)
+            TRY(get_number(&list->items[i], S("index"), least, INT32_MAX, &index));
+        sh[i].index = (uint32_t)index;
+        least = index;
+        TRY(read_shard(&sh[i], &list->items[i]));
+    }
+    if (json_find(row, S("shard_next")) != NULL)
+        TRY(get_number(row, S("shard_next"), least, UINT32_MAX, &next));
+    s->shard_next = (uint32_t)next;
+    stream_sort_open(s);
+    return s->open_count > 0 ? OK : fail(ERR_CORRUPT, "a stream's row has no open shard");
 }
 
 Err stream_row_read(struct arena *tmp, Str key, Str row, struct stream **ret)
@@ -158,13 +301,7 @@ Err stream_row_read(struct arena *tmp, Str key, Str row, struct stream **ret)
     const JsonValue *tags = json_find(v, S("tags")), *shards = json_find(v, S("shards"));
     for (size_t i = 0; tags != NULL && i < tags->n; i++)
         stream_set_tag(s, tags->items[i].key, tags->items[i].text);
-    size_t n = shards != NULL ? shards->n : 0;
-    struct shard *sh = stream_add_shards(s, n);
-    for (size_t i = 0; i < n; i++)
-        TRY(read_shard(&sh[i], &shards->items[i]));
-    stream_sort_open(s);
-    if (s->open_count == 0)
-        return fail(ERR_CORRUPT, "a stream's row has no open shard");
+    TRY(read_shards(s, shards, v));
     *ret = s;
     s = NULL; // handed over
     return OK;
