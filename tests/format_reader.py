@@ -17,7 +17,7 @@ import tempfile
 import zstandard
 
 PAGE = 4096
-KNOWN = {"data": 1, "clock": 2, "journal": 1, "checkpoint": 1, "container": 1, "kv": 1, "stream": 1}
+KNOWN = {"data": 1, "clock": 2, "journal": 1, "checkpoint": 1, "container": 1, "kv": 1, "stream": 2}
 
 
 class Damaged(Exception):

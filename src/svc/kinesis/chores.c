@@ -15,16 +15,14 @@ static int64_t now_ms(const struct chores *c)
     return c->env->io->wall_ns(c->env->io) / NS_PER_MS;
 }
 
-// The timer's time for the next run. Under lock.
+// The timer's time for the next run, on the loop's clock, which nobody moves. Under lock.
 static int64_t timer_due_ns(const struct chores *c)
 {
-    int64_t mono_ns = c->env->io->mono_ns(c->env->io), wait_ms = MAX(c->due_ms - now_ms(c), 0);
-    if (wait_ms > INT64_MAX / 2 / NS_PER_MS)
-        wait_ms = INT64_MAX / 2 / NS_PER_MS;
+    int64_t wait_ms = MIN(MAX(c->due_ms - now_ms(c), (int64_t)0), INT64_MAX / 2 / NS_PER_MS);
     int64_t wait_ns = wait_ms * NS_PER_MS;
     if (c->env->dev) // a moved clock wakes no loop
         wait_ns = MIN(wait_ns, LOOK_NS);
-    return mono_ns + wait_ns;
+    return loop_now_ns(c->env->loops[0]) + wait_ns;
 }
 
 // Under lock, on the loop's thread or before it runs.
@@ -77,7 +75,7 @@ static void fire(struct timer *t)
     } else if (!c->is_working && !c->is_stopped) {
         c->is_working = pool_submit(c->env->pool, &c->work).kind == ERR_NONE;
         if (!c->is_working)
-            loop_arm(c->env->loops[0], &c->timer, c->env->io->mono_ns(c->env->io) + POOL_FULL_NS);
+            loop_arm(c->env->loops[0], &c->timer, loop_now_ns(c->env->loops[0]) + POOL_FULL_NS);
     }
     pthread_mutex_unlock(&c->lock);
 }

@@ -150,7 +150,8 @@ bool demand_next(const struct stream *s, int64_t now_ms, StreamChange *ret)
 {
     uint32_t wanted = demand_shards(s, now_ms);
     const struct shard *hot = hottest(s);
-    bool has_room = s->open_count < DEMAND_SHARDS_MAX && s->shard_count + 2 <= STREAM_ROW_SHARDS_MAX;
+    bool has_room =
+        s->open_count < DEMAND_SHARDS_MAX && s->shard_count + 2 <= STREAM_ROW_SHARDS_MAX;
     if (hot != NULL && has_room &&
         (mean_of(hot) > DEMAND_HOT_BYTES_PER_S || s->open_count < wanted)) {
         *ret = (StreamChange){ .kind = CHANGE_SPLIT,

@@ -92,10 +92,15 @@ static struct one_put *start_put(struct test_world *w, struct arena *a, Str hash
     return p;
 }
 
+static Err end_put(const struct one_put *p)
+{
+    return test_finish(p->call, p->first);
+}
+
 static Err put(struct test_world *w, struct arena *a, Str hash_key, Str data, Str *ret_shard)
 {
     struct one_put *p = start_put(w, a, hash_key, data);
-    TRY(test_finish(p->call, p->first));
+    TRY(end_put(p));
     *ret_shard = p->out.shard_id;
     return OK;
 }
@@ -243,8 +248,8 @@ TEST(a_put_that_meets_the_end_of_its_shard_goes_to_the_child)
     EXPECT(out.records.n == 0 && out.next_shard_iterator.n > 0);
     io_mem_advance(w.disk, DELAY_NS);
     kinesis_run_chores(k);
-    EXPECT_OK(test_finish(low->call, low->first));
-    EXPECT_OK(test_finish(high->call, high->first));
+    EXPECT_OK(end_put(low));
+    EXPECT_OK(end_put(high));
     EXPECT_STR(S("shardId-000000000001"), low->out.shard_id);
     EXPECT_STR(S("shardId-000000000002"), high->out.shard_id);
     EXPECT(shard_end_position(k->sorted[0]->shards[0]) == end);
@@ -308,13 +313,13 @@ TEST(a_put_that_waits_for_a_change_learns_that_the_stream_is_gone)
     k->env.change_ns = DELAY_NS;
     EXPECT_OK(split(&w, a, S("0"), HALF));
     end_in_log(k, 0);
-    struct one_put *p = start_put(&w, a, S("0"), S("a"));
+    struct one_put *late = start_put(&w, a, S("0"), S("a"));
     wait_for_waiters(&w, 1);
     k->env.change_ns = 0;
     struct kinesis_DeleteStream_in in = { .stream_name = STREAM };
     EXPECT_OK(kinesis_DeleteStream(&test_call_new(&w, a)->call, &in));
-    EXPECT_ERR(ERR_FAULT, test_finish(p->call, p->first));
-    EXPECT(p->call->call.error == &kinesis_ResourceNotFoundException);
+    EXPECT_ERR(ERR_FAULT, end_put(late));
+    EXPECT(late->call->call.error == &kinesis_ResourceNotFoundException);
     test_world_close(&w);
 }
 
@@ -328,7 +333,7 @@ TEST(a_put_does_not_wait_for_a_change_that_fails_and_a_later_try_succeeds)
     k->env.change_ns = DELAY_NS;
     EXPECT_OK(split(&w, a, S("0"), HALF));
     end_in_log(k, 0);
-    struct one_put *p = start_put(&w, a, S("0"), S("a"));
+    struct one_put *late = start_put(&w, a, S("0"), S("a"));
     wait_for_waiters(&w, 1);
     io_mem_advance(w.disk, DELAY_NS);
     io_fault_add(w.faults, (IoFault){ .ops = IO_OP_WRITE | IO_OP_SYNC,
@@ -336,7 +341,7 @@ TEST(a_put_does_not_wait_for_a_change_that_fails_and_a_later_try_succeeds)
                                       .times = UINT64_MAX,
                                       .err = fail(ERR_FULL, "injected") });
     int64_t again_ms = kinesis_run_chores(k);
-    EXPECT_ERR(ERR_IO, test_finish(p->call, p->first));
+    EXPECT_ERR(ERR_IO, end_put(late));
     EXPECT_STR(S("UPDATING"), status(&w, a));
     EXPECT_INT((START_NS + DELAY_NS) / NS_PER_MS + 1000, again_ms);
     io_fault_clear(w.faults);
