@@ -17,7 +17,7 @@ import tempfile
 import zstandard
 
 PAGE = 4096
-KNOWN = {"data": 1, "clock": 2, "journal": 1, "checkpoint": 1, "container": 1, "kv": 1, "stream": 2}
+KNOWN = {"data": 1, "clock": 2, "journal": 1, "checkpoint": 1, "container": 1, "kv": 2, "stream": 2}
 
 
 class Damaged(Exception):
@@ -334,6 +334,7 @@ def read_streams(data_dir):
         db = sqlite3.connect(os.path.join(copy, "headrace.db"))
         check(db.execute("PRAGMA application_id").fetchone()[0] == 0x48524B56, "headrace.db")
         version = db.execute("PRAGMA user_version").fetchone()[0]
+        check_reader(version, "kv")
         check(version == 2, f"kv is of format {version}, this reads 2")
         rows = db.execute("SELECT t, k, v FROM kv_row WHERE t = (SELECT id FROM kv_table WHERE name = ?)",
                           (b"kinesis.streams",)).fetchall()
