@@ -24,6 +24,7 @@ struct service_env {
     size_t loop_count;
     bool dev;             // the profile dev
     double limits;        // shard limits: 1 as AWS has them, 2 twice as much, 0 off
+    size_t shards_max;    // open shards of an account in a region; 0: as many as AWS allows
     int64_t change_ns;    // how long making, changing and deleting takes; 0: no time
     struct hub *hub;      // what other services offer: looked at by calls, filled by open
     struct keyring *keys; // who may sign; NULL where nobody calls (tools)

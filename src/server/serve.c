@@ -392,6 +392,7 @@ static ExitCode open_services(struct server *s)
         .loop_count = s->loop_count,
         .dev = s->dev,
         .limits = settings_factor(s->settings, S("limits")),
+        .shards_max = settings_number(s->settings, S("account_shards")),
         .change_ns = settings_duration(s->settings, S("change_time")),
         .hub = &s->hub,
         .keys = s->keys,

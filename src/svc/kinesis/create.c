@@ -38,6 +38,8 @@ static size_t shards_max(const struct kinesis *k, const struct call *c)
             max = SHARDS_MAX_LARGE_REGIONS;
     if (k->env.limits <= 0)
         return 1000000; // the largest that ShardCountObject holds
+    if (k->env.shards_max > 0)
+        return k->env.shards_max;
     return MIN((size_t)((double)max * k->env.limits), (size_t)1000000);
 }
 
