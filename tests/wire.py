@@ -22,12 +22,13 @@ import tap
 
 RETRY_SECONDS_MAX = 15
 RETRY_PAUSE_SECONDS = 0.1
+TIMES = re.compile(r"(Timestamps?|StartTime|EndTime|StartDate|EndDate)$")
 BLOBS = {"Data"}
 VARIABLE = re.compile(r"\$(\$|\.\.\.|\*|\((?P<text>[^()]*)\*(?P<count>\d+)\)|(?P<name>[a-z][a-z0-9_]*))")
 # Atomic groups: a number is never tried in pieces, so that a mismatch is found in linear time.
 SCALAR = r'(?>"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*|true|false|null)'
 FLAT = rf'(?:{SCALAR}|[\[\]{{}},:\s])*?'
-FORM_TYPE = "application/x-www-form-urlencoded"
+FORM_TYPE, RPC_TYPE = "application/x-www-form-urlencoded", "application/cbor"
 ANY_VALUE = rf"(?:{SCALAR}|\[{FLAT}\]|\{{{FLAT}\}})"
 
 
@@ -44,9 +45,20 @@ class Exchange:
 
 
 class Dialogue:
-    def __init__(self, file, title, cbor_too):
-        self.file, self.title, self.cbor_too = file, title, cbor_too
+    def __init__(self, file, title, cbor_too, marks):
+        self.file, self.title, self.cbor_too, self.marks = file, title, cbor_too, marks
         self.exchanges, self.server = [], None
+
+    def kinds(self, protocols):
+        """How it is played: [(name, content type)]."""
+        if "@query" in self.marks or protocols == "query":
+            return [("query", FORM_TYPE)]
+        kinds = [("json", f"application/x-amz-{re.search('json-1.[01]', protocols)[0]}")]
+        if self.cbor_too:
+            kinds.append(("cbor", headrace.CBOR_TYPE))
+        if "@rpc" in self.marks:
+            kinds.append(("rpc", RPC_TYPE))
+        return kinds
 
 
 # ---- Reading a file.
@@ -68,6 +80,7 @@ def logical_lines(text):
 class Parser:
     def __init__(self, path):
         self.path, self.dialogues, self.file_cbor = path, [], False
+        self.marks = set()  # of the file
         self.current, self.pending, self.before = None, [], []
 
     def fail(self, number, why):
@@ -80,7 +93,7 @@ class Parser:
         return self.current
 
     def begin(self, title):
-        self.current = Dialogue(self.path, title, self.file_cbor)
+        self.current = Dialogue(self.path, title, self.file_cbor, self.marks)
         self.dialogues.append(self.current)
 
     def directive(self, number, text):
@@ -126,6 +139,8 @@ class Parser:
                 self.file_cbor = line.strip() == "@cbor"
             else:
                 self.current.cbor_too = line.strip() == "@cbor"
+        elif line.strip() in ("@rpc", "@query") and self.current is None:
+            self.marks.add(line.strip())
         elif mark == ">":
             self.request(number, line)
         elif mark == "<":
@@ -206,28 +221,34 @@ def pattern_of(text, variables, is_json=True):
 # ---- The two encodings.
 
 
-def to_cbor(value, name=""):
+def to_cbor(value, units, name=""):
+    """`units`: how many of a second a timestamp counts."""
     if isinstance(value, dict):
-        return {k: to_cbor(v, k) for k, v in value.items()}
+        return {k: to_cbor(v, units, k) for k, v in value.items()}
     if isinstance(value, list):
-        return [to_cbor(v, name) for v in value]
+        return [to_cbor(v, units, name) for v in value]
     if isinstance(value, str) and name in BLOBS:
         return base64.b64decode(value)
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and name.endswith("Timestamp"):
-        return cbor.Timestamp(round(value * 1000))
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and TIMES.search(name):
+        return cbor.Timestamp(round(value * units))
     return value
 
 
-def from_cbor(value):
+def from_cbor(value, units):
     if isinstance(value, dict):
-        return {k: from_cbor(v) for k, v in value.items()}
+        return {k: from_cbor(v, units) for k, v in value.items()}
     if isinstance(value, list):
-        return [from_cbor(v) for v in value]
+        return [from_cbor(v, units) for v in value]
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, cbor.Timestamp):
-        return value // 1000 if value % 1000 == 0 else value / 1000
+        return value // units if value % units == 0 else value / units
     return value
+
+
+def units_of(content_type):
+    """AWS's CBOR counts milliseconds, that of RPC seconds; None: it is no CBOR."""
+    return {headrace.CBOR_TYPE: 1000, RPC_TYPE: 1}.get(content_type)
 
 
 def service_of(path):
@@ -239,9 +260,10 @@ def service_of(path):
 
 
 def encode_body(text, content_type):
-    if content_type != headrace.CBOR_TYPE or not text:
+    units = units_of(content_type)
+    if units is None or not text:
         return text.encode()
-    return cbor.encode(to_cbor(json.loads(text)))
+    return cbor.encode(to_cbor(json.loads(text), units))
 
 
 def form_pairs(name, value):
@@ -275,8 +297,9 @@ def inside_frame(text, operation, namespace, status):
 
 
 def decode_body(raw, content_type):
-    if content_type == headrace.CBOR_TYPE and raw:
-        return json.dumps(from_cbor(cbor.decode(raw)), separators=(",", ":"), ensure_ascii=False)
+    units = units_of(content_type)
+    if units is not None and raw:
+        return json.dumps(from_cbor(cbor.decode(raw), units), separators=(",", ":"), ensure_ascii=False)
     return raw.decode("utf-8", errors="backslashreplace")
 
 
@@ -315,7 +338,10 @@ class Player:
         method, path, signed, dropped = "POST", "/", True, set()
         headers = {"Host": f"127.0.0.1:{self.server.port}", "Content-Type": self.content_type}
         is_form = self.content_type == FORM_TYPE
-        if exchange.operation != "-" and not is_form:
+        if exchange.operation != "-" and self.content_type == RPC_TYPE:
+            path = f"/service/{self.client.target}/operation/{exchange.operation}"
+            headers["smithy-protocol"] = "rpc-v2-cbor"
+        elif exchange.operation != "-" and not is_form:
             whole = "." in exchange.operation
             prefix = "" if whole else f"{self.client.target}."
             headers["X-Amz-Target"] = prefix + substitute(exchange.operation, self.variables)
@@ -353,7 +379,7 @@ class Player:
         text = decode_body(raw, headers.get("Content-Type", ""))
         if self.content_type == FORM_TYPE:
             text = inside_frame(text, exchange.operation, self.service["xmlns"], status)
-        wanted = pattern_of(exchange.answer, self.variables)
+        wanted = pattern_of(exchange.answer, self.variables, is_json=self.content_type != FORM_TYPE)
         match = wanted.fullmatch(text)
         captured = match.groupdict() if match else {}
         if status != exchange.status or match is None:
@@ -430,11 +456,7 @@ def main():
             for dialogue in dialogues:
                 if options.only not in dialogue.title:
                     continue
-                is_form = service_of(path)["protocol"].endswith("query")
-                kinds = [("query", FORM_TYPE)] if is_form else [("json", headrace.JSON_TYPE)]
-                if dialogue.cbor_too:
-                    kinds.append(("cbor", headrace.CBOR_TYPE))
-                for kind, content_type in kinds:
+                for kind, content_type in dialogue.kinds(service_of(path)["protocol"]):
                     number += 1
                     region = f"us-wire-{number}"
                     run_one(report, f"{room}, {kind}: {dialogue.title}",
