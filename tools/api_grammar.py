@@ -9,8 +9,12 @@ from dataclasses import dataclass, field
 
 SCALARS = ("string", "blob", "bool", "int", "long", "double", "time")
 NUMBERS = ("int", "long", "double")
-PROTOCOLS = {"json-1.0": "API_JSON_1_0", "json-1.1": "API_JSON_1_1"}
-SERVICE_KEYS = ("protocol", "target", "sign", "version")
+PROTOCOLS = {"json-1.0": "API_JSON_1_0", "json-1.1": "API_JSON_1_1", "query": "API_QUERY",
+             "rpc-v2-cbor": "API_RPC_CBOR"}
+SERVICE_KEYS = ("protocol", "sign", "target", "version", "xmlns")
+# What a service needs further, by the protocols that it speaks.
+PROTOCOL_NEEDS = {"json-1.0": ("target",), "json-1.1": ("target",), "rpc-v2-cbor": ("target",),
+                  "query": ("version", "xmlns")}
 KEYWORDS = ("service", "string", "blob", "bool", "int", "long", "double", "time", "enum", "list",
             "map", "struct", "op", "error")
 # Words that stand for a pattern.
@@ -46,6 +50,8 @@ class Shape:
     key: str | None = None
     member: str | None = None
     members: list = field(default_factory=list)
+    flat: bool = False  # in XML without an element around its own
+    names: dict = field(default_factory=dict)  # of XML elements: each, key, value
 
 
 @dataclass
@@ -65,6 +71,7 @@ class Op:
     output: Shape | None = None
     blocking: bool = False
     scan: bool = False
+    gzip: bool = False
     body_bytes_max: int = BODY_BYTES_DEFAULT
     throws: list = field(default_factory=list)
 
@@ -74,6 +81,7 @@ class Error:
     name: str
     status: int
     line: int
+    code: str | None = None  # its name in the Query protocol
 
 
 @dataclass
@@ -249,11 +257,16 @@ class Parser:
                 t.fail(f"unknown or repeated attribute {show(key)}; known: "
                        + " ".join(SERVICE_KEYS))
             api.attributes[key] = t.take("a value")
-        for key in SERVICE_KEYS[:3]:
+        needs, spoken = ["protocol", "sign"], api.attributes.get("protocol", "").split("+")
+        for protocol in spoken:
+            needs += PROTOCOL_NEEDS.get(protocol, ())
+        for key in needs:
             if key not in api.attributes:
                 t.fail(f"the service needs {key}=")
-        if api.attributes["protocol"] not in PROTOCOLS:
+        if not set(spoken) <= set(PROTOCOLS):
             t.fail("unknown protocol; known: " + " ".join(PROTOCOLS))
+        if len({p.partition("-")[0] for p in spoken}) < len(spoken):
+            t.fail("a service speaks a protocol once, and one version of JSON")
 
     def add(self, t, shape):
         if shape.name in self.api.shapes:
@@ -290,12 +303,14 @@ class Parser:
         shape = self.begin(t, "list")
         shape.member = t.name("the type of its elements")
         shape.min, shape.max = take_range(t, "list")
+        take_elements(t, shape, ("each",))
 
     def take_map(self, t):
         shape = self.begin(t, "map")
         shape.key = t.name("the type of its keys")
         shape.member = t.name("the type of its values")
         shape.min, shape.max = take_range(t, "map")
+        take_elements(t, shape, ("key", "value"))
 
     def take_struct(self, t):
         shape = self.begin(t, "struct")
@@ -350,11 +365,13 @@ class Parser:
                 op.blocking = True
             elif word == "scan":
                 op.scan = True
+            elif word == "gzip":
+                op.gzip = True
             elif word == "body":
                 t.expect("=")
                 op.body_bytes_max = take_size(t)
             else:
-                t.fail(f"unknown attribute {show(word)}; known: blocking scan body=")
+                t.fail(f"unknown attribute {show(word)}; known: blocking scan gzip body=")
         t.expect("in")
         op.input = Shape("struct", op.name + "_in", op.line)
         self.braced(t, op.input)
@@ -375,7 +392,22 @@ class Parser:
             t.fail("an error's HTTP status is 400 to 599")
         if name in self.api.errors:
             t.fail(f"error {name} was defined on line {self.api.errors[name].line}")
-        self.api.errors[name] = Error(name, status, line)
+        code = None
+        if t.accept("code"):
+            t.expect("=")
+            code = t.take("the error's code")
+            if not re.match(r"[A-Za-z][A-Za-z0-9_.]*\Z", code):
+                t.fail(f"a code is a word, found {show(code)}")
+        self.api.errors[name] = Error(name, status, line, code)
+
+
+def take_elements(t, shape, names):
+    """How a list or map lies in the Query protocol: `flat`, and the names of its elements."""
+    shape.flat = t.accept("flat")
+    while t.peek() in names:
+        word = t.take("a name")
+        t.expect("=")
+        shape.names[word] = t.name("the name of an element")
 
 
 def take_size(t):

@@ -21,7 +21,7 @@ import sys
 KINDS = {"string": "string", "blob": "blob", "boolean": "bool", "integer": "int", "long": "long",
          "float": "double", "double": "double", "timestamp": "time", "list": "list", "map": "map",
          "structure": "struct"}
-PROTOCOLS = {"json": "json-"}
+PROTOCOLS = {"smithy-rpc-v2-cbor": "rpc-v2-cbor", "query": "query"}  # JSON has a version as well
 LINE_MAX = 100
 
 
@@ -50,6 +50,12 @@ def word_range(shape):
     low = math.floor(shape["min"]) if "min" in shape else ""
     high = math.ceil(shape["max"]) if "max" in shape else ""
     return f" {low}..{high}"
+
+
+def element(shape, **names):
+    """How elements are called in the Query protocol where it is not as usual."""
+    called = ((ours, shape[theirs].get("locationName")) for ours, theirs in names.items())
+    return "".join(f" {ours}={name}" for ours, name in called if name is not None)
 
 
 def member_texts(shape, streams=()):
@@ -108,9 +114,13 @@ class Draft:
 
     def service(self, name):
         m = self.model["metadata"]
-        protocol = PROTOCOLS.get(m["protocol"], m["protocol"]) + m.get("jsonVersion", "")
-        return (f"service {name}  protocol={protocol}  target={m.get('targetPrefix', '-')}  "
-                f"sign={m.get('signingName', m['endpointPrefix'])}  version={m['apiVersion']}")
+        spoken = "+".join(f"json-{m.get('jsonVersion', '1.0')}" if p == "json" else PROTOCOLS.get(p, p)
+                          for p in m.get("protocols", [m["protocol"]]))
+        text = f"service {name}  protocol={spoken}"
+        if "targetPrefix" in m:
+            text += f"  target={m['targetPrefix']}"
+        text += f"  sign={m.get('signingName', m['endpointPrefix'])}  version={m['apiVersion']}"
+        return text + (f"\n    xmlns={m['xmlNamespace']}" if "xmlNamespace" in m else "")
 
     def shape(self, name):
         s = self.shapes[name]
@@ -119,10 +129,12 @@ class Draft:
             return wrap(f"struct {name}", list(member_texts(s)), "")
         if "enum" in s:
             return fill(f"enum {name}", s["enum"])
+        flat = " flat" if s.get("flattened") else ""
         if kind == "list":
-            return f"list {name} {s['member']['shape']}{word_range(s)}"
+            return f"list {name} {s['member']['shape']}{word_range(s)}{flat}{element(s, each='member')}"
         if kind == "map":
-            return f"map {name} {s['key']['shape']} {s['value']['shape']}{word_range(s)}"
+            return (f"map {name} {s['key']['shape']} {s['value']['shape']}{word_range(s)}{flat}"
+                    f"{element(s, key='key', value='value')}")
         pattern = f" /{s['pattern']}/" if "pattern" in s else ""
         return f"{kind} {name}{word_range(s) if kind not in ('bool', 'time') else ''}{pattern}"
 
@@ -143,7 +155,8 @@ class Draft:
     def error(self, name):
         s = self.shapes[name]
         status = s.get("error", {}).get("httpStatusCode", 500 if s.get("fault") else 400)
-        return f"error {name} {status}"
+        code = s.get("error", {}).get("code", name)
+        return f"error {name} {status}" + (f" code={code}" if code != name else "")
 
     def plain(self, kinds):
         names = sorted(n for n, s in self.shapes.items()

@@ -169,15 +169,19 @@ class Generator:
             self.table(shape, out)
         self.patterned(out)
         for e in self.api.errors.values():
+            code = f", S_INIT({c_string(e.code)})" if e.code else ""
             out.append(f"const struct api_error {self.prefix}{e.name} = "
-                       f"{{ S_INIT({c_string(e.name)}), {e.status} }};\n")
+                       f"{{ S_INIT({c_string(e.name)}), {e.status}{code} }};\n")
         self.op_table(out)
         a = self.api.attributes
+        spoken = " | ".join(PROTOCOLS[p] for p in a["protocol"].split("+"))
         out.append(f"\nconst struct api_service {self.api.name}_api = {{\n"
                    f"    .name = S_INIT({c_string(self.api.name)}),\n"
-                   f"    .target = S_INIT({c_string(a['target'])}),\n"
                    f"    .signing = S_INIT({c_string(a['sign'])}),\n"
-                   f"    .protocol = {PROTOCOLS[a['protocol']]},\n")
+                   f"    .protocols = {spoken},\n")
+        for key, field in (("target", "target"), ("version", "version"), ("xmlns", "xml_namespace")):
+            if key in a:
+                out.append(f"    .{field} = S_INIT({c_string(a[key])}),\n")
         if self.api.ops:
             out.append("    .ops = ops,\n    .op_count = COUNT_OF(ops),\n")
         if any(s.pattern is not None for s in shapes):
@@ -207,6 +211,10 @@ class Generator:
             values = ",\n    ".join(f"S_INIT({c_string(v)})" for v in shape.values)
             out.append(f"static const Str values_{name}[] = {{\n    {values},\n}};\n")
             fields.append(f".values = values_{name}, .value_count = {len(shape.values)}")
+        if shape.flat:
+            fields.append(".flat = true")
+        for word, name_in_xml in shape.names.items():
+            fields.append(f".{word}_name = S_INIT({c_string(name_in_xml)})")
         if shape.kind == "list":
             fields += [f".member = &shape_{shape.member}",
                        f".element_bytes = sizeof({self.element(shape.member)})"]
@@ -268,6 +276,8 @@ class Generator:
                 row.append(".blocking = true")
             if op.scan:
                 row.append(".scan = true")
+            if op.gzip:
+                row.append(".gzip = true")
             if op.throws:
                 row.append(f".errors = errors_{op.name}, .error_count = {len(op.throws)}")
             out.append("    { " + ", ".join(row) + " },\n")
@@ -281,6 +291,8 @@ def shape_json(shape):
             out[key] = getattr(shape, key)
     if shape.values:
         out["values"] = shape.values
+    if shape.flat or shape.names:
+        out["xml"] = {"flat": shape.flat, **shape.names}
     if shape.kind == "struct":
         out["members"] = [{"name": m.name, "c_name": snake(m.name), "type": m.type,
                            "required": m.required, "default": m.default} for m in shape.members]
@@ -291,10 +303,11 @@ def api_json(api):
     return {
         "service": {"name": api.name, **api.attributes},
         "shapes": {n: shape_json(s) for n, s in {**api.shapes, **api.inline}.items()},
-        "ops": [{"name": op.name, "blocking": op.blocking, "scan": op.scan, "body_bytes_max": op.body_bytes_max,
+        "ops": [{"name": op.name, "blocking": op.blocking, "scan": op.scan,
+                 "gzip": op.gzip, "body_bytes_max": op.body_bytes_max,
                  "in": shape_json(op.input), "out": op.output and shape_json(op.output),
                  "throws": op.throws} for op in sorted(api.ops.values(), key=lambda o: o.name)],
-        "errors": [{"name": e.name, "status": e.status} for e in api.errors.values()],
+        "errors": [{"name": e.name, "status": e.status, "code": e.code} for e in api.errors.values()],
     }
 
 

@@ -49,8 +49,6 @@ static void encode_map(struct protocol_writer *w, const struct shape *shape,
 static void encode_value(struct protocol_writer *w, const struct shape *shape, const void *value)
 {
     struct event_writer *events = &w->events;
-    if (w->at != NULL)
-        w->at(w, shape);
     switch (shape->kind) {
     case SHAPE_STRING:
     case SHAPE_ENUM:

@@ -2,51 +2,13 @@
 // Which call a request is, and every reason for which it is none. The order of the checks is AWS's
 // and can be seen by clients.
 #include "aws/front_priv.h"
+#include "aws/query.h"
 #include "base/memory.h"
+#include "codec/gzip.h"
 #include "os/io.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-// ---- Who answers
-
-// "Kinesis_20131202.PutRecord": both parts are there.
-static bool target_parts(Str target, Str *ret_service, Str *ret_op)
-{
-    return str_cut(target, '.', ret_service, ret_op) && ret_service->n > 0 && ret_op->n > 0;
-}
-
-static const struct front_service *service_find(const struct front *f, Str target)
-{
-    for (size_t i = 0; i < f->service_count; i++)
-        if (str_eq(f->services[i].api->target, target))
-            return &f->services[i];
-    return NULL;
-}
-
-// A request without a target is for the service that its credential scope names.
-static const struct front_service *service_of_scope(const struct front *f,
-                                                    const struct http_exchange *x)
-{
-    Str signing = sigv4_scope_service(x);
-    for (size_t i = 0; i < f->service_count && signing.n > 0; i++)
-        if (str_eq(f->services[i].api->signing, signing))
-            return &f->services[i];
-    return NULL;
-}
-
-static int compare_op(const void *name, const void *op)
-{
-    return str_cmp(*(const Str *)name, ((const struct api_op *)op)->name);
-}
-
-static const struct api_op *op_find(const struct front_service *service, Str name)
-{
-    const struct api_service *api = service->api;
-    if (api->op_count == 0)
-        return NULL;
-    return bsearch(&name, api->ops, api->op_count, sizeof *api->ops, compare_op);
-}
 
 static const struct front_page *page_find(const struct front *f, Str path)
 {
@@ -59,16 +21,6 @@ static const struct front_page *page_find(const struct front *f, Str path)
 }
 
 // ---- The checks
-
-static const struct protocol *protocol_find(const struct front_service *service, Str type)
-{
-    const struct protocol *json = service != NULL ? service->json : &protocol_json_1_1;
-    if (str_eq_nocase(type, json->content_type))
-        return json;
-    if (str_eq_nocase(type, protocol_cbor_1_1.content_type))
-        return &protocol_cbor_1_1;
-    return NULL;
-}
 
 // A request whose content type is neither of the two that are served.
 static void refuse_content_type(struct front_call *f, Str content_type, bool target_complete)
@@ -128,7 +80,7 @@ static bool scan(struct front_call *f)
     if (!op->scan || f->protocol->scan == NULL)
         return false;
     ArenaMark before = arena_mark(a);
-    bool good = f->protocol->scan(op->input, a, f->x->body, f->in);
+    bool good = f->protocol->scan(op->input, a, f->body, f->in);
     if (!good) {
         arena_rewind(a, before);
         memset(f->in, 0, op->input->struct_bytes);
@@ -137,17 +89,18 @@ static bool scan(struct front_call *f)
     return good;
 }
 
-static void refuse_operation(struct front_call *f)
+static void refuse_operation(struct front_call *f, Str text)
 {
     struct protocol_reader r;
-    f->protocol->reader_init(&r, f->x->arena, f->x->body);
+    f->protocol->reader_init(&r, f->x->arena, f->body);
     Err e = bind_skip(&r);
     if (e.kind == ERR_MEMORY)
         reply_no_memory(f);
     else if (e.kind != ERR_NONE)
         reply_type_error(f, (Str){ 0 });
     else
-        reply_error(f, 400, S("UnknownOperationException"), (Str){ 0 });
+        reply_error(f, f->protocol == &protocol_rpc_cbor ? 404 : 400,
+                    S("UnknownOperationException"), text);
 }
 
 // The document is read before the signature is checked, because a malformed one is reported first.
@@ -159,7 +112,7 @@ static void take_call(struct front_call *f)
     Str type_fault = { 0 };
 
     if (op == NULL) {
-        refuse_operation(f);
+        refuse_operation(f, (Str){ 0 });
         return;
     }
     f->in = arena_alloc(a, op->input->struct_bytes, _Alignof(max_align_t));
@@ -168,7 +121,7 @@ static void take_call(struct front_call *f)
             front_run(f);
         return;
     }
-    f->protocol->reader_init(&r, a, f->x->body);
+    f->protocol->reader_init(&r, a, f->body);
     Err e = bind_decode(&r, op->input, a, f->in, &type_fault);
     if (e.kind == ERR_MEMORY) {
         reply_no_memory(f);
@@ -193,45 +146,76 @@ static void take_call(struct front_call *f)
         front_run(f);
 }
 
-static Str content_type_of(const struct http_exchange *x)
+static void take_route(struct front_call *f, const Route *route)
 {
-    Str content_type, parameters;
-    str_cut(http_header(x, S("content-type")), ';', &content_type, &parameters);
-    return str_trim(content_type);
+    f->service = route->service;
+    f->protocol = route->protocol;
+    f->call.op = route->op;
+    f->call.state = route->service != NULL ? route->service->state : NULL;
 }
 
-// Service and operation, as far as the headers name them. Whether the target is complete.
-static bool find_operation(struct front_call *f)
+// What the client compressed, if it may. False: it has been answered.
+static bool unpack(struct front_call *f, size_t bytes_max)
+{
+    if (f->body.n == 0 || !str_eq_nocase(http_header(f->x, S("content-encoding")), S("gzip")))
+        return true;
+    Err e = gzip_unpack(f->x->arena, f->body, bytes_max * FRONT_UNPACKED_MAX, &f->body);
+    if (e.kind == ERR_MEMORY)
+        reply_no_memory(f);
+    else if (e.kind != ERR_NONE)
+        reply_type_error(f, (Str){ 0 });
+    return e.kind == ERR_NONE;
+}
+
+static void take_packed(struct front_call *f)
+{
+    const struct api_op *op = f->call.op;
+    if (op == NULL || !op->gzip || unpack(f, op->body_bytes_max))
+        take_call(f);
+}
+
+static void take_post(struct front_call *f, const Route *route)
 {
     const struct http_exchange *x = f->x;
-    Str service, op;
-    bool complete = target_parts(http_header(x, S("x-amz-target")), &service, &op);
-    f->service = complete ? service_find(f->front, service) : service_of_scope(f->front, x);
-    f->call.op = complete && f->service != NULL ? op_find(f->service, op) : NULL;
-    f->call.state = f->service != NULL ? f->service->state : NULL;
-    return complete;
-}
-
-static void take_post(struct front_call *f)
-{
-    struct http_exchange *x = f->x;
-    bool complete = find_operation(f);
-    Str content_type = content_type_of(x);
-    const struct protocol *protocol = protocol_find(f->service, content_type);
     if (x->body.n == 0) {
-        f->protocol = protocol != NULL ? protocol : &protocol_cbor_1_1;
+        if (f->protocol == NULL)
+            f->protocol = &protocol_cbor_1_1;
         reply_error(f, 400,
                     f->call.op != NULL ? aws_SerializationException.name
                                        : S("UnknownOperationException"),
                     (Str){ 0 });
         return;
     }
-    if (protocol == NULL) {
-        refuse_content_type(f, content_type, complete);
+    if (f->protocol == NULL) {
+        refuse_content_type(f, content_type_of(x), route->complete);
         return;
     }
-    f->protocol = protocol;
-    take_call(f);
+    take_packed(f);
+}
+
+// The action stands in the form, so that the operation is known only now.
+static void take_form(struct front_call *f, Route *route)
+{
+    struct arena *a = f->x->arena;
+    if (str_eq(f->x->method, S("GET")))
+        f->body = f->x->query;
+    else if (route->service != NULL && route->service->gzip &&
+             !unpack(f, route->service->body_bytes_max))
+        return;
+    Str action = query_field(a, f->body, S("Action"));
+    Str version = query_field(a, f->body, S("Version"));
+    route_form(f->front, route, action, version);
+    take_route(f, route);
+    if (action.n == 0)
+        reply_error(f, 400, S("MissingAction"), S("The request is missing an action."));
+    else if (f->call.op == NULL)
+        refuse_operation(f,
+                         str_fmt(a, "Could not find operation %.*s for version %.*s", FMT(action),
+                                 FMT(version.p != NULL ? version : S("NO_VERSION"))));
+    else if (f->x->body.n > f->call.op->body_bytes_max)
+        reply_xml(f, 413, S(""));
+    else
+        take_call(f);
 }
 
 static void serve_page(struct front *f, struct http_exchange *x, const struct front_page *page)
@@ -270,6 +254,7 @@ static struct front_call *call_begin(struct front *front, struct http_exchange *
     struct front_call *f = arena_new(x->arena, struct front_call, 1);
     f->front = front;
     f->x = x;
+    f->body = x->body;
     f->call.arena = x->arena;
     f->call.loop = x->loop;
     f->call.exchange = x;
@@ -280,11 +265,11 @@ static struct front_call *call_begin(struct front *front, struct http_exchange *
 }
 
 // Nothing of it is read but its headers: they say what the client asks for and understands.
-static void refuse_for_memory(struct front_call *f)
+static void refuse_for_memory(struct front_call *f, const Route *route)
 {
-    find_operation(f);
-    const struct protocol *protocol = protocol_find(f->service, content_type_of(f->x));
-    f->protocol = protocol != NULL ? protocol : &protocol_json_1_1;
+    take_route(f, route);
+    if (f->protocol == NULL)
+        f->protocol = &protocol_json_1_1;
     reply_no_memory(f);
 }
 
@@ -301,38 +286,40 @@ static void take_request(void *self, struct http_exchange *x)
         return;
     }
     struct front_call *f = call_begin(front, x);
-    if (memory_is_short()) // what is under way is to end first
-        refuse_for_memory(f);
-    else if (str_eq(x->method, S("OPTIONS")) && http_header(x, S("origin")).p != NULL)
+    Route route = route_find(front, x);
+    bool post = str_eq(x->method, S("POST"));
+    if (memory_is_short()) { // what is under way is to end first
+        refuse_for_memory(f, &route);
+        return;
+    }
+    if (post || route.kind == ROUTE_QUERY)
+        take_route(f, &route);
+    if (str_eq(x->method, S("OPTIONS")) && http_header(x, S("origin")).p != NULL)
         reply_preflight(f);
-    else if (!str_eq(x->method, S("POST")))
+    else if (route.kind == ROUTE_QUERY)
+        take_form(f, &route);
+    else if (!post)
         refuse_content_type(f, (Str){ 0 }, false);
+    else if (route.kind == ROUTE_RPC)
+        take_packed(f);
     else
-        take_post(f);
+        take_post(f, &route);
 }
 
 static size_t body_max(void *self, const struct http_exchange *x)
 {
-    const struct front *front = self;
-    Str service, op;
-    if (!target_parts(http_header(x, S("x-amz-target")), &service, &op))
-        return FRONT_BODY_BYTES_MAX;
-    const struct front_service *found = service_find(front, service);
-    const struct api_op *known = found != NULL ? op_find(found, op) : NULL;
-    return known != NULL ? known->body_bytes_max : FRONT_BODY_BYTES_MAX;
+    return route_body_max(self, x);
 }
 
 static bool wants_sha256(void *self, const struct http_exchange *x)
 {
     const struct front *front = self;
-    Str service, op;
     if (!str_eq(x->method, S("POST")) || str_starts(x->path, S("/_")) ||
-        page_find(front, x->path) != NULL ||
-        !target_parts(http_header(x, S("x-amz-target")), &service, &op))
+        page_find(front, x->path) != NULL)
         return false;
-    const struct front_service *found = service_find(front, service);
-    return found != NULL && op_find(found, op) != NULL &&
-           protocol_find(found, content_type_of(x)) != NULL &&
+    Route route = route_find(front, x);
+    return route.protocol != NULL && route.service != NULL &&
+           (route.op != NULL || route.kind == ROUTE_QUERY) &&
            sigv4_hashes_payload(front->verifier, x);
 }
 
@@ -340,7 +327,8 @@ static bool wants_sha256(void *self, const struct http_exchange *x)
 static void broken(void *self, struct http_exchange *x, unsigned status)
 {
     if (status == aws_ServiceUnavailable.status) {
-        refuse_for_memory(call_begin(self, x));
+        Route route = route_find(self, x);
+        refuse_for_memory(call_begin(self, x), &route);
         return;
     }
     http_stream_start(x, status, NULL, 0);
@@ -381,7 +369,7 @@ static struct op_metrics op_metrics_for(struct arena *tmp, Str service, const st
 static Err add_service(struct front *f, const FrontService *s)
 {
     const struct api_service *api = s->api;
-    if (service_find(f, api->target) != NULL)
+    if (route_service(f, api->target) != NULL)
         return fail(ERR_INVALID, "two services have the same target");
     TRY(api_prepare(api));
     struct front_service *added = &f->services[f->service_count];
@@ -389,13 +377,18 @@ static Err add_service(struct front *f, const FrontService *s)
         .api = api,
         .state = s->state,
         .targets = s->targets,
-        .json = api->protocol == API_JSON_1_0 ? &protocol_json_1_0 : &protocol_json_1_1,
+        .json = (api->protocols & API_JSON_1_0) != 0   ? &protocol_json_1_0
+                : (api->protocols & API_JSON_1_1) != 0 ? &protocol_json_1_1
+                                                       : NULL,
         .metrics = arena_new(f->arena, struct op_metrics, api->op_count),
     };
     for (size_t i = 0; i < api->op_count; i++) {
         CHECK(i == 0 || str_cmp(api->ops[i - 1].name, api->ops[i].name) < 0);
         added->metrics[i] = op_metrics_for(f->arena, api->name, &api->ops[i]);
+        added->body_bytes_max = MAX(added->body_bytes_max, api->ops[i].body_bytes_max);
+        added->gzip = added->gzip || api->ops[i].gzip;
     }
+    f->speaks_query = f->speaks_query || (api->protocols & API_QUERY) != 0;
     f->service_count++;
     return OK;
 }

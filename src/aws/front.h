@@ -3,9 +3,9 @@
 //
 // It answers in AWS's order: method, body, content type, syntax, operation, signature, types,
 // constraints, permission; only then does the operation run, on the reactor or, if it is marked
-// `blocking`, on the pool. The target names service and operation; without one, the credential
-// scope names the service. Paths below /_ and those that were registered are pages of the server
-// itself.
+// `blocking`, on the pool. The target names service and operation, or the path does (Smithy's RPC),
+// or a form (Query), whose service the credential scope names. Paths below /_ and those that were
+// registered are pages of the server itself.
 #pragma once
 #include "aws/call.h"
 #include "aws/keyring.h"
@@ -18,6 +18,7 @@ enum {
     FRONT_SERVICES_MAX = 256,
     FRONT_PAGES_MAX = 64,
     FRONT_BODY_BYTES_MAX = 7 << 20, // of requests whose operation is unknown
+    FRONT_UNPACKED_MAX = 16,        // times its largest body is what a compressed one may hold
 };
 
 typedef struct FrontService {

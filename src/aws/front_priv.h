@@ -19,7 +19,9 @@ struct front_service {
     const struct api_service *api;
     void *state;
     const struct call_targets *targets;
-    const struct protocol *json; // what its own content type is
+    const struct protocol *json; // what its own content type is; NULL: it speaks no JSON
+    size_t body_bytes_max;       // of any of its operations
+    bool gzip;                   // one of them may come compressed
     struct op_metrics *metrics;  // beside api->ops
 };
 
@@ -40,6 +42,7 @@ struct front {
     struct arena *arena; // tables and copies; dies with the front
     struct front_service *services;
     size_t service_count;
+    bool speaks_query; // a service does
     struct front_page pages[FRONT_PAGES_MAX];
     size_t page_count;
     struct metric *refused_for_memory;
@@ -52,14 +55,31 @@ struct front_call {
     struct call call; // first, so that one is the other
     struct front *front;
     struct http_exchange *x;
-    const struct front_service *service; // NULL: the target names none
+    const struct front_service *service; // NULL: the request names none
     const struct protocol *protocol;     // of the reply
+    Str body;                            // the document: the body, unpacked, or a query string
     void *in, *out;
     ArenaMark before_run; // what the operation allocates goes when its output is written
     struct task task;
     Err result;
     atomic_int parts; // of a call that waits: its return and its call_done
 };
+
+// ---- route.c
+typedef enum RouteKind { ROUTE_TARGET, ROUTE_RPC, ROUTE_QUERY } RouteKind;
+typedef struct Route {
+    RouteKind kind;
+    const struct front_service *service; // NULL: none, or in a form: not known yet
+    const struct api_op *op;             // NULL: none, or in a form: not known yet
+    const struct protocol *protocol;     // NULL: none in this content type
+    bool complete;                       // the target has both its parts
+} Route;
+Route route_find(const struct front *f, const struct http_exchange *x); // by the head alone
+// What a form's action and version name; the version may be absent.
+void route_form(const struct front *f, Route *route, Str action, Str version);
+size_t route_body_max(const struct front *f, const struct http_exchange *x);
+const struct front_service *route_service(const struct front *f, Str target); // NULL: none
+Str content_type_of(const struct http_exchange *x);                           // without parameters
 
 // ---- permit.c
 // Whether the call, decoded and valid, is permitted; if not, it has been answered.
@@ -72,6 +92,7 @@ void front_run(struct front_call *f); // the input is decoded and valid
 void reply_ids(struct front_call *f); // gives the call its request id
 void reply_output(struct front_call *f);
 void reply_error(struct front_call *f, unsigned status, Str type, Str message);
+void reply_fault(struct front_call *f, const struct api_error *error, Str message); // of a model
 void reply_type_error(struct front_call *f, Str message); // absent message: malformed
 void reply_no_memory(struct front_call *f);               // the client may come again
 void reply_xml(struct front_call *f, unsigned status, Str body);

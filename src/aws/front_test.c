@@ -784,7 +784,7 @@ TEST(without_a_target_the_scope_names_the_service)
     struct api_service other = probe_api;
     other.target = S("Other_20250101");
     other.signing = S("other");
-    other.protocol = API_JSON_1_0;
+    other.protocols = API_JSON_1_0;
     FrontService both[] = { { .api = &probe_api }, { .api = &other } };
     struct stage s;
     stage_open(&s);
@@ -1080,5 +1080,267 @@ TEST(what_everybody_may_is_asked_of_nobody_and_input_is_checked_before)
     Reply r = ask_as(&s, a, "BOB", "Put", "{\"Name\":\"\"}");
     EXPECT(str_search(r.body, S("ValidationException")) < r.body.n);
     EXPECT_INT(0, seen.asked);
+    stage_close(&s);
+}
+
+// ---- Query and Smithy's RPC
+
+#define FORM "application/x-www-form-urlencoded; charset=utf-8"
+#define QUERY_ERROR(type, code, message)                                               \
+    "<ErrorResponse xmlns=\"http://probe.example/doc/2025-01-01/\"><Error><Type>" type \
+    "</Type><Code>" code "</Code>" message "</Error><RequestId>"
+
+static Reply ask_form(struct stage *s, struct arena *a, const char *form)
+{
+    return ask(s, a, NULL, FORM, form);
+}
+
+static void expect_query_error(unsigned status, const char *begin, const Reply *r)
+{
+    EXPECT_INT(status, r->status);
+    EXPECT_STR(str_of(begin), str_head(r->body, strlen(begin)));
+    EXPECT_STR(S("text/xml"), header_of(r, S("Content-Type")));
+}
+
+TEST(a_form_is_answered_in_xml)
+{
+    struct stage s;
+    stage_open(&s);
+    Reply r = ask_form(&s, a, "Action=Put&Version=2025-01-01&Name=abc&Data=aGk%3D");
+    EXPECT_INT(200, r.status);
+    EXPECT_STR(S("text/xml"), header_of(&r, S("Content-Type")));
+    Str id = header_of(&r, S("x-amzn-RequestId"));
+    EXPECT_STR(str_fmt(a,
+                       "<PutResponse xmlns=\"http://probe.example/doc/2025-01-01/\"><PutResult>"
+                       "<Name>abc</Name><Data>aGk=</Data><Must>0</Must><Found></Found></PutResult>"
+                       "<ResponseMetadata><RequestId>%.*s</RequestId></ResponseMetadata>"
+                       "</PutResponse>",
+                       FMT(id)),
+               r.body);
+    EXPECT_STR(S("123456789012"), probe_seen.account);
+    r = ask_form(&s, a, "Action=Drop&Version=2025-01-01&Name=abc");
+    EXPECT(r.status == 200 && str_starts(r.body, S("<DropResponse xmlns=")));
+    stage_close(&s);
+}
+
+TEST(a_form_may_be_the_query_string_of_a_get)
+{
+    struct stage s;
+    stage_open(&s);
+    struct play *p = play_new(&s, a, NULL, NULL, "");
+    p->x.method = S("GET");
+    p->x.query = S("Action=Drop&Version=2025-01-01&Name=abc");
+    add_dev(p);
+    perform(&s, p);
+    EXPECT(p->reply.status == 200 && str_starts(p->reply.body, S("<DropResponse xmlns=")));
+    p = play_new(&s, a, NULL, NULL, ""); // without an action it is what every other GET is
+    p->x.method = S("GET");
+    p->x.query = S("Name=abc");
+    add_dev(p);
+    perform(&s, p);
+    EXPECT_INT(403, p->reply.status);
+    stage_close(&s);
+}
+
+TEST(errors_of_query_have_codes_and_statuses_of_their_own)
+{
+    struct stage s;
+    stage_open(&s);
+    Reply r = ask_form(&s, a, "Action=Fail&Version=2025-01-01&How=taken");
+    expect_query_error(409, QUERY_ERROR("Sender", "AlreadyTaken", "<Message>it is taken</Message>"),
+                       &r);
+    r = ask_form(&s, a, "Action=Fail&Version=2025-01-01&How=x");
+    expect_query_error(500, QUERY_ERROR("Receiver", "InternalFailure", ""), &r);
+    r = ask_form(&s, a, "Action=Drop&Version=2025-01-01");
+    expect_query_error(400,
+                       QUERY_ERROR("Sender", "ValidationError",
+                                   "<Message>1 validation error detected: Value null at 'name' "
+                                   "failed to satisfy constraint: Member must not be "
+                                   "null</Message>"),
+                       &r);
+    r = ask_form(&s, a, "Action=Nope&Version=2025-01-01");
+    expect_query_error(400,
+                       QUERY_ERROR("Sender", "InvalidAction",
+                                   "<Message>Could not find operation Nope for version "
+                                   "2025-01-01</Message>"),
+                       &r);
+    r = ask_form(&s, a, "Action=Drop&Version=1999-01-01&Name=abc");
+    expect_query_error(400,
+                       QUERY_ERROR("Sender", "InvalidAction",
+                                   "<Message>Could not find operation Drop for version "
+                                   "1999-01-01</Message>"),
+                       &r);
+    r = ask_form(&s, a, "Version=2025-01-01");
+    expect_query_error(400,
+                       QUERY_ERROR("Sender", "MissingAction",
+                                   "<Message>The request is missing an action.</Message>"),
+                       &r);
+    r = ask_form(&s, a, "Action=Drop&Version=2025-01-01&Name=%zz");
+    expect_query_error(400, QUERY_ERROR("Sender", "MalformedInput", ""), &r);
+    r = ask_form(&s, a, "Action=Put&Version=2025-01-01&Name=abc&Small=x");
+    expect_query_error(400,
+                       QUERY_ERROR("Sender", "MalformedInput",
+                                   "<Message>class java.lang.String can not be converted to an "
+                                   "Integer</Message>"),
+                       &r);
+    stage_close(&s);
+}
+
+TEST(a_form_that_is_not_signed_is_refused_with_the_code_of_query)
+{
+    struct stage s;
+    stage_open(&s);
+    struct play *p = play_new(&s, a, NULL, FORM, "Action=Drop&Version=2025-01-01&Name=abc");
+    perform(&s, p);
+    expect_query_error(403,
+                       QUERY_ERROR("Sender", "MissingAuthenticationToken",
+                                   "<Message>Missing Authentication Token</Message>"),
+                       &p->reply);
+    stage_close(&s);
+}
+
+TEST(a_form_for_a_service_that_speaks_no_query_is_refused_as_before)
+{
+    struct api_service other = probe_api;
+    other.protocols = API_JSON_1_1;
+    FrontService one = { .api = &other };
+    struct stage s;
+    stage_open(&s);
+    front_close(s.front);
+    FrontConfig config = { .io = io_real(), .keys = s.keys, .services = &one, .service_count = 1 };
+    EXPECT_OK(front_open(&config, &s.front));
+    s.handler = front_handler(s.front);
+    Reply r = ask_form(&s, a, "Action=Drop&Version=2025-01-01&Name=abc");
+    EXPECT_INT(403, r.status);
+    EXPECT(str_starts(r.body, S("<AccessDeniedException>")));
+    stage_close(&s);
+}
+
+static struct play *play_rpc(struct stage *s, struct arena *a, const char *path, Str body)
+{
+    struct play *p = play_new(s, a, NULL, "application/cbor", "");
+    p->x.path = str_of(path);
+    p->x.body = body;
+    add_header(p, S("smithy-protocol"), S("rpc-v2-cbor"));
+    add_dev(p);
+    return p;
+}
+
+static Reply ask_rpc(struct stage *s, struct arena *a, const char *path, Str body)
+{
+    struct play *p = play_rpc(s, a, path, body);
+    perform(s, p);
+    EXPECT_INT(1, p->reply.count);
+    EXPECT_STR(S("rpc-v2-cbor"), header_of(&p->reply, S("smithy-protocol")));
+    EXPECT_STR(S("application/cbor"), header_of(&p->reply, S("Content-Type")));
+    return p->reply;
+}
+
+TEST(an_operation_is_named_by_the_path)
+{
+    struct stage s;
+    stage_open(&s);
+    Str body = S("\xa1\x66Moment\xc1\xfb\x41\xd9\xb1\x1c\xfa\xa4\x49\xba"); // seconds, as a double
+    Reply r = ask_rpc(&s, a, "/service/Probe_20250101/operation/Echo", body);
+    EXPECT_INT(200, r.status);
+    EXPECT(str_starts(r.body, S("\xbf\x66Moment\xc1\xfb")));
+    body = S("\xa1\x66Moment\xc1\x1a\x66\xc4\x73\xea");
+    r = ask_rpc(&s, a, "/any/prefix/service/Probe_20250101/operation/Echo", body);
+    EXPECT_STR(S("\xbf\x66Moment\xc1\x1a\x66\xc4\x73\xea\xff"), r.body);
+    r = ask_rpc(&s, a, "/service/Probe_20250101/operation/Nothing", S(""));
+    expect_reply(200, S("\xbf\xff"), &r);
+    stage_close(&s);
+}
+
+TEST(what_the_path_does_not_name_is_unknown)
+{
+    static const char *const paths[] = { "/service/Probe_20250101/operation/Nope",
+                                         "/service/Other/operation/Drop",
+                                         "/",
+                                         "",
+                                         "/operation/Drop",
+                                         "/service//operation/" };
+    struct stage s;
+    stage_open(&s);
+    for (size_t i = 0; i < COUNT_OF(paths); i++) {
+        Reply r = ask_rpc(&s, a, paths[i], S("\xa0"));
+        EXPECT_INT(404, r.status);
+        EXPECT(str_search(r.body, S("UnknownOperationException")) < r.body.n);
+    }
+    stage_close(&s);
+}
+
+TEST(clients_that_knew_query_are_told_its_codes)
+{
+    struct stage s;
+    stage_open(&s);
+    Reply r = ask_rpc(&s, a, "/service/Probe_20250101/operation/Fail", S("\xa1\x63How\x65taken"));
+    EXPECT_INT(409, r.status);
+    EXPECT(str_search(r.body, S("\x66__type\x65Taken")) < r.body.n);
+    EXPECT_STR(S("AlreadyTaken;Sender"), header_of(&r, S("x-amzn-query-error")));
+    r = ask(&s, a, "Fail", JSON, "{\"How\":\"taken\"}");
+    EXPECT_STR(S("AlreadyTaken;Sender"), header_of(&r, S("x-amzn-query-error")));
+    r = ask(&s, a, "Fail", JSON, "{\"How\":\"x\"}");
+    EXPECT_STR(S("InternalFailure;Receiver"), header_of(&r, S("x-amzn-query-error")));
+    stage_close(&s);
+}
+
+// gzip of {"Flat":["a"]}, and of a form for the same.
+#define GZIP_JSON                                                                          \
+    "\037\213\010\000\000\000\000\000\002\003\253\126\162\313\111\054\121\262\212\126\112" \
+    "\124\212\255\005\000\276\323\316\102\016\000\000\000"
+#define GZIP_FORM                                                                          \
+    "\037\213\010\000\000\000\000\000\002\003\163\114\056\311\314\317\263\165\115\316\310" \
+    "\127\013\113\055\052\006\161\214\014\214\114\165\015\014\201\110\315\055\047\261\104" \
+    "\317\320\066\021\000\327\156\366\135\047\000\000\000"
+
+TEST(a_compressed_body_is_read_where_the_operation_permits_it)
+{
+    struct stage s;
+    stage_open(&s);
+    struct play *p = play_new(&s, a, "Echo", JSON, "");
+    p->x.body = S(GZIP_JSON);
+    add_header(p, S("content-encoding"), S("gzip"));
+    add_dev(p);
+    perform(&s, p);
+    expect_reply(200, S("{\"Flat\":[\"a\"]}"), &p->reply);
+
+    p = play_new(&s, a, NULL, FORM, "");
+    p->x.body = S(GZIP_FORM);
+    add_header(p, S("content-encoding"), S("gzip"));
+    add_dev(p);
+    perform(&s, p);
+    EXPECT_INT(200, p->reply.status);
+    EXPECT(str_search(p->reply.body, S("<EchoResult><Flat>a</Flat></EchoResult>")) <
+           p->reply.body.n);
+
+    p = play_new(&s, a, "Put", JSON, "{\"Name\":\"abc\"}"); // it is not read there
+    add_header(p, S("content-encoding"), S("gzip"));
+    add_dev(p);
+    perform(&s, p);
+    EXPECT_INT(200, p->reply.status);
+
+    p = play_new(&s, a, "Echo", JSON, "{\"Flat\":[\"a\"]}");
+    add_header(p, S("content-encoding"), S("gzip"));
+    add_dev(p);
+    perform(&s, p);
+    expect_reply(400, S("{\"__type\":\"SerializationException\"}"), &p->reply);
+    stage_close(&s);
+}
+
+TEST(the_largest_body_is_known_from_the_head)
+{
+    struct stage s;
+    stage_open(&s);
+    struct play *p = play_new(&s, a, "Echo", JSON, "");
+    EXPECT_INT(1024, s.handler.body_max(s.handler.self, &p->x));
+    p = play_rpc(&s, a, "/service/Probe_20250101/operation/Echo", S(""));
+    EXPECT_INT(1024, s.handler.body_max(s.handler.self, &p->x));
+    p = play_new(&s, a, NULL, FORM, "");
+    add_dev(p);
+    EXPECT_INT(7 << 20, s.handler.body_max(s.handler.self, &p->x)); // its largest operation's
+    p->x.body = str_cat(a, S("Action=Echo&Each="), str_fmt(a, "%01024d", 0));
+    perform(&s, p);
+    EXPECT_INT(413, p->reply.status);
     stage_close(&s);
 }

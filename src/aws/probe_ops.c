@@ -31,6 +31,19 @@ Err probe_Batch(struct call *c, const struct probe_Batch_in *in, struct probe_Ba
     return OK;
 }
 
+Err probe_Echo(struct call *c, const struct probe_Echo_in *in, struct probe_Echo_out *out)
+{
+    (void)c;
+    out->flat = in->flat;
+    out->called = in->called;
+    out->each = in->each;
+    out->marks = in->marks;
+    out->flat_marks = in->flat_marks;
+    out->has_moment = in->has_moment;
+    out->moment = in->moment;
+    return OK;
+}
+
 Err probe_Drop(struct call *c, const struct probe_Drop_in *in)
 {
     (void)c;

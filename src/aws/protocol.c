@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "aws/protocol.h"
+#include "aws/query.h"
 #include "aws/scan.h"
 #include "aws/write_json.h"
 #include "codec/cbor.h"
@@ -23,21 +24,32 @@ static void cbor_reader(struct protocol_reader *r, struct arena *a, Str body)
     cbor_reader_init(&r->events, a, body);
 }
 
+// Smithy's RPC v2 CBOR (smithy.io, "Smithy RPC v2 CBOR protocol"): times are seconds, as RFC 8949
+// has them, and an operation without input may have no body.
+static void rpc_reader(struct protocol_reader *r, struct arena *a, Str body)
+{
+    static const Str empty_map = S_INIT("\xa0");
+    *r = (struct protocol_reader){ .next = events_next };
+    cbor_reader_init_seconds(&r->events, a, body.n > 0 ? body : empty_map);
+}
+
 static void json_writer(struct protocol_writer *w, struct buf *out)
 {
-    *w = (struct protocol_writer){ 0 };
     json_writer_init(&w->events, out);
 }
 
 static void cbor_writer(struct protocol_writer *w, struct buf *out)
 {
-    *w = (struct protocol_writer){ 0 };
     cbor_writer_init(&w->events, out);
 }
 
-static void write_error(struct protocol_writer *w, const ErrorReply *e)
+static void rpc_writer(struct protocol_writer *w, struct buf *out)
 {
-    struct event_writer *events = &w->events;
+    cbor_writer_init_seconds(&w->events, out);
+}
+
+static void write_error(struct event_writer *events, const ErrorReply *e)
+{
     events->ops->map(events);
     events->ops->key(events, S("__type"));
     events->ops->text(events, e->type);
@@ -48,11 +60,25 @@ static void write_error(struct protocol_writer *w, const ErrorReply *e)
     events->ops->map_end(events);
 }
 
+static void json_error(const ErrorReply *e, struct buf *body)
+{
+    struct event_writer w;
+    json_writer_init(&w, body);
+    write_error(&w, e);
+}
+
+static void cbor_error(const ErrorReply *e, struct buf *body)
+{
+    struct event_writer w;
+    cbor_writer_init(&w, body);
+    write_error(&w, e);
+}
+
 #define JSON_PROTOCOL(version)                                                                 \
     {                                                                                          \
         .content_type = S_INIT("application/x-amz-json-" version), .reader_init = json_reader, \
         .scan = scan_json, .writer_init = json_writer, .write = write_json,                    \
-        .write_error = write_error,                                                            \
+        .write_error = json_error,                                                             \
     }
 
 const struct protocol protocol_json_1_0 = JSON_PROTOCOL("1.0");
@@ -62,5 +88,21 @@ const struct protocol protocol_cbor_1_1 = {
     .reader_init = cbor_reader,
     .scan = scan_cbor,
     .writer_init = cbor_writer,
-    .write_error = write_error,
+    .write_error = cbor_error,
+};
+const struct protocol protocol_rpc_cbor = {
+    .content_type = S_INIT("application/cbor"),
+    .smithy = S_INIT("rpc-v2-cbor"),
+    .empty_is_document = true,
+    .reader_init = rpc_reader,
+    .writer_init = rpc_writer,
+    .write_error = cbor_error,
+};
+const struct protocol protocol_query = {
+    .content_type = S_INIT("application/x-www-form-urlencoded"),
+    .reply_type = S_INIT("text/xml"),
+    .by_code = true,
+    .reader_init = query_reader,
+    .write_reply = query_write_reply,
+    .write_error = query_write_error,
 };

@@ -14,31 +14,48 @@ struct protocol_reader {
     // the EVENT_LIST or EVENT_MAP of a value come its elements' events, each with its own `want`.
     Err (*next)(struct protocol_reader *r, const struct shape *want, Event *ret);
     struct event_reader events; // of protocols whose documents are events anyway
+    void *own;                  // of others
 };
 
 struct protocol_writer {
     struct event_writer events;
-    // Told before a value is written what it is. NULL: of no interest.
-    void (*at)(struct protocol_writer *w, const struct shape *shape);
 };
+
+// What surrounds a reply's document where a protocol puts something there.
+typedef struct ReplyFrame {
+    const struct api_service *api;
+    const struct api_op *op;
+    Str request_id;
+} ReplyFrame;
 
 // An error on its way to the client.
 typedef struct ErrorReply {
     Str type;
+    Str code;             // in the Query protocol
     Str message;          // absent: none is sent
     bool capital_message; // the key is `Message`, as AWS's front has it for type errors
+    bool ours;            // the server's fault, not the sender's
     Str request_id;
+    Str xml_namespace; // may be absent
 } ErrorReply;
 
 struct protocol {
-    Str content_type; // of requests and replies
+    Str content_type; // of requests, and of replies unless there is a reply_type
+    Str reply_type;
+    Str smithy;             // value of the header smithy-protocol; absent: none is sent
+    bool empty_is_document; // no body at all is a request without members
+    bool by_code;           // errors go by their Query codes and the status of those
     void (*reader_init)(struct protocol_reader *r, struct arena *a, Str body);
     // The short way past the reader and the binder (aws/scan.h), for operations that ask for it.
     bool (*scan)(const struct shape *shape, struct arena *a, Str body, void *into); // NULL: none
+    // NULL: shapes are written by `write_reply` alone, which puts names around values.
     void (*writer_init)(struct protocol_writer *w, struct buf *out);
     // The same of bind_encode and the writer.
     void (*write)(const struct shape *shape, const void *out, struct buf *body); // NULL: none
-    void (*write_error)(struct protocol_writer *w, const ErrorReply *e);
+    // A whole reply, frame and all, also of operations without an output. NULL: the output is all.
+    void (*write_reply)(const ReplyFrame *f, const void *out, struct buf *body);
+    void (*write_error)(const ErrorReply *e, struct buf *body);
 };
 
-extern const struct protocol protocol_json_1_0, protocol_json_1_1, protocol_cbor_1_1;
+extern const struct protocol protocol_json_1_0, protocol_json_1_1, protocol_cbor_1_1,
+    protocol_rpc_cbor, protocol_query;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Replies: the headers that all of them have, bodies of errors, metrics and the access log.
 #include "aws/front_priv.h"
+#include "aws/query.h"
 #include "base/logline.h"
 #include "base/time.h"
 #include "codec/base64.h"
@@ -67,6 +68,8 @@ static struct reply_headers usual_headers(struct front_call *f, Str content_type
     struct reply_headers h = { 0 };
     add_header(&h, S("x-amzn-RequestId"), f->call.request_id);
     add_header(&h, S("x-amz-id-2"), id_2(f));
+    if (f->protocol != NULL && f->protocol->smithy.p != NULL)
+        add_header(&h, S("smithy-protocol"), f->protocol->smithy);
     if (content_type.p != NULL)
         add_header(&h, S("Content-Type"), content_type);
     if (http_header(f->x, S("origin")).p != NULL) {
@@ -94,12 +97,28 @@ static void account_for(struct front_call *f, unsigned status, Str type)
         F_INT("took_us", took_ns / NS_PER_US));
 }
 
+static Str reply_type(const struct front_call *f)
+{
+    const struct protocol *p = f->protocol;
+    return p->reply_type.p != NULL ? p->reply_type : p->content_type;
+}
+
+static void write_output(const struct front_call *f, struct buf *body)
+{
+    const ReplyFrame frame = { .api = f->service->api,
+                               .op = f->call.op,
+                               .request_id = f->call.request_id };
+    if (f->protocol->write_reply != NULL)
+        f->protocol->write_reply(&frame, f->out, body);
+    else if (f->call.op->output != NULL)
+        bind_write(f->protocol, f->call.op->output, f->out, body);
+}
+
 void reply_output(struct front_call *f)
 {
     struct buf body;
     buf_init_request(&body, 0);
-    if (f->call.op->output != NULL)
-        bind_write(f->protocol, f->call.op->output, f->out, &body);
+    write_output(f, &body);
     Err e = buf_err(&body);
     if (e.kind != ERR_NONE) {
         buf_done(&body);
@@ -110,7 +129,7 @@ void reply_output(struct front_call *f)
         return;
     }
     arena_rewind(f->x->arena, f->before_run); // a slow client holds the reply alone
-    struct reply_headers h = usual_headers(f, f->protocol->content_type);
+    struct reply_headers h = usual_headers(f, reply_type(f));
     account_for(f, 200, S(""));
     http_reply_take(f->x, 200, h.at, h.n, &body);
 }
@@ -126,25 +145,48 @@ static Str as_utf8(struct arena *a, Str text)
     return str_from(plain, text.n);
 }
 
-static void send_error(struct front_call *f, unsigned status, const ErrorReply *e)
+// Clients of a service that spoke Query before it spoke anything else know its errors by the codes
+// of Query (Smithy, "AWS Query compatible").
+static bool tells_code(const struct front_call *f)
 {
-    struct reply_headers h = usual_headers(f, f->protocol->content_type);
-    struct protocol_writer w;
+    return f->service != NULL && (f->service->api->protocols & API_QUERY) != 0 &&
+           f->protocol != &protocol_query;
+}
+
+static void send_error(struct front_call *f, unsigned status, ErrorReply e)
+{
+    const struct api_error *common = query_common_error(e.type);
+    if (e.code.p == NULL)
+        e.code = common != NULL ? common->code : e.type;
+    if (f->protocol->by_code && common != NULL)
+        status = common->status;
+    e.ours = status >= 500;
+    e.request_id = f->call.request_id;
+    if (f->service != NULL)
+        e.xml_namespace = f->service->api->xml_namespace;
+    struct reply_headers h = usual_headers(f, reply_type(f));
+    if (tells_code(f))
+        add_header(&h, S("x-amzn-query-error"),
+                   str_cat(f->x->arena, e.code, e.ours ? S(";Receiver") : S(";Sender")));
     AUTO_BUF(body);
-    f->protocol->writer_init(&w, &body);
-    f->protocol->write_error(&w, e);
+    f->protocol->write_error(&e, &body);
     if (buf_err(&body).kind != ERR_NONE)
         buf_clear(&body); // a long text and no memory for it: the status alone
-    account_for(f, status, e->type);
+    account_for(f, status, e.type);
     http_reply(f->x, status, h.at, h.n, buf_str(&body));
 }
 
 void reply_error(struct front_call *f, unsigned status, Str type, Str message)
 {
-    send_error(f, status,
-               &(ErrorReply){ .type = type,
-                              .message = as_utf8(f->x->arena, message),
-                              .request_id = f->call.request_id });
+    send_error(f, status, (ErrorReply){ .type = type, .message = as_utf8(f->x->arena, message) });
+}
+
+void reply_fault(struct front_call *f, const struct api_error *error, Str message)
+{
+    send_error(f, error->status,
+               (ErrorReply){ .type = error->name,
+                             .code = error->code,
+                             .message = as_utf8(f->x->arena, message) });
 }
 
 void reply_no_memory(struct front_call *f)
@@ -157,10 +199,9 @@ void reply_no_memory(struct front_call *f)
 void reply_type_error(struct front_call *f, Str message)
 {
     send_error(f, aws_SerializationException.status,
-               &(ErrorReply){ .type = aws_SerializationException.name,
-                              .message = as_utf8(f->x->arena, message),
-                              .capital_message = true,
-                              .request_id = f->call.request_id });
+               (ErrorReply){ .type = aws_SerializationException.name,
+                             .message = as_utf8(f->x->arena, message),
+                             .capital_message = true });
 }
 
 void reply_xml(struct front_call *f, unsigned status, Str body)

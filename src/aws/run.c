@@ -11,7 +11,7 @@ static void finish(struct front_call *f)
     } else if (e.kind == ERR_MEMORY) {
         reply_no_memory(f);
     } else if (e.kind == ERR_FAULT && f->call.error != NULL) {
-        reply_error(f, f->call.error->status, f->call.error->name, f->call.error_text);
+        reply_fault(f, f->call.error, f->call.error_text);
     } else {
         LOG(LOG_ERROR, "operation failed", F_STR("op", f->call.op->name), F_ERR(e),
             F_STR("request_id", f->call.request_id));

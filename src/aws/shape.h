@@ -49,10 +49,12 @@ struct shape {
     struct pattern_slot *pattern_slot; // NULL without a pattern
     const Str *values;                 // of an enum, in the order AWS prints them
     size_t value_count;
-    const struct shape *key;    // of a map
-    const struct shape *member; // of a list, or a map's values
-    size_t element_bytes;       // of a list's or map's C element
-    size_t value_offset;        // of the value in a map's entry
+    bool flat;                           // list or map: in XML without an element around its own
+    Str each_name, key_name, value_name; // of XML elements; absent: as is usual
+    const struct shape *key;             // of a map
+    const struct shape *member;          // of a list, or a map's values
+    size_t element_bytes;                // of a list's or map's C element
+    size_t value_offset;                 // of the value in a map's entry
     const struct member *members;
     size_t member_count;
     size_t struct_bytes;
@@ -73,6 +75,7 @@ struct member {
 struct api_error {
     Str name;
     unsigned status;
+    Str code; // its name in the Query protocol; absent: the same, or as aws/query.h has it
 };
 
 struct call;
@@ -83,18 +86,27 @@ struct api_op {
     size_t body_bytes_max;
     bool blocking; // runs on the worker pool
     bool scan;     // its requests are many: the protocol's short way is tried first
+    bool gzip;     // its requests may come compressed
     Err (*run)(struct call *c, const void *in, void *out);
     const struct api_error *const *errors;
     size_t error_count;
 };
 
-typedef enum ApiProtocol { API_JSON_1_0, API_JSON_1_1 } ApiProtocol; // CBOR comes by content type
+// What a service speaks. CBOR by content type (application/x-amz-cbor-1.1) comes with JSON.
+typedef enum ApiProtocol {
+    API_JSON_1_0 = 1,
+    API_JSON_1_1 = 2,
+    API_QUERY = 4,
+    API_RPC_CBOR = 8,
+} ApiProtocol;
 
 struct api_service {
-    Str name;    // "kinesis"
-    Str target;  // "Kinesis_20131202"
-    Str signing; // name in the credential scope
-    ApiProtocol protocol;
+    Str name;                 // "kinesis"
+    Str target;               // "Kinesis_20131202"; absent: it speaks Query alone
+    Str signing;              // name in the credential scope
+    unsigned protocols;       // some of ApiProtocol
+    Str version;              // of Query: "2010-05-08"
+    Str xml_namespace;        // of Query's replies
     const struct api_op *ops; // sorted by name
     size_t op_count;
     const struct shape *const *patterned; // the shapes that have a pattern

@@ -8,3 +8,8 @@
 
 void cbor_reader_init(struct event_reader *r, struct arena *a, Str input);
 void cbor_writer_init(struct event_writer *w, struct buf *out);
+
+// The same with times in seconds, as RFC 8949 has them and Smithy's protocols: integers, or floats
+// with milliseconds as decimals.
+void cbor_reader_init_seconds(struct event_reader *r, struct arena *a, Str input);
+void cbor_writer_init_seconds(struct event_writer *w, struct buf *out);

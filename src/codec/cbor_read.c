@@ -177,13 +177,18 @@ static Err simple_value(struct event_reader *r, const Head *h, Event *ret)
     }
 }
 
-// The number under tag 1, in milliseconds. Nanoseconds must fit as well, as all callers reckon in
-// them: the years 1677 to 2262.
+// The number under tag 1, told in milliseconds. Nanoseconds must fit as well, as all callers reckon
+// in them: the years 1677 to 2262.
 static Err time_value(struct event_reader *r, Event *e)
 {
     const int64_t most = INT64_MAX / NS_PER_MS;
+    if (e->kind == EVENT_DOUBLE && r->seconds)
+        e->real = round(e->real * 1000.0);
     if (e->kind == EVENT_DOUBLE && fabs(e->real) <= (double)most)
         *e = (Event){ .kind = EVENT_INT, .number = (int64_t)floor(e->real) };
+    else if (e->kind == EVENT_INT && r->seconds &&
+             __builtin_mul_overflow(e->number, 1000, &e->number))
+        e->number = INT64_MAX;
     if (e->kind != EVENT_INT || e->number > most || e->number < -most)
         return broken(r, "a time is not a number, or far outside of history");
     e->kind = EVENT_TIME;
@@ -300,4 +305,10 @@ void cbor_reader_init(struct event_reader *r, struct arena *a, Str input)
     *r = (struct event_reader){
         .next = cbor_next, .input = input, .arena = a, .state = WANT_DOCUMENT
     };
+}
+
+void cbor_reader_init_seconds(struct event_reader *r, struct arena *a, Str input)
+{
+    cbor_reader_init(r, a, input);
+    r->seconds = true;
 }

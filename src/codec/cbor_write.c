@@ -96,28 +96,43 @@ static void write_real(struct event_writer *w, double value)
     add_big_endian(w->out, bits, sizeof bits);
 }
 
+// Rounded down, also before 1970.
+static int64_t whole_ms(int64_t ns)
+{
+    return ns / NS_PER_MS - (ns % NS_PER_MS < 0);
+}
+
 static void write_time(struct event_writer *w, int64_t ns)
 {
     add_head(w, CBOR_TAG, CBOR_TAG_EPOCH);
-    write_integer(w, ns / NS_PER_MS - (ns % NS_PER_MS < 0)); // rounded down, also before 1970
+    write_integer(w, whole_ms(ns));
 }
 
-static const struct event_writer_ops cbor_ops = {
-    .map = write_map,
-    .map_end = write_end,
-    .list = write_list,
-    .list_end = write_end,
-    .key = write_text,
-    .null = write_null,
-    .boolean = write_boolean,
-    .integer = write_integer,
-    .real = write_real,
-    .text = write_text,
-    .bytes = write_bytes,
-    .time = write_time,
-};
+static void write_time_seconds(struct event_writer *w, int64_t ns)
+{
+    int64_t ms = whole_ms(ns);
+    add_head(w, CBOR_TAG, CBOR_TAG_EPOCH);
+    if (ms % 1000 == 0)
+        write_integer(w, ms / 1000);
+    else
+        write_real(w, (double)ms / 1000.0);
+}
+
+#define CBOR_OPS(write_the_time)                                                                   \
+    {                                                                                              \
+        .map = write_map, .map_end = write_end, .list = write_list, .list_end = write_end,         \
+        .key = write_text, .null = write_null, .boolean = write_boolean, .integer = write_integer, \
+        .real = write_real, .text = write_text, .bytes = write_bytes, .time = write_the_time,      \
+    }
+static const struct event_writer_ops cbor_ops = CBOR_OPS(write_time);
+static const struct event_writer_ops cbor_ops_seconds = CBOR_OPS(write_time_seconds);
 
 void cbor_writer_init(struct event_writer *w, struct buf *out)
 {
     *w = (struct event_writer){ .ops = &cbor_ops, .out = out };
+}
+
+void cbor_writer_init_seconds(struct event_writer *w, struct buf *out)
+{
+    *w = (struct event_writer){ .ops = &cbor_ops_seconds, .out = out };
 }

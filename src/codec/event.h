@@ -46,6 +46,7 @@ struct event_reader {
     unsigned char stack[EVENT_DEPTH_MAX]; // the reader's: what is open
     uint64_t left[EVENT_DEPTH_MAX];       // the reader's: items to come in definite CBOR items
     bool ended;
+    bool seconds; // the reader's: CBOR's times are in seconds
 };
 
 // Skips the value that the next event begins, whatever it holds. A value must be due: after a key,

@@ -74,6 +74,24 @@ class Accepted(unittest.TestCase):
         self.assertEqual([m.default for m in api.ops["O"].input.members], [3, "x y", False, "Y", -1])
 
 
+    def test_a_service_may_speak_several_protocols(self):
+        api = parse("service t protocol=json-1.0+rpc-v2-cbor+query sign=t target=T version=1\n"
+                    "    xmlns=http://x/y/\nstring S\nlist L S 1..2 flat each=Word\n"
+                    "map M S S key=Name value=Mark\nop O gzip in { L L, M M }\nerror E 400 code=a.B\n")
+        self.assertEqual(api.attributes["xmlns"], "http://x/y/")
+        lists, maps = api.shapes["L"], api.shapes["M"]
+        self.assertEqual((lists.flat, lists.names, maps.flat), (True, {"each": "Word"}, False))
+        self.assertEqual(maps.names, {"key": "Name", "value": "Mark"})
+        self.assertEqual((api.ops["O"].gzip, api.errors["E"].code), (True, "a.B"))
+        source = apigen.Generator(api, "t.api", "gen").source()
+        for words in (".protocols = API_JSON_1_0 | API_RPC_CBOR | API_QUERY,", ".flat = true",
+                      '.each_name = S_INIT("Word")', '.value_name = S_INIT("Mark")', ".gzip = true",
+                      '.xml_namespace = S_INIT("http://x/y/")', '{ S_INIT("E"), 400, S_INIT("a.B") }'):
+            self.assertIn(words, source)
+        query = parse("service t protocol=query sign=t version=1 xmlns=x\n")
+        self.assertNotIn(".target", apigen.Generator(query, "t.api", "gen").source())
+
+
 class Refused(unittest.TestCase):
     CASES = [
         (1, "", "no `service`"),
@@ -83,6 +101,13 @@ class Refused(unittest.TestCase):
         (1, "service T protocol=json-1.1 target=T sign=t", "lower-case"),
         (1, "service t protocol=soap target=T sign=t", "unknown protocol"),
         (1, "service t protocol=json-1.1 sign=t", "needs target="),
+        (1, "service t protocol=query sign=t version=1", "needs xmlns="),
+        (1, "service t protocol=query sign=t xmlns=http://x/", "needs version="),
+        (1, "service t protocol=json-1.0+json-1.1 target=T sign=t", "one version of JSON"),
+        (1, "service t protocol=query+query sign=t version=1 xmlns=x", "a protocol once"),
+        (3, HEAD + "string S\nlist L S each=", "the name of an element"),
+        (2, HEAD + "error E 400 code=", "the error's code"),
+        (2, HEAD + "error E 400 code=!", "a code is a word"),
         (1, "service t colour=red", "unknown or repeated attribute"),
         (1, "  string A\n", "no statement before it"),
         (3, HEAD + "string A\nstring A\n", "was defined on line 2"),
