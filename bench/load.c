@@ -10,8 +10,8 @@
 
 enum { STACK_BYTES = 256 << 10 };
 
-static const struct peer *const peers[] = { &kinesis_peer, &redis_peer, &postgres_peer, &kafka_peer,
-                                            &read_peer };
+static const struct peer *const peers[] = { &kinesis_peer, &redis_peer, &postgres_peer,
+                                            &kafka_peer,   &read_peer,  &queue_peer };
 
 unsigned batches_of(size_t batch_bytes)
 {

@@ -59,7 +59,7 @@ struct peer {
     void (*close)(struct client *c);
 };
 
-extern const struct peer kinesis_peer, redis_peer, postgres_peer, kafka_peer, read_peer;
+extern const struct peer kinesis_peer, redis_peer, postgres_peer, kafka_peer, read_peer, queue_peer;
 
 // How many different batches of that size a client has.
 unsigned batches_of(size_t batch_bytes);

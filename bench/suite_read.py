@@ -118,3 +118,23 @@ def isolation(b):
 
     row = b.compare("p99 with one cold reader, to without", put_beside_a_reader, put, "p99_us", "<=1.3")
     row["names"] = ["with a reader", "without"]
+
+
+QUEUE_CLIENTS, QUEUE_TARGET = 64, 20000  # acknowledgements a second
+
+
+@benchmark("B18", "a queue on a stream: records received and acknowledged, ten at a time, durable", disk=True)
+def queue(b):
+    ours = b.headrace()
+    client = ours.client()
+    client.call("CreateStream", StreamName="queued")
+    client.wait_active("queued")
+    arn = client.call("CreateQueue", QueueName="queued", StreamConfigurationList=[
+        {"StreamARN": "arn:aws:kinesis:us-east-1:000000000000:stream/queued"}])["QueueDescription"]["QueueARN"]
+    fill_seconds = b.options.seconds * b.options.pairs
+    b.say("  storing records for the queue")
+    Load("kinesis", ours.port, "queued", environment=ours.environment, clients=4, records=BATCH, bytes=RECORD_BYTES,
+         batches=batches_for(QUEUE_TARGET * 3 * fill_seconds * RECORD_BYTES / machine.MB), seconds=600).end()
+    runs = b.repeat(lambda: b.run(ours, 10, RECORD_BYTES, clients=QUEUE_CLIENTS, place=arn, load_name="queue"))
+    b.value(f"acknowledgements a second, {QUEUE_CLIENTS} consumers", "rate", runs.of("rate"), target=">=1",
+            scale=QUEUE_TARGET, runs=runs)

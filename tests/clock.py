@@ -132,6 +132,93 @@ def the_limits_of_a_shard_refill_with_the_clock():
             server.advance_clock("1s")
 
 
+def queue_on(client, **attributes):
+    client.call("CreateStream", StreamName="s")
+    made = client.call("CreateQueue", QueueName="q", QueueAttributes=attributes, StreamConfigurationList=[
+        {"StreamARN": f"arn:aws:kinesis:us-east-1:{headrace.ACCOUNT}:stream/s"}])
+    return made["QueueDescription"]["QueueARN"]
+
+
+def received(client, arn, operation="ReceiveQueueRecords"):
+    reply = client.call(operation, QueueARN=arn, WaitTimeSeconds=1)
+    return [(r["Data"], r["ReceiveCount"]) for r in reply["QueueRecords"]]
+
+
+@test
+def a_record_of_a_queue_comes_again_when_its_visibility_is_over_and_not_before():
+    with dev_server() as server:
+        client = server.client()
+        arn = queue_on(client, VisibilityTimeoutSeconds=3600,
+                       DeadLetterConfiguration={"TargetType": "BUILT_IN", "MaxReceiveCount": 2})
+        client.call("PutRecord", StreamName="s", Data="eA==", PartitionKey="k")
+        assert received(client, arn) == [("eA==", 1)]
+        server.advance_clock("59m")
+        assert received(client, arn) == []
+        server.advance_clock("1m")
+        assert received(client, arn) == [("eA==", 2)]
+        server.kill()
+        server.start()
+        client = server.client()
+        server.advance_clock("1h")
+        assert received(client, arn) == []
+        assert received(client, arn, "ReceiveDeadLetterQueueRecords") == [("eA==", 3)]
+        server.advance_clock("23h")  # past the retention
+        assert received(client, arn, "ReceiveDeadLetterQueueRecords") == []
+
+
+@test
+def a_token_of_a_list_of_queues_is_good_for_five_minutes():
+    with dev_server() as server:
+        client = server.client()
+        queue_on(client)
+        client.call("CreateQueue", QueueName="r", StreamConfigurationList=[
+            {"StreamARN": f"arn:aws:kinesis:us-east-1:{headrace.ACCOUNT}:stream/s"}])
+        token = client.call("ListQueues", MaxResults=1)["NextToken"]
+        server.advance_clock("299s")
+        assert [q["QueueName"] for q in client.call("ListQueues", NextToken=token)["QueueSummaries"]] == ["r"]
+        server.advance_clock("2s")
+        try:
+            client.call("ListQueues", NextToken=token)
+        except headrace.AwsError as error:
+            assert error.kind == "ExpiredNextTokenException", error
+        else:
+            raise AssertionError("an old token was taken")
+
+
+@test
+def queues_take_the_time_that_changes_take():
+    with headrace.Server(PROGRAM, "--change-time", "20s", profile="dev") as server:
+        client = server.client()
+        client.call("CreateStream", StreamName="s")
+        server.advance_clock("20s")
+        client.wait_active("s")
+        arn = client.call("CreateQueue", QueueName="q", StreamConfigurationList=[
+            {"StreamARN": f"arn:aws:kinesis:us-east-1:{headrace.ACCOUNT}:stream/s"}])["QueueDescription"]["QueueARN"]
+
+        def status():
+            return client.call("DescribeQueue", QueueARN=arn)["QueueDescription"]["QueueStatus"]
+        assert status() == "CREATING"
+        server.advance_clock("20s")
+        assert status() == "ACTIVE"
+        client.call("UpdateQueue", QueueARN=arn, QueueAttributes={"VisibilityTimeoutSeconds": 1})
+        assert status() == "UPDATING"
+        client.call("PutRecord", StreamName="s", Data="eA==", PartitionKey="k")
+        assert received(client, arn) == [("eA==", 1)]
+        server.advance_clock("20s")
+        assert status() == "ACTIVE"
+        client.call("DeleteQueue", QueueARN=arn)
+        assert status() == "DELETING"
+        server.kill()
+        server.start()
+        client = server.client()
+        assert status() == "DELETING"
+        server.advance_clock("20s")
+        end = time.monotonic() + 30
+        while client.call("ListQueues")["QueueSummaries"]:
+            assert time.monotonic() < end, "the queue is still listed"
+            time.sleep(0.1)
+
+
 @test
 def a_moved_clock_stays_moved_after_kill_9():
     server = dev_server()

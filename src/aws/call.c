@@ -38,6 +38,11 @@ Err call_on_pool(struct call *c, Err (*work)(struct call *c, void *self), void *
     return call_wait(c);
 }
 
+bool call_is_gone(const struct call *c)
+{
+    return c->gone != NULL && c->gone(c);
+}
+
 void call_done(struct call *c, Err e)
 {
     c->done(c, e);

@@ -27,6 +27,7 @@ struct call {
     const struct api_error *error; // what call_fail recorded; NULL: nothing
     Str error_text;                // in the call's arena
     void (*done)(struct call *c, Err e);
+    bool (*gone)(const struct call *c);      // NULL: the caller never goes
     Err (*work)(struct call *c, void *self); // what call_on_pool recorded
     void *work_self;
 };
@@ -58,6 +59,10 @@ extern const struct api_error aws_ValidationException, aws_AccessDeniedException
 // the call's own loop call_done makes the reply before it returns.
 Err call_wait(struct call *c);
 void call_done(struct call *c, Err e); // OK: the output is complete. ERR_FAULT: after call_fail.
+
+// Whether nobody takes the answer any more, or the server is about to end: a call that waits for
+// something to happen is answered at once. From any thread, until call_done.
+bool call_is_gone(const struct call *c);
 
 // `return call_on_pool(c, work, self);` - the rest of the operation may block: `work` runs once on
 // the worker pool, and what it returns is what the operation returns. It need not run at all (the

@@ -51,6 +51,12 @@ static void done_later(struct call *c, Err e)
     part_done(f);
 }
 
+static bool is_gone(const struct call *c)
+{
+    const struct front_call *f = (const struct front_call *)c;
+    return http_wait_is_over(f->x);
+}
+
 static void returned(struct front_call *f, Err e)
 {
     if (e.kind == ERR_WAIT) {
@@ -91,6 +97,7 @@ void front_run(struct front_call *f)
     f->before_run = arena_mark(f->x->arena);
     f->out = arena_alloc(f->x->arena, out_bytes, _Alignof(max_align_t));
     f->call.done = done_later;
+    f->call.gone = is_gone;
     atomic_init(&f->parts, 2);
     if (op->blocking) {
         run_later(f);

@@ -366,6 +366,8 @@ static void conn_read(struct conn *c)
         break;
     case GOT_END:
         c->peer_ended = true;
+        for (struct exchange *e = c->exchanges; e != NULL; e = e->next)
+            atomic_store(&e->half_closed, true);
         break;
     case GOT_ERROR:
         conn_close(c);

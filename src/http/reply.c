@@ -369,6 +369,13 @@ bool http_stream_gone(const struct http_exchange *x)
     return atomic_load(&exchange_of(x)->gone);
 }
 
+bool http_wait_is_over(const struct http_exchange *x)
+{
+    const struct exchange *e = exchange_of(x);
+    return atomic_load(&e->gone) || atomic_load(&e->half_closed) ||
+           atomic_load_explicit(&e->on->server->draining, memory_order_relaxed);
+}
+
 size_t http_stream_pending(const struct http_exchange *x)
 {
     return atomic_load(&exchange_of(x)->pending);

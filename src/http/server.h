@@ -92,6 +92,9 @@ void http_stream_start(struct http_exchange *x, unsigned status, const HttpHeade
 void http_stream_write(struct http_exchange *x, Str piece);
 void http_stream_end(struct http_exchange *x); // ends the exchange
 bool http_stream_gone(const struct http_exchange *x);
+// Whether a handler that waits for something to happen should answer now: the client has gone or
+// has ended its side, or the server is about to end. From any thread.
+bool http_wait_is_over(const struct http_exchange *x);
 size_t http_stream_pending(const struct http_exchange *x);
 
 // Whether the replies that clients have not taken yet hold limits.reply_pool_bytes_max. Handlers

@@ -107,6 +107,7 @@ struct exchange {
     size_t content_taken;   // of the budget for it
     struct op reply_op, end_op;
     _Atomic bool gone;
+    _Atomic bool half_closed; // the client sends nothing any more
     _Atomic size_t pending;
 
     // The loop's view of it.

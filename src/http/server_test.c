@@ -473,6 +473,28 @@ TEST(a_producer_sees_what_is_not_yet_with_the_kernel)
     rig_stop(&r);
 }
 
+static bool is_wait_over(void *x)
+{
+    return http_wait_is_over(x);
+}
+
+TEST(a_handler_that_waits_sees_that_its_client_sends_nothing_any_more_and_may_still_answer)
+{
+    struct rig r;
+    rig_init(&r);
+    rig_start(&r);
+    int fd = dial(&r);
+    say(fd, S(GET("/hold")));
+    struct http_exchange *x = desk_wait(&r.desk, 0);
+    EXPECT(!http_wait_is_over(x));
+    EXPECT_INT(0, shutdown(fd, SHUT_WR));
+    wait_until(is_wait_over, x);
+    EXPECT(!http_stream_gone(x));
+    http_reply(x, 200, NULL, 0, S("late"));
+    EXPECT(str_ends(hear_rest(a, fd), S("late")));
+    rig_stop(&r);
+}
+
 static bool are_full(void *x)
 {
     return http_replies_full(x);

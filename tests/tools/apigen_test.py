@@ -316,7 +316,8 @@ class Kinesis(unittest.TestCase):
                           "TRIM_HORIZON"])
         self.assertIsNone(api.ops["CreateStream"].output)
         self.assertEqual({n for n, op in api.ops.items() if op.blocking},
-                         {"CreateStream", "DeleteStream", "IncreaseStreamRetentionPeriod",
+                         {"CreateQueue", "DeleteQueue", "UpdateQueue",
+                          "CreateStream", "DeleteStream", "IncreaseStreamRetentionPeriod",
                           "DecreaseStreamRetentionPeriod", "AddTagsToStream", "RemoveTagsFromStream",
                           "TagResource", "UntagResource", "GetShardIterator", "SplitShard", "MergeShards",
                           "UpdateShardCount", "DescribeAccountSettings", "UpdateAccountSettings",

@@ -2,7 +2,7 @@
 // CreateStream, DeleteStream and what is changed on a stream as a whole.
 #include "base/time.h"
 #include "svc/kinesis/demand.h"
-#include "svc/kinesis/kinesis.h"
+#include "svc/kinesis/queues.h"
 #include "svc/kinesis/stream_priv.h"
 #include "svc/kinesis/tags.h"
 
@@ -219,6 +219,7 @@ static Err delete_locked(struct call *c, struct stream *s)
     int64_t due_ms = change_due_ms(k, c);
     if (s->status == STREAM_GONE)
         return OK; // somebody else's deletion was faster
+    TRY(queues_refuse(c, s, "DeleteStream can't delete", ""));
     if (s->status != STREAM_DELETING)
         TRY(kinesis_change(k, s, mark_deleting, &due_ms));
     if (k->env.change_ns <= 0)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // DescribeStream, DescribeStreamSummary, ListStreams and ListShards.
 #include "base/time.h"
-#include "svc/kinesis/kinesis.h"
+#include "svc/kinesis/queues.h"
 
 #include <string.h>
 
@@ -227,6 +227,8 @@ Err kinesis_DescribeStreamSummary(struct call *c, const struct kinesis_DescribeS
         .encryption_type = kinesis_EncryptionType_NONE,
         .open_shard_count = s->status == STREAM_CREATING ? 0 : (int32_t)s->open_count,
         .has_consumer_count = true,
+        .has_queue_count = s->on_demand, // others can have none
+        .queue_count = (int32_t)queues_on_stream(k, s),
         .has_max_record_size_in_kib = true,
         .max_record_size_in_kib = (int32_t)s->record_kib_max,
     };

@@ -2,6 +2,7 @@
 #include "svc/kinesis/kinesis.h"
 #include "base/logline.h"
 #include "base/time.h"
+#include "svc/kinesis/queues.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -340,6 +341,7 @@ static void kinesis_close(void *state)
     struct kinesis *k = state;
     if (k == NULL)
         return;
+    queues_close(k->queues);
     for (size_t i = 0; i < k->count; i++)
         stream_unref(k->sorted[i]);
     free(k->sorted);
@@ -358,6 +360,7 @@ static Err kinesis_load(struct kinesis *k)
     TRY(load_secret(k));
     TRY(load_rows(k));
     TRY(recover(k));
+    TRY(queues_open(k, &k->queues)); // its thread reads shards: they are declared
     chores_at(&k->chores, kinesis_due_ms(k));
     chores_start(&k->chores);
     return OK;
@@ -366,6 +369,7 @@ static Err kinesis_load(struct kinesis *k)
 static void kinesis_stop(void *state)
 {
     struct kinesis *k = state;
+    queues_stop(k->queues);
     chores_stop(&k->chores);
 }
 

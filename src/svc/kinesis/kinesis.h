@@ -27,6 +27,7 @@ struct kinesis {
     struct sealer sealer;
     struct rates rates;
     struct chores chores;     // what streams do when their time has come
+    struct queues *queues;    // on the streams (queues.c)
     pthread_mutex_t changing; // by kinesis_change_begin and _end
     atomic_int changers;      // that hold it or wait for it
     pthread_rwlock_t lock;

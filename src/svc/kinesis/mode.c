@@ -4,6 +4,7 @@
 #include "base/time.h"
 #include "svc/kinesis/demand.h"
 #include "svc/kinesis/kinesis.h"
+#include "svc/kinesis/queues.h"
 #include "svc/kinesis/reshard.h"
 
 #include <string.h>
@@ -111,6 +112,8 @@ static Err switch_locked(struct call *c, const struct kinesis_UpdateStreamMode_i
                          "WarmThroughputMiBps is only for streams in On-Demand mode.");
     if (n.warm_mibps >= 0)
         TRY(kinesis_check_warm(c, n.warm_mibps));
+    if (n.is_switch && !n.on_demand)
+        TRY(queues_refuse(c, s, "UpdateStreamMode can't switch", " to provisioned mode"));
     if (n.is_switch)
         TRY(check_switch(c, s, n.on_demand));
     if (!n.is_switch && n.warm_mibps < 0)

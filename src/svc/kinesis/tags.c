@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "svc/kinesis/tags.h"
+#include "svc/kinesis/queues.h"
 
 #include <string.h>
 
@@ -95,6 +96,8 @@ Err kinesis_RemoveTagsFromStream(struct call *c, const struct kinesis_RemoveTags
 
 Err kinesis_TagResource(struct call *c, const struct kinesis_TagResource_in *in)
 {
+    if (queues_is_arn(in->resource_arn))
+        return queues_tag(c, in->resource_arn, &in->tags);
     AUTO(stream) s = NULL;
     TRY(kinesis_find_arn(c, in->resource_arn, &s));
     return add(c, s, in->tags);
@@ -102,6 +105,8 @@ Err kinesis_TagResource(struct call *c, const struct kinesis_TagResource_in *in)
 
 Err kinesis_UntagResource(struct call *c, const struct kinesis_UntagResource_in *in)
 {
+    if (queues_is_arn(in->resource_arn))
+        return queues_untag(c, in->resource_arn, &in->tag_keys);
     AUTO(stream) s = NULL;
     TRY(kinesis_find_arn(c, in->resource_arn, &s));
     return drop(c, s, in->tag_keys);
@@ -141,6 +146,8 @@ Err kinesis_ListTagsForStream(struct call *c, const struct kinesis_ListTagsForSt
 Err kinesis_ListTagsForResource(struct call *c, const struct kinesis_ListTagsForResource_in *in,
                                 struct kinesis_ListTagsForResource_out *out)
 {
+    if (queues_is_arn(in->resource_arn))
+        return queues_list_tags(c, in->resource_arn, &out->tags);
     AUTO(stream) s = NULL;
     TRY(kinesis_find_arn(c, in->resource_arn, &s));
     copy_tags(c, s, (Str){ 0 }, STREAM_TAGS_MAX, &out->tags);

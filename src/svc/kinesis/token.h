@@ -11,7 +11,13 @@
 
 enum { TOKEN_SECRET_BYTES = 32, TOKEN_PAYLOAD_BYTES_MAX = 300, TOKEN_LIFE_MS = 300000 };
 
-typedef enum TokenKind { TOKEN_ITERATOR = 1, TOKEN_SHARDS = 2, TOKEN_STREAMS = 3 } TokenKind;
+typedef enum TokenKind {
+    TOKEN_ITERATOR = 1,
+    TOKEN_SHARDS = 2,
+    TOKEN_STREAMS = 3,
+    TOKEN_RECEIPT = 5,
+    TOKEN_QUEUES = 6
+} TokenKind;
 
 struct sealer {
     struct io *io;

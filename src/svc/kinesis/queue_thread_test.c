@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// Many clients of one queue at once: every record is done by exactly one of them.
+#include "svc/kinesis/queue_test_help.h"
+
+#include <string.h>
+
+enum { CLIENTS = 6, RECORDS = 1500 };
+
+struct worker {
+    struct queue_world *w;
+    Str arn;
+    pthread_t thread;
+    _Atomic int *done; // how often each record was acknowledged, by its number
+    _Atomic size_t *count;
+};
+
+static void acknowledge(struct worker *x, struct arena *a, const kinesis_QueueRecordList *got)
+{
+    struct queue_call *o = queue_call_new(x->w, a);
+    kinesis_AcknowledgeQueueRecordsRequestEntry *entries =
+        arena_new(a, kinesis_AcknowledgeQueueRecordsRequestEntry, got->n);
+    for (size_t i = 0; i < got->n; i++)
+        entries[i].receipt_handle = got->at[i].receipt_handle;
+    struct kinesis_AcknowledgeQueueRecords_in in = {
+        .queue_arn = x->arn, .entries = { .set = true, .n = got->n, .at = entries }
+    };
+    struct kinesis_AcknowledgeQueueRecords_out *out =
+        arena_new(a, struct kinesis_AcknowledgeQueueRecords_out, 1);
+    EXPECT_OK(queue_call_end(o, kinesis_AcknowledgeQueueRecords(&o->call, &in, out)));
+    EXPECT_INT(got->n, out->successful.n);
+    for (size_t i = 0; i < got->n; i++) {
+        uint64_t number;
+        memcpy(&number, got->at[i].data.p, sizeof number);
+        atomic_fetch_add(&x->done[number], 1);
+        atomic_fetch_add(x->count, 1);
+    }
+}
+
+static void *work(void *self)
+{
+    struct worker *x = self;
+    while (atomic_load(x->count) < RECORDS) {
+        AUTO(arena) a = arena_open();
+        kinesis_QueueRecordList got;
+        EXPECT_OK(queue_world_receive(x->w, a, x->arn, false, 10, -1, &got));
+        if (got.n > 0)
+            acknowledge(x, a, &got);
+    }
+    return NULL;
+}
+
+TEST(records_are_done_once_though_many_receive_at_once)
+{
+    struct queue_world w;
+    struct worker workers[CLIENTS];
+    uint64_t put = 0;
+    _Atomic int *done = arena_alloc(a, (RECORDS + 1) * sizeof *done, _Alignof(_Atomic int));
+    _Atomic size_t count = 0;
+    queue_world_open(&w, 0, 2);
+    Str arn = queue_world_create(&w, a, (QueueWish){ .name = S("q") });
+    for (size_t i = 0; i < CLIENTS; i++) {
+        workers[i] = (struct worker){ .w = &w, .arn = arn, .done = done, .count = &count };
+        EXPECT_INT(0, pthread_create(&workers[i].thread, NULL, work, &workers[i]));
+    }
+    for (size_t i = 0; i < RECORDS / 50; i++)
+        queue_world_put(&w, 50, 100, &put);
+    for (size_t i = 0; i < CLIENTS; i++)
+        EXPECT_INT(0, pthread_join(workers[i].thread, NULL));
+    for (size_t i = 1; i <= RECORDS; i++)
+        EXPECT_INT(1, atomic_load(&done[i]));
+    queue_world_close(&w);
+}

@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The crash loop of queues: producers and consumers over HTTP, kill -9 at random moments, restart, compare.
+
+What must hold, on one data directory that is kept through all rounds:
+  - a record whose acknowledgement was answered never comes again;
+  - a record whose put was answered comes, again and again, until it is acknowledged;
+  - nothing comes that was not put, and its data is what was put;
+  - a record never comes while it is in flight: not before its visibility has ended;
+  - its RecordId stays the same.
+
+    tests/queues.py --program build/headrace --rounds 20 --seed 7
+
+A failed run says its seed and keeps its data directory.
+"""
+import argparse
+import base64
+import http.client
+import random
+import sys
+import threading
+import time
+
+import headrace
+import tap
+
+PRODUCERS, CONSUMERS = 2, 4
+ROUND_SECONDS = (0.05, 0.8)
+VISIBILITY_SECONDS = 2
+DRAIN_SECONDS_MAX = 120
+FORGOTTEN_SHARE = 0.2  # of what is received is not acknowledged
+GONE = (OSError, http.client.HTTPException)
+
+
+class Ledger:
+    """What is known of every record, by its data."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.sent, self.put, self.done = set(), set(), set()
+        self.unsure = set()  # an acknowledgement was sent and not answered: it may be done
+        self.ids, self.hidden_until, self.trouble = {}, {}, []
+
+    def say(self, text):
+        with self.lock:
+            self.trouble.append(text)
+
+    def missing(self):
+        """What must still come."""
+        with self.lock:
+            return self.put - self.done - self.unsure
+
+    def received(self, record, asked, answered):
+        """A record that came between two moments."""
+        data = base64.b64decode(record["Data"]).decode()
+        with self.lock:
+            if data not in self.sent:
+                self.trouble.append(f"{data} came and was never put")
+            if data in self.done:
+                self.trouble.append(f"{data} came after its acknowledgement")
+            if self.hidden_until.get(data, 0) > answered:
+                self.trouble.append(f"{data} came while it was in flight")
+            if self.ids.setdefault(data, record["RecordId"]) != record["RecordId"]:
+                self.trouble.append(f"{data} came with another RecordId")
+            self.hidden_until[data] = asked + VISIBILITY_SECONDS
+        return data
+
+
+class Producer(threading.Thread):
+    def __init__(self, server, ledger, label):
+        super().__init__(daemon=True)
+        self.client, self.ledger, self.label, self.stopping, self.count = server.client(), ledger, label, False, 0
+
+    def run(self):
+        try:
+            while not self.stopping:
+                names = [f"{self.label}-{self.count + n}" for n in range(5)]
+                self.count += len(names)
+                with self.ledger.lock:
+                    self.ledger.sent |= set(names)
+                reply = self.client.call("PutRecords", StreamName="s", Records=[
+                    {"Data": base64.b64encode(name.encode()).decode(), "PartitionKey": name} for name in names])
+                with self.ledger.lock:
+                    self.ledger.put |= {name for name, r in zip(names, reply["Records"]) if "ShardId" in r}
+                time.sleep(0.002)
+        except GONE:
+            pass
+        except Exception as error:
+            self.ledger.say(f"a put was answered badly: {error}")
+
+
+class Consumer(threading.Thread):
+    def __init__(self, server, ledger, arn, seed, drains=False):
+        super().__init__(daemon=True)
+        self.client, self.ledger, self.arn = server.client(timeout=40), ledger, arn
+        self.random, self.drains, self.stopping = random.Random(seed), drains, False
+
+    def turn(self):
+        asked = time.monotonic()
+        reply = self.client.call("ReceiveQueueRecords", QueueARN=self.arn, WaitTimeSeconds=1,
+                                 VisibilityTimeoutSeconds=VISIBILITY_SECONDS)
+        answered = time.monotonic()
+        mine = {}
+        for record in reply["QueueRecords"]:
+            data = self.ledger.received(record, asked, answered)
+            if self.drains or self.random.random() >= FORGOTTEN_SHARE:
+                mine[record["ReceiptHandle"]] = data
+        if mine:
+            self.acknowledge(mine)
+
+    def acknowledge(self, mine):
+        # From here on it may be done, whether we hear of it or not.
+        with self.ledger.lock:
+            self.ledger.unsure |= set(mine.values())
+        reply = self.client.call("AcknowledgeQueueRecords", QueueARN=self.arn,
+                                 Entries=[{"ReceiptHandle": handle} for handle in mine])
+        done = {mine[e["ReceiptHandle"]] for e in reply["Successful"]}
+        with self.ledger.lock:
+            self.ledger.done |= done
+            self.ledger.unsure -= set(mine.values())
+        for entry in reply["Failed"]:
+            if entry["ErrorCode"] not in ("InvalidArgumentException",):  # it was too late: received by another
+                self.ledger.say(f"an acknowledgement failed: {entry}")
+
+    def run(self):
+        try:
+            while not self.stopping:
+                self.turn()
+        except GONE:
+            pass
+        except Exception as error:
+            self.ledger.say(f"a consumer was answered badly: {type(error).__name__}: {error}")
+
+
+def make(server):
+    client = server.client()
+    client.call("CreateStream", StreamName="s")
+    client.wait_active("s")
+    return client.call("CreateQueue", QueueName="q", QueueAttributes={
+        "DeadLetterConfiguration": {"TargetType": "NONE"}}, StreamConfigurationList=[
+        {"StreamARN": f"arn:aws:kinesis:us-east-1:{headrace.ACCOUNT}:stream/s"}])["QueueDescription"]["QueueARN"]
+
+
+def one_round(server, ledger, arn, number, rng):
+    threads = [Producer(server, ledger, f"{number}-{n}") for n in range(PRODUCERS)]
+    threads += [Consumer(server, ledger, arn, rng.random()) for _ in range(CONSUMERS)]
+    for thread in threads:
+        thread.start()
+    time.sleep(rng.uniform(*ROUND_SECONDS))
+    server.kill()
+    for thread in threads:
+        thread.stopping = True
+        thread.join(60)
+    server.start()
+
+
+def show_all(server, ledger):
+    """What is in flight is visible from now on: its time is over."""
+    with ledger.lock:
+        ledger.hidden_until.clear()
+    server.advance_clock("1m")
+
+
+def drain(server, ledger, arn):
+    """Everything that was put and is not done must come now; then nothing more."""
+    end = time.monotonic() + DRAIN_SECONDS_MAX
+    show_all(server, ledger)
+    consumers = [Consumer(server, ledger, arn, n, drains=True) for n in range(CONSUMERS)]
+    for consumer in consumers:
+        consumer.start()
+    while ledger.missing() and time.monotonic() < end and not ledger.trouble:
+        time.sleep(0.05)
+    for consumer in consumers:
+        consumer.stopping = True
+    for consumer in consumers:
+        consumer.join(60)
+    missing = ledger.missing()
+    assert not missing, f"{len(missing)} records never came, such as {sorted(missing)[:5]}"
+    show_all(server, ledger)
+    rest = server.client().call("ReceiveQueueRecords", QueueARN=arn, WaitTimeSeconds=1)["QueueRecords"]
+    for record in rest:
+        ledger.received(record, 0, time.monotonic())  # only those of which we do not know may still come
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--program", default="build/headrace")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
+    options = parser.parse_args()
+    rng, ledger, report = random.Random(options.seed), Ledger(), tap.Tap()
+    print(f"# seed {options.seed}", flush=True)
+    server = headrace.Server(options.program, profile="dev")
+    server.start()
+    arn = make(server)
+
+    def crash():
+        for number in range(options.rounds):
+            one_round(server, ledger, arn, number, rng)
+            assert not ledger.trouble, ledger.trouble[:5]
+
+    def settle():
+        drain(server, ledger, arn)
+        assert not ledger.trouble, ledger.trouble[:5]
+        print(f"# {len(ledger.put)} records put, {len(ledger.done)} acknowledged", flush=True)
+
+    report.run(f"{options.rounds} kills and no acknowledged record comes again, nor one in flight", crash)
+    report.run("every record that was put comes until it is acknowledged", settle)
+    if report.failures:
+        print(f"# seed {options.seed}, data in {server.data_dir}")
+        server.owns_dir = False
+        server.kill()
+    else:
+        server.stop()
+        server.remove()
+    return report.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
