@@ -20,8 +20,9 @@ struct call {
     Str access_key;
     const struct http_exchange *exchange; // how it came; NULL in tests
     Str request_id;
-    int64_t now_ns; // wall clock at arrival
-    void *user;     // the operation's own, while it waits
+    int64_t now_ns;     // wall clock at arrival
+    void *user;         // the operation's own, while it waits
+    size_t reply_bytes; // about how long the output will be, if the operation knows that it is long
 
     // Whoever made the call reads these; operations use the functions below.
     const struct api_error *error; // what call_fail recorded; NULL: nothing

@@ -3,6 +3,7 @@
 #include "aws/front_priv.h"
 #include "aws/query.h"
 #include "base/logline.h"
+#include "base/memory.h"
 #include "base/time.h"
 #include "codec/base64.h"
 #include "codec/hash.h"
@@ -118,6 +119,8 @@ void reply_output(struct front_call *f)
 {
     struct buf body;
     buf_init_request(&body, 0);
+    if (f->call.reply_bytes > 0 && memory_has_room(f->call.reply_bytes))
+        (void)buf_reserve(&body, f->call.reply_bytes); // so that it is not copied as it grows
     write_output(f, &body);
     Err e = buf_err(&body);
     if (e.kind != ERR_NONE) {

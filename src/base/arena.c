@@ -42,13 +42,18 @@ struct arena {
 // streams have limits of their own.
 static struct block *block_make(struct arena *a, size_t bytes, bool may_be_refused)
 {
+    bool is_large = sizeof(struct block) + bytes >= MEMORY_LARGE_BYTES;
+    if (is_large)
+        bytes = memory_large_room(sizeof(struct block) + bytes) - sizeof(struct block);
     size_t counted = a->of_request && a->top != NULL ? bytes : 0,
            all = sizeof(struct block) + bytes;
     if (counted > 0 && !may_be_refused)
         memory_take_anyway(counted);
     else if (counted > 0 && !memory_take(counted, a->total_bytes + counted))
         return NULL;
-    struct block *b = may_be_refused ? memory_try(all) : memory_get(all);
+    struct block *b = is_large ? may_be_refused ? memory_try_large(all) : memory_get_large(all)
+                      : may_be_refused ? memory_try(all)
+                                       : memory_get(all);
     if (b == NULL) {
         memory_give(counted);
         return NULL;
@@ -79,7 +84,10 @@ static void block_close(struct arena *a, struct block *b)
     a->total_bytes -= b->bytes;
     memory_give(b->counted);
     UNPOISON(b->data, b->bytes);
-    free(b);
+    if (sizeof *b + b->bytes >= MEMORY_LARGE_BYTES)
+        memory_give_large(b, sizeof *b + b->bytes);
+    else
+        free(b);
 }
 
 struct arena *arena_open(void)

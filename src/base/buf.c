@@ -19,9 +19,17 @@ void buf_init_request(struct buf *b, size_t max_bytes)
     *b = (struct buf){ .max = max_bytes, .of_request = true };
 }
 
+void buf_free(char *take_p, size_t cap)
+{
+    if (cap >= MEMORY_LARGE_BYTES)
+        memory_give_large(take_p, cap);
+    else
+        free(take_p);
+}
+
 void buf_done(struct buf *b)
 {
-    free(b->p);
+    buf_free(b->p, b->cap);
     memory_give(b->counted);
     *b = (struct buf){ .max = b->max, .of_request = b->of_request };
 }
@@ -32,9 +40,30 @@ void buf_clear(struct buf *b)
     b->overflown = b->starved = false;
 }
 
-// Grows to `cap` bytes, if there is memory.
+static size_t bytes_max(const struct buf *b)
+{
+    return b->max != 0 ? b->max : BUF_BYTES_MAX;
+}
+
+// Other memory of `cap` bytes with the same content; NULL: there is none, and nothing has changed.
+static char *move(struct buf *b, size_t cap)
+{
+    if (cap < MEMORY_LARGE_BYTES)
+        return memory_try_resize(b->p, cap);
+    char *p = memory_try_large(cap);
+    if (p == NULL)
+        return NULL;
+    if (b->n > 0)
+        memcpy(p, b->p, b->n);
+    buf_free(b->p, b->cap);
+    return p;
+}
+
+// Grows to `cap` bytes or a little more, if there is memory.
 static bool grow(struct buf *b, size_t cap)
 {
+    if (cap >= MEMORY_LARGE_BYTES)
+        cap = MIN(memory_large_room(cap), bytes_max(b));
     if (cap <= MEMORY_SMALL_BYTES) {
         b->p = xrealloc(b->p, cap);
         b->cap = cap;
@@ -43,7 +72,7 @@ static bool grow(struct buf *b, size_t cap)
     size_t more = b->of_request ? cap - b->counted : 0;
     if (more > 0 && !memory_take(more, cap))
         return false;
-    char *p = memory_try_resize(b->p, cap);
+    char *p = move(b, cap);
     if (p == NULL) {
         memory_give(more);
         return false;
@@ -56,7 +85,7 @@ static bool grow(struct buf *b, size_t cap)
 
 bool buf_grow(struct buf *b, size_t more)
 {
-    size_t max = b->max != 0 ? b->max : BUF_BYTES_MAX;
+    size_t max = bytes_max(b);
     if (b->overflown || more > max || b->n > max - more) {
         b->overflown = true;
         return false;

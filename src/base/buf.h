@@ -8,7 +8,7 @@
 #include <string.h>
 
 struct buf {
-    char *p;
+    char *p; // freed with buf_free
     size_t n;
     size_t cap;
     size_t max;      // bytes; 0 means BUF_BYTES_MAX
@@ -22,7 +22,8 @@ enum { BUF_BYTES_MAX = 1 << 30 };
 
 void buf_init(struct buf *b, size_t max_bytes);
 void buf_init_request(struct buf *b, size_t max_bytes);
-void buf_done(struct buf *b); // frees; the buffer may be used again afterwards
+void buf_free(char *take_p, size_t cap); // the memory of a buffer that was taken from it
+void buf_done(struct buf *b);            // frees; the buffer may be used again afterwards
 static inline void buf_auto_done(struct buf *b)
 {
     buf_done(b);

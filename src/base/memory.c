@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/memory.h"
 #include "base/logline.h"
+#include "base/pages.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -61,7 +62,7 @@ static bool fails_here(MemoryKind kind)
 // ---- The reserve
 
 // Pages of its own, so that giving them up is giving them to whoever asks next.
-static void *pages_get(size_t bytes)
+static void *reserve_pages(size_t bytes)
 {
     if (fails_here(MEMORY_RESERVE))
         return NULL;
@@ -87,7 +88,7 @@ static void reserve_take_again(void)
 {
     pthread_mutex_lock(&memory.lock);
     size_t bytes = memory.reserve_bytes;
-    char *p = memory.reserve == NULL ? pages_get(2 * bytes) : NULL;
+    char *p = memory.reserve == NULL ? reserve_pages(2 * bytes) : NULL;
     if (p != NULL) {
         CHECK(munmap(p + bytes, bytes) == 0);
         memory.reserve = p;
@@ -111,7 +112,7 @@ Err memory_setup(size_t requests_bytes_max, size_t reserve_bytes)
     pthread_mutex_lock(&memory.lock);
     if (memory.reserve != NULL)
         CHECK(munmap(memory.reserve, memory.reserve_bytes) == 0);
-    memory.reserve = reserve_bytes > 0 ? pages_get(reserve_bytes) : NULL;
+    memory.reserve = reserve_bytes > 0 ? reserve_pages(reserve_bytes) : NULL;
     bool good = reserve_bytes == 0 || memory.reserve != NULL;
     memory.reserve_bytes = good ? reserve_bytes : 0;
     pthread_mutex_unlock(&memory.lock);
@@ -195,11 +196,60 @@ void *memory_try_aligned(size_t align, size_t bytes)
     return may_try() ? aligned_alloc(align, bytes) : NULL;
 }
 
+// ---- Large memory
+
+static pthread_mutex_t large_lock = PTHREAD_MUTEX_INITIALIZER; // a leaf
+static struct pages_kept large = { .bytes_max = MEMORY_LARGE_KEPT_BYTES };
+
+size_t memory_large_room(size_t bytes)
+{
+    return pages_room(bytes);
+}
+
+static void *take_kept(size_t bytes)
+{
+    pthread_mutex_lock(&large_lock);
+    void *p = pages_take(&large, bytes);
+    pthread_mutex_unlock(&large_lock);
+    return p;
+}
+
+void *memory_try_large(size_t bytes)
+{
+    if (!may_try())
+        return NULL;
+    void *p = take_kept(bytes);
+    return p != NULL ? p : pages_new(bytes);
+}
+
+void *memory_get_large(size_t bytes)
+{
+    void *p = fails_here(MEMORY_BOOKKEEPING) ? NULL : take_kept(bytes);
+    return p != NULL ? p : pages_get(bytes);
+}
+
+void memory_give_large(void *take_p, size_t bytes)
+{
+    if (take_p == NULL)
+        return;
+    pthread_mutex_lock(&large_lock);
+    pages_give(&large, take_p, bytes);
+    pthread_mutex_unlock(&large_lock);
+}
+
+void memory_drop_large(void)
+{
+    pthread_mutex_lock(&large_lock);
+    pages_drop(&large);
+    pthread_mutex_unlock(&large_lock);
+}
+
 // ---- Memory that may not
 
 // Whether to try once more: gives up the reserve, then waits for others to give back.
 static bool try_again(size_t waited)
 {
+    memory_drop_large();
     reserve_release();
     if (waited > 0)
         nanosleep(&(struct timespec){ .tv_nsec = WAIT_NS }, NULL);

@@ -22,6 +22,8 @@
 enum {
     MEMORY_SMALL_BYTES = 64 << 10, // up to here a request is small: it gets the last of the budget
     MEMORY_RESERVE_BYTES = 8 << 20,
+    MEMORY_LARGE_BYTES = 256 << 10,     // from here on memory is had in pieces that are kept
+    MEMORY_LARGE_KEPT_BYTES = 64 << 20, // of those that nobody uses, at most
     MEMORY_REQUESTS_BYTES_MIN = 64
                                 << 20, // one request of the largest kind, and small ones beside it
 };
@@ -52,6 +54,14 @@ void *memory_get(size_t bytes); // not zeroed
 void *memory_get_zeroed(size_t n, size_t bytes);
 void *memory_resize(void *p, size_t bytes);
 void *memory_get_aligned(size_t align, size_t bytes);
+
+// Large memory, at least MEMORY_LARGE_BYTES, not zeroed, aligned to pages. What one request gives
+// back the next one takes. Given back with the size that was asked for, or the room of the piece.
+size_t memory_large_room(size_t bytes); // how large the piece is
+void *memory_try_large(size_t bytes);   // as memory_try
+void *memory_get_large(size_t bytes);   // as memory_get
+void memory_give_large(void *take_p, size_t bytes);
+void memory_drop_large(void); // gives the system what is kept
 
 // Whether the reserve is gone. Asking tries to take it again.
 bool memory_is_short(void);

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/memory.h"
+#include "base/pages.h"
 #include "base/test.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { MIB = 1 << 20, RESERVE = 2 * MIB };
 
@@ -70,7 +72,7 @@ TEST(an_arena_of_a_request_counts_all_but_its_first_block)
     EXPECT(arena_try(r, 3 * MIB, 8) != NULL);
     EXPECT(taken() >= 3 * MIB && taken() == arena_bytes(r) - 8192);
     EXPECT(arena_try(r, 60 * MIB, 8) == NULL);
-    EXPECT(arena_alloc(r, 61 * MIB, 8) != NULL); // not asked: counted all the same
+    EXPECT(arena_alloc(r, 64 * MIB - 4096, 8) != NULL); // not asked: counted all the same
     EXPECT(arena_try(r, MIB, 8) == NULL);
     EXPECT_INT(taken(), arena_bytes(r) - 8192);
     arena_reset(r);
@@ -124,6 +126,71 @@ TEST(a_buffer_that_finds_no_memory_keeps_what_it_has_and_says_so)
     EXPECT_INT(0, taken());
     buf_done(&b);
     tear_down();
+}
+
+TEST(pieces_of_pages_have_few_sizes_and_are_used_again)
+{
+    size_t before = 0;
+    for (size_t pages = 1; pages <= 3000; pages++) {
+        size_t bytes = pages * MEMORY_PAGE_BYTES, room = pages_room(bytes);
+        EXPECT(room >= bytes && room <= bytes + bytes / 4 && room % MEMORY_PAGE_BYTES == 0);
+        EXPECT(room >= before && pages_room(room) == room && pages_room(bytes - 1) <= room);
+        before = room;
+    }
+    struct pages_kept k = { .bytes_max = 16 << 20 };
+    uint8_t *first = pages_get(9 << 12);
+    EXPECT(pages_take(&k, 9 << 12) == NULL);
+    pages_give(&k, first, 9 << 12);
+    EXPECT_INT(pages_room(9 << 12), k.bytes);
+    EXPECT(pages_take(&k, 11 << 12) == NULL);  // of another size
+    EXPECT(pages_take(&k, 10 << 12) == first); // of the same
+    EXPECT_INT(0, k.bytes);
+    memset(first, 1, pages_room(9 << 12));
+    pages_give(&k, first, 10 << 12);
+    for (size_t i = 0; i < 100; i++) // no more are kept than may be
+        pages_give(&k, pages_get(1 << 20), 1 << 20);
+    EXPECT(k.bytes <= k.bytes_max && k.bytes > k.bytes_max / 2);
+    pages_give(&k, pages_get(64 << 20), 64 << 20);
+    EXPECT(k.bytes <= k.bytes_max);
+    pages_drop(&k);
+    EXPECT(pages_take(&k, 1 << 20) == NULL);
+}
+
+TEST(a_buffer_keeps_its_bytes_through_every_size_and_its_maximum)
+{
+    for (size_t max = 200 << 10; max <= 3 << 20; max += 123457) {
+        struct buf b;
+        buf_init(&b, max);
+        for (size_t i = 0; i < max; i++)
+            buf_add_byte(&b, (char)(i * 7 + i / 1000));
+        EXPECT_INT(max, b.n);
+        EXPECT_OK(buf_err(&b));
+        buf_add_byte(&b, 'x');
+        EXPECT_ERR(ERR_LIMIT, buf_err(&b));
+        for (size_t i = 0; i < max; i += 101)
+            EXPECT(b.p[i] == (char)(i * 7 + i / 1000));
+        buf_done(&b);
+    }
+}
+
+TEST(large_memory_is_used_again_by_the_next_one)
+{
+    memory_drop_large();
+    struct buf b = { 0 };
+    EXPECT(buf_reserve(&b, 3 << 20));
+    char *first = b.p;
+    buf_done(&b);
+    EXPECT(buf_reserve(&b, (3 << 20) - 100));
+    EXPECT(b.p == first);
+    buf_done(&b);
+    struct arena *one = arena_open();
+    char *in = arena_alloc(one, 5 << 20, 1);
+    arena_close(one);
+    one = arena_open();
+    EXPECT(arena_alloc(one, 5 << 20, 1) == in && in[0] == 0 && in[(5 << 20) - 1] == 0);
+    memset(in, 1, 5 << 20);
+    arena_close(one);
+    memory_drop_large();
 }
 
 TEST(the_reserve_is_given_up_for_what_cannot_be_refused_and_taken_again)

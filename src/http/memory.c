@@ -252,7 +252,7 @@ void exchange_free(struct exchange *e)
     if (e->x.http_version == 20)
         atomic_fetch_sub_explicit(&hl->server->stream_count, 1, memory_order_relaxed);
     atomic_fetch_sub_explicit(&hl->server->reply_bytes, e->content_counted, memory_order_relaxed);
-    free(e->content_memory);
+    buf_free(e->content_memory, e->content_room);
     memory_give(e->content_taken);
     body_release(hl, &e->body);
     arena_reset(e->x.arena);

@@ -284,10 +284,12 @@ bool http_replies_full(const struct http_exchange *x)
 
 // Memory of its own for a reply's body, counted until the exchange is freed. `taken` bytes of the
 // budget of requests come with it.
-static void take_content(struct exchange *e, void *take_memory, Str content, size_t taken)
+static void take_content(struct exchange *e, char *take_memory, size_t room, Str content,
+                         size_t taken)
 {
     e->content_taken = taken;
     e->content_memory = take_memory;
+    e->content_room = room;
     e->content = content;
     e->content_counted = content.n; // HTTP/2 shortens content as it sends
     atomic_fetch_add_explicit(&e->on->server->reply_bytes, content.n, memory_order_relaxed);
@@ -298,7 +300,8 @@ void http_reply(struct http_exchange *x, unsigned status, const HttpHeader *head
 {
     struct exchange *e = exchange_of(x);
     bool large = body.n > CONTENT_IN_ARENA_BYTES_MAX && !e->is_head;
-    char *memory = large ? memory_try(body.n) : NULL;
+    bool in_pages = body.n >= MEMORY_LARGE_BYTES;
+    char *memory = !large ? NULL : in_pages ? memory_try_large(body.n) : memory_try(body.n);
     if (large && memory == NULL) { // the client is told at least that it may come again
         status = 503;
         n = 0;
@@ -308,7 +311,7 @@ void http_reply(struct http_exchange *x, unsigned status, const HttpHeader *head
     if (memory != NULL) {
         memcpy(memory, body.p, body.n);
         memory_take_anyway(body.n);
-        take_content(e, memory, e->bodyless ? S("") : str_from(memory, body.n), body.n);
+        take_content(e, memory, body.n, e->bodyless ? S("") : str_from(memory, body.n), body.n);
     } else if (body.n > 0 && !e->bodyless) {
         e->content = str_dup(x->arena, body);
     }
@@ -321,7 +324,7 @@ void http_reply_take(struct http_exchange *x, unsigned status, const HttpHeader 
     struct exchange *e = exchange_of(x);
     make_head(e, status, headers, n, take_body->n);
     if (!e->bodyless) {
-        take_content(e, take_body->p, buf_str(take_body), take_body->counted);
+        take_content(e, take_body->p, take_body->cap, buf_str(take_body), take_body->counted);
         buf_init(take_body, take_body->max);
     }
     buf_done(take_body);

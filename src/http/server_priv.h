@@ -102,7 +102,8 @@ struct exchange {
     nghttp2_nv *nv; // HTTP/2
     size_t nv_count;
     Str content;
-    void *content_memory;   // to be freed, or NULL: content is in the arena
+    void *content_memory;   // to be freed by buf_free, or NULL: content is in the arena
+    size_t content_room;    // of it
     size_t content_counted; // of it in reply_bytes
     size_t content_taken;   // of the budget for it
     struct op reply_op, end_op;

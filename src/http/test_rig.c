@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http/test_rig.h"
+
+#include "base/memory.h"
 #include "codec/hash.h"
 
 #include <arpa/inet.h>
@@ -38,7 +40,10 @@ static void answer(struct http_exchange *x)
         http_stream_write(x, S("three"));
         http_stream_end(x);
     } else if (str_eq(x->path, S("/big")) && str_u64(x->query, &n).kind == ERR_NONE) {
-        struct buf b = { .p = xalloc((size_t)n), .n = (size_t)n, .cap = (size_t)n };
+        bool is_large = n >= MEMORY_LARGE_BYTES;
+        struct buf b = { .p = is_large ? memory_get_large((size_t)n) : xalloc((size_t)n),
+                         .n = (size_t)n,
+                         .cap = (size_t)n };
         memset(b.p, 'b', b.n);
         http_reply_take(x, 200, &type, 1, &b);
         CHECK(b.n == 0 && b.p == NULL);

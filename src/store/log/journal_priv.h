@@ -10,6 +10,7 @@
 #include "base/logline.h"
 #include "base/map.h"
 #include "base/metric.h"
+#include "base/pages.h"
 #include "base/time.h"
 #include "store/log/journal_format.h"
 #include "store/log.h"
@@ -118,21 +119,7 @@ struct block {
     int64_t sealed_ns; // monotonic
 };
 
-// Buffers of blocks that are free, by size, so that a block costs no page faults and no mapping.
-// All under lock.
-enum { BUFFER_CLASSES = 48, BUFFERS_FREE_BYTES_MAX = 16 << 20 };
-
-struct block_buffers {
-    struct block_buffer *free[BUFFER_CLASSES];
-    size_t bytes; // of those that are free
-};
-
-// How large a buffer of at least so many bytes is, at most a quarter more.
-size_t block_buffer_room(size_t bytes);
-uint8_t *block_buffer_take(struct block_buffers *p, size_t bytes); // not zeroed; NULL: none is free
-void block_buffer_give(struct block_buffers *p, uint8_t *take_buffer,
-                       size_t bytes); // the same bytes as taken
-void block_buffers_done(struct block_buffers *p);
+enum { BUFFERS_FREE_BYTES_MAX = 16 << 20 };
 
 struct block *block_new(struct log *l, size_t bytes, size_t extents); // not under lock
 void block_unref(struct log *l, struct block *b);                     // under lock; NULL is fine
@@ -253,7 +240,7 @@ struct log {
     pthread_mutex_t lock;
     struct shards shards;
     struct cache cache;
-    struct block_buffers buffers;
+    struct pages_kept buffers; // of blocks that are free; under lock
     struct sealed *sealed; // has locks of its own, which may be taken when none of these is held
     uint64_t sealed_block; // the newest block that is over
     uint64_t journal_file; // number of the first file that is not

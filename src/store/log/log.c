@@ -95,6 +95,7 @@ struct log *log_new(const LogConfig *config)
     find_metrics(&l->metrics);
     init_locks(l);
     l->cache.bytes_max = l->config.tail_cache_bytes;
+    l->buffers.bytes_max = BUFFERS_FREE_BYTES_MAX;
     l->build = build_open();
     l->waiting_end = &l->waiting;
     l->unacked_end = &l->unacked;
@@ -106,7 +107,7 @@ void log_free(struct log *l)
 {
     l->io->queue_close(l->queue);
     cache_done(l);
-    block_buffers_done(&l->buffers);
+    pages_drop(&l->buffers);
     shards_done(&l->shards);
     sealed_close(l->sealed);
     file_close(&l->files, l->next_file);

@@ -426,32 +426,6 @@ TEST(next_never_skips_what_is_stored_later)
     EXPECT_INT(place.arrival_ms, span.last_arrival_ms);
 }
 
-TEST(buffers_of_blocks_are_used_again)
-{
-    size_t before = 0;
-    for (size_t pages = 1; pages <= 3000; pages++) {
-        size_t bytes = pages * JOURNAL_ALIGN_BYTES, room = block_buffer_room(bytes);
-        EXPECT(room >= bytes && room <= bytes + bytes / 4 && room % JOURNAL_ALIGN_BYTES == 0);
-        EXPECT(room >= before && block_buffer_room(room) == room);
-        before = room;
-    }
-    struct block_buffers p = { 0 };
-    uint8_t *first = aligned_alloc(JOURNAL_ALIGN_BYTES, block_buffer_room(9 << 12));
-    EXPECT(block_buffer_take(&p, 9 << 12) == NULL);
-    block_buffer_give(&p, first, 9 << 12);
-    EXPECT_INT(block_buffer_room(9 << 12), p.bytes);
-    EXPECT(block_buffer_take(&p, 11 << 12) == NULL);  // of another size
-    EXPECT(block_buffer_take(&p, 10 << 12) == first); // of the same
-    EXPECT_INT(0, p.bytes);
-    memset(first, 1, block_buffer_room(9 << 12));
-    block_buffer_give(&p, first, 10 << 12);
-    for (size_t i = 0; i < 100; i++) // no more are kept than may be
-        block_buffer_give(&p, aligned_alloc(JOURNAL_ALIGN_BYTES, 1 << 20), 1 << 20);
-    EXPECT(p.bytes <= BUFFERS_FREE_BYTES_MAX && p.bytes > BUFFERS_FREE_BYTES_MAX / 2);
-    block_buffers_done(&p);
-    EXPECT(block_buffer_take(&p, 1 << 20) == NULL);
-}
-
 TEST(blocks_of_every_large_size_are_written_and_read_back)
 {
     enum { STEP = 300 << 10 };

@@ -12,6 +12,7 @@
 
 enum {
     GET_BYTES_MAX = 10 << 20,
+    RECORD_TEXT_BYTES = 224,       // of JSON about a record, besides its data
     GET_BYTES_AT_ONCE = 128 << 10, // up to here the reactor itself reads and answers
 };
 
@@ -317,6 +318,7 @@ static Err answer_batch(struct call *c, const struct stream *s, struct shard *sh
     size_t bytes;
     TRY(from_log(c, s, sh, log_span(k->env.log, sh->id, &span)));
     TRY(fill_records(c, sh, &batch, out, &bytes));
+    c->reply_bytes = bytes + bytes / 3 + batch.n * RECORD_TEXT_BYTES;
     metric_add(s->got_records, (int64_t)batch.n);
     metric_add(s->got_bytes, (int64_t)bytes);
     shard_read_done(sh, k->env.limits, kinesis_mono_ns(k), bytes);
