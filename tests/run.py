@@ -131,6 +131,7 @@ SUITES = {
     "boto3": lambda: server_suite("boto3", "clients/boto3_test.py", 300),
     "boto3-queues": lambda: server_suite("boto3-queues", "clients/boto3_queues_test.py", 300),
     "awscli": lambda: server_suite("awscli", "clients/awscli_test.py", 600),
+    "cloudwatch": lambda: server_suite("cloudwatch", "clients/cloudwatch_test.py", 300),
     "javascript": lambda: server_suite("javascript", "clients/javascript_test.py", 300),
     "java": lambda: server_suite("java", "clients/java_test.py", 900),
     "crash": lambda: server_suite("crash", "crash.py", 900, "--rounds", "50"),

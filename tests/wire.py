@@ -379,7 +379,7 @@ class Player:
         text = decode_body(raw, headers.get("Content-Type", ""))
         if self.content_type == FORM_TYPE:
             text = inside_frame(text, exchange.operation, self.service["xmlns"], status)
-        wanted = pattern_of(exchange.answer, self.variables, is_json=self.content_type != FORM_TYPE)
+        wanted = pattern_of(exchange.answer, self.variables)
         match = wanted.fullmatch(text)
         captured = match.groupdict() if match else {}
         if status != exchange.status or match is None:

@@ -4,6 +4,7 @@
 #pragma once
 #include "base/str.h"
 
+struct alarm_target;
 struct api_service;
 struct call_targets; // aws/call.h
 struct hub;
@@ -12,6 +13,7 @@ struct io;
 struct kv;
 struct log;
 struct loop;
+struct metric_hub;
 struct pool;
 
 // What a service may use. Lives as long as the service.
@@ -22,13 +24,15 @@ struct service_env {
     struct pool *pool;   // for work that blocks
     struct loop **loops; // for timers; services may arm theirs on loops[0], from its own thread
     size_t loop_count;
-    bool dev;             // the profile dev
-    double limits;        // shard limits: 1 as AWS has them, 2 twice as much, 0 off
-    size_t shards_max;    // open shards of an account in a region; 0: as many as AWS allows
-    int64_t change_ns;    // how long making, changing and deleting takes; 0: no time
-    struct hub *hub;      // what other services offer: looked at by calls, filled by open
-    struct keyring *keys; // who may sign; NULL where nobody calls (tools)
-    Str data_dir;         // for files that are none of the stores'
+    bool dev;                   // the profile dev
+    double limits;              // shard limits: 1 as AWS has them, 2 twice as much, 0 off
+    size_t shards_max;          // open shards of an account in a region; 0: as many as AWS allows
+    int64_t change_ns;          // how long making, changing and deleting takes; 0: no time
+    struct hub *hub;            // what other services offer: looked at by calls, filled by open
+    struct keyring *keys;       // who may sign; NULL where nobody calls (tools)
+    Str data_dir;               // for files that are none of the stores'
+    struct metric_hub *metrics; // where services tell theirs (hub/metrics.h); may be NULL
+    struct alarm_target **targets; // the first who does what alarms want; may be NULL
 };
 
 struct service {

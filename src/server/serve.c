@@ -7,6 +7,7 @@
 #include "base/time.h"
 #include "gen/services.h"
 #include "hub/hub.h"
+#include "hub/metrics.h"
 #include "hub/service.h"
 #include "os/tls.h"
 #include "server/admin.h"
@@ -81,6 +82,8 @@ struct server {
     struct clock *clock;
     struct log *log;
     struct kv *kv;
+    struct metric_hub metrics;
+    struct alarm_target *alarm_targets; // none yet
     struct service_env env;
     struct hub hub;
     void **states; // beside services[]
@@ -397,6 +400,8 @@ static ExitCode open_services(struct server *s)
         .hub = &s->hub,
         .keys = s->keys,
         .data_dir = s->data_path,
+        .metrics = &s->metrics,
+        .targets = &s->alarm_targets,
     };
     s->states = arena_new(s->a, void *, service_count + 1);
     for (; s->opened < service_count; s->opened++) {
@@ -738,6 +743,7 @@ static void server_init(struct server *s, const ServeConfig *config, struct aren
         .dev = str_eq(settings_text(config->settings, S("profile")), S("dev")),
         .signal_fd = -1,
         .failed_fd = -1,
+        .metrics = METRIC_HUB_INIT,
     };
 }
 

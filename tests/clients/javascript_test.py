@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs tests/clients/node/path.mjs against a server: HTTP/2 by prior knowledge, and by ALPN over TLS.
+"""Runs the scripts in tests/clients/node against a server: Kinesis over HTTP/2 by prior knowledge, and by ALPN over TLS.
 
     tests/clients/javascript_test.py --program build/headrace
 """
@@ -13,7 +13,7 @@ import headrace  # noqa: E402
 import tap  # noqa: E402
 
 MODULES = os.path.join(headrace.ROOT, "build", "clients", "node")
-SCRIPT = os.path.join(headrace.ROOT, "tests", "clients", "node", "path.mjs")
+SCRIPTS = [os.path.join(headrace.ROOT, "tests", "clients", "node", name) for name in ("path.mjs", "cloudwatch.mjs")]
 REFUSED_MAX = 2  # an empty partition key, once over each address
 RUN_SECONDS_MAX = 120
 
@@ -35,7 +35,8 @@ def main():
         for url in (server.url, server.tls_url):
             environment = {"ENDPOINT": url, "CLIENT_MODULES": MODULES, "AWS_ACCESS_KEY_ID": headrace.KEY_ID,
                            "AWS_SECRET_ACCESS_KEY": headrace.SECRET, "NODE_EXTRA_CA_CERTS": server.certificate}
-            report.include(["node", SCRIPT], environment, RUN_SECONDS_MAX)
+            for script in SCRIPTS:
+                report.include(["node", script], environment, RUN_SECONDS_MAX)
         report.run("its puts took the short way past the binder", lambda: plain_puts(server))
     return report.end()
 

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "svc/cloudwatch/ticker.h"
+#include "base/logline.h"
+#include "base/time.h"
+#include "hub/metrics.h"
+#include "svc/cloudwatch/evaluate.h"
+#include "svc/cloudwatch/queries.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum {
+    LOOK_EVERY_S = 1,
+    SHORT_S = 10, // how often alarms of short periods are looked at
+    MINUTE_S = 60,
+    HOUR_S = 3600,
+    EXPIRE_AT_ONCE = 500, // rows in one transaction
+    EXPIRE_ROUNDS_MAX = 1000,
+};
+
+struct ticker {
+    struct cloudwatch *cw;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool started, stopping;
+    // Of the thread alone:
+    int64_t gathered_s;                // since when what services count has not been taken
+    int64_t short_s, minute_s, hour_s; // the last rounds
+};
+
+// ---- What services have counted
+
+struct taking {
+    struct metric_sink sink; // first: one is the other
+    struct cloudwatch *cw;
+    struct kv_txn *tx;
+    struct arena *tmp;
+    int64_t at_s;
+    Err err;
+};
+
+static void take_told(struct metric_sink *sink, const MetricTold *m)
+{
+    struct taking *t = (struct taking *)sink;
+    Dimension dims[METRIC_DIMENSIONS_MAX];
+    if (t->err.kind != ERR_NONE || m->values.count <= 0)
+        return;
+    if (t->tx == NULL) // without anything told nothing is written
+        t->tx = kv_write(t->cw->store.series);
+    CHECK(m->dim_count <= METRIC_DIMENSIONS_MAX && unit_of(m->unit) < UNITS);
+    for (size_t i = 0; i < m->dim_count; i++)
+        dims[i] = (Dimension){ m->dims[i].name, m->dims[i].value };
+    SeriesName name = { .account = m->account,
+                        .region = m->region,
+                        .name_space = m->name_space,
+                        .name = m->name,
+                        .dims = dims,
+                        .dim_count = m->dim_count };
+    ArenaMark before = arena_mark(t->tmp);
+    StatSet set = statset_of_sums(t->tmp, (double)m->values.count, (double)m->values.sum,
+                                  (double)m->values.min, (double)m->values.max);
+    t->err =
+        series_add(&t->cw->store, t->tx, t->tmp, &name, t->at_s, false, unit_of(m->unit), &set);
+    arena_rewind(t->tmp, before);
+}
+
+// The values belong to the minute in which they began to be counted.
+static void gather(struct ticker *t, int64_t now_s)
+{
+    struct cloudwatch *cw = t->cw;
+    AUTO(arena) tmp = arena_open();
+    struct taking taking = { .sink.take = take_told, .cw = cw, .tmp = tmp, .at_s = t->gathered_s };
+    metric_hub_tell(cw->env.metrics, &taking.sink);
+    t->gathered_s = now_s;
+    if (taking.tx == NULL)
+        return;
+    Err e = taking.err.kind != ERR_NONE ? taking.err : kv_commit(taking.tx);
+    kv_txn_close(taking.tx);
+    if (e.kind != ERR_NONE)
+        LOG(LOG_WARN, "metrics of services were not stored", F_ERR(e));
+}
+
+// ---- Alarms
+
+static int64_t period_of(const Alarm *alarm)
+{
+    return alarm->metrics.n > 0 ? alarm_period_of(&alarm->metrics) : alarm->period;
+}
+
+// A percentile of too few samples, which the alarm wants ignored.
+static bool is_uncertain(const Alarm *alarm, const Stat *stat, double count)
+{
+    if (stat->kind != STAT_PERCENTILE ||
+        !str_eq(alarm->evaluate_low_sample_count_percentile, S("ignore")))
+        return false;
+    double part = stat->high / 100;
+    double least = part >= 0.5 ? 10 / MAX(1 - part, 1e-9) : 10 / MAX(part, 1e-9);
+    return count < least;
+}
+
+static Err points_of_metric(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Realm r,
+                            const Alarm *alarm, const Window *w, AlarmPoint *points)
+{
+    Dimension *dims = arena_new(a, Dimension, MAX(alarm->dimensions.n, (size_t)1));
+    for (size_t i = 0; i < alarm->dimensions.n; i++)
+        dims[i] = (Dimension){ alarm->dimensions.at[i].name, alarm->dimensions.at[i].value };
+    dimensions_sort(dims, alarm->dimensions.n);
+    SeriesName name = { .account = r.account,
+                        .region = r.region,
+                        .name_space = alarm->namespace,
+                        .name = alarm->metric_name,
+                        .dims = dims,
+                        .dim_count = alarm->dimensions.n };
+    Fetched f = { 0 };
+    Stat stat;
+    TRY(stat_parse(alarm->statistic.p != NULL ? alarm->statistic : alarm->extended_statistic,
+                   &stat));
+    TRY(fetch_points(&cw->store, tx, a, &name, w,
+                     alarm->unit.p != NULL ? unit_of(alarm->unit) : UNITS,
+                     stat.kind >= STAT_PERCENTILE, &f));
+    for (size_t i = 0; f.unit_count > 0 && i < window_periods(w); i++) {
+        const StatSet *set = &f.units[0].periods[i];
+        points[i].present = stat_value(&stat, set, &points[i].value);
+        points[i].sample_count = set->count;
+        points[i].uncertain = points[i].present && is_uncertain(alarm, &stat, set->count);
+    }
+    return OK;
+}
+
+static Err points_of_queries(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Realm r,
+                             const Alarm *alarm, const Window *w, AlarmPoint *points)
+{
+    Queries q;
+    MathValue v = { 0 };
+    queries_init(&q, cw, tx, a, r.account, r.region, &alarm->metrics, w->from_s, w->to_s);
+    for (size_t i = 0; i < alarm->metrics.n; i++)
+        if (query_returns_data(&alarm->metrics.at[i]))
+            TRY(queries_value(&q, i, &v));
+    if (v.n != 1)
+        return OK; // no series, or several: nothing that could be compared
+    for (size_t i = 0; i < v.series[0].n; i++) {
+        int64_t at_s = v.series[0].at_s[i];
+        if (at_s < w->from_s || at_s >= w->to_s)
+            continue;
+        AlarmPoint *p = &points[(at_s - w->from_s) / w->period_s];
+        p->present = true;
+        p->value = v.series[0].value[i];
+    }
+    return OK;
+}
+
+static Err judge(struct cloudwatch *cw, struct arena *a, Realm r, const Alarm *alarm,
+                 int64_t now_ns, Verdict *ret)
+{
+    int64_t period = period_of(alarm), now_s = now_ns / NS_PER_S;
+    size_t n = (size_t)alarm->evaluation_periods + EVALUATE_MORE_PERIODS;
+    Window w = { .period_s = period };
+    // Alarms on one metric look back from the last whole minute, whatever their period; queries
+    // have their points at whole periods.
+    w.to_s = now_s - now_s % (alarm->metrics.n > 0 ? period : MIN(period, (int64_t)MINUTE_S));
+    w.from_s = w.to_s - (int64_t)n * period;
+    AlarmPoint *points = arena_new(a, AlarmPoint, n);
+    for (size_t i = 0; i < n; i++)
+        points[i].at_s = w.from_s + (int64_t)i * period;
+    AUTO(kv_txn) tx = kv_read(cw->store.series);
+    TRY(alarm->metrics.n > 0 ? points_of_queries(cw, tx, a, r, alarm, &w, points)
+                             : points_of_metric(cw, tx, a, r, alarm, &w, points));
+    *ret = alarm_evaluate(a, alarm, points, n, now_ns);
+    return OK;
+}
+
+// The alarm is read again: somebody may have changed it meanwhile, and is then right.
+static Err change(struct cloudwatch *cw, struct arena *a, Realm r, const Alarm *judged,
+                  const Verdict *v, int64_t now_ns)
+{
+    Alarm alarm;
+    AUTO(kv_txn) tx = kv_write(cw->alarms);
+    Err e = alarm_get(cw, tx, a, r, judged->alarm_name, &alarm);
+    if (e.kind == ERR_NOT_FOUND)
+        return OK;
+    TRY(e);
+    if (alarm.state_updated_timestamp != judged->state_updated_timestamp ||
+        alarm.alarm_configuration_updated_timestamp !=
+            judged->alarm_configuration_updated_timestamp)
+        return OK;
+    TRY(alarm_change_state(cw, tx, a, r, &alarm, v->state, v->reason, v->reason_data, now_ns));
+    TRY(kv_commit(tx));
+    alarm_act(cw, a, r, &alarm, judged->state_value);
+    return OK;
+}
+
+static Err look_at(struct cloudwatch *cw, struct arena *a, Realm r, const Alarm *alarm,
+                   int64_t now_ns)
+{
+    Verdict v = { 0 };
+    TRY(judge(cw, a, r, alarm, now_ns, &v));
+    if (v.state.p == NULL || str_eq(v.state, alarm->state_value))
+        return OK;
+    return change(cw, a, r, alarm, &v, now_ns);
+}
+
+static Err next_alarm(struct cloudwatch *cw, struct arena *a, Str *key, Realm *ret_realm,
+                      Alarm *ret)
+{
+    AUTO(kv_txn) tx = kv_read(cw->alarms);
+    return alarm_after(cw, tx, a, *key, key, ret_realm, ret);
+}
+
+static void evaluate_all(struct ticker *t, int64_t now_ns, bool short_ones)
+{
+    AUTO(arena) keys = arena_open();
+    Str key = S("");
+    for (;;) {
+        AUTO(arena) a = arena_open();
+        Realm r;
+        Alarm alarm;
+        Err e = next_alarm(t->cw, a, &key, &r, &alarm);
+        if (e.kind == ERR_NOT_FOUND)
+            return;
+        if (e.kind == ERR_NONE && (period_of(&alarm) < MINUTE_S) == short_ones)
+            e = look_at(t->cw, a, r, &alarm, now_ns);
+        if (e.kind != ERR_NONE && e.kind != ERR_INVALID) { // of a query: the alarm says nothing
+            LOG(LOG_WARN, "alarms were not evaluated", F_STR("after", key), F_ERR(e));
+            return;
+        }
+        arena_reset(keys);
+        key = str_dup(keys, key);
+    }
+}
+
+// ---- What is over
+
+static Err expire_some(struct cloudwatch *cw, int64_t now_s, bool *ret_more)
+{
+    bool more_points, more_history;
+    AUTO(kv_txn) tx = kv_write(cw->store.points);
+    TRY(series_expire(&cw->store, tx, now_s, EXPIRE_AT_ONCE, &more_points));
+    TRY(history_expire(cw, tx, now_s, EXPIRE_AT_ONCE, &more_history));
+    *ret_more = more_points || more_history;
+    return kv_commit(tx);
+}
+
+static void expire(struct ticker *t, int64_t now_s)
+{
+    bool more = true;
+    for (int i = 0; more && i < EXPIRE_ROUNDS_MAX; i++) {
+        Err e = expire_some(t->cw, now_s, &more);
+        if (e.kind != ERR_NONE) {
+            LOG(LOG_WARN, "old metrics were not removed", F_ERR(e));
+            return;
+        }
+    }
+}
+
+// ---- The thread
+
+void ticker_round(struct ticker *t, int64_t now_ns)
+{
+    int64_t now_s = now_ns / NS_PER_S;
+    bool minute = now_s / MINUTE_S != t->minute_s / MINUTE_S;
+    if (minute)
+        gather(t, now_s);
+    if (minute || now_s / SHORT_S != t->short_s / SHORT_S) {
+        evaluate_all(t, now_ns, true);
+        t->short_s = now_s;
+    }
+    if (minute) {
+        evaluate_all(t, now_ns, false);
+        t->minute_s = now_s;
+    }
+    if (now_s / HOUR_S != t->hour_s / HOUR_S) {
+        expire(t, now_s);
+        t->hour_s = now_s;
+    }
+}
+
+static int64_t wall_ns(const struct ticker *t)
+{
+    return t->cw->env.io->wall_ns(t->cw->env.io);
+}
+
+// Sleeps until it is time to look again; false: the end has come.
+static bool sleep_on(struct ticker *t)
+{
+    struct timespec until;
+    pthread_mutex_lock(&t->lock);
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += LOOK_EVERY_S;
+    while (!t->stopping && pthread_cond_timedwait(&t->wake, &t->lock, &until) != ETIMEDOUT)
+        continue;
+    bool go_on = !t->stopping;
+    pthread_mutex_unlock(&t->lock);
+    return go_on;
+}
+
+static void *run(void *self)
+{
+    struct ticker *t = self;
+    while (sleep_on(t))
+        ticker_round(t, wall_ns(t));
+    return NULL;
+}
+
+void ticker_open(struct cloudwatch *cw, struct ticker **ret)
+{
+    struct ticker *t = xalloc(sizeof *t);
+    pthread_condattr_t monotonic;
+    t->cw = cw;
+    t->gathered_s = t->short_s = t->minute_s = wall_ns(t) / NS_PER_S; // the first hour is at once
+    pthread_mutex_init(&t->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&t->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    *ret = t;
+}
+
+void ticker_start(struct ticker *t)
+{
+    CHECK(pthread_create(&t->thread, NULL, run, t) == 0);
+    t->started = true;
+}
+
+void ticker_close(struct ticker *t)
+{
+    if (t == NULL)
+        return;
+    pthread_mutex_lock(&t->lock);
+    t->stopping = true;
+    pthread_cond_signal(&t->wake);
+    pthread_mutex_unlock(&t->lock);
+    if (t->started)
+        CHECK(pthread_join(t->thread, NULL) == 0);
+    gather(t, wall_ns(t) / NS_PER_S);
+    pthread_cond_destroy(&t->wake);
+    pthread_mutex_destroy(&t->lock);
+    free(t);
+}

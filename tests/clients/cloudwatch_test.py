@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""boto3 and the AWS command line, unmodified, against CloudWatch: metrics of clients and of Kinesis, alarms on
+them, and what is left after kill -9.
+
+    tests/clients/cloudwatch_test.py --program build/headrace
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime, timedelta, timezone
+
+import boto3
+import botocore.config
+from botocore.exceptions import ClientError
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import headrace  # noqa: E402
+import tap  # noqa: E402
+
+AWS = os.path.join(os.path.dirname(sys.executable), "aws")
+TICK_SECONDS_MAX = 20  # after the clock was moved, until the server has seen it, on a busy machine
+LARGE = 1000           # data of one request: more than SDKs send uncompressed
+
+
+def client(server, service, **more):
+    config = botocore.config.Config(retries={"total_max_attempts": 1, "mode": "standard"}, **more)
+    return boto3.client(service, region_name="us-east-1", endpoint_url=server.url,
+                        aws_access_key_id=headrace.KEY_ID, aws_secret_access_key=headrace.SECRET, config=config)
+
+
+def statistics(cloudwatch, name, namespace="Test", hours=1, period=60, dimensions=(), names=("Sum", "SampleCount")):
+    """Of the last hours and the two to come: all that is within, in order of time."""
+    now = datetime.now(timezone.utc)
+    answer = cloudwatch.get_metric_statistics(
+        Namespace=namespace, MetricName=name, StartTime=now - timedelta(hours=hours),
+        EndTime=now + timedelta(hours=2), Period=period, Statistics=list(names),
+        Dimensions=[{"Name": n, "Value": v} for n, v in dimensions])
+    return sorted(answer["Datapoints"], key=lambda p: p["Timestamp"])
+
+
+def total(points):
+    return sum(p["Sum"] for p in points)
+
+
+def wait_for(what, ask):
+    end = time.monotonic() + TICK_SECONDS_MAX
+    while True:
+        found = ask()
+        if found:
+            return found
+        assert time.monotonic() < end, f"in vain: {what}"
+        time.sleep(0.2)
+
+
+class Path:
+    """Stages of one path: each builds on those before it."""
+
+    def __init__(self, server):
+        self.server = server
+        self.cloudwatch, self.kinesis = client(server, "cloudwatch"), client(server, "kinesis")
+
+    def values_are_put_and_told(self):
+        now = datetime.now(timezone.utc).replace(microsecond=0)
+        self.cloudwatch.put_metric_data(Namespace="Test", MetricData=[
+            {"MetricName": "m", "Value": 1.5, "Unit": "Count"},
+            {"MetricName": "m", "Values": [2.0, 4.0], "Counts": [1.0, 3.0], "Unit": "Count", "Timestamp": now},
+            {"MetricName": "d", "Value": 1.0, "Dimensions": [{"Name": "Host", "Value": "a"}]}])
+        points = statistics(self.cloudwatch, "m")
+        assert total(points) == 15.5 and sum(p["SampleCount"] for p in points) == 5, points
+        assert all(abs((p["Timestamp"] - now).total_seconds()) <= 120 for p in points), points
+        assert points[0]["Unit"] == "Count", points
+
+    def metrics_are_listed(self):
+        pages = self.cloudwatch.get_paginator("list_metrics").paginate(Namespace="Test")
+        found = {m["MetricName"]: m["Dimensions"] for page in pages for m in page["Metrics"]}
+        assert found == {"m": [], "d": [{"Name": "Host", "Value": "a"}]}, found
+
+    def queries_reckon(self):
+        now = datetime.now(timezone.utc)
+        metric = {"Metric": {"Namespace": "Test", "MetricName": "m"}, "Period": 3600, "Stat": "Sum"}
+        pages = self.cloudwatch.get_paginator("get_metric_data").paginate(
+            StartTime=now - timedelta(hours=1), EndTime=now + timedelta(hours=1),
+            MetricDataQueries=[{"Id": "m", "MetricStat": metric, "ReturnData": False},
+                               {"Id": "twice", "Expression": "2 * m", "Label": "double"}])
+        results = [r for page in pages for r in page["MetricDataResults"]]
+        assert [r["Id"] for r in results] == ["twice"] and results[0]["Label"] == "double", results
+        assert sum(results[0]["Values"]) == 31 and results[0]["StatusCode"] == "Complete", results
+
+    def large_requests_come_compressed(self):
+        seen = []
+        self.cloudwatch.meta.events.register("before-send.cloudwatch.*", lambda request, **_: seen.append(
+            request.headers.get("Content-Encoding")))
+        self.cloudwatch.put_metric_data(Namespace="Large", MetricData=[
+            {"MetricName": f"metric-{n}", "Value": float(n)} for n in range(LARGE)])
+        assert seen and seen[0] in ("gzip", b"gzip"), seen
+        pages = self.cloudwatch.get_paginator("list_metrics").paginate(Namespace="Large")
+        assert sum(len(page["Metrics"]) for page in pages) == LARGE
+        assert total(statistics(self.cloudwatch, "metric-999", "Large")) == 999
+
+    def errors_are_the_sdks_own(self):
+        try:
+            self.cloudwatch.put_metric_data(Namespace="Test", MetricData=[{"MetricName": "m"}])
+            raise AssertionError("a datum without a value was taken")
+        except self.cloudwatch.exceptions.MissingRequiredParameterException as error:
+            assert error.response["Error"]["Code"] in ("MissingParameter", "MissingRequiredParameterException"), error
+        try:
+            self.cloudwatch.set_alarm_state(AlarmName="none", StateValue="OK", StateReason="r")
+            raise AssertionError("an alarm that does not exist has a state")
+        except ClientError as error:
+            assert error.response["Error"]["Code"] == "ResourceNotFound", error
+            assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 404, error
+
+    def what_was_acknowledged_is_there_after_kill_9(self):
+        self.cloudwatch.put_metric_data(Namespace="Test", MetricData=[{"MetricName": "killed", "Value": 7.0}])
+        self.server.kill()
+        self.server.start()
+        assert total(statistics(self.cloudwatch, "killed")) == 7
+
+    def the_command_line_does_the_same(self):
+        with tempfile.TemporaryDirectory() as home:
+            environment = {**os.environ, "HOME": home, "AWS_ACCESS_KEY_ID": headrace.KEY_ID,
+                           "AWS_SECRET_ACCESS_KEY": headrace.SECRET, "AWS_DEFAULT_REGION": "us-east-1",
+                           "AWS_PAGER": "", "AWS_ENDPOINT_URL": self.server.url}
+
+            def aws(*words):
+                run = subprocess.run([AWS, "cloudwatch", *words], env=environment, capture_output=True, text=True,
+                                     stdin=subprocess.DEVNULL, timeout=60)
+                assert run.returncode == 0, run.stderr
+                return json.loads(run.stdout) if run.stdout.strip() else None
+
+            aws("put-metric-data", "--namespace", "Cli", "--metric-name", "m", "--value", "3", "--dimensions", "a=b")
+            assert aws("list-metrics", "--namespace", "Cli")["Metrics"] == [
+                {"Namespace": "Cli", "MetricName": "m", "Dimensions": [{"Name": "a", "Value": "b"}]}]
+            aws("put-metric-alarm", "--alarm-name", "busy", "--namespace", "Cli", "--metric-name", "m", "--statistic", "Sum",
+                "--period", "60", "--evaluation-periods", "1", "--threshold", "1", "--comparison-operator",
+                "GreaterThanThreshold")
+            alarms = aws("describe-alarms", "--alarm-names", "busy")["MetricAlarms"]
+            assert alarms[0]["MetricName"] == "m", alarms
+            aws("delete-alarms", "--alarm-names", "busy")
+            assert aws("describe-alarms")["MetricAlarms"] == []
+
+
+STAGES = [function for name, function in vars(Path).items() if callable(function) and name != "__init__"]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--program", default="build/headrace")
+    options = parser.parse_args()
+    report = tap.Tap()
+    with headrace.Server(options.program, profile="dev") as server:
+        path = Path(server)
+        for stage in STAGES:
+            report.run(stage.__name__.replace("_", " "), lambda s=stage: s(path))
+    return report.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
