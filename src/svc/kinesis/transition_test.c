@@ -525,27 +525,55 @@ TEST(a_change_of_retention_makes_a_stream_updating_and_is_in_force_at_once)
     test_world_close(&w);
 }
 
-// One round: a record, a split, a record, with the power cut at the n-th change of the disk. What
+// A change of shards, and what is listed before and after it.
+struct crash_case {
+    int32_t shards;
+    Err (*change)(struct test_world *w, struct arena *a);
+    Str before, after;
+};
+
+static Err split_first(struct test_world *w, struct arena *a)
+{
+    return split(w, a, S("0"), HALF);
+}
+
+static Err merge_first(struct test_world *w, struct arena *a)
+{
+    struct kinesis_MergeShards_in in = { .stream_name = STREAM,
+                                         .shard_to_merge = S("0"),
+                                         .adjacent_shard_to_merge = S("1") };
+    return kinesis_MergeShards(&test_call_new(w, a)->call, &in);
+}
+
+static Err scale_to_three(struct test_world *w, struct arena *a)
+{
+    struct kinesis_UpdateShardCount_in in = { .stream_name = STREAM,
+                                              .target_shard_count = 3,
+                                              .scaling_type = kinesis_ScalingType_UNIFORM_SCALING };
+    struct kinesis_UpdateShardCount_out out = { 0 };
+    return kinesis_UpdateShardCount(&test_call_new(w, a)->call, &in, &out);
+}
+
+// One round: a record, a change, a record, with the power cut at the n-th change of the disk. What
 // was acknowledged is there, in order, and the shards are those of before or of after.
-static bool crash_round(struct arena *a, uint64_t n, int keep)
+static bool crash_round(struct arena *a, const struct crash_case *t, uint64_t n, int keep)
 {
     struct test_world w;
     Str shard, data = S("");
     open_at_start(&w, 0);
-    create(&w, a, 1);
+    create(&w, a, t->shards);
     io_fault_add(w.faults, (IoFault){ .ops = IO_OP_CHANGE, .skip = n, .power_off = true });
     if (put(&w, a, HALF, S("a"), &shard).kind == ERR_NONE)
         data = S("a");
     struct kinesis *k = w.kinesis;
-    bool is_done =
-        split(&w, a, S("0"), HALF).kind == ERR_NONE && k->sorted[0]->change.kind == CHANGE_NONE;
+    bool is_done = t->change(&w, a).kind == ERR_NONE && k->sorted[0]->change.kind == CHANGE_NONE;
     if (data.n == 1 && put(&w, a, HALF, S("b"), &shard).kind == ERR_NONE)
         data = S("ab");
     bool was_hit = io_fault_hits(w.faults) > 0;
     EXPECT_OK(test_world_crash(&w, keep));
     EXPECT_STR(S("ACTIVE"), status(&w, a));
     Str list = listed(&w, a, S(""), 0), found = everything(&w, a);
-    EXPECT(str_eq(list, S("0 1 2")) || (!is_done && str_eq(list, S("0"))));
+    EXPECT(str_eq(list, t->after) || (!is_done && str_eq(list, t->before)));
     EXPECT(str_starts(found, data) && str_starts(S("ab"), found));
     EXPECT_OK(put(&w, a, HALF, S("c"), &shard));
     EXPECT_STR(str_fmt(a, "%.*sc", FMT(found)), everything(&w, a));
@@ -553,13 +581,55 @@ static bool crash_round(struct arena *a, uint64_t n, int keep)
     return was_hit;
 }
 
-TEST(a_power_cut_at_any_point_of_a_split_loses_nothing_and_leaves_whole_shards)
+TEST(a_power_cut_at_any_point_of_a_change_loses_nothing_and_leaves_whole_shards)
+{
+    static const struct crash_case cases[] = {
+        { 1, split_first, S_INIT("0"), S_INIT("0 1 2") },
+        { 2, merge_first, S_INIT("0 1"), S_INIT("0 1 2") },
+        { 2, scale_to_three, S_INIT("0 1"), S_INIT("0 1 2 3 4 5 6") },
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++)
+        for (int keep = IO_KEEP_SOME; keep <= IO_KEEP_ALL; keep++) {
+            uint64_t n = 0;
+            while (n < FAULTS_PAST_MAX && crash_round(a, &cases[i], n, keep))
+                n++;
+            EXPECT(n > 5 && n < FAULTS_PAST_MAX);
+        }
+}
+
+// The same while a closed shard goes.
+static bool bury_round(struct arena *a, uint64_t n, int keep)
+{
+    struct test_world w;
+    Str shard;
+    open_at_start(&w, 0);
+    create(&w, a, 1);
+    EXPECT_OK(put(&w, a, HALF, S("over"), &shard));
+    EXPECT_OK(split_first(&w, a));
+    io_mem_advance(w.disk, DAY_NS + NS_PER_S);
+    EXPECT_OK(put(&w, a, HALF, S("a"), &shard));
+    io_fault_add(w.faults, (IoFault){ .ops = IO_OP_CHANGE, .skip = n, .power_off = true });
+    kinesis_run_chores(w.kinesis);
+    bool was_hit = io_fault_hits(w.faults) > 0;
+    EXPECT_OK(test_world_crash(&w, keep));
+    EXPECT_STR(S("1 2"), listed(&w, a, S(""), 0));
+    EXPECT_STR(S("a"), everything(&w, a));
+    struct kinesis *k = w.kinesis;
+    kinesis_run_chores(k);
+    EXPECT(stream_shard(k->sorted[0], 0) == NULL);
+    EXPECT_OK(split(&w, a, S("2"), S("255211775190703847597530955573826158592")));
+    EXPECT_STR(S("1 2 3 4"), listed(&w, a, S(""), 0));
+    test_world_close(&w);
+    return was_hit;
+}
+
+TEST(a_power_cut_while_a_closed_shard_goes_harms_nothing)
 {
     for (int keep = IO_KEEP_SOME; keep <= IO_KEEP_ALL; keep++) {
         uint64_t n = 0;
-        while (n < FAULTS_PAST_MAX && crash_round(a, n, keep))
+        while (n < FAULTS_PAST_MAX && bury_round(a, n, keep))
             n++;
-        EXPECT(n > 5 && n < FAULTS_PAST_MAX);
+        EXPECT(n > 1 && n < FAULTS_PAST_MAX);
     }
 }
 
