@@ -535,3 +535,89 @@ TEST(a_commit_that_fails_is_told_and_changes_nothing)
     EXPECT_INT(3, receive(&w, a, arn, false).n);
     queue_world_close(&w);
 }
+
+// ---- Limits
+
+static void expect_error(const struct queue_call *o, Err e, const struct api_error *want)
+{
+    EXPECT_ERR(ERR_FAULT, e);
+    EXPECT(o->call.error == want);
+}
+
+TEST(a_queue_hands_out_nothing_new_while_too_much_is_in_flight_and_says_so)
+{
+    struct queue_world w;
+    uint64_t count = 0;
+    queue_world_open(&w, 0, 0);
+    Str arn = queue_world_create(&w, a, (QueueWish){ .name = S("q") });
+    AUTO(queue) q = NULL;
+    EXPECT_OK(queues_find(&queue_call_new(&w, a)->call, arn, &q));
+    queue_world_put(&w, 1, 20, &count);
+    pthread_mutex_lock(&q->lock);
+    for (uint64_t i = 0; i < QUEUE_IN_FLIGHT_MAX; i++) {
+        struct flight *f = queue_add(q, UINT64_MAX, 1 + i);
+        f->visible_ms = INT64_MAX;
+        queue_place(q, f);
+    }
+    pthread_mutex_unlock(&q->lock);
+    struct queue_call *o = queue_call_new(&w, a);
+    struct kinesis_ReceiveQueueRecords_in in = { .queue_arn = arn, .limit = 10 };
+    struct kinesis_ReceiveQueueRecords_out out = { 0 };
+    Err e = queue_call_end(o, kinesis_ReceiveQueueRecords(&o->call, &in, &out));
+    expect_error(o, e, &kinesis_ThrottlingException);
+    pthread_mutex_lock(&q->lock);
+    queue_remove(q, queue_find(q, UINT64_MAX, 1));
+    pthread_mutex_unlock(&q->lock);
+    EXPECT_INT(1, receive(&w, a, arn, false).n);
+    queue_world_close(&w);
+}
+
+TEST(calls_that_wait_are_bounded)
+{
+    struct queue_world w;
+    queue_world_open(&w, 0, 0);
+    Str arn = queue_world_create(&w, a, (QueueWish){ .name = S("q") });
+    struct kinesis_ReceiveQueueRecords_in in = { .queue_arn = arn,
+                                                 .limit = 10,
+                                                 .wait_time_seconds = 20 };
+    struct kinesis_ReceiveQueueRecords_out *outs =
+        arena_new(a, struct kinesis_ReceiveQueueRecords_out, QUEUE_WAITING_MAX + 1);
+    struct queue_call **calls = arena_new(a, struct queue_call *, QUEUE_WAITING_MAX + 1);
+    for (size_t i = 0; i < QUEUE_WAITING_MAX; i++) {
+        calls[i] = queue_call_new(&w, a);
+        EXPECT_ERR(ERR_WAIT, kinesis_ReceiveQueueRecords(&calls[i]->call, &in, &outs[i]));
+    }
+    // A call may be on its way through the hands of the thread: then there is room for one more.
+    Err e = OK;
+    struct queue_call *o = NULL;
+    for (int tries = 0; tries < 2 && e.kind != ERR_FAULT; tries++) {
+        o = queue_call_new(&w, a);
+        struct kinesis_ReceiveQueueRecords_out *out =
+            arena_new(a, struct kinesis_ReceiveQueueRecords_out, 1);
+        e = kinesis_ReceiveQueueRecords(&o->call, &in, out);
+    }
+    expect_error(o, e, &kinesis_ThrottlingException);
+    queues_stop(w.kinesis->queues); // answers them all
+    for (size_t i = 0; i < QUEUE_WAITING_MAX; i++)
+        EXPECT_OK(queue_call_end(calls[i], fail(ERR_WAIT, "")));
+    queue_world_close(&w);
+}
+
+TEST(a_stream_has_twenty_consumers_and_queues_at_most)
+{
+    struct queue_world w;
+    queue_world_open(&w, 0, 0);
+    w.kinesis->env.limits = 1;
+    for (int i = 0; i < 20; i++)
+        queue_world_create(&w, a, (QueueWish){ .name = str_fmt(a, "q%d", i) });
+    struct queue_call *o = queue_call_new(&w, a);
+    kinesis_QueueStreamConfiguration stream = {
+        .stream_arn = S("arn:aws:kinesis:us-east-1:000000000000:stream/s")
+    };
+    struct kinesis_CreateQueue_in in = { .queue_name = S("one-more"),
+                                         .stream_configuration_list = {
+                                             .set = true, .n = 1, .at = &stream } };
+    struct kinesis_CreateQueue_out out = { 0 };
+    expect_error(o, kinesis_CreateQueue(&o->call, &in, &out), &kinesis_LimitExceededException);
+    queue_world_close(&w);
+}
