@@ -322,7 +322,8 @@ class Kinesis(unittest.TestCase):
                           "TagResource", "UntagResource", "GetShardIterator", "SplitShard", "MergeShards",
                           "UpdateShardCount", "DescribeAccountSettings", "UpdateAccountSettings",
                           "UpdateMaxRecordSize", "UpdateStreamMode", "UpdateStreamWarmThroughput",
-                          "UpdateStreamRecordDistributionStrategy"})
+                          "UpdateStreamRecordDistributionStrategy", "PutResourcePolicy",
+                          "DeleteResourcePolicy", "StartStreamEncryption", "StopStreamEncryption"})
 
 
 def every_test(suite):

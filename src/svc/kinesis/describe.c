@@ -39,6 +39,13 @@ static kinesis_EnhancedMonitoringList no_monitoring(struct arena *a)
     return list;
 }
 
+static void show_key(struct arena *a, const struct stream *s, Str *ret_type, Str *ret_key_id)
+{
+    *ret_type = s->key_arn.p != NULL ? kinesis_EncryptionType_KMS : kinesis_EncryptionType_NONE;
+    if (s->key_arn.p != NULL)
+        *ret_key_id = str_dup(a, s->key_given);
+}
+
 static kinesis_Shard describe_shard(struct arena *a, const struct shard *sh, bool is_closed)
 {
     kinesis_HashKeyRange *keys = arena_new(a, kinesis_HashKeyRange, 1);
@@ -193,8 +200,8 @@ Err kinesis_DescribeStream(struct call *c, const struct kinesis_DescribeStream_i
         .retention_period_hours = (int32_t)s->retention_hours,
         .stream_creation_timestamp = created_ns(s),
         .enhanced_monitoring = no_monitoring(c->arena),
-        .encryption_type = kinesis_EncryptionType_NONE,
     };
+    show_key(c->arena, s, &d->encryption_type, &d->key_id);
     Err e = choose_shards(c, s, &choice, &d->shards, &last, &d->has_more_shards);
     d->stream_name = str_dup(c->arena, s->name); // the reference to s ends before the reply
     d->stream_arn = str_dup(c->arena, s->arn);
@@ -224,7 +231,6 @@ Err kinesis_DescribeStreamSummary(struct call *c, const struct kinesis_DescribeS
         .retention_period_hours = (int32_t)s->retention_hours,
         .stream_creation_timestamp = created_ns(s),
         .enhanced_monitoring = no_monitoring(c->arena),
-        .encryption_type = kinesis_EncryptionType_NONE,
         .open_shard_count = s->status == STREAM_CREATING ? 0 : (int32_t)s->open_count,
         .has_consumer_count = true,
         .has_queue_count = s->on_demand, // others can have none
@@ -232,6 +238,7 @@ Err kinesis_DescribeStreamSummary(struct call *c, const struct kinesis_DescribeS
         .has_max_record_size_in_kib = true,
         .max_record_size_in_kib = (int32_t)s->record_kib_max,
     };
+    show_key(c->arena, s, &d->encryption_type, &d->key_id);
     if (s->warm_mibps > 0)
         d->warm_throughput = warm_of(c->arena, s);
     if (s->spread)

@@ -6,7 +6,7 @@
 #include "base/logline.h"
 #include "base/metric.h"
 #include "base/time.h"
-#include "svc/kinesis/kinesis.h"
+#include "svc/kinesis/crypt.h"
 
 #include <string.h>
 
@@ -244,6 +244,20 @@ static Err open_iterator(struct call *c, Str iterator, struct stream **ret,
     return OK;
 }
 
+Str kinesis_iterator_stream(struct call *c, Str iterator)
+{
+    struct kinesis *k = c->state;
+    int64_t issued_ms;
+    Str payload;
+    if (iterator.n > 2 && str_starts(iterator, S("\"")) && str_ends(iterator, S("\"")))
+        iterator = str_from(iterator.p + 1, iterator.n - 2);
+    Err e = token_open(&k->sealer, c->arena, TOKEN_ITERATOR, kinesis_realm_name(c), iterator,
+                       &issued_ms, &payload);
+    if (e.kind != ERR_NONE || payload.n < sizeof(struct place))
+        return (Str){ 0 };
+    return str_skip(payload, sizeof(struct place));
+}
+
 static bool is_child(const struct shard *sh, int64_t index)
 {
     return sh->parent == index || sh->adjacent == index;
@@ -285,8 +299,10 @@ kinesis_ChildShardList kinesis_children_of(struct call *c, const struct stream *
     return list;
 }
 
-static Err fill_records(struct call *c, const struct shard *sh, const LogBatch *batch,
-                        struct kinesis_GetRecords_out *out, size_t *ret_bytes)
+// Which of the batch are encrypted is asked before they are opened.
+static Err fill_records(struct call *c, struct stream *s, const struct shard *sh,
+                        const LogBatch *batch, bool may_block, struct kinesis_GetRecords_out *out,
+                        size_t *ret_bytes)
 {
     size_t bytes = 0;
     kinesis_Record *at = arena_try_new(c->arena, kinesis_Record, batch->n);
@@ -301,23 +317,27 @@ static Err fill_records(struct call *c, const struct shard *sh, const LogBatch *
                 sequence_str(c->arena, shard_sequence(sh, e->position, e->arrival_ms)),
             .has_approximate_arrival_timestamp = true,
             .approximate_arrival_timestamp = e->arrival_ms * NS_PER_MS,
-            .data = e->data,
             .partition_key = e->key,
         };
+        if (crypt_is_sealed(e))
+            out->records.at[i].encryption_type = kinesis_EncryptionType_KMS;
     }
+    TRY(crypt_open(c, s, batch->at, batch->n, may_block));
+    for (size_t i = 0; i < batch->n; i++)
+        out->records.at[i].data = batch->at[i].data;
     *ret_bytes = bytes;
     return OK;
 }
 
-static Err answer_batch(struct call *c, const struct stream *s, struct shard *sh,
-                        const LogBatch *read, struct kinesis_GetRecords_out *out)
+static Err answer_batch(struct call *c, struct stream *s, struct shard *sh, const LogBatch *read,
+                        bool may_block, struct kinesis_GetRecords_out *out)
 {
     struct kinesis *k = c->state;
     LogBatch batch = *read;
     LogSpan span;
     size_t bytes;
     TRY(from_log(c, s, sh, log_span(k->env.log, sh->id, &span)));
-    TRY(fill_records(c, sh, &batch, out, &bytes));
+    TRY(fill_records(c, s, sh, &batch, may_block, out, &bytes));
     c->reply_bytes = bytes + bytes / 3 + batch.n * RECORD_TEXT_BYTES;
     metric_add(s->got_records, (int64_t)batch.n);
     metric_add(s->got_bytes, (int64_t)bytes);
@@ -350,7 +370,7 @@ static Err read_on_pool(struct call *c, void *self)
     TRY(open_iterator(c, g->in->shard_iterator, &s, &sh, &read.from)); // it may be gone by now
     read.shard = sh->id;
     TRY(from_log(c, s, sh, log_read(k->env.log, c->arena, &read, &batch)));
-    return answer_batch(c, s, sh, &batch, g->out);
+    return answer_batch(c, s, sh, &batch, true, g->out);
 }
 
 Err kinesis_GetRecords(struct call *c, const struct kinesis_GetRecords_in *in,
@@ -381,7 +401,10 @@ Err kinesis_GetRecords(struct call *c, const struct kinesis_GetRecords_in *in,
     bool is_cut = e.kind == ERR_NONE && batch.more && batch.n < read.max_records;
     if (e.kind != ERR_BUSY && !is_cut) { // consumers that keep up: few records, all in memory
         TRY(from_log(c, s, sh, e));
-        return answer_batch(c, s, sh, &batch, out);
+        e = answer_batch(c, s, sh, &batch, false, out);
+        if (e.kind != ERR_BUSY)
+            return e;
+        *out = (struct kinesis_GetRecords_out){ 0 }; // a data key must be read: once more, there
     }
     struct get *g = arena_new(c->arena, struct get, 1);
     *g = (struct get){ .in = in, .out = out };

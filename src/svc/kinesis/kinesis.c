@@ -2,6 +2,7 @@
 #include "svc/kinesis/kinesis.h"
 #include "base/logline.h"
 #include "base/time.h"
+#include "svc/kinesis/crypt.h"
 #include "svc/kinesis/queues.h"
 
 #include <stdlib.h>
@@ -253,7 +254,11 @@ Err kinesis_forget(struct kinesis *k, struct stream *s)
 
     AUTO(kv_txn) tx = kv_write(k->rows);
     TRY(kv_del(tx, stream_row_key(tmp, s->account, s->region, s->name)));
-    return kv_commit(tx);
+    TRY(crypt_del_keys(k, tx, s)); // what they encrypted is gone
+    TRY(kinesis_del_policies(k, tx, s->arn));
+    TRY(kv_commit(tx));
+    kinesis_drop_policies(k, s->arn);
+    return OK;
 }
 
 // ---- Opening
@@ -348,6 +353,9 @@ static void kinesis_close(void *state)
     map_close(k->by_key);
     chores_done(&k->chores);
     rates_done(&k->rates);
+    kinesis_policies_close(k);
+    free(k->members);
+    pthread_mutex_destroy(&k->making_keys);
     pthread_rwlock_destroy(&k->lock);
     pthread_mutex_destroy(&k->changing);
     free(k);
@@ -357,7 +365,9 @@ static Err kinesis_load(struct kinesis *k)
 {
     TRY(kv_table_open(k->env.kv, S("kinesis.streams"), &k->rows));
     TRY(kv_table_open(k->env.kv, S("kinesis.meta"), &k->meta));
+    TRY(kv_table_open(k->env.kv, S("kinesis.keys"), &k->keys));
     TRY(load_secret(k));
+    TRY(kinesis_load_policies(k));
     TRY(load_rows(k));
     TRY(recover(k));
     TRY(queues_open(k, &k->queues)); // its thread reads shards: they are declared
@@ -381,7 +391,10 @@ static Err kinesis_open(const struct service_env *env, void **ret_state)
     k->by_key = map_open();
     rates_init(&k->rates);
     chores_init(&k->chores, &k->env, kinesis_run_chores, k);
+    k->policies = map_open();
+    k->members = kinesis_members_open();
     pthread_mutex_init(&k->changing, NULL);
+    pthread_mutex_init(&k->making_keys, NULL);
     pthread_rwlock_init(&k->lock, NULL);
     Err e = kinesis_load(k);
     if (e.kind != ERR_NONE) {
@@ -395,6 +408,7 @@ static Err kinesis_open(const struct service_env *env, void **ret_state)
 extern const struct service kinesis_service;
 const struct service kinesis_service = {
     .api = &kinesis_api,
+    .targets = &kinesis_targets,
     .open = kinesis_open,
     .stop = kinesis_stop,
     .close = kinesis_close,

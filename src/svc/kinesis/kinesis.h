@@ -22,18 +22,23 @@ enum { CHANGERS_MAX = 8 };
 
 struct kinesis {
     struct service_env env;
-    struct kv_table *rows; // kinesis.streams
-    struct kv_table *meta; // kinesis.meta: the secret of tokens
+    struct kv_table *rows;        // kinesis.streams
+    struct kv_table *meta;        // kinesis.meta: the secret of tokens
+    struct kv_table *keys;        // kinesis.keys: data keys (crypt.h)
+    struct kv_table *policy_rows; // kinesis.policies: of resources (policies.c)
     struct sealer sealer;
     struct rates rates;
-    struct chores chores;     // what streams do when their time has come
-    struct queues *queues;    // on the streams (queues.c)
-    pthread_mutex_t changing; // by kinesis_change_begin and _end
-    atomic_int changers;      // that hold it or wait for it
+    struct chores chores;        // what streams do when their time has come
+    struct queues *queues;       // on the streams (queues.c)
+    pthread_mutex_t changing;    // by kinesis_change_begin and _end
+    atomic_int changers;         // that hold it or wait for it
+    pthread_mutex_t making_keys; // taken before everything else; for data keys alone
     pthread_rwlock_t lock;
     struct map *by_key;     // account/region/name -> struct stream, each with a reference
     struct stream **sorted; // by account, region, name
     size_t count;
+    struct map *policies;       // ARN -> struct policy, each with a reference
+    struct op_members *members; // beside kinesis_api.ops (targets.c)
 };
 
 // How a client names a stream. Absent members were not given.
@@ -113,6 +118,22 @@ Err kinesis_declare(struct kinesis *k, const struct stream *s);
 Err kinesis_end_shards(struct kinesis *k, const uint64_t *ids, size_t n, LogPlace *ret_ends);
 // After the first declaration: ends in the log what is closed in the row, if a crash came between.
 Err kinesis_end_closed(struct kinesis *k, const struct stream *s);
+
+// What the calls are about (targets.c).
+extern const struct call_targets kinesis_targets;
+struct op_members *kinesis_members_open(void); // free with free()
+
+// The stream and region that an iterator was made for; absent: it is none of the call's account.
+Str kinesis_iterator_stream(struct call *c, Str iterator);
+
+// Resource policies (policies.c). `kinesis_policy`: a reference, or NULL.
+Err kinesis_load_policies(struct kinesis *k);
+struct policy *kinesis_policy(struct kinesis *k, Str arn);
+void kinesis_policies_close(struct kinesis *k);
+// Takes the policies of a stream and its consumers out of the store, in the caller's transaction,
+// and, when that is committed, out of memory.
+Err kinesis_del_policies(struct kinesis *k, struct kv_txn *tx, Str stream_arn);
+void kinesis_drop_policies(struct kinesis *k, Str stream_arn);
 
 static inline int64_t kinesis_mono_ns(const struct kinesis *k)
 {

@@ -4,8 +4,8 @@
 #include "base/logline.h"
 #include "base/metric.h"
 #include "base/time.h"
+#include "svc/kinesis/crypt.h"
 #include "svc/kinesis/demand.h"
-#include "svc/kinesis/kinesis.h"
 
 #include <stddef.h>
 
@@ -22,6 +22,7 @@ typedef struct PutEntry {
     Str key, hash_key, data;
     struct shard *shard; // where it belongs
     LogPlace *place;     // of the record that went to the log; NULL: it was throttled
+    Str mark;            // of an encrypted record, whose data is then sealed; else absent
 } PutEntry;
 
 // What the answer says of a stored entry.
@@ -38,6 +39,7 @@ struct put {
     struct stream_waiter waiter; // its task brings the result back to the call's loop
     struct call *call;
     struct stream *stream; // a reference
+    bool encrypted;
     PutEntry *entries;
     size_t n;
     LogRecord *records; // of the entries that were not throttled, in order
@@ -217,9 +219,11 @@ static bool route_lost(struct kinesis *k, struct put *p, LogRecord *records, Log
         bool fits = shard_take_write(sh, k->env.limits, now_ns, 1, entry_cost(p, e));
         e->place = fits ? &places[p->append.n] : NULL;
         if (fits)
-            records[p->append.n++] = (LogRecord){
-                .shard = sh->id, .key = e->key, .hash_key = e->hash_key, .data = e->data
-            };
+            records[p->append.n++] =
+                (LogRecord){ .shard = sh->id,
+                             .key = e->key,
+                             .hash_key = e->mark.p != NULL ? e->mark : e->hash_key,
+                             .data = e->data };
     }
     return true;
 }
@@ -332,6 +336,8 @@ static Err answer_one(struct put *p)
     if (fault != NULL)
         return call_fail(p->call, fault, "%.*s", FMT(fault_text(p, e, fault)));
     stored_as(p, 0, &p->one->shard_id, &p->one->sequence_number);
+    if (p->encrypted)
+        p->one->encryption_type = kinesis_EncryptionType_KMS;
     return OK;
 }
 
@@ -350,6 +356,8 @@ static Err answer_many(struct put *p)
         }
     }
     p->many->records = list;
+    if (p->encrypted)
+        p->many->encryption_type = kinesis_EncryptionType_KMS;
     return OK;
 }
 
@@ -418,19 +426,65 @@ static Err put_new(struct call *c, struct stream *s, size_t n, struct put **ret)
     return OK;
 }
 
-static Err start(struct call *c, struct put *p, bool dry_run)
+// Runs a put again where a data key may be made for it.
+struct again {
+    const void *in;
+    void *out;
+};
+
+static Err run_again(struct call *c, void *self)
+{
+    const struct again *g = self;
+    return c->op->run(c, g->in, g->out);
+}
+
+// The data key that the put encrypts with; NULL: its stream does not. A new one is made by the
+// pool, once an hour.
+static Err find_key(struct call *c, struct stream *s, const void *in, void *out,
+                    struct data_key **ret)
+{
+    Err e = crypt_key(c, s, ret);
+    if (e.kind != ERR_BUSY)
+        return e;
+    if (!loop_is_current(c->loop))
+        return crypt_make_key(c, s, ret);
+    struct again *g = arena_new(c->arena, struct again, 1);
+    *g = (struct again){ .in = in, .out = out };
+    return call_on_pool(c, run_again, g);
+}
+
+// Seals the records of the append. The entries have what was sealed too: those that meet the end of
+// their shard go to its children as they are.
+static Err seal(struct call *c, struct put *p, struct data_key *key)
+{
+    TRY(crypt_seal(c, key, p->records, p->append.n));
+    for (size_t i = 0; i < p->n; i++) {
+        PutEntry *e = &p->entries[i];
+        if (e->place == NULL)
+            continue;
+        const LogRecord *record = &p->records[e->place - p->places];
+        e->data = record->data;
+        e->mark = record->hash_key;
+    }
+    return OK;
+}
+
+static Err start(struct call *c, struct put *p, struct data_key *key, bool dry_run)
 {
     struct kinesis *k = c->state;
     pthread_rwlock_rdlock(&k->lock);
     Err e = check_and_route(c, p, dry_run);
     pthread_rwlock_unlock(&k->lock);
+    p->encrypted = key != NULL;
+    if (e.kind == ERR_NONE && key != NULL)
+        e = seal(c, p, key);
     if (e.kind != ERR_NONE) {
         stream_unref(p->stream);
         return e;
     }
     if (p->append.n == 0)
         return answer(p);
-    p->append.may_write = loop_may_pause(c->loop);
+    p->append.may_write = loop_is_current(c->loop) && loop_may_pause(c->loop);
     e = log_append(k->env.log, &p->append);
     if (e.kind != ERR_NONE) {
         p->stored = e;
@@ -445,12 +499,14 @@ Err kinesis_PutRecord(struct call *c, const struct kinesis_PutRecord_in *in,
     AUTO(stream) s = NULL;
     TRY(kinesis_find(c, STREAM_REF(in), &s));
     TRY(check_ordering(c, s, in->sequence_number_for_ordering));
+    AUTO(data_key) key = NULL;
+    TRY(find_key(c, s, in, out, &key));
     struct put *p;
     TRY(put_new(c, s, 1, &p));
     p->one = out;
     p->entries[0] =
         (PutEntry){ .key = in->partition_key, .hash_key = in->explicit_hash_key, .data = in->data };
-    return start(c, p, in->dry_run);
+    return start(c, p, key, in->dry_run);
 }
 
 Err kinesis_PutRecords(struct call *c, const struct kinesis_PutRecords_in *in,
@@ -458,6 +514,8 @@ Err kinesis_PutRecords(struct call *c, const struct kinesis_PutRecords_in *in,
 {
     AUTO(stream) s = NULL;
     TRY(kinesis_find(c, STREAM_REF(in), &s));
+    AUTO(data_key) key = NULL;
+    TRY(find_key(c, s, in, out, &key));
     kinesis_PutRecordsResultEntry *answers =
         arena_try_new(c->arena, kinesis_PutRecordsResultEntry, in->records.n);
     if (answers == NULL)
@@ -470,5 +528,5 @@ Err kinesis_PutRecords(struct call *c, const struct kinesis_PutRecords_in *in,
         p->entries[i] = (PutEntry){ .key = in->records.at[i].partition_key,
                                     .hash_key = in->records.at[i].explicit_hash_key,
                                     .data = in->records.at[i].data };
-    return start(c, p, in->dry_run);
+    return start(c, p, key, in->dry_run);
 }

@@ -8,6 +8,7 @@
 // what is cached and leaves the rest to the pool.
 #include "base/logline.h"
 #include "base/time.h"
+#include "svc/kinesis/crypt.h"
 #include "svc/kinesis/queue_receipt.h"
 #include "svc/kinesis/queues.h"
 
@@ -109,7 +110,10 @@ static Err read_log(struct pump *p, uint64_t shard, uint64_t from, size_t max, L
     struct arena *a = p->r->call->arena;
     ArenaMark before = arena_mark(a);
     Err e = log_read(kinesis_of(p)->env.log, a, &read, ret);
-    if (e.kind != ERR_NONE || ret->n == 0)
+    if (e.kind == ERR_NONE)
+        e = crypt_open(p->r->call, p->q->stream, ret->at, ret->n, p->may_block);
+    bool is_told = e.kind == ERR_FAULT; // in the arena is what the answer says
+    if (!is_told && (e.kind != ERR_NONE || ret->n == 0))
         arena_rewind(a, before); // a call that waits looks often
     return e;
 }

@@ -2,6 +2,7 @@
 #include "svc/kinesis/stream_priv.h"
 #include "base/metric.h"
 #include "base/time.h"
+#include "svc/kinesis/crypt.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,6 +56,7 @@ struct stream *stream_new(Str account, Str region, Str name)
     s->retention_hours = STREAM_RETENTION_HOURS_MIN;
     s->record_kib_max = STREAM_RECORD_KIB_MIN;
     s->waiters_end = &s->waiters;
+    s->data_keys = data_keys_open();
     find_metrics(s);
     return s;
 }
@@ -103,6 +105,9 @@ void stream_unref(struct stream *s)
         disown(s->tags[i].value);
     }
     shards_free(s);
+    data_keys_close(s->data_keys);
+    disown(s->key_given);
+    disown(s->key_arn);
     metric_release(s->put_records);
     metric_release(s->put_bytes);
     metric_release(s->put_throttled);
@@ -394,6 +399,9 @@ void stream_take_fields(struct stream *s, struct stream *copy)
     s->tag_count = copy->tag_count;
     copy->tags = tags; // the old ones go with the copy
     copy->tag_count = tag_count;
+    stream_set_key(s, copy->key_given, copy->key_arn);
+    s->starts = copy->starts;
+    s->stops = copy->stops;
 }
 
 void stream_take_shards(struct stream *s, const struct stream *copy)
@@ -507,6 +515,28 @@ Str stream_tag(const struct stream *s, Str key)
     bool found;
     size_t at = tag_place(s, key, &found);
     return found ? s->tags[at].value : (Str){ 0 };
+}
+
+void stream_set_key(struct stream *s, Str given, Str arn)
+{
+    disown(s->key_given);
+    disown(s->key_arn);
+    s->key_given = given.p != NULL ? stream_own(given) : (Str){ 0 };
+    s->key_arn = arn.p != NULL ? stream_own(arn) : (Str){ 0 };
+    __atomic_store_n(&s->encrypts, arn.p != NULL, __ATOMIC_RELEASE);
+}
+
+bool stream_take_turn(Turns *t, int64_t now_ms)
+{
+    size_t over = 0;
+    while (over < t->n && t->at_ms[over] <= now_ms - INT64_C(86400000))
+        over++;
+    t->n -= over;
+    memmove(t->at_ms, t->at_ms + over, t->n * sizeof *t->at_ms);
+    if (t->n == STREAM_TURNS_MAX)
+        return false;
+    t->at_ms[t->n++] = now_ms;
+    return true;
 }
 
 bool stream_may_become(StreamStatus from, StreamStatus to)

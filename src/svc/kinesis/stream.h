@@ -35,6 +35,7 @@ enum {
     STREAM_WARM_MIBPS_MAX = 10240,
     DEMAND_DAYS = 30,
     DEMAND_SHARDS_MAX = 10240, // 10 GB/s
+    STREAM_TURNS_MAX = 25,     // starts and stops of encryption in 24 hours
 };
 
 // The most that a stream in on-demand mode took in a minute of the day, by the day of the peaks.
@@ -76,6 +77,12 @@ struct stream_waiter {
     struct task task;
     bool failed;
 };
+
+// When something was done that may be done so often a day only.
+typedef struct Turns {
+    int64_t at_ms[STREAM_TURNS_MAX]; // the oldest first
+    size_t n;
+} Turns;
 
 typedef struct StreamTag {
     Str key, value; // owned by the stream
@@ -119,7 +126,12 @@ struct stream {
     int64_t switched_ms[STREAM_SWITCHES_PER_DAY_MAX]; // and its mode: the newest first, 0: never
     StreamTag *tags;                                  // sorted by key
     size_t tag_count;
-    struct shard **shards; // by index, without those that are over
+    bool encrypts; // atomic: new records are encrypted
+    Str key_given; // as StartStreamEncryption named the key; absent: it does not
+    Str key_arn;   // of the key
+    Turns starts, stops;
+    struct data_keys *data_keys; // crypt.h; made with the stream
+    struct shard **shards;       // by index, without those that are over
     size_t shard_count;
     uint32_t shard_next;        // the index of the next one
     struct shard_block *blocks; // in which they lie
@@ -204,6 +216,11 @@ Sequence shard_sequence_end(const struct shard *sh);
 void stream_set_tag(struct stream *s, Str key, Str value);
 void stream_drop_tag(struct stream *s, Str key);
 Str stream_tag(const struct stream *s, Str key); // absent if there is none
+
+// Under which key new records are encrypted; absent, absent: under none.
+void stream_set_key(struct stream *s, Str given, Str arn);
+// Whether one more is allowed at that time; if so it is noted.
+bool stream_take_turn(Turns *t, int64_t now_ms);
 
 bool stream_may_become(StreamStatus from, StreamStatus to);
 Str stream_status_name(StreamStatus status);

@@ -23,6 +23,17 @@ static void put_number(struct event_writer *w, Str key, int64_t value)
     w->ops->integer(w, value);
 }
 
+static void put_turns(struct event_writer *w, Str key, const Turns *t)
+{
+    if (t->n == 0)
+        return;
+    w->ops->key(w, key);
+    w->ops->list(w);
+    for (size_t i = 0; i < t->n; i++)
+        w->ops->integer(w, t->at_ms[i]);
+    w->ops->list_end(w);
+}
+
 static void write_shard(struct event_writer *w, struct arena *tmp, const struct shard *sh)
 {
     w->ops->map(w);
@@ -114,6 +125,12 @@ void stream_row_write(struct buf *b, const struct stream *s)
     write_times(&w, S("scaled_ms"), s->scaled_ms, COUNT_OF(s->scaled_ms));
     write_times(&w, S("switched_ms"), s->switched_ms, COUNT_OF(s->switched_ms));
     put_number(&w, S("shard_next"), s->shard_next);
+    if (s->key_arn.p != NULL) {
+        put_text(&w, S("key"), s->key_arn);
+        put_text(&w, S("key_given"), s->key_given);
+    }
+    put_turns(&w, S("encryption_starts"), &s->starts);
+    put_turns(&w, S("encryption_stops"), &s->stops);
     w.ops->key(&w, S("tags"));
     w.ops->map(&w);
     for (size_t i = 0; i < s->tag_count; i++)
@@ -238,6 +255,18 @@ static Err read_later_fields(struct stream *s, const JsonValue *row)
     return read_times(s->switched_ms, COUNT_OF(s->switched_ms), json_find(row, S("switched_ms")));
 }
 
+static Err get_turns(const JsonValue *row, Str key, Turns *ret)
+{
+    const JsonValue *v = json_find(row, key);
+    if (v == NULL)
+        return OK;
+    if (v->kind != JSON_LIST || v->n > STREAM_TURNS_MAX)
+        return fail(ERR_CORRUPT, "a stream's row has a wrong list of times");
+    for (; ret->n < v->n; ret->n++)
+        ret->at_ms[ret->n] = v->items[ret->n].integer;
+    return OK;
+}
+
 static Err read_fields(struct stream *s, const JsonValue *row)
 {
     int64_t version, on_demand, spread, retention, kib;
@@ -257,6 +286,9 @@ static Err read_fields(struct stream *s, const JsonValue *row)
     s->record_kib_max = (uint32_t)kib;
     s->id = stream_own(json_text(row, S("id")));
     TRY(read_later_fields(s, row));
+    stream_set_key(s, json_text(row, S("key_given")), json_text(row, S("key")));
+    TRY(get_turns(row, S("encryption_starts"), &s->starts));
+    TRY(get_turns(row, S("encryption_stops"), &s->stops));
     Str status = json_text(row, S("status"));
     for (int i = 0; i < STREAM_GONE; i++)
         if (str_eq(status, stream_status_name((StreamStatus)i))) {
