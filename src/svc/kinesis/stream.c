@@ -167,11 +167,23 @@ void stream_split_evenly(struct stream *s, uint32_t n, int64_t created_s, const 
     stream_sort_open(s);
 }
 
+// The search begins where the key would be if all shards were equally wide, and its steps double:
+// in a stream that was never resharded it ends at once, however many shards there are.
 struct shard *stream_route(const struct stream *s, HashKey h)
 {
-    CHECK(s->open_count > 0);
-    size_t low = 0, high = s->open_count; // open[low].start <= h, open[high].start > h
-    while (high - low > 1) {
+    size_t n = s->open_count, step = 1;
+    CHECK(n > 0);
+    size_t low = (size_t)(((h >> 64) * n) >> 64), high = n;
+    if (s->open[low]->start <= h) {
+        for (; low + step < n && s->open[low + step]->start <= h; step *= 2)
+            low += step;
+        high = MIN(low + step, n);
+    } else {
+        for (high = low; high > step && s->open[high - step]->start > h; step *= 2)
+            high -= step;
+        low = high > step ? high - step : 0;
+    }
+    while (high - low > 1) { // open[low].start <= h, open[high].start > h
         size_t middle = low + (high - low) / 2;
         if (s->open[middle]->start <= h)
             low = middle;

@@ -8,7 +8,7 @@
 
 static struct stream *sample(uint32_t shards)
 {
-    uint64_t ids[16];
+    uint64_t ids[300];
     struct stream *s = stream_new(S("000000000000"), S("us-east-1"), S("clicks"));
     s->id = stream_own(S("abcdefghijklmnopqrst-xyz"));
     s->status = STREAM_ACTIVE;
@@ -238,6 +238,30 @@ TEST(every_hash_key_leads_to_the_shard_that_owns_it)
         for (uint32_t i = 0; i < n; i++) {
             EXPECT(stream_route(s, s->shards[i]->start)->index == i);
             EXPECT(stream_route(s, s->shards[i]->end)->index == i);
+        }
+    }
+}
+
+// Of n shards whose widths differ by any power of two: after splits of the same one, say.
+TEST(every_hash_key_leads_to_its_shard_however_uneven_they_are)
+{
+    uint64_t x = 1;
+    for (uint32_t n = 1; n < 300; n += 7) {
+        AUTO(stream) s = sample(n);
+        for (uint32_t i = n; i-- > 1;) {
+            HashKey end = i == n - 1 ? HASH_KEY_MAX : s->shards[i + 1]->start - 1;
+            x = x * UINT64_C(6364136223846793005) + 1;
+            HashKey room = end - i; // the shards before it need a key each
+            HashKey width = ((HashKey)x << 64 | x) % room >> (x >> 58);
+            s->shards[i]->start = end - width;
+            s->shards[i]->end = end;
+        }
+        s->shards[0]->end = n == 1 ? HASH_KEY_MAX : s->shards[1]->start - 1;
+        for (uint32_t i = 0; i < n; i++) {
+            HashKey start = s->shards[i]->start, end = s->shards[i]->end;
+            EXPECT(start <= end);
+            EXPECT(stream_route(s, start)->index == i && stream_route(s, end)->index == i);
+            EXPECT(stream_route(s, start + (end - start) / 2)->index == i);
         }
     }
 }
