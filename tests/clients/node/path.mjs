@@ -129,6 +129,22 @@ const stages = {
     await refused('ValidationException', "1 validation error detected: Value '' at 'partitionKey' failed to satisfy constraint: Member must have length greater than or equal to 1", 'PutRecord', { StreamName: name, Data: Buffer.from('x'), PartitionKey: '' });
   },
 
+  async 'readers of a split shard are led to its children'() {
+    const parent = [...put.keys()].sort()[0];
+    await call('SplitShard', { StreamName: name, ShardToSplit: parent, NewStartingHashKey: '1000' });
+    const { Shards: open } = await call('ListShards', { StreamName: name, ShardFilter: { Type: 'AT_LATEST' } });
+    assert.equal(open.length, SHARDS + 1);
+    const { ShardIterator } = await call('GetShardIterator', { StreamName: name, ShardId: parent, ShardIteratorType: 'LATEST' });
+    const end = await call('GetRecords', { ShardIterator });
+    assert.equal(end.NextShardIterator, undefined);
+    assert.deepEqual(end.ChildShards.map((c) => c.ParentShards), [[parent], [parent]]);
+    const reply = await call('PutRecord', { StreamName: name, Data: Buffer.from('x'), PartitionKey: 'k', ExplicitHashKey: '999' });
+    assert.equal(reply.ShardId, end.ChildShards[0].ShardId);
+    await call('MergeShards', { StreamName: name, ShardToMerge: end.ChildShards[0].ShardId, AdjacentShardToMerge: end.ChildShards[1].ShardId });
+    const scaled = await call('UpdateShardCount', { StreamName: name, TargetShardCount: SHARDS * 2, ScalingType: 'UNIFORM_SCALING' });
+    assert.equal(scaled.CurrentShardCount, SHARDS);
+  },
+
   async 'the stream is deleted'() {
     await call('DeleteStream', { StreamName: name });
     await kinesis.waitUntilStreamNotExists({ client, maxWaitTime: 30, minDelay: 1, maxDelay: 1 }, { StreamName: name });
