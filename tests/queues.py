@@ -16,7 +16,10 @@ A failed run says its seed and keeps its data directory.
 import argparse
 import base64
 import http.client
+import json
 import random
+import socket
+import struct
 import sys
 import threading
 import time
@@ -182,6 +185,48 @@ def drain(server, ledger, arn):
         ledger.received(record, 0, time.monotonic())  # only those of which we do not know may still come
 
 
+def requests(server):
+    return server.metric('headrace_http_requests_total{protocol="h1"}')
+
+
+def wait_in_vain(server, arn):
+    """A call that waits for a record, as bytes: its connection is the caller's to close."""
+    client = server.client()
+    body = json.dumps({"QueueARN": arn, "WaitTimeSeconds": 20}).encode()
+    before = requests(server)  # and that question is one more
+    connection = client.connect()
+    connection.request("POST", "/", body, client.headers("ReceiveQueueRecords", body))
+    for asked in range(1, 1000):
+        if requests(server) > before + asked:
+            break  # it has arrived
+    return connection
+
+
+def leave(program):
+    """Who has left gets no record: nobody would acknowledge it."""
+    with headrace.Server(program, profile="dev") as server:
+        arn = make(server)
+        for _ in range(3):
+            wait_in_vain(server, arn).close()
+        resets = wait_in_vain(server, arn)
+        resets.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        resets.close()
+        client = server.client(timeout=60)
+        client.put("s", b"x", "k")
+        records = client.call("ReceiveQueueRecords", QueueARN=arn, WaitTimeSeconds=20)["QueueRecords"]
+        assert [r["ReceiveCount"] for r in records] == [1], records
+
+
+def stop_while_waiting(program):
+    """SIGTERM does not wait for calls that wait: they are answered, with nothing."""
+    with headrace.Server(program, "--http-drain-timeout", "8s", profile="dev") as server:
+        waits = wait_in_vain(server, make(server))
+        server.stop()  # calls that are not answered by then are cut off
+        reply = waits.getresponse()
+        assert reply.status == 200 and json.load(reply) == {"QueueRecords": []}
+        server.start()
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--program", default="build/headrace")
@@ -204,6 +249,8 @@ def main():
         assert not ledger.trouble, ledger.trouble[:5]
         print(f"# {len(ledger.put)} records put, {len(ledger.done)} acknowledged", flush=True)
 
+    report.run("a client that has left takes no record", lambda: leave(options.program))
+    report.run("calls that wait are answered when the server ends", lambda: stop_while_waiting(options.program))
     report.run(f"{options.rounds} kills and no acknowledged record comes again, nor one in flight", crash)
     report.run("every record that was put comes until it is acknowledged", settle)
     if report.failures:

@@ -388,7 +388,8 @@ TEST(a_call_whose_client_has_gone_takes_no_record)
     uint64_t count = 0;
     queue_world_open(&w, 0, 0);
     Str arn = queue_world_create(&w, a, (QueueWish){ .name = S("q") });
-    struct queue_call *o = queue_call_new(&w, a);
+    AUTO(arena) r = arena_open(); // of the call alone: others may be at it
+    struct queue_call *o = queue_call_new(&w, r);
     struct kinesis_ReceiveQueueRecords_in in = { .queue_arn = arn,
                                                  .limit = 10,
                                                  .wait_time_seconds = 20 };
@@ -409,7 +410,8 @@ TEST(a_call_that_waits_gets_the_record_that_comes)
     uint64_t count = 0;
     queue_world_open(&w, 0, 0);
     Str arn = queue_world_create(&w, a, (QueueWish){ .name = S("q") });
-    struct queue_call *o = queue_call_new(&w, a);
+    AUTO(arena) r = arena_open(); // of the call alone: others may be at it
+    struct queue_call *o = queue_call_new(&w, r);
     struct kinesis_ReceiveQueueRecords_in in = { .queue_arn = arn,
                                                  .limit = 10,
                                                  .wait_time_seconds = 20 };
@@ -420,7 +422,8 @@ TEST(a_call_that_waits_gets_the_record_that_comes)
     EXPECT_OK(queue_call_end(o, e)); // the clock stands still: not by its time-out
     EXPECT_INT(1, out.queue_records.n);
 
-    struct queue_call *late = queue_call_new(&w, a);
+    AUTO(arena) r2 = arena_open();
+    struct queue_call *late = queue_call_new(&w, r2);
     struct kinesis_ReceiveQueueRecords_out nothing = { 0 };
     e = kinesis_ReceiveQueueRecords(&late->call, &in, &nothing);
     EXPECT_ERR(ERR_WAIT, e);
@@ -435,7 +438,8 @@ TEST(calls_that_wait_are_answered_when_the_server_stops)
     struct queue_world w;
     queue_world_open(&w, 0, 0);
     Str arn = queue_world_create(&w, a, (QueueWish){ .name = S("q") });
-    struct queue_call *o = queue_call_new(&w, a);
+    AUTO(arena) r = arena_open(); // of the call alone: others may be at it
+    struct queue_call *o = queue_call_new(&w, r);
     struct kinesis_ReceiveQueueRecords_in in = { .queue_arn = arn,
                                                  .limit = 10,
                                                  .wait_time_seconds = 20 };
@@ -581,26 +585,28 @@ TEST(calls_that_wait_are_bounded)
                                                  .limit = 10,
                                                  .wait_time_seconds = 20 };
     struct kinesis_ReceiveQueueRecords_out *outs =
-        arena_new(a, struct kinesis_ReceiveQueueRecords_out, QUEUE_WAITING_MAX + 1);
+        arena_new(a, struct kinesis_ReceiveQueueRecords_out, QUEUE_WAITING_MAX + 2);
+    struct arena **arenas = arena_new(a, struct arena *, QUEUE_WAITING_MAX + 2);
     struct queue_call **calls = arena_new(a, struct queue_call *, QUEUE_WAITING_MAX + 1);
     for (size_t i = 0; i < QUEUE_WAITING_MAX; i++) {
-        calls[i] = queue_call_new(&w, a);
+        calls[i] = queue_call_new(&w, arenas[i] = arena_open());
         EXPECT_ERR(ERR_WAIT, kinesis_ReceiveQueueRecords(&calls[i]->call, &in, &outs[i]));
     }
     // A call may be on its way through the hands of the thread: then there is room for one more.
     Err e = OK;
     struct queue_call *o = NULL;
     for (int tries = 0; tries < 2 && e.kind != ERR_FAULT; tries++) {
-        o = queue_call_new(&w, a);
-        struct kinesis_ReceiveQueueRecords_out *out =
-            arena_new(a, struct kinesis_ReceiveQueueRecords_out, 1);
-        e = kinesis_ReceiveQueueRecords(&o->call, &in, out);
+        arenas[QUEUE_WAITING_MAX + tries] = arena_open();
+        o = queue_call_new(&w, arenas[QUEUE_WAITING_MAX + tries]);
+        e = kinesis_ReceiveQueueRecords(&o->call, &in, &outs[QUEUE_WAITING_MAX + tries]);
     }
     expect_error(o, e, &kinesis_ThrottlingException);
     queues_stop(w.kinesis->queues); // answers them all
     for (size_t i = 0; i < QUEUE_WAITING_MAX; i++)
         EXPECT_OK(queue_call_end(calls[i], fail(ERR_WAIT, "")));
     queue_world_close(&w);
+    for (size_t i = 0; i < QUEUE_WAITING_MAX + 2; i++)
+        arena_close(arenas[i]);
 }
 
 TEST(a_stream_has_twenty_consumers_and_queues_at_most)
