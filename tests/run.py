@@ -130,6 +130,7 @@ SUITES = {
     "wire": lambda: server_suite("wire", "wire.py", 600),
     "boto3": lambda: server_suite("boto3", "clients/boto3_test.py", 300),
     "boto3-queues": lambda: server_suite("boto3-queues", "clients/boto3_queues_test.py", 300),
+    "access": lambda: server_suite("access", "clients/access_test.py", 600),
     "awscli": lambda: server_suite("awscli", "clients/awscli_test.py", 600),
     "cloudwatch": lambda: server_suite("cloudwatch", "clients/cloudwatch_test.py", 300),
     "javascript": lambda: server_suite("javascript", "clients/javascript_test.py", 300),

@@ -187,7 +187,7 @@ def substitute(text, variables):
 def pattern_of(text, variables, is_json=True):
     """A regular expression for an expected answer; names of groups are variables not yet captured."""
     parts, at, new = [], 0, set()
-    is_xml = is_json and text.startswith("<")
+    is_xml = text.startswith("<")
     for match in VARIABLE.finditer(text):
         literal = text[at:match.start()]
         before = text[:match.start()]

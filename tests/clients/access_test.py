@@ -1,0 +1,284 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Access and encryption with unmodified clients: boto3 and the AWS command line make users, roles, policies
+and keys, and are permitted and refused by them.
+
+    tests/clients/access_test.py --program build/headrace
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+
+import boto3
+import botocore.config
+from botocore.exceptions import ClientError
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import headrace  # noqa: E402
+import tap  # noqa: E402
+
+AWS = os.path.join(os.path.dirname(sys.executable), "aws")
+CALL_SECONDS_MAX = 60
+ACCOUNT = headrace.ACCOUNT
+ROOT = {"aws_access_key_id": headrace.KEY_ID, "aws_secret_access_key": headrace.SECRET}
+
+
+def policy(*statements):
+    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+
+
+def allow(action, resource="*", **more):
+    return {"Effect": "Allow", "Action": action, "Resource": resource, **more}
+
+
+def client(server, service, keys, region="us-east-1"):
+    config = botocore.config.Config(retries={"total_max_attempts": 1, "mode": "standard"}, connect_timeout=10,
+                                    read_timeout=30)
+    return boto3.client(service, region_name=region, endpoint_url=server.url, config=config, **keys)
+
+
+def refused(code, text, call, **arguments):
+    """The call must be refused with this code, and its message must end so; gives the request id."""
+    try:
+        call(**arguments)
+    except ClientError as error:
+        got = error.response["Error"]
+        assert got["Code"] == code, got
+        assert got.get("Message", "").endswith(text), got["Message"]
+        return error.response["ResponseMetadata"]["RequestId"]
+    raise AssertionError(f"{code} was expected, and the call succeeded")
+
+
+OTHER = "111122223333"
+EVE = {"aws_access_key_id": "AKIAOTHERACCOUNT0001", "aws_secret_access_key": "another/SECRET+of+forty+characters+12345"}
+
+
+class Access:
+    """One server; the tests are stages, in order."""
+
+    def __init__(self, server):
+        self.server = server
+        self.iam, self.kms = client(server, "iam", ROOT), client(server, "kms", ROOT)
+        self.root = client(server, "kinesis", ROOT)
+        self.arn = f"arn:aws:kinesis:us-east-1:{ACCOUNT}:stream/clicks"
+        self.keys = self.session = None
+
+    def bob(self, service="kinesis"):
+        return client(self.server, service, self.keys)
+
+    def put(self, kinesis, **more):
+        return kinesis.put_record(StreamName="clicks", Data=b"x", PartitionKey="k", **more)
+
+    def the_root_is_who_it_is_and_may_everything(self):
+        who = client(self.server, "sts", ROOT).get_caller_identity()
+        assert (who["Account"], who["Arn"]) == (ACCOUNT, f"arn:aws:iam::{ACCOUNT}:root"), who
+        self.root.create_stream(StreamName="clicks", ShardCount=1)
+        self.root.get_waiter("stream_exists").wait(StreamName="clicks",
+                                                   WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+        self.put(self.root)
+
+    def a_new_user_may_nothing_and_is_told_why(self):
+        self.iam.create_user(UserName="bob")
+        key = self.iam.create_access_key(UserName="bob")["AccessKey"]
+        self.keys = {"aws_access_key_id": key["AccessKeyId"], "aws_secret_access_key": key["SecretAccessKey"]}
+        who = self.bob("sts").get_caller_identity()
+        assert who["Arn"] == f"arn:aws:iam::{ACCOUNT}:user/bob" and who["UserId"].startswith("AIDA"), who
+        refused("AccessDeniedException", f"User: {who['Arn']} is not authorized to perform: kinesis:PutRecord on "
+                f"resource: {self.arn} because no identity-based policy allows the kinesis:PutRecord action",
+                self.put, kinesis=self.bob())
+        refused("AccessDenied", "because no identity-based policy allows the iam:ListUsers action",
+                self.bob("iam").list_users)
+
+    def an_inline_policy_allows_at_once(self):
+        self.iam.put_user_policy(UserName="bob", PolicyName="puts", PolicyDocument=policy(
+            allow("kinesis:Put*", self.arn), allow("kinesis:GetShardIterator", self.arn)))
+        self.put(self.bob())
+        refused("AccessDeniedException", "because no identity-based policy allows the kinesis:DescribeStream action",
+                self.bob().describe_stream, StreamName="clicks")
+        refused("AccessDeniedException", "because no identity-based policy allows the kinesis:PutRecord action",
+                self.bob().put_record, StreamName="other", Data=b"x", PartitionKey="k")
+
+    def an_iterator_is_asked_about_like_its_stream(self):
+        iterator = self.bob().get_shard_iterator(StreamName="clicks", ShardId="shardId-000000000000",
+                                                 ShardIteratorType="TRIM_HORIZON")["ShardIterator"]
+        refused("AccessDeniedException", f"on resource: {self.arn} because no identity-based policy allows the "
+                "kinesis:GetRecords action", self.bob().get_records, ShardIterator=iterator)
+        self.iam.put_user_policy(UserName="bob", PolicyName="gets",
+                                 PolicyDocument=policy(allow("kinesis:GetRecords", self.arn)))
+        assert len(self.bob().get_records(ShardIterator=iterator)["Records"]) == 2
+
+    def a_deny_wins_and_is_explained(self):
+        made = self.iam.create_policy(PolicyName="frozen", PolicyDocument=policy(
+            {"Sid": "Frozen", "Effect": "Deny", "Action": "kinesis:PutRecord", "Resource": "*"}))["Policy"]
+        self.iam.attach_user_policy(UserName="bob", PolicyArn=made["Arn"])
+        request = refused("AccessDeniedException", "with an explicit deny in an identity-based policy", self.put,
+                          kinesis=self.bob())
+        told = self.headrace("access", "explain", request)
+        assert f"statement 1 (Frozen) of {made['Arn']}" in told, told
+        assert any("Frozen" in line for line in self.server.log), "the log does not say what decided"
+        refused_to_bob = self.headrace("access", "explain", keys=self.keys, good=False)
+        assert "only the root key" in refused_to_bob, refused_to_bob
+        self.iam.detach_user_policy(UserName="bob", PolicyArn=made["Arn"])
+        self.put(self.bob())
+
+    def headrace(self, *words, keys=None, good=True):
+        keys = keys or ROOT
+        run = subprocess.run([self.server.program, *words, "--endpoint", self.server.url], capture_output=True, text=True,
+                             timeout=CALL_SECONDS_MAX, stdin=subprocess.DEVNULL,
+                             env={**os.environ, "AWS_ACCESS_KEY_ID": keys["aws_access_key_id"],
+                                  "AWS_SECRET_ACCESS_KEY": keys["aws_secret_access_key"]})
+        assert (run.returncode == 0) == good, run.stdout + run.stderr
+        return run.stdout + run.stderr
+
+    def a_condition_on_a_tag_of_the_stream_decides(self):
+        self.iam.put_user_policy(UserName="bob", PolicyName="tagged", PolicyDocument=policy(
+            allow("kinesis:DescribeStreamSummary", Condition={"StringEquals": {"aws:ResourceTag/team": "a"}})))
+        refused("AccessDeniedException", "", self.bob().describe_stream_summary, StreamName="clicks")
+        self.root.add_tags_to_stream(StreamName="clicks", Tags={"team": "a"})
+        self.bob().describe_stream_summary(StreamName="clicks")
+
+    def a_resource_policy_is_enough_in_the_same_account(self):
+        self.root.put_resource_policy(ResourceARN=self.arn, Policy=policy(
+            allow("kinesis:ListShards", self.arn, Principal={"AWS": f"arn:aws:iam::{ACCOUNT}:user/bob"})))
+        assert len(self.bob().list_shards(StreamName="clicks")["Shards"]) == 1
+        self.root.delete_resource_policy(ResourceARN=self.arn)
+        refused("AccessDeniedException", "", self.bob().list_shards, StreamName="clicks")
+
+    def another_account_sees_nothing_until_a_policy_shares_it(self):
+        eve = client(self.server, "kinesis", EVE)
+        assert eve.list_streams()["StreamNames"] == []
+        refused("ResourceNotFoundException", f"Stream clicks under account {OTHER} not found.", self.put, kinesis=eve)
+        refused("AccessDeniedException", "because no resource-based policy allows the kinesis:PutRecord action",
+                eve.put_record, StreamARN=self.arn, Data=b"x", PartitionKey="k")
+        self.root.put_resource_policy(ResourceARN=self.arn, Policy=policy(
+            allow(["kinesis:PutRecord", "kinesis:GetShardIterator", "kinesis:GetRecords"], self.arn,
+                  Principal={"AWS": OTHER})))
+        eve.put_record(StreamARN=self.arn, Data=b"x", PartitionKey="k")
+        iterator = eve.get_shard_iterator(StreamARN=self.arn, ShardId="shardId-000000000000",
+                                          ShardIteratorType="TRIM_HORIZON")["ShardIterator"]
+        assert len(eve.get_records(StreamARN=self.arn, ShardIterator=iterator)["Records"]) >= 3
+        refused("AccessDeniedException", "because no resource-based policy allows the kinesis:DeleteStream action",
+                eve.delete_stream, StreamARN=self.arn)
+        self.root.delete_resource_policy(ResourceARN=self.arn)
+        refused("AccessDeniedException", "", eve.get_records, StreamARN=self.arn, ShardIterator=iterator)
+
+    def a_role_is_assumed_by_who_may_and_its_session_is_narrowed(self):
+        trust = policy({"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:user/bob"},
+                        "Action": "sts:AssumeRole", "Condition": {"StringEquals": {"sts:ExternalId": "17"}}})
+        role = self.iam.create_role(RoleName="Reader", AssumeRolePolicyDocument=trust)["Role"]
+        self.iam.attach_role_policy(RoleName="Reader",
+                                    PolicyArn="arn:aws:iam::aws:policy/AmazonKinesisReadOnlyAccess")
+        sts = self.bob("sts")
+        refused("AccessDenied", "", sts.assume_role, RoleArn=role["Arn"], RoleSessionName="s1")
+        made = sts.assume_role(RoleArn=role["Arn"], RoleSessionName="s1", ExternalId="17",
+                               Policy=policy(allow("kinesis:Describe*")))
+        assert made["AssumedRoleUser"]["Arn"] == f"arn:aws:sts::{ACCOUNT}:assumed-role/Reader/s1", made
+        c = made["Credentials"]
+        self.session = {"aws_access_key_id": c["AccessKeyId"], "aws_secret_access_key": c["SecretAccessKey"],
+                        "aws_session_token": c["SessionToken"]}
+        kinesis = client(self.server, "kinesis", self.session)
+        kinesis.describe_stream(StreamName="clicks")
+        refused("AccessDeniedException", "because no session policy allows the kinesis:ListShards action",
+                kinesis.list_shards, StreamName="clicks")
+        who = client(self.server, "sts", self.session).get_caller_identity()
+        assert who["Arn"] == made["AssumedRoleUser"]["Arn"], who
+        wrong = {**self.session, "aws_session_token": "x" * 128}
+        refused("UnrecognizedClientException", "", client(self.server, "kinesis", wrong).list_streams)
+
+    def records_are_encrypted_and_the_key_decides_who_reads(self):
+        key = self.kms.create_key(Description="clicks")["KeyMetadata"]
+        self.kms.create_alias(AliasName="alias/clicks", TargetKeyId=key["KeyId"])
+        self.root.start_stream_encryption(StreamName="clicks", EncryptionType="KMS", KeyId="alias/clicks")
+        assert self.put(self.root)["EncryptionType"] == "KMS"
+        refused("KMSAccessDeniedException", "because no identity-based policy allows the kms:GenerateDataKey action",
+                self.put, kinesis=self.bob())
+        self.iam.put_user_policy(UserName="bob", PolicyName="keys",
+                                 PolicyDocument=policy(allow("kms:GenerateDataKey", key["Arn"])))
+        assert self.put(self.bob())["EncryptionType"] == "KMS"
+        iterator = self.root.get_shard_iterator(StreamName="clicks", ShardId="shardId-000000000000",
+                                                ShardIteratorType="TRIM_HORIZON")["ShardIterator"]
+        refused("KMSAccessDeniedException", "because no identity-based policy allows the kms:Decrypt action",
+                self.bob().get_records, ShardIterator=iterator)
+        records = self.root.get_records(ShardIterator=iterator)["Records"]
+        assert {r["Data"] for r in records} == {b"x"} and records[-1]["EncryptionType"] == "KMS", records
+        self.kms.disable_key(KeyId=key["KeyId"])
+        refused("KMSDisabledException", "is disabled.", self.put, kinesis=self.root)
+        refused("KMSDisabledException", "is disabled.", self.root.get_records, ShardIterator=iterator)
+        self.kms.enable_key(KeyId=key["KeyId"])
+        self.put(self.root)
+
+    def a_blob_of_the_key_service_comes_back(self):
+        blob = self.kms.encrypt(KeyId="alias/clicks", Plaintext=b"hello", EncryptionContext={"a": "b"})
+        back = self.kms.decrypt(CiphertextBlob=blob["CiphertextBlob"], EncryptionContext={"a": "b"})
+        assert back["Plaintext"] == b"hello", back
+        refused("InvalidCiphertextException", "", self.kms.decrypt, CiphertextBlob=blob["CiphertextBlob"])
+        data = self.kms.generate_data_key(KeyId="alias/clicks", KeySpec="AES_256")
+        assert self.kms.decrypt(CiphertextBlob=data["CiphertextBlob"])["Plaintext"] == data["Plaintext"]
+
+    def all_of_it_outlives_a_kill(self):
+        self.server.kill()
+        self.server.start()
+        self.put(self.bob())
+        client(self.server, "kinesis", self.session).describe_stream(StreamName="clicks")
+        iterator = self.root.get_shard_iterator(StreamName="clicks", ShardId="shardId-000000000000",
+                                                ShardIteratorType="TRIM_HORIZON")["ShardIterator"]
+        assert {r["Data"] for r in self.root.get_records(ShardIterator=iterator)["Records"]} == {b"x"}
+
+    def aws(self, *words):
+        environment = {**os.environ, "AWS_ACCESS_KEY_ID": headrace.KEY_ID, "AWS_SECRET_ACCESS_KEY": headrace.SECRET,
+                       "AWS_DEFAULT_REGION": "us-east-1", "AWS_PAGER": "", "AWS_MAX_ATTEMPTS": "1",
+                       "AWS_ENDPOINT_URL": self.server.url, "AWS_EC2_METADATA_DISABLED": "true"}
+        run = subprocess.run([AWS, *words, "--output", "json"], env=environment, capture_output=True, text=True,
+                             stdin=subprocess.DEVNULL, timeout=CALL_SECONDS_MAX)
+        assert run.returncode == 0, f"aws {' '.join(words)}: {run.stderr.strip()}"
+        return json.loads(run.stdout) if run.stdout.strip() else None
+
+    def the_command_line_sees_the_same(self):
+        assert self.aws("sts", "get-caller-identity")["Account"] == ACCOUNT
+        assert [u["UserName"] for u in self.aws("iam", "list-users")["Users"]] == ["bob"]
+        assert self.aws("iam", "list-user-policies", "--user-name", "bob")["PolicyNames"] == [
+            "gets", "keys", "puts", "tagged"]
+        document = self.aws("iam", "get-user-policy", "--user-name", "bob", "--policy-name", "gets")["PolicyDocument"]
+        assert document["Statement"][0]["Action"] == "kinesis:GetRecords", document
+        aliases = [a["AliasName"] for a in self.aws("kms", "list-aliases")["Aliases"]]
+        assert aliases == ["alias/clicks"], aliases
+        assert self.aws("kinesis", "describe-stream-summary", "--stream-name",
+                        "clicks")["StreamDescriptionSummary"]["KeyId"] == "alias/clicks"
+
+    def a_key_that_is_deleted_does_not_sign(self):
+        self.iam.delete_access_key(UserName="bob", AccessKeyId=self.keys["aws_access_key_id"])
+        refused("UnrecognizedClientException", "", self.put, kinesis=self.bob())
+
+
+STAGES = [
+    Access.the_root_is_who_it_is_and_may_everything, Access.a_new_user_may_nothing_and_is_told_why,
+    Access.an_inline_policy_allows_at_once, Access.an_iterator_is_asked_about_like_its_stream,
+    Access.a_deny_wins_and_is_explained, Access.a_condition_on_a_tag_of_the_stream_decides,
+    Access.a_resource_policy_is_enough_in_the_same_account,
+    Access.another_account_sees_nothing_until_a_policy_shares_it,
+    Access.a_role_is_assumed_by_who_may_and_its_session_is_narrowed,
+    Access.records_are_encrypted_and_the_key_decides_who_reads, Access.a_blob_of_the_key_service_comes_back,
+    Access.all_of_it_outlives_a_kill, Access.the_command_line_sees_the_same, Access.a_key_that_is_deleted_does_not_sign,
+]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--program", default="build/headrace")
+    options = parser.parse_args()
+    report = tap.Tap()
+    server = headrace.Server(options.program)
+    with open(os.path.join(server.data_dir, "credentials"), "w", encoding="utf-8") as file:
+        file.write(f"[{OTHER}]\n" + "".join(f"{name} = {value}\n" for name, value in EVE.items()))
+    os.chmod(file.name, 0o600)
+    with server:
+        access = Access(server)
+        for stage in STAGES:
+            report.run(stage.__name__.replace("_", " "), lambda s=stage: s(access))
+    return report.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
