@@ -3,6 +3,7 @@
 #include "base/time.h"
 #include "codec/json.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 
 enum { ROW_VERSION = 1, ID_RANDOM_CHARS = 17, SESSION_S_DEFAULT = 3600 };
@@ -100,8 +101,8 @@ struct entity *entity_copy(const struct entity *e)
 {
     struct entity *copy = entity_bare(e->kind);
     struct arena *a = copy->arena;
-    *copy = *e;
-    copy->refs = 1;
+    size_t counted = offsetof(struct entity, arena); // others count their references meanwhile
+    memcpy((char *)copy + counted, (const char *)e + counted, sizeof *e - counted);
     copy->arena = a;
     set_names(copy, e->account, e->path, e->name);
     copy->id = str_dup(a, e->id);

@@ -6,6 +6,7 @@
 #include "codec/little.h"
 #include "svc/kms/master.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,9 +101,8 @@ struct key *key_copy(const struct key *k)
 {
     struct key *copy = key_bare();
     struct arena *a = copy->arena;
-    unsigned refs = copy->refs;
-    *copy = *k;
-    copy->refs = refs;
+    size_t counted = offsetof(struct key, arena); // others count their references meanwhile
+    memcpy((char *)copy + counted, (const char *)k + counted, sizeof *k - counted);
     copy->arena = a;
     set_names(copy, k->account, k->region, k->id);
     copy->description = str_dup(a, k->description);
