@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LOGS = os.path.join(ROOT, "build", "test-logs")
-THREADED_ROOMS = ("os", "http", "store", "aws", "server", "kinesis")
+THREADED_ROOMS = ("os", "http", "store", "aws", "server", "kinesis", "kms", "iam")
 TAP_LINE = re.compile(r"^(not ok|ok)\b\s*\d*\s*(?:-\s*)?(.*?)(?:\s*#\s*(SKIP|skip)\b\s*(.*))?$")
 TAIL_LINES = 60
 TIMED_OUT = 124  # the status of timeout(1)
@@ -73,7 +73,7 @@ def meson_tests(build):
 
 def is_threaded(name, command):
     """A unit test of a threaded room: a program of ours, not a script that drives one."""
-    return name.split("_")[0] in THREADED_ROOMS and is_unit(name, command) and is_ours(command)
+    return name.removeprefix("svc_").split("_")[0] in THREADED_ROOMS and is_unit(name, command) and is_ours(command)
 
 
 def is_ours(command):
