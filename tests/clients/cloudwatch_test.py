@@ -121,6 +121,51 @@ class Path:
         self.server.start()
         assert total(statistics(self.cloudwatch, "killed")) == 7
 
+    def kinesis_tells_its_metrics(self):
+        self.kinesis.create_stream(StreamName="s", ShardCount=1)
+        wait_for("the stream is ACTIVE", lambda: self.kinesis.describe_stream_summary(
+            StreamName="s")["StreamDescriptionSummary"]["StreamStatus"] == "ACTIVE")
+        for n in range(5):
+            self.kinesis.put_record(StreamName="s", PartitionKey="k", Data=b"0123456789")
+        self.kinesis.put_records(StreamName="s", Records=[{"PartitionKey": "k", "Data": b"x"}] * 3)
+        iterator = self.kinesis.get_shard_iterator(StreamName="s", ShardId="shardId-000000000000",
+                                                   ShardIteratorType="TRIM_HORIZON")["ShardIterator"]
+        assert len(self.kinesis.get_records(ShardIterator=iterator)["Records"]) == 8
+        self.server.advance_clock("2m")
+
+        def told(name):
+            return total(statistics(self.cloudwatch, name, "AWS/Kinesis", dimensions=[("StreamName", "s")]))
+
+        wait_for("Kinesis tells what came in", lambda: told("IncomingRecords") == 8)
+        expected = {"IncomingBytes": 5 * 11 + 3 * 2, "PutRecord.Success": 5, "PutRecords.Success": 1,
+                    "PutRecords.TotalRecords": 3, "GetRecords.Records": 8, "GetRecords.Success": 1,
+                    "WriteProvisionedThroughputExceeded": 0}
+        got = {name: told(name) for name in expected}
+        assert got == expected, got
+
+    def an_alarm_follows_a_metric_of_kinesis(self):
+        self.cloudwatch.put_metric_alarm(
+            AlarmName="busy", Namespace="AWS/Kinesis", MetricName="IncomingRecords", Statistic="Sum", Period=60,
+            Dimensions=[{"Name": "StreamName", "Value": "s"}], EvaluationPeriods=1, Threshold=3,
+            ComparisonOperator="GreaterThanThreshold", TreatMissingData="notBreaching")
+        self.cloudwatch.get_waiter("alarm_exists").wait(AlarmNames=["busy"])
+
+        def state():
+            return self.cloudwatch.describe_alarms(AlarmNames=["busy"])["MetricAlarms"][0]["StateValue"]
+
+        self.server.advance_clock("10m")
+        wait_for("the alarm is OK", lambda: state() == "OK")
+        for n in range(4):
+            self.kinesis.put_record(StreamName="s", PartitionKey="k", Data=b"x")
+        self.server.advance_clock("1m")
+        wait_for("the alarm is ALARM", lambda: state() == "ALARM")
+        history = self.cloudwatch.describe_alarm_history(AlarmName="busy", HistoryItemType="StateUpdate",
+                                                         ScanBy="TimestampAscending")["AlarmHistoryItems"]
+        assert [h["HistorySummary"] for h in history] == ["Alarm updated from INSUFFICIENT_DATA to OK",
+                                                          "Alarm updated from OK to ALARM"], history
+        assert json.loads(history[1]["HistoryData"])["newState"]["stateReason"].startswith(
+            "Threshold Crossed: 1 datapoint [4.0 ("), history[1]
+
     def the_command_line_does_the_same(self):
         with tempfile.TemporaryDirectory() as home:
             environment = {**os.environ, "HOME": home, "AWS_ACCESS_KEY_ID": headrace.KEY_ID,
@@ -136,11 +181,8 @@ class Path:
             aws("put-metric-data", "--namespace", "Cli", "--metric-name", "m", "--value", "3", "--dimensions", "a=b")
             assert aws("list-metrics", "--namespace", "Cli")["Metrics"] == [
                 {"Namespace": "Cli", "MetricName": "m", "Dimensions": [{"Name": "a", "Value": "b"}]}]
-            aws("put-metric-alarm", "--alarm-name", "busy", "--namespace", "Cli", "--metric-name", "m", "--statistic", "Sum",
-                "--period", "60", "--evaluation-periods", "1", "--threshold", "1", "--comparison-operator",
-                "GreaterThanThreshold")
             alarms = aws("describe-alarms", "--alarm-names", "busy")["MetricAlarms"]
-            assert alarms[0]["MetricName"] == "m", alarms
+            assert alarms[0]["MetricName"] == "IncomingRecords", alarms
             aws("delete-alarms", "--alarm-names", "busy")
             assert aws("describe-alarms")["MetricAlarms"] == []
 

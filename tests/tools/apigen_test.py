@@ -320,6 +320,7 @@ class Kinesis(unittest.TestCase):
                           "CreateStream", "DeleteStream", "IncreaseStreamRetentionPeriod",
                           "DecreaseStreamRetentionPeriod", "AddTagsToStream", "RemoveTagsFromStream",
                           "TagResource", "UntagResource", "GetShardIterator", "SplitShard", "MergeShards",
+                          "EnableEnhancedMonitoring", "DisableEnhancedMonitoring",
                           "UpdateShardCount", "DescribeAccountSettings", "UpdateAccountSettings",
                           "UpdateMaxRecordSize", "UpdateStreamMode", "UpdateStreamWarmThroughput",
                           "UpdateStreamRecordDistributionStrategy", "PutResourcePolicy",

@@ -30,12 +30,12 @@ static const kinesis_WarmThroughputObject *warm_of(struct arena *a, const struct
     return warm;
 }
 
-// One entry without metrics: enhanced monitoring is off.
-static kinesis_EnhancedMonitoringList no_monitoring(struct arena *a)
+// One entry, without metrics where enhanced monitoring is off.
+static kinesis_EnhancedMonitoringList monitoring_of(struct arena *a, const struct stream *s)
 {
     kinesis_EnhancedMonitoringList list = { .set = true, .n = 1 };
     list.at = arena_new(a, kinesis_EnhancedMetrics, 1);
-    list.at[0].shard_level_metrics.set = true;
+    list.at[0].shard_level_metrics = kinesis_shard_metrics(a, stream_shard_metrics(s));
     return list;
 }
 
@@ -199,7 +199,7 @@ Err kinesis_DescribeStream(struct call *c, const struct kinesis_DescribeStream_i
         .stream_mode_details = mode_of(c->arena, s),
         .retention_period_hours = (int32_t)s->retention_hours,
         .stream_creation_timestamp = created_ns(s),
-        .enhanced_monitoring = no_monitoring(c->arena),
+        .enhanced_monitoring = monitoring_of(c->arena, s),
     };
     show_key(c->arena, s, &d->encryption_type, &d->key_id);
     Err e = choose_shards(c, s, &choice, &d->shards, &last, &d->has_more_shards);
@@ -230,7 +230,7 @@ Err kinesis_DescribeStreamSummary(struct call *c, const struct kinesis_DescribeS
         .stream_mode_details = mode_of(c->arena, s),
         .retention_period_hours = (int32_t)s->retention_hours,
         .stream_creation_timestamp = created_ns(s),
-        .enhanced_monitoring = no_monitoring(c->arena),
+        .enhanced_monitoring = monitoring_of(c->arena, s),
         .open_shard_count = s->status == STREAM_CREATING ? 0 : (int32_t)s->open_count,
         .has_consumer_count = true,
         .has_queue_count = s->on_demand, // others can have none

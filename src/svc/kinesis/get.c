@@ -329,6 +329,29 @@ static Err fill_records(struct call *c, struct stream *s, const struct shard *sh
     return OK;
 }
 
+static void count(struct call *c, struct stream *s, struct shard *sh, size_t records, size_t bytes,
+                  int64_t behind_ms)
+{
+    metric_add(s->got_records, (int64_t)records);
+    metric_add(s->got_bytes, (int64_t)bytes);
+    meters_get(&s->meters, (int64_t)records, (int64_t)bytes, behind_ms, kinesis_took_ns(c));
+    if (stream_shard_metrics(s) == 0)
+        return;
+    struct shard_meters *m = shard_meters_of(sh);
+    meter_add(&m->out_bytes, (int64_t)bytes);
+    meter_add(&m->out_records, (int64_t)records);
+    meter_add(&m->out_age, behind_ms);
+}
+
+static void count_refused(struct stream *s, struct shard *sh)
+{
+    metric_add(s->got_throttled, 1);
+    meters_get_failed(&s->meters);
+    meter_add(&s->meters.read_exceeded, 1);
+    if (stream_shard_metrics(s) != 0)
+        meter_add(&shard_meters_of(sh)->read_exceeded, 1);
+}
+
 static Err answer_batch(struct call *c, struct stream *s, struct shard *sh, const LogBatch *read,
                         bool may_block, struct kinesis_GetRecords_out *out)
 {
@@ -339,13 +362,12 @@ static Err answer_batch(struct call *c, struct stream *s, struct shard *sh, cons
     TRY(from_log(c, s, sh, log_span(k->env.log, sh->id, &span)));
     TRY(fill_records(c, s, sh, &batch, may_block, out, &bytes));
     c->reply_bytes = bytes + bytes / 3 + batch.n * RECORD_TEXT_BYTES;
-    metric_add(s->got_records, (int64_t)batch.n);
-    metric_add(s->got_bytes, (int64_t)bytes);
     shard_read_done(sh, k->env.limits, kinesis_mono_ns(k), bytes);
 
     if (batch.more && batch.n > 0)
         out->millis_behind_latest =
             MAX(c->now_ns / NS_PER_MS - batch.at[batch.n - 1].arrival_ms, (int64_t)0);
+    count(c, s, sh, batch.n, bytes, out->millis_behind_latest);
     if (span.ended && !batch.more && batch.next >= span.end)
         out->child_shards = kinesis_children_of(c, s, sh->index);
     if (!out->child_shards.set) // one of both is always there: readers depend on it
@@ -386,7 +408,7 @@ Err kinesis_GetRecords(struct call *c, const struct kinesis_GetRecords_in *in,
     if (in->dry_run)
         return dry_run(c);
     if (!shard_take_read(sh, k->env.limits, kinesis_mono_ns(k))) {
-        metric_add(s->got_throttled, 1);
+        count_refused(s, sh);
         return call_fail(c, &kinesis_ProvisionedThroughputExceededException,
                          "Rate exceeded for Shard - %.*s/%.*s/%.*s", FMT(s->account), FMT(s->name),
                          FMT(shard_id_str(c->arena, sh->index)));

@@ -346,6 +346,7 @@ static void kinesis_close(void *state)
     struct kinesis *k = state;
     if (k == NULL)
         return;
+    metric_hub_remove(k->env.metrics, &k->metrics);
     queues_close(k->queues);
     for (size_t i = 0; i < k->count; i++)
         stream_unref(k->sorted[i]);
@@ -401,6 +402,8 @@ static Err kinesis_open(const struct service_env *env, void **ret_state)
         kinesis_close(k);
         return e;
     }
+    k->metrics.tell = kinesis_tell_metrics;
+    metric_hub_add(k->env.metrics, &k->metrics);
     *ret_state = k;
     return OK;
 }

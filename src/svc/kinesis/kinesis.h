@@ -28,6 +28,7 @@ struct kinesis {
     struct kv_table *policy_rows; // kinesis.policies: of resources (policies.c)
     struct sealer sealer;
     struct rates rates;
+    struct metric_source metrics;
     struct chores chores;        // what streams do when their time has come
     struct queues *queues;       // on the streams (queues.c)
     pthread_mutex_t changing;    // by kinesis_change_begin and _end
@@ -134,6 +135,19 @@ void kinesis_policies_close(struct kinesis *k);
 // and, when that is committed, out of memory.
 Err kinesis_del_policies(struct kinesis *k, struct kv_txn *tx, Str stream_arn);
 void kinesis_drop_policies(struct kinesis *k, Str stream_arn);
+
+// Since the call came.
+static inline int64_t kinesis_took_ns(const struct call *c)
+{
+    const struct kinesis *k = c->state;
+    int64_t took_ns = k->env.io->wall_ns(k->env.io) - c->now_ns;
+    return took_ns > 0 ? took_ns : 0;
+}
+
+// The names of metrics of shards, as bits say (meters.h). Never absent.
+kinesis_MetricsNameList kinesis_shard_metrics(struct arena *a, unsigned bits);
+// What CloudWatch's minute asks for; self is the `metrics` of a struct kinesis.
+void kinesis_tell_metrics(struct metric_source *self, struct metric_sink *sink);
 
 static inline int64_t kinesis_mono_ns(const struct kinesis *k)
 {

@@ -361,6 +361,18 @@ static Err answer_many(struct put *p)
     return OK;
 }
 
+static void count_by_shard(const struct put *p)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        const PutEntry *e = &p->entries[i];
+        struct shard_meters *m = shard_meters_of(e->shard);
+        if (e->place == NULL)
+            meter_add(&m->write_exceeded, 1);
+        else if (fault_of(p, e) == NULL)
+            meter_add(&m->in_bytes, (int64_t)(e->key.n + e->data.n));
+    }
+}
+
 static void count(const struct put *p)
 {
     int64_t records = 0, bytes = 0, throttled = 0;
@@ -373,6 +385,14 @@ static void count(const struct put *p)
     metric_add(p->stream->put_records, records);
     metric_add(p->stream->put_bytes, bytes);
     metric_add(p->stream->put_throttled, throttled);
+    const PutCounts counts = { .records = (int64_t)p->n,
+                               .stored = records,
+                               .throttled = throttled,
+                               .bytes = bytes,
+                               .took_ns = kinesis_took_ns(p->call) };
+    meters_put(&p->stream->meters, p->one != NULL, &counts);
+    if (stream_shard_metrics(p->stream) != 0)
+        count_by_shard(p);
 }
 
 static Err answer(struct put *p)

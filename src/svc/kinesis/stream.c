@@ -73,6 +73,7 @@ static void use_free(struct shard *sh)
     if (sh->use != NULL) {
         pthread_mutex_destroy(&sh->use->lock);
         free(sh->use->demand);
+        free(sh->use->meters);
     }
     free(sh->use);
     sh->use = NULL;
@@ -263,6 +264,20 @@ struct shard_use *shard_use_of(struct shard *sh)
     return none;
 }
 
+struct shard_meters *shard_meters_of(struct shard *sh)
+{
+    struct shard_use *use = shard_use_of(sh);
+    struct shard_meters *m = __atomic_load_n(&use->meters, __ATOMIC_ACQUIRE), *none = NULL;
+    if (m != NULL)
+        return m;
+    m = xalloc(sizeof *m);
+    if (__atomic_compare_exchange_n(&use->meters, &none, m, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE))
+        return m;
+    free(m); // another call was faster
+    return none;
+}
+
 bool shard_take_write(struct shard *sh, double scale, int64_t now_ns, size_t records, size_t bytes)
 {
     if (scale <= 0)
@@ -401,6 +416,7 @@ void stream_take_fields(struct stream *s, struct stream *copy)
     s->over_ms = copy->over_ms;
     s->record_kib_max = copy->record_kib_max;
     s->warm_mibps = copy->warm_mibps;
+    __atomic_store_n(&s->shard_metrics, copy->shard_metrics, __ATOMIC_RELAXED);
     memcpy(s->peaks, copy->peaks, sizeof s->peaks);
     s->change = copy->change;
     memcpy(s->scaled_ms, copy->scaled_ms, sizeof s->scaled_ms);

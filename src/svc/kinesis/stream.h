@@ -17,6 +17,7 @@
 #include "store/log.h"
 #include "svc/kinesis/hashkey.h"
 #include "svc/kinesis/limit.h"
+#include "svc/kinesis/meters.h"
 #include "svc/kinesis/sequence.h"
 
 #include <pthread.h>
@@ -96,6 +97,7 @@ struct shard_use {
     uint64_t end_position;       // of the barrier, when closed
     int64_t closed_ms;           // atomic; 0: it is open
     struct shard_demand *demand; // atomic (demand.h); NULL: the stream is not on demand
+    struct shard_meters *meters; // atomic; NULL: none of its metrics was wanted yet
 };
 
 struct shard {
@@ -118,6 +120,7 @@ struct stream {
     uint32_t retention_hours;
     int64_t over_ms; // what arrived then or before was past an earlier retention; 0: nothing
     uint32_t record_kib_max;
+    uint32_t shard_metrics;        // atomic; of its shards, as bits (meters.h)
     uint32_t warm_mibps;           // WarmThroughputMiBps; 0: none
     DemandPeak peaks[DEMAND_DAYS]; // of on-demand mode, by day % DEMAND_DAYS; under `changing`
     int64_t measured_ms;           // 0: not since the start
@@ -140,6 +143,7 @@ struct stream {
     size_t open_count;
     int64_t lists_full_ns;                        // of ListShards, guarded by the lock of rates
     struct stream_waiter *waiters, **waiters_end; // by stream_wait and stream_wake
+    struct stream_meters meters;
     struct metric *put_records, *put_bytes, *put_throttled, *got_records, *got_bytes,
         *got_throttled;
 };
@@ -206,6 +210,13 @@ bool shard_take_write(struct shard *sh, double scale, int64_t now_ns, size_t rec
 bool shard_take_read(struct shard *sh, double scale, int64_t now_ns);
 void shard_read_done(struct shard *sh, double scale, int64_t now_ns, size_t bytes);
 bool shard_take_iterator(struct shard *sh, double scale, int64_t now_ns);
+
+// Where the shard counts, made when it is first asked for.
+struct shard_meters *shard_meters_of(struct shard *sh);
+static inline unsigned stream_shard_metrics(const struct stream *s)
+{
+    return __atomic_load_n(&s->shard_metrics, __ATOMIC_RELAXED);
+}
 
 // The number of a record of the shard, its start, and its end if it is closed.
 Sequence shard_sequence(const struct shard *sh, uint64_t position, int64_t arrival_ms);

@@ -118,6 +118,8 @@ void stream_row_write(struct buf *b, const struct stream *s)
         put_number(&w, S("over_ms"), s->over_ms);
     if (s->warm_mibps > 0)
         put_number(&w, S("warm_mibps"), s->warm_mibps);
+    if (s->shard_metrics != 0)
+        put_number(&w, S("shard_metrics"), s->shard_metrics);
     if (s->on_demand)
         write_peaks(&w, s->peaks);
     if (s->change.kind != CHANGE_NONE)
@@ -245,10 +247,13 @@ static Err read_peaks(DemandPeak *peaks, const JsonValue *row)
 // What the first version of rows does not have.
 static Err read_later_fields(struct stream *s, const JsonValue *row)
 {
-    int64_t warm_mibps = 0;
+    int64_t warm_mibps = 0, shard_metrics = 0;
     if (json_find(row, S("warm_mibps")) != NULL)
         TRY(get_number(row, S("warm_mibps"), 0, STREAM_WARM_MIBPS_MAX, &warm_mibps));
     s->warm_mibps = (uint32_t)warm_mibps;
+    if (json_find(row, S("shard_metrics")) != NULL)
+        TRY(get_number(row, S("shard_metrics"), 0, SHARD_METRICS_ALL, &shard_metrics));
+    s->shard_metrics = (uint32_t)shard_metrics;
     TRY(read_peaks(s->peaks, json_find(row, S("peaks"))));
     TRY(read_change(&s->change, json_find(row, S("change"))));
     TRY(read_times(s->scaled_ms, COUNT_OF(s->scaled_ms), json_find(row, S("scaled_ms"))));
