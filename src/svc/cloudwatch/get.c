@@ -102,7 +102,7 @@ Err cloudwatch_GetMetricStatistics(struct call *c,
                                    struct cloudwatch_GetMetricStatistics_out *out)
 {
     struct cloudwatch *cw = c->state;
-    struct asked asked;
+    struct asked asked = { 0 };
     const Dimension *dims;
     size_t n;
     TRY(check_statistics(c, in, &asked));
