@@ -600,6 +600,7 @@ TEST(calls_that_wait_are_bounded)
         o = queue_call_new(&w, arenas[QUEUE_WAITING_MAX + tries]);
         e = kinesis_ReceiveQueueRecords(&o->call, &in, &outs[QUEUE_WAITING_MAX + tries]);
     }
+    CHECK(o != NULL); // the loop ran
     expect_error(o, e, &kinesis_ThrottlingException);
     queues_stop(w.kinesis->queues); // answers them all
     for (size_t i = 0; i < QUEUE_WAITING_MAX; i++)
