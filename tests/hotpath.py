@@ -46,13 +46,14 @@ def has_avx2():
         return " avx2" in file.read()
 
 
-def count(kind):
-    """A profile of the measured requests: {function: instructions}, and how often malloc was called."""
+def count(kind, requests):
+    """A profile of the measured requests: {function: instructions}, and how often malloc was called: callgrind
+    counts calls outside of what is measured, too."""
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, "callgrind.out")
         run = subprocess.run(["valgrind", "--tool=callgrind", "--collect-atstart=no", "--dump-line=no",
                               "--toggle-collect=measured_requests", f"--callgrind-out-file={out}",
-                              options.program, kind, str(KINDS[kind][0])], capture_output=True, text=True,
+                              options.program, kind, str(requests)], capture_output=True, text=True,
                              timeout=SECONDS_MAX)
         assert run.returncode == 0, run.stdout + run.stderr
         with open(out, encoding="utf-8", errors="replace") as file:
@@ -114,14 +115,15 @@ def why_not():
 
 
 def measure(kind):
-    functions, allocations = count(kind)
     requests, records = KINDS[kind]
+    functions, allocations = count(kind, requests)
+    per_request = (count(kind, 2 * requests)[1] - allocations) / requests  # without those of the start
     per_record = sum(functions.values()) / (requests * records)
-    print(f"# {kind}: {per_record:.1f} instructions of a record, {allocations / requests:.1f} allocations of a request")
+    print(f"# {kind}: {per_record:.1f} instructions of a record, {per_request:.1f} allocations of a request")
     if options.show:
         for name, instructions in functions.most_common(SHOWN):
             print(f"# {instructions / (requests * records):9.1f}  {name}")
-    return per_record, allocations / requests
+    return per_record, per_request
 
 
 def compare(kind, counted):
