@@ -29,7 +29,8 @@ void signer_unref(struct signer *k)
         return;
     for (size_t i = 0; i < k->session_count; i++)
         policy_unref(k->session[i]);
-    explicit_bzero((char *)(uintptr_t)k->secret.p, k->secret.n); // our own copy
+    if (k->secret.n > 0)
+        explicit_bzero((char *)(uintptr_t)k->secret.p, k->secret.n); // our own copy
     arena_close(k->arena);
     free(k);
 }

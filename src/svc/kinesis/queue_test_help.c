@@ -204,8 +204,14 @@ static Err end_receive(struct queue_call *o, Str arn, Err e)
     AUTO(arena) tmp = arena_open();
     struct queue_call *finder = queue_call_new(o->w, tmp);
     AUTO(queue) q = NULL;
-    if (e.kind == ERR_WAIT && queues_find(&finder->call, arn, &q).kind == ERR_NONE)
+    if (e.kind == ERR_WAIT && queues_find(&finder->call, arn, &q).kind == ERR_NONE) {
+        pthread_mutex_lock(&q->lock);
+        while (q->pumping) // the thread, which had looked before
+            pthread_cond_wait(&q->idle, &q->lock);
+        pthread_mutex_unlock(&q->lock);
+        queue_pump(o->w->kinesis->queues, q, true);
         queue_expire(o->w->kinesis->queues, q, false);
+    }
     return queue_call_end(o, e);
 }
 
