@@ -70,15 +70,19 @@ def send_all(s, data):
         pass  # the server may have closed already, which is one way to refuse
 
 
+def end_sending(s):
+    try:
+        s.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass  # as above
+
+
 def refused(data, allow_open=False):
     """Sends bytes on a fresh connection: no reply but a refusal, and then the end of the connection."""
     with connect() as s:
         send_all(s, data)
         if not allow_open:
-            try:
-                s.shutdown(socket.SHUT_WR)
-            except OSError:
-                pass
+            end_sending(s)
         got = statuses(read_to_end(s))
     assert len([g for g in got if g != 100]) <= 1 and set(got) <= REFUSALS | {100}, f"answered {got}"
     return got
@@ -603,7 +607,7 @@ def tls_garbage_ends_the_connection():
                  b"\x16\x03\x01\x00\x00" * 50, b"\x16\x03\x03\x00\x01\x01", b"\x16" + rng.randbytes(300)):
         with connect() as s:
             send_all(s, data)
-            s.shutdown(socket.SHUT_WR)
+            end_sending(s)
             read_to_end(s)
 
 
