@@ -283,8 +283,8 @@ struct log {
     Err prepare_err;                           // why there is none
     bool needs_epoch;                          // the next block must begin one
     bool full;                                 // appends are refused
-    bool telling;                              // somebody is being told, without the lock
-    bool driving;                              // somebody does the commit thread's work
+    unsigned telling;   // how many threads publish or tell somebody, without the lock
+    bool driving;       // somebody does the commit thread's work
     size_t room;        // left in the file that is written, for callers who write themselves
     int64_t write_ns;   // what a lonely write takes, about; 0: not known
     bool probe;         // the keeper asks the commit thread to try a write

@@ -467,7 +467,7 @@ static bool is_lonely(const struct log *l)
 {
     const struct block *b = l->ready;
     bool is_only_block = l->under_way == 0 && b == l->unacked && b->next == NULL;
-    return is_only_block && l->waiting == NULL && !l->telling && b->appends->next == NULL &&
+    return is_only_block && l->waiting == NULL && l->telling == 0 && b->appends->next == NULL &&
            b->head.bytes <= SMALL_BLOCK_BYTES;
 }
 
@@ -510,12 +510,20 @@ static void begin_epoch(struct log *l)
         log_leave_full(l);
 }
 
+// Every block that was built is visible: only then may a marker follow.
+static bool is_settled(const struct log *l)
+{
+    return l->unacked == NULL && l->telling == 0;
+}
+
 // One step under queue_lock; false: there is nothing to be done at the moment.
 static bool step(struct log *l)
 {
     if (l->failed.kind != ERR_NONE) {
-        if (l->under_way > 0)
-            return false; // each will end, well or not
+        // Each write will end, well or not, and what is acknowledged becomes visible before the
+        // marker of an epoch does: a file whose last block is behind it counts as read by all.
+        if (l->under_way > 0 || l->telling > 0)
+            return false;
         repair(l);
         return true;
     }
@@ -534,7 +542,7 @@ static bool step(struct log *l)
             submit(l);
         return true;
     }
-    if ((l->waiting == NULL && !l->probe) || (l->needs_epoch && l->unacked != NULL))
+    if ((l->waiting == NULL && !l->probe) || (l->needs_epoch && !is_settled(l)))
         return false;
     if (l->paced && l->pace_bytes <= 0 && !l->needs_epoch && !l->stopping)
         return false;
@@ -551,7 +559,7 @@ static bool step(struct log *l)
 static bool is_quick(const struct log *l)
 {
     struct log_append *a = l->waiting;
-    bool is_idle = !l->driving && !l->telling && l->under_way == 0 && l->unacked == NULL;
+    bool is_idle = !l->driving && l->telling == 0 && l->under_way == 0 && l->unacked == NULL;
     bool is_well = l->failed.kind == ERR_NONE && !l->dead && !l->needs_epoch && !l->paced;
     return is_idle && is_well && a != NULL && a->next == NULL && op_of(a) == NULL &&
            extents_bytes_most(a) <= SMALL_BLOCK_BYTES / 2 && l->room >= SMALL_BLOCK_BYTES &&
@@ -574,7 +582,7 @@ bool log_write_here(struct log *l)
 
 static bool is_drained(const struct log *l)
 {
-    return l->waiting == NULL && l->unacked == NULL && l->failed.kind == ERR_NONE;
+    return l->waiting == NULL && is_settled(l) && l->failed.kind == ERR_NONE;
 }
 
 void *commit_run(void *p)

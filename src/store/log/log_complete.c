@@ -99,6 +99,13 @@ static struct log_append *publish(struct log *l, struct block *blocks)
 
 // ---- Acknowledging. Under queue_lock.
 
+static void telling_end(struct log *l)
+{
+    l->telling--;
+    if (l->failed.kind != ERR_NONE || l->needs_epoch || l->stopping) // who waits for nobody telling
+        pthread_cond_signal(&l->work);
+}
+
 // The end of the run of blocks at the head of the list that are acknowledged together: one block,
 // or all parts of an append. NULL: not all of them are written.
 static struct block *written_run(struct block *first)
@@ -144,14 +151,14 @@ static void acknowledge(struct log *l)
     l->queued_bytes -= bytes;
     metric_set(l->metrics.queue_bytes, (int64_t)l->queued_bytes);
     metric_add(l->metrics.appends, (int64_t)appends);
-    l->telling = true;
+    l->telling++;
     pthread_mutex_unlock(&l->queue_lock);
     for (struct log_append *a = publish(l, blocks), *next; a != NULL; a = next) {
         next = a->next;
         log_finish(l, a, OK);
     }
     pthread_mutex_lock(&l->queue_lock);
-    l->telling = false;
+    telling_end(l);
 }
 
 void log_written(struct log *l, struct block *b)
@@ -185,7 +192,7 @@ static void tell_failing(struct log *l)
     l->failing = NULL;
     l->failing_end = &l->failing;
     metric_set(l->metrics.queue_bytes, (int64_t)l->queued_bytes);
-    l->telling = true;
+    l->telling++;
     pthread_mutex_unlock(&l->queue_lock);
     for (struct log_append *next; a != NULL; a = next) {
         next = a->next;
@@ -193,7 +200,7 @@ static void tell_failing(struct log *l)
         log_finish(l, a, fail(kind, failure_text(kind)));
     }
     pthread_mutex_lock(&l->queue_lock);
-    l->telling = false;
+    telling_end(l);
 }
 
 void *completion_run(void *p)

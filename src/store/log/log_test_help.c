@@ -125,7 +125,7 @@ void test_wait_for_quiet(struct log *l)
     bool quiet = false;
     while (!quiet) {
         pthread_mutex_lock(&l->queue_lock);
-        quiet = !l->driving && !l->telling && l->unacked == NULL && l->waiting == NULL;
+        quiet = !l->driving && l->telling == 0 && l->unacked == NULL && l->waiting == NULL;
         pthread_mutex_unlock(&l->queue_lock);
         nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
     }

@@ -227,6 +227,7 @@ static void pass_quickly(struct sim_life *l, int64_t seconds)
 
 static void act_time(struct sim_life *l)
 {
+    model_tick(&l->w->model); // the log may have seen this moment before the clock is set back
     switch (sched_below(5)) {
     case 0:
         if (sched_chance(6))
