@@ -58,7 +58,7 @@ typedef struct BlobRetention {
 // One part of an object that was made in parts.
 typedef struct BlobPart {
     uint32_t number;
-    uint64_t bytes;
+    uint64_t at, bytes; // its place in the object; 0 as long as that is not made
     Str etag;
     BlobPairs attributes;
     int64_t modified_ns;
