@@ -91,7 +91,7 @@ Err shop_put(struct shop *s, struct arena *a, const BlobBucket *bucket, Str key,
 {
     AUTO(arena) tmp = arena_open();
     AUTO(blob_put) p = NULL;
-    BlobObject ignored;
+    BlobObject ignored = { 0 };
     Str rest = shop_bytes(tmp, seed, n);
     TRY(blob_put_begin(s->b, bucket, seal, &p));
     for (size_t piece = 1 + seed % 5000; rest.n > 0; piece = piece * 3 % 300000 + 1) {
@@ -120,7 +120,7 @@ Err shop_check(struct shop *s, struct arena *a, const BlobBucket *bucket, Str ke
 {
     AUTO(arena) tmp = arena_open();
     AUTO(blob_reader) r = NULL;
-    BlobObject ignored, *o = ret != NULL ? ret : &ignored;
+    BlobObject ignored = { 0 }, *o = ret != NULL ? ret : &ignored;
     TRY(blob_reader_open(s->b, a, bucket, key, which, o, &r));
     if (blob_reader_is_sealed(r))
         blob_reader_unseal(r, shop_key);
