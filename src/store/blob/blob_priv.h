@@ -218,8 +218,8 @@ void block_nonce(uint64_t number, uint32_t block, unsigned char out[GCM_NONCE_BY
 // Notes that something is to be removed after the commit.
 Err gone_note(struct blob *b, struct kv_txn *tx, char kind, uint64_t number, Str value);
 // No extent of these is needed any more by somebody: files that nobody shares then are noted.
-Err extents_release(struct blob *b, struct kv_txn *tx, struct arena *a, const Extent *extents,
-                    size_t n);
+Err files_release(struct blob *b, struct kv_txn *tx, struct arena *a, const Extent *extents,
+                  size_t n);
 void reap_ask(struct blob *b);                // something was noted and is committed
 Err reap_all(struct blob *b);                 // now, on this thread: all that can be
 Err reap_sweep(struct blob *b);               // what earlier runs have left

@@ -120,8 +120,8 @@ static bool is_lost(Err e, const char *what, uint64_t number)
     return true;
 }
 
-Err extents_release(struct blob *b, struct kv_txn *tx, struct arena *a, const Extent *extents,
-                    size_t n)
+Err files_release(struct blob *b, struct kv_txn *tx, struct arena *a, const Extent *extents,
+                  size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         ArenaMark mark = arena_mark(a);
@@ -149,7 +149,7 @@ static Err reap_body(struct blob *b, struct kv_txn *tx, struct arena *tmp, uint6
     if (!is_lost(e, "body", body))
         TRY(e);
     size_t n = MIN(r.extent_count, *left);
-    TRY(extents_release(b, tx, tmp, r.extents, n));
+    TRY(files_release(b, tx, tmp, r.extents, n));
     *left -= n;
     kv_on(tx, b->tables[T_BODY]);
     if (n == r.extent_count) {
@@ -182,7 +182,7 @@ static Err reap_part(struct blob *b, struct kv_txn *tx, struct arena *tmp, Str k
     Err e = unused ? row_read_part(tmp, value, &part) : OK;
     if (!is_lost(e, "part", number_of(key)))
         TRY(e);
-    TRY(extents_release(b, tx, tmp, part.extents, part.extent_count));
+    TRY(files_release(b, tx, tmp, part.extents, part.extent_count));
     *left -= MIN(*left, part.extent_count + 1);
     kv_on(tx, b->tables[T_PART]);
     return kv_del(tx, key);

@@ -98,7 +98,7 @@ static Err replace_part(struct blob *b, struct kv_txn *tx, struct arena *tmp, St
         return OK;
     TRY(e);
     TRY(row_read_part(tmp, value, &old));
-    return extents_release(b, tx, tmp, old.extents, old.extent_count);
+    return files_release(b, tx, tmp, old.extents, old.extent_count);
 }
 
 static Err put_part(struct blob_put *p, struct kv_txn *tx, Str key, const BlobPart *part)
