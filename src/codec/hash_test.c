@@ -151,6 +151,13 @@ TEST(crc32c_gives_the_vectors_of_rfc_3720)
     EXPECT(crc32c(0, NULL, 0) == 0);
 }
 
+TEST(crc32_zlib_gives_the_check_value_of_its_definition)
+{
+    EXPECT(crc32_zlib(0, "123456789", 9) == 0xcbf43926);
+    EXPECT(crc32_zlib(crc32_zlib(0, "1234", 4), "56789", 5) == 0xcbf43926);
+    EXPECT(crc32_zlib(0, NULL, 0) == 0);
+}
+
 TEST(crc32c_agrees_with_its_definition_at_every_length_and_over_pieces)
 {
     char bytes[700];
