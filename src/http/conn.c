@@ -569,6 +569,12 @@ bool exchange_is_slow(const struct exchange *e)
     return rate < (double)l->body_bytes_per_s_min;
 }
 
+// Whether there is something that the client has to read before a deadline.
+static bool is_unread(const struct conn *c)
+{
+    return c->out_first != NULL && !h1_streams(c);
+}
+
 static int64_t deadline(struct conn *c)
 {
     const HttpLimits *l = &c->server->limits;
@@ -585,7 +591,7 @@ static int64_t deadline(struct conn *c)
     default:
         return c->opened_ns + l->first_bytes_ns;
     }
-    if (c->out_first != NULL && (at == 0 || c->wrote_ns + l->write_ns < at))
+    if (is_unread(c) && (at == 0 || c->wrote_ns + l->write_ns < at))
         at = c->wrote_ns + l->write_ns;
     return at;
 }
@@ -603,7 +609,7 @@ static void conn_late(struct timer *t)
     struct http_loop *hl = c->on;
     hl->in_turn = true;
     int64_t at = deadline(c);
-    bool unread = c->out_first != NULL && now(c) >= c->wrote_ns + c->server->limits.write_ns;
+    bool unread = is_unread(c) && now(c) >= c->wrote_ns + c->server->limits.write_ns;
     bool due = at != 0 && at <= now(c);
     if (unread || (due && !is_decided(c))) {
         metric_add(c->server->metrics.slow, 1);
@@ -687,6 +693,9 @@ static void conn_work(struct conn *c)
         shake(c);
     if (!c->closed && (c->state == CONN_FIRST || c->state == CONN_SECOND))
         sniff(c);
+    if (!c->closed && c->peer_ended && h1_streams(c))
+        conn_close(
+            c); // nothing would be told of it by writing, as long as there is nothing to write
     if (c->closed)
         return;
     c->again = false;

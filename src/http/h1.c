@@ -301,6 +301,11 @@ bool h1_receives_large(const struct conn *c)
     return c->h1.e->body.n + c->h1.left > MEMORY_SMALL_BYTES;
 }
 
+bool h1_streams(const struct conn *c)
+{
+    return c->state == CONN_H1 && c->h1.e != NULL && c->h1.e->watched;
+}
+
 bool h1_work(struct conn *c)
 {
     while (!c->closed) {
@@ -379,6 +384,19 @@ static void end_reply(struct conn *c, struct exchange *e, Str last)
         c->ending = true;
 }
 
+static void piece_out(struct conn *c, struct piece *p)
+{
+    if (p->release == NULL) {
+        conn_out(c, &p->out, p->framed, piece_done);
+    } else if (p->framed.n == 0) { // not chunked
+        conn_out(c, &p->out, p->payload, piece_done);
+    } else {
+        conn_out(c, &p->head_out, p->framed, NULL);
+        conn_out(c, &p->body_out, p->payload, NULL);
+        conn_out(c, &p->out, S("\r\n"), piece_done);
+    }
+}
+
 void h1_apply(struct conn *c, struct op *op)
 {
     struct exchange *e = op->e;
@@ -392,7 +410,7 @@ void h1_apply(struct conn *c, struct op *op)
         conn_out(c, &e->head_out, e->head, NULL);
         break;
     case OP_PIECE:
-        conn_out(c, &p->out, p->framed, piece_done);
+        piece_out(c, p);
         break;
     case OP_END:
         end_reply(c, e, e->chunked && !e->bodyless ? S("0\r\n\r\n") : S(""));

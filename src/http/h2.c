@@ -577,7 +577,7 @@ static void look_at_stream(struct conn *c, struct exchange *e)
     if (late) {
         metric_add(c->server->metrics.slow, 1);
         refuse(e, c->paused ? 503 : 408);
-    } else if (unsent && now(c) >= e->moved_ns + l->write_ns) { // the client opens no window
+    } else if (unsent && !e->watched && now(c) >= e->moved_ns + l->write_ns) { // it opens no window
         metric_add(c->server->metrics.slow, 1);
         nghttp2_submit_rst_stream(c->h2.session, NGHTTP2_FLAG_NONE, e->stream, NGHTTP2_CANCEL);
         e->moved_ns = now(c);

@@ -6,6 +6,7 @@
 
 #include <nghttp2/nghttp2.h>
 #include <openssl/ssl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -608,6 +609,74 @@ TEST(a_producer_is_held_back_by_the_window_of_its_stream)
     Str body = finish(c, id);
     EXPECT_INT(sent + 3, body.n);
     EXPECT(str_ends(body, S("end")) && str_starts(body, piece));
+    world_stop(w);
+    free(w);
+}
+
+static void note(void *told)
+{
+    atomic_store((_Atomic bool *)told, true);
+}
+
+static void let_go(void *count)
+{
+    atomic_fetch_add((_Atomic size_t *)count, 1);
+}
+
+static bool is_set(void *flag)
+{
+    return atomic_load((_Atomic bool *)flag);
+}
+
+// The same bytes on two streams of a client that opens its windows late.
+TEST(a_piece_is_shared_by_streams_and_let_go_by_each_when_it_is_framed)
+{
+    struct world *w = world_new();
+    w->r.config.limits.write_ns = 1 * MS; // does not count for watched streams
+    world_start(a, w, false);
+    struct client *c = &w->c;
+    int32_t id[2] = { get(c, S("/hold")), get(c, S("/hold")) };
+    nghttp2_session_send(c->session);
+    Str piece = filled(a, 300000); // more than a window
+    _Atomic size_t released = 0;
+    _Atomic bool told[2] = { false, false };
+    struct http_exchange *x[2];
+    for (size_t i = 0; i < 2; i++) {
+        x[i] = desk_wait(&w->r.desk, i);
+        http_stream_watch(x[i], note, &told[i]);
+        http_stream_start(x[i], 200, NULL, 0);
+        http_stream_share(x[i], piece, let_go, &released);
+    }
+    usleep(20000);
+    EXPECT_INT(0, atomic_load(&released));
+    for (size_t i = 0; i < 2; i++) {
+        while (at(c, id[i])->body.n < piece.n)
+            pump(c);
+        wait_until(is_set, &told[i]);
+        http_stream_end(x[i]);
+        EXPECT_STR(piece, finish(c, id[i]));
+    }
+    EXPECT_INT(2, atomic_load(&released));
+    world_stop(w);
+    free(w);
+}
+
+TEST(a_producer_is_told_that_its_stream_was_reset)
+{
+    struct world *w = world_new();
+    world_start(a, w, false);
+    struct client *c = &w->c;
+    int32_t id = get(c, S("/hold"));
+    nghttp2_session_send(c->session);
+    _Atomic bool told = false;
+    struct http_exchange *x = desk_wait(&w->r.desk, 0);
+    http_stream_watch(x, note, &told);
+    http_stream_start(x, 200, NULL, 0);
+    nghttp2_submit_rst_stream(c->session, 0, id, NGHTTP2_CANCEL);
+    nghttp2_session_send(c->session);
+    wait_until(is_set, &told);
+    EXPECT(http_stream_gone(x));
+    http_stream_end(x);
     world_stop(w);
     free(w);
 }

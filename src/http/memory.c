@@ -233,6 +233,15 @@ void exchange_detach(struct exchange *e)
     list_add(&e->on->detached, e);
     e->c = NULL;
     atomic_store(&e->gone, true);
+    exchange_tell(e);
+}
+
+static void forget_watched(struct http_server *s)
+{
+    pthread_mutex_lock(&s->lock); // http_server_drain counts under it
+    atomic_fetch_sub(&s->watched_count, 1);
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
 }
 
 void exchange_free(struct exchange *e)
@@ -247,8 +256,10 @@ void exchange_free(struct exchange *e)
     while (e->first != NULL) {
         struct piece *p = e->first;
         e->first = p->next;
-        free(p);
+        piece_free(p);
     }
+    if (e->tell != NULL)
+        forget_watched(hl->server);
     if (e->x.http_version == 20)
         atomic_fetch_sub_explicit(&hl->server->stream_count, 1, memory_order_relaxed);
     atomic_fetch_sub_explicit(&hl->server->reply_bytes, e->content_counted, memory_order_relaxed);

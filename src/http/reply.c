@@ -89,10 +89,28 @@ static void op_drop(struct op *op)
     if (op->kind == OP_PIECE) {
         struct piece *p = (struct piece *)op;
         atomic_fetch_sub(&e->pending, p->counted);
-        free(p);
-    } else if (op->kind != OP_START) {
+        piece_free(p);
+    } else if (op->kind == OP_START) {
+        e->watched = e->tell != NULL;
+        exchange_tell(e); // that the client has gone
+    } else {
         exchange_free(e);
     }
+}
+
+static void apply(struct http_loop *hl, struct conn *c, struct op *op)
+{
+    struct exchange *e = op->e;
+    conn_mark(c);
+    if (c->state == CONN_H2)
+        h2_apply(c, op);
+    else
+        h1_apply(c, op);
+    if (op->kind != OP_START || e->tell == NULL)
+        return;
+    e->watched = true;
+    if (hl->draining)
+        exchange_tell(e);
 }
 
 bool ops_apply(struct http_loop *hl)
@@ -106,15 +124,10 @@ bool ops_apply(struct http_loop *hl)
     while (op != NULL) {
         struct op *next = op->next;
         struct conn *c = op->e->c;
-        if (c == NULL) {
+        if (c == NULL)
             op_drop(op);
-        } else {
-            conn_mark(c);
-            if (c->state == CONN_H2)
-                h2_apply(c, op);
-            else
-                h1_apply(c, op);
-        }
+        else
+            apply(hl, c, op);
         op = next;
     }
     return any;
@@ -339,18 +352,23 @@ void http_stream_start(struct http_exchange *x, unsigned status, const HttpHeade
     op_push(&e->reply_op, e, OP_START);
 }
 
+enum { FRAMING_BYTES_MAX = 32 }; // "<size> CR LF" and "CR LF"
+
+// What goes before a piece of this size; how long it is.
+static int chunk_head(const struct exchange *e, struct piece *p, size_t n)
+{
+    return e->chunked ? snprintf(p->data, FRAMING_BYTES_MAX, "%zx\r\n", n) : 0;
+}
+
 void http_stream_write(struct http_exchange *x, Str piece)
 {
-    enum { FRAMING_BYTES_MAX = 32 }; // "<size> CR LF" and "CR LF"
     struct exchange *e = exchange_of(x);
     CHECK(e->replied);
     if (piece.n == 0 || e->bodyless || http_stream_gone(x)) // an empty chunk would end the body
         return;
     struct piece *p = xrealloc(NULL, sizeof *p + piece.n + FRAMING_BYTES_MAX);
     *p = (struct piece){ .counted = piece.n };
-    int head = 0;
-    if (e->chunked)
-        head = snprintf(p->data, FRAMING_BYTES_MAX, "%zx\r\n", piece.n);
+    int head = chunk_head(e, p, piece.n);
     char *at = put(p->data + head, piece);
     p->payload = str_from(p->data + head, piece.n);
     if (e->chunked)
@@ -358,6 +376,36 @@ void http_stream_write(struct http_exchange *x, Str piece)
     p->framed = str_from(p->data, (size_t)(at - p->data));
     atomic_fetch_add(&e->pending, p->counted);
     op_push(&p->op, e, OP_PIECE);
+}
+
+void http_stream_share(struct http_exchange *x, Str piece, void (*release)(void *owner),
+                       void *owner)
+{
+    struct exchange *e = exchange_of(x);
+    CHECK(e->replied);
+    if (piece.n == 0 || e->bodyless || http_stream_gone(x)) {
+        release(owner);
+        return;
+    }
+    struct piece *p = xrealloc(NULL, sizeof *p + FRAMING_BYTES_MAX);
+    *p = (struct piece){ .payload = piece, .counted = piece.n, .release = release, .owner = owner };
+    p->framed = str_from(p->data, (size_t)chunk_head(e, p, piece.n));
+    atomic_fetch_add(&e->pending, p->counted);
+    op_push(&p->op, e, OP_PIECE);
+}
+
+void http_stream_watch(struct http_exchange *x, void (*tell)(void *self), void *self)
+{
+    struct exchange *e = exchange_of(x);
+    CHECK(!e->replied && e->tell == NULL);
+    e->tell = tell;
+    e->tell_self = self;
+    atomic_fetch_add(&e->on->server->watched_count, 1); // given back by exchange_free
+}
+
+bool http_stream_closing(const struct http_exchange *x)
+{
+    return atomic_load(&exchange_of(x)->on->server->draining);
 }
 
 void http_stream_end(struct http_exchange *x)
@@ -387,8 +435,24 @@ size_t http_stream_pending(const struct http_exchange *x)
 void piece_done(struct out *o)
 {
     struct piece *p = (struct piece *)((char *)o - offsetof(struct piece, out));
-    atomic_fetch_sub(&p->op.e->pending, p->counted);
+    struct exchange *e = p->op.e;
+    bool is_last = atomic_fetch_sub(&e->pending, p->counted) == p->counted;
+    piece_free(p);
+    if (is_last)
+        exchange_tell(e);
+}
+
+void piece_free(struct piece *p)
+{
+    if (p->release != NULL)
+        p->release(p->owner);
     free(p);
+}
+
+void exchange_tell(struct exchange *e)
+{
+    if (e->watched && !e->ended)
+        e->tell(e->tell_self);
 }
 
 void reply_plain(struct exchange *e, unsigned status)

@@ -376,6 +376,8 @@ static void drain_loop(struct task *t)
             listener_stop(l);
     for (struct conn *c = hl->conns, *next; c != NULL; c = next) {
         next = c->next;
+        for (struct exchange *e = c->exchanges; e != NULL; e = e->next)
+            exchange_tell(e);
         conn_drain(c);
     }
     hl->drain_timer.fire = drain_over;
@@ -399,7 +401,8 @@ void http_server_drain(struct http_server *s)
         loop_post(s->loops[i].loop, &s->loops[i].drain_task);
     }
     pthread_mutex_lock(&s->lock);
-    while (s->drains_left > 0 || atomic_load(&s->conn_count) > 0)
+    while (s->drains_left > 0 || atomic_load(&s->conn_count) > 0 ||
+           atomic_load(&s->watched_count) > 0)
         pthread_cond_wait(&s->changed, &s->lock);
     pthread_mutex_unlock(&s->lock);
 }

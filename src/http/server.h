@@ -97,6 +97,20 @@ bool http_stream_gone(const struct http_exchange *x);
 bool http_wait_is_over(const struct http_exchange *x);
 size_t http_stream_pending(const struct http_exchange *x);
 
+// A piece that is not copied, for bytes that many replies share: it stays as it is until `release`
+// is called, once, on any thread.
+void http_stream_share(struct http_exchange *x, Str piece, void (*release)(void *owner),
+                       void *owner);
+
+// For a producer that goes on as its client does. Before http_stream_start. From the start until
+// http_stream_end `tell` is called on the exchange's loop whenever nothing is pending any more,
+// when the client has gone, and when the server shuts down; it may only take note, as by posting a
+// task. Such a reply may stay unread for as long as its producer likes: the deadline of slow
+// readers does not count, and its producer ends it soon after the client has gone or the server
+// shuts down.
+void http_stream_watch(struct http_exchange *x, void (*tell)(void *self), void *self);
+bool http_stream_closing(const struct http_exchange *x); // the server shuts down
+
 // Whether the replies that clients have not taken yet hold limits.reply_pool_bytes_max. Handlers
 // ask before they make a large one, and refuse instead. From any thread.
 bool http_replies_full(const struct http_exchange *x);
@@ -114,8 +128,9 @@ Err http_server_open(const HttpConfig *config, struct http_server **ret);
 // "127.0.0.1:4566", "[::1]:0", ":4566" (all addresses). Call again for more. The port that was
 // bound is returned. ERR_BUSY if the address is in use.
 Err http_server_listen(struct http_server *s, Str address, uint16_t *ret_port);
-// Stops accepting, lets running requests end within limits.drain_ns, then closes every connection.
-// Blocks; the loops must be running. Not from a loop's thread.
+// Stops accepting, lets running requests end within limits.drain_ns, then closes every connection,
+// and waits until watched streams have been ended. Blocks; the loops must be running. Not from a
+// loop's thread. Called again it waits for streams that were begun meanwhile.
 void http_server_drain(struct http_server *s);
 // After drain and after the loops have stopped; no handler may reply any more. Exchanges that were
 // never replied to end here.

@@ -62,10 +62,13 @@ struct op {
 struct piece {
     struct op op; // first: an operation of kind OP_PIECE is a piece
     struct out out;
-    struct piece *next; // HTTP/2: in the exchange's queue
-    Str framed;         // HTTP/1.1: the payload with what chunked coding puts around it
-    Str payload;        // HTTP/2: what is not yet in a frame
-    size_t counted;     // bytes of http_stream_pending
+    struct out head_out, body_out; // HTTP/1.1, of a shared piece: what goes before `out`
+    struct piece *next;            // HTTP/2: in the exchange's queue
+    Str framed;                    // HTTP/1.1: the payload with what chunked coding puts around it
+    Str payload;                   // HTTP/2: what is not yet in a frame
+    size_t counted;                // bytes of http_stream_pending
+    void (*release)(void *owner);  // of a shared piece; `framed` is then what goes before it
+    void *owner;
     char data[];
 };
 
@@ -107,13 +110,16 @@ struct exchange {
     size_t content_counted; // of it in reply_bytes
     size_t content_taken;   // of the budget for it
     struct op reply_op, end_op;
+    void (*tell)(void *self); // of a watched stream; NULL: it is none
+    void *tell_self;
     _Atomic bool gone;
     _Atomic bool half_closed; // the client sends nothing any more
     _Atomic size_t pending;
 
     // The loop's view of it.
-    bool handed; // with the handler
-    bool ended;  // the reply is complete
+    bool handed;  // with the handler
+    bool watched; // its stream has begun, and `tell` wants to know
+    bool ended;   // the reply is complete
     bool request_ended, headers_ended;
     size_t header_bytes;
     size_t dropped_bytes;         // of the body of a request that is refused
@@ -277,7 +283,8 @@ struct http_server {
     nghttp2_option *h2_options;
     int spare_fd; // given up for a moment when descriptors run out
 
-    _Atomic size_t stream_count; // exchanges of HTTP/2
+    _Atomic size_t stream_count;  // exchanges of HTTP/2
+    _Atomic size_t watched_count; // streams with a producer that is told
     _Atomic size_t conn_count, undecided_count, body_bytes, reply_bytes, paused_count;
     _Atomic bool exempt_taken;
     _Atomic bool draining;
@@ -318,6 +325,8 @@ void op_run(struct task *t);
 void reply_plain(struct exchange *e, unsigned status); // the default for broken requests
 const char *status_text(unsigned status);
 void piece_done(struct out *o);
+void piece_free(struct piece *p);
+void exchange_tell(struct exchange *e); // something has changed that its producer waits for
 nghttp2_nv nv_of(Str name, Str value);
 
 // ---- conn.c
@@ -337,7 +346,8 @@ bool exchange_is_slow(const struct exchange *e);
 // ---- h1.c
 
 bool h1_receives_large(const struct conn *c);
-bool h1_work(struct conn *c); // true: come again before writing
+bool h1_streams(const struct conn *c); // a watched stream that has not ended
+bool h1_work(struct conn *c);          // true: come again before writing
 void h1_apply(struct conn *c, struct op *op);
 bool h1_body_room(struct conn *c, char **ret, size_t *ret_n); // where body bytes may be read into
 void h1_body_arrived(struct conn *c, size_t n);
