@@ -178,6 +178,21 @@ typedef struct LogRead {
 } LogRead;
 Err log_read(struct log *l, struct arena *a, const LogRead *read, LogBatch *ret);
 
+// Watches a shard, embedded in its owner. `changed` is called when records of the shard have become
+// visible, when it has ended and when it is dropped; several changes may be told as one. On a
+// thread of the log or of whoever appends: hand over quickly, and call nothing of the log.
+struct log_watch {
+    uint64_t shard;
+    void (*changed)(struct log_watch *w);
+    struct log_watch *next, *next_noted; // the log's, like all that follows
+    bool is_noted;
+};
+// What changes after log_watch has returned is told. ERR_NOT_FOUND: the shard is not declared.
+Err log_watch(struct log *l, struct log_watch *w);
+// When it returns, `changed` is not running and will not be called again. Before log_close; also
+// when the shard was dropped meanwhile.
+void log_unwatch(struct log *l, struct log_watch *w);
+
 // The first position whose arrival is at or after the time, or span.next if there is none. May
 // block on the disk.
 Err log_find_time(struct log *l, uint64_t shard, int64_t arrival_ms, uint64_t *ret_position);

@@ -5,6 +5,7 @@
 // Two locks, both leaves but for one order: queue_lock may not be held when lock is taken.
 //   lock        shards, index, cache, the table of files, and what readers may see
 //   queue_lock  what waits, blocks under way, states of the threads
+// And watch_lock, held while those who watch shards are told; taken before lock (log_watch.c).
 // What only the commit thread touches is marked so and has no lock.
 #pragma once
 #include "base/logline.h"
@@ -164,6 +165,7 @@ struct shard_data {
     int64_t end_arrival_ms;
     uint64_t build_mark; // the commit thread's: the block in which `build_slot` holds
     uint32_t build_slot;
+    struct log_watch *watches; // those to be told of changes
 };
 
 // Most shards of a large account are idle, so that what only a used one needs is apart.
@@ -249,6 +251,7 @@ struct log {
     LogStats stats;
     uint64_t visible; // the newest acknowledged block
     int64_t visible_arrival_ms;
+    struct log_watch *noted; // to be told of what has become visible
     bool is_ready;
     bool only_looks; // log_check: recovery changes nothing on disk
 
@@ -297,10 +300,18 @@ struct log {
     pthread_t commit_thread, completion_thread, keeper_thread, expiry_thread;
     unsigned threads; // started, in this order
 
+    pthread_mutex_t watch_lock;  // those who watch are being told; taken before `lock`
     pthread_mutex_t expire_lock; // one expiry or sealing at a time; taken before the others
     unsigned tidy_failures;      // under expire_lock: of it, in a row
     int64_t tidy_after_ns;       // under expire_lock: not tried before
 };
+
+// ---- Watches (log_watch.c)
+
+// Those who watch the shard are to be told. Under lock.
+void log_note_watches(struct log *l, const struct shard *s);
+// Tells them. Without locks, by whoever published what changed.
+void log_tell_watches(struct log *l);
 
 // ---- Building (log_build.c). The commit thread's.
 

@@ -76,6 +76,7 @@ static void init_locks(struct log *l)
     pthread_mutex_init(&l->lock, NULL);
     pthread_mutex_init(&l->queue_lock, NULL);
     pthread_mutex_init(&l->expire_lock, NULL);
+    pthread_mutex_init(&l->watch_lock, NULL);
     pthread_cond_init(&l->work, NULL);
     pthread_cond_init(&l->ended, NULL);
     pthread_cond_init(&l->op_ended, NULL);
@@ -117,6 +118,7 @@ void log_free(struct log *l)
     pthread_mutex_destroy(&l->lock);
     pthread_mutex_destroy(&l->queue_lock);
     pthread_mutex_destroy(&l->expire_lock);
+    pthread_mutex_destroy(&l->watch_lock);
     pthread_cond_destroy(&l->work);
     pthread_cond_destroy(&l->ended);
     pthread_cond_destroy(&l->op_ended);

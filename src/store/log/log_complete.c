@@ -60,8 +60,9 @@ static void publish_op(struct log *l, const struct block *b)
     }
 }
 
-// Makes acknowledged blocks visible together. Returns their appends, in order.
-static struct log_append *publish(struct log *l, struct block *blocks)
+// Makes acknowledged blocks visible together. Returns their appends, in order, and whether somebody
+// watches what has changed.
+static struct log_append *publish(struct log *l, struct block *blocks, bool *ret_noted)
 {
     struct log_append *list = NULL, **end = &list;
     int64_t now = l->io->mono_ns(l->io);
@@ -93,6 +94,7 @@ static struct log_append *publish(struct log *l, struct block *blocks)
         b->file->users--;
         block_unref(l, b);
     }
+    *ret_noted = l->noted != NULL;
     pthread_mutex_unlock(&l->lock);
     return list;
 }
@@ -153,10 +155,13 @@ static void acknowledge(struct log *l)
     metric_add(l->metrics.appends, (int64_t)appends);
     l->telling++;
     pthread_mutex_unlock(&l->queue_lock);
-    for (struct log_append *a = publish(l, blocks), *next; a != NULL; a = next) {
+    bool noted;
+    for (struct log_append *a = publish(l, blocks, &noted), *next; a != NULL; a = next) {
         next = a->next;
         log_finish(l, a, OK);
     }
+    if (noted)
+        log_tell_watches(l);
     pthread_mutex_lock(&l->queue_lock);
     telling_end(l);
 }

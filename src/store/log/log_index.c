@@ -189,6 +189,7 @@ void log_index_extent(struct log *l, struct journal_file *f, uint64_t number, in
         .count = x->count,
     };
     shard_push(s, &e);
+    log_note_watches(l, s);
     l->entries++;
     f->live_extents++;
     f->live_bytes += x->bytes;
@@ -224,10 +225,12 @@ void log_apply(struct log *l, const Control *c)
             d->ended = true;
             d->end_position = c->position;
             d->end_arrival_ms = c->arrival_ms;
+            log_note_watches(l, s);
         }
         break;
     case CONTROL_DROP:
         if (s != NULL) {
+            log_note_watches(l, s);
             log_trim(l, s, s->data->end);
             shards_remove(&l->shards, s);
         }
