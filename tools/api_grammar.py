@@ -69,6 +69,7 @@ class Op:
     line: int
     input: Shape = None
     output: Shape | None = None
+    events: Shape | None = None  # what its reply is a stream of; it has no output then
     blocking: bool = False
     scan: bool = False
     gzip: bool = False
@@ -378,6 +379,11 @@ class Parser:
         if t.accept("out"):
             op.output = Shape("struct", op.name + "_out", op.line)
             self.braced(t, op.output)
+        elif t.accept("events"):
+            op.events = Shape("struct", op.name + "_events", op.line)
+            self.braced(t, op.events)
+            if not op.events.members:
+                t.fail("`events` needs an event")
         if t.accept("throws"):
             while t.peek() is not None:
                 op.throws.append(t.name("an error's name"))
@@ -450,13 +456,22 @@ def check(api):
         check_members(api, op.input)
         if op.output is not None:
             check_members(api, op.output)
-        for part in (op.input, op.output):
+        if op.events is not None:
+            check_members(api, op.events)
+            check_events(api, op.events)
+        for part in (op.input, op.output, op.events):
             if part is not None and part.name in api.shapes:
                 raise ApiError(api.shapes[part.name].line,
                                f"{part.name} is taken by operation {op.name}")
         for name in op.throws:
             if name not in api.errors:
                 raise ApiError(op.line, f"{op.name}: error {name} is not defined")
+
+
+def check_events(api, shape):
+    for m in shape.members:
+        if m.required or m.default is not None or api.shape(m.type).kind != "struct":
+            raise ApiError(m.line, f"{shape.name}.{m.name}: an event is an optional struct")
 
 
 def check_members(api, shape):

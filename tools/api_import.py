@@ -58,12 +58,11 @@ def element(shape, **names):
     return "".join(f" {ours}={name}" for ours, name in called if name is not None)
 
 
-def member_texts(shape, streams=()):
-    """Members as the format has them, without event streams, which it does not describe."""
+def member_texts(shape):
+    """Members as the format has them."""
     required = set(shape.get("required", ()))
     for name, member in shape.get("members", {}).items():
-        if member["shape"] not in streams:
-            yield f"{name}{'!' if name in required else ''} {member['shape']}"
+        yield f"{name}{'!' if name in required else ''} {member['shape']}"
 
 
 def fill(line, words):
@@ -142,15 +141,22 @@ class Draft:
         o = self.ops[name]
         inputs = list(member_texts(self.shapes[o["input"]["shape"]])) if "input" in o else []
         text = wrap(f"op {name} in", inputs, "")
-        used = [m["shape"] for m in self.shapes.get(o.get("output", {}).get("shape"), {})
-                .get("members", {}).values()]
-        if self.streams & set(used):
-            text = "# The output has an event stream, which is left out here.\n" + text
-        if "output" in o:
-            outputs = member_texts(self.shapes[o["output"]["shape"]], self.streams)
-            text += (" " if text.endswith("\n}") else "\n    ") + wrap("out", list(outputs), "")
+        members = self.shapes.get(o.get("output", {}).get("shape"), {}).get("members", {})
+        streams = [m["shape"] for m in members.values() if m["shape"] in self.streams]
+        between = " " if text.endswith("\n}") else "\n    "
+        if streams:
+            if len(members) > len(streams):
+                text = "# The output has members beside its event stream, which are left out here.\n" + text
+            text += between + wrap("events", self.events(streams[0]), "")
+        elif "output" in o:
+            text += between + wrap("out", list(member_texts(self.shapes[o["output"]["shape"]])), "")
         errors = [e["shape"] for e in o.get("errors", ())]
         return text + "\n" + fill("    throws", errors) if errors else text
+
+    def events(self, name):
+        """The members of an event stream that are no exceptions: those are among what the operation throws."""
+        members = self.shapes[name]["members"].items()
+        return [f"{n} {m['shape']}" for n, m in members if not self.shapes[m["shape"]].get("exception")]
 
     def error(self, name):
         s = self.shapes[name]

@@ -88,6 +88,8 @@ class Generator:
             yield op.input
             if op.output is not None:
                 yield op.output
+            if op.events is not None:
+                yield op.events
 
     # ---- the header
 
@@ -157,6 +159,8 @@ class Generator:
             visit(op.input)
             if op.output is not None:
                 visit(op.output)
+            if op.events is not None:
+                visit(op.events)
         return order
 
     def source(self):
@@ -272,6 +276,8 @@ class Generator:
                    f".body_bytes_max = {op.body_bytes_max}", f".run = run_{op.name}"]
             if op.output is not None:
                 row.append(f".output = &shape_{op.output.name}")
+            if op.events is not None:
+                row.append(f".events = &shape_{op.events.name}")
             if op.blocking:
                 row.append(".blocking = true")
             if op.scan:
@@ -306,6 +312,7 @@ def api_json(api):
         "ops": [{"name": op.name, "blocking": op.blocking, "scan": op.scan,
                  "gzip": op.gzip, "body_bytes_max": op.body_bytes_max,
                  "in": shape_json(op.input), "out": op.output and shape_json(op.output),
+                 "events": op.events and shape_json(op.events),
                  "throws": op.throws} for op in sorted(api.ops.values(), key=lambda o: o.name)],
         "errors": [{"name": e.name, "status": e.status, "code": e.code} for e in api.errors.values()],
     }

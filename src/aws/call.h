@@ -6,7 +6,9 @@
 #include "aws/shape.h"
 #include "os/loop.h"
 
+struct call_stream;
 struct http_exchange;
+struct protocol; // aws/protocol.h
 
 struct call {
     void *state;         // what the service's open function returned
@@ -23,6 +25,9 @@ struct call {
     int64_t now_ns;     // wall clock at arrival
     void *user;         // the operation's own, while it waits
     size_t reply_bytes; // about how long the output will be, if the operation knows that it is long
+
+    const struct protocol *protocol;  // in which it is answered
+    const struct call_stream *stream; // how an event stream goes out
 
     // Whoever made the call reads these; operations use the functions below.
     const struct api_error *error; // what call_fail recorded; NULL: nothing
@@ -69,6 +74,33 @@ bool call_is_gone(const struct call *c);
 // the worker pool, and what it returns is what the operation returns. It need not run at all (the
 // client has gone, the pool is full), so `self` lies in the call's arena and holds nothing.
 Err call_on_pool(struct call *c, Err (*work)(struct call *c, void *self), void *self);
+
+// ---- Event streams: operations with `events` in their .api line
+//
+// Such an operation fails like any other, or returns call_wait and answers by c->stream: `start`
+// once, then messages, at last call_done. There OK ends the stream; an error ends it with a message
+// that says so. From one thread at a time; nothing of the call may be touched after call_done.
+
+// One message in its final bytes: the member of `events` (struct service_Op_events) that is set.
+// Made once, it may be sent to every call of the operation with the same protocol. ERR_MEMORY,
+// ERR_LIMIT: larger than SDKs take.
+struct event_frame;
+Err event_frame_open(const struct call *c, const void *events, struct event_frame **ret);
+struct event_frame *event_frame_ref(struct event_frame *f);
+void event_frame_unref(struct event_frame *f); // NULL is fine
+Str event_frame_bytes(const struct event_frame *f);
+
+struct call_stream {
+    // Status 200 and the first message. From now until call_done `tell` is called on the call's
+    // loop when all that was sent has left for the client, and when the stream is over; it may only
+    // take note, as by posting a task.
+    void (*start)(struct call *c, void (*tell)(void *self), void *self);
+    void (*send)(struct call *c, struct event_frame *f); // takes a reference of its own
+    size_t (*unsent)(const struct call *c);              // bytes that the client has not taken yet
+    bool (*is_over)(
+        const struct call *c); // the client has gone or the server stops: call_done soon
+    bool (*is_crowded)(const struct call *c); // replies hold too much memory: send little
+};
 
 // ERR_MEMORY is answered with ServiceUnavailable and status 503, which SDKs try again. Any other
 // Err but ERR_FAULT that an operation returns is our fault: it is logged with its cause and

@@ -63,6 +63,7 @@ struct front_call {
     struct task task;
     Err result;
     atomic_int parts; // of a call that waits: its return and its call_done
+    bool streams;     // its reply is a stream of messages, and has begun
 };
 
 // ---- route.c
@@ -88,9 +89,15 @@ bool front_permits(struct front_call *f);
 // ---- run.c
 void front_run(struct front_call *f); // the input is decoded and valid
 
-// ---- reply.c: each ends the exchange.
+// ---- event_stream.c
+extern const struct call_stream front_stream;
+void stream_finish(struct front_call *f, Err e); // ends the exchange
+
+// ---- reply.c: each ends the exchange, but reply_stream, which begins a stream.
+void reply_stream(struct front_call *f);
 void reply_ids(struct front_call *f); // gives the call its request id
 void reply_output(struct front_call *f);
+Str reply_text(struct arena *a, Str text); // as UTF-8, whatever it quotes
 void reply_error(struct front_call *f, unsigned status, Str type, Str message);
 void reply_fault(struct front_call *f, const struct api_error *error, Str message); // of a model
 void reply_type_error(struct front_call *f, Str message); // absent message: malformed

@@ -84,6 +84,41 @@ Err probe_Slow(struct call *c, const struct probe_Slow_in *in, struct probe_Slow
     return OK;
 }
 
+static void note(void *self)
+{
+    atomic_fetch_add((atomic_int *)self, 1);
+}
+
+static void send_tick(struct call *c, int32_t number)
+{
+    probe_Tick tick = { .number = number };
+    struct event_frame *f;
+    Err e = event_frame_open(c, &(struct probe_Watch_events){ .tick = &tick }, &f);
+    CHECK(e.kind == ERR_NONE);
+    c->stream->send(c, f);
+    event_frame_unref(f);
+}
+
+Err probe_Watch(struct call *c, const struct probe_Watch_in *in)
+{
+    if (str_eq(in->how, S("refuse")))
+        return call_fail(c, &probe_Taken, "refused");
+    c->stream->start(c, note, &probe_seen.told);
+    for (int32_t i = 1; i <= in->ticks; i++)
+        send_tick(c, i);
+    if (str_eq(in->how, S("wait")))
+        probe_seen.waiting = c;
+    else if (str_eq(in->how, S("taken")))
+        call_done(c, call_fail(c, &probe_Taken, "it is taken"));
+    else if (str_eq(in->how, S("denied")))
+        call_done(c, call_fail(c, &aws_AccessDeniedException, "no"));
+    else if (str_eq(in->how, S("fault")))
+        call_done(c, fail(ERR_IO, "the probe's own fault"));
+    else
+        call_done(c, OK);
+    return call_wait(c);
+}
+
 static Err hand_back(struct call *c, void *self)
 {
     struct probe_Handed_out *out = self;

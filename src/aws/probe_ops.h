@@ -3,10 +3,13 @@
 #pragma once
 #include "aws/call.h"
 
+#include <stdatomic.h>
+
 struct probe_seen {
-    struct call *waiting; // of Later: the test ends it
+    struct call *waiting; // of Later or Watch: the test ends it
     bool early;           // Later is done before its operation has returned
     Str account, region, principal;
     void *state;
+    atomic_int told; // how often Watch was, by its stream
 };
 extern struct probe_seen probe_seen;

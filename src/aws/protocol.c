@@ -74,17 +74,18 @@ static void cbor_error(const ErrorReply *e, struct buf *body)
     write_error(&w, e);
 }
 
-#define JSON_PROTOCOL(version)                                                                 \
-    {                                                                                          \
-        .content_type = S_INIT("application/x-amz-json-" version), .reader_init = json_reader, \
-        .scan = scan_json, .writer_init = json_writer, .write = write_json,                    \
-        .write_error = json_error,                                                             \
+#define JSON_PROTOCOL(version)                                                                   \
+    {                                                                                            \
+        .content_type = S_INIT("application/x-amz-json-" version),                               \
+        .event_type = S_INIT("application/json"), .reader_init = json_reader, .scan = scan_json, \
+        .writer_init = json_writer, .write = write_json, .write_error = json_error,              \
     }
 
 const struct protocol protocol_json_1_0 = JSON_PROTOCOL("1.0");
 const struct protocol protocol_json_1_1 = JSON_PROTOCOL("1.1");
 const struct protocol protocol_cbor_1_1 = {
     .content_type = S_INIT("application/x-amz-cbor-1.1"),
+    .event_type = S_INIT("application/cbor"),
     .reader_init = cbor_reader,
     .scan = scan_cbor,
     .writer_init = cbor_writer,
@@ -92,6 +93,7 @@ const struct protocol protocol_cbor_1_1 = {
 };
 const struct protocol protocol_rpc_cbor = {
     .content_type = S_INIT("application/cbor"),
+    .event_type = S_INIT("application/cbor"),
     .smithy = S_INIT("rpc-v2-cbor"),
     .empty_is_document = true,
     .reader_init = rpc_reader,

@@ -42,6 +42,7 @@ typedef struct ErrorReply {
 struct protocol {
     Str content_type; // of requests, and of replies unless there is a reply_type
     Str reply_type;
+    Str event_type;         // of the messages in event streams
     Str smithy;             // value of the header smithy-protocol; absent: none is sent
     bool empty_is_document; // no body at all is a request without members
     bool by_code;           // errors go by their Query codes and the status of those

@@ -137,8 +137,15 @@ void reply_output(struct front_call *f)
     http_reply_take(f->x, 200, h.at, h.n, &body);
 }
 
+void reply_stream(struct front_call *f)
+{
+    struct reply_headers h = usual_headers(f, S("application/vnd.amazon.eventstream"));
+    account_for(f, 200, S(""));
+    http_stream_start(f->x, 200, h.at, h.n);
+}
+
 // Texts quote what clients sent: header bytes, values cut short. Writers need UTF-8.
-static Str as_utf8(struct arena *a, Str text)
+Str reply_text(struct arena *a, Str text)
 {
     if (text.p == NULL || str_utf8_count(text) != SIZE_MAX)
         return text;
@@ -181,7 +188,8 @@ static void send_error(struct front_call *f, unsigned status, ErrorReply e)
 
 void reply_error(struct front_call *f, unsigned status, Str type, Str message)
 {
-    send_error(f, status, (ErrorReply){ .type = type, .message = as_utf8(f->x->arena, message) });
+    send_error(f, status,
+               (ErrorReply){ .type = type, .message = reply_text(f->x->arena, message) });
 }
 
 void reply_fault(struct front_call *f, const struct api_error *error, Str message)
@@ -189,7 +197,7 @@ void reply_fault(struct front_call *f, const struct api_error *error, Str messag
     send_error(f, error->status,
                (ErrorReply){ .type = error->name,
                              .code = error->code,
-                             .message = as_utf8(f->x->arena, message) });
+                             .message = reply_text(f->x->arena, message) });
 }
 
 void reply_no_memory(struct front_call *f)
@@ -203,7 +211,7 @@ void reply_type_error(struct front_call *f, Str message)
 {
     send_error(f, aws_SerializationException.status,
                (ErrorReply){ .type = aws_SerializationException.name,
-                             .message = as_utf8(f->x->arena, message),
+                             .message = reply_text(f->x->arena, message),
                              .capital_message = true });
 }
 

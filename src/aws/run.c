@@ -6,15 +6,20 @@
 static void finish(struct front_call *f)
 {
     Err e = f->result;
-    if (e.kind == ERR_NONE) {
+    bool is_told = e.kind == ERR_NONE || e.kind == ERR_MEMORY ||
+                   (e.kind == ERR_FAULT && f->call.error != NULL);
+    if (!is_told)
+        LOG(LOG_ERROR, "operation failed", F_STR("op", f->call.op->name), F_ERR(e),
+            F_STR("request_id", f->call.request_id));
+    if (f->streams) {
+        stream_finish(f, e);
+    } else if (e.kind == ERR_NONE) {
         reply_output(f);
     } else if (e.kind == ERR_MEMORY) {
         reply_no_memory(f);
     } else if (e.kind == ERR_FAULT && f->call.error != NULL) {
         reply_fault(f, f->call.error, f->call.error_text);
     } else {
-        LOG(LOG_ERROR, "operation failed", F_STR("op", f->call.op->name), F_ERR(e),
-            F_STR("request_id", f->call.request_id));
         reply_error(f, aws_InternalFailure.status, aws_InternalFailure.name, (Str){ 0 });
     }
 }
@@ -98,6 +103,8 @@ void front_run(struct front_call *f)
     f->out = arena_alloc(f->x->arena, out_bytes, _Alignof(max_align_t));
     f->call.done = done_later;
     f->call.gone = is_gone;
+    f->call.protocol = f->protocol;
+    f->call.stream = &front_stream;
     atomic_init(&f->parts, 2);
     if (op->blocking) {
         run_later(f);

@@ -5,6 +5,7 @@
 #include "aws/probe_serve.h"
 #include "aws/sigv4.h"
 #include "base/test.h"
+#include "codec/eventstream.h"
 #include "http/client.h"
 #include "os/io.h"
 
@@ -128,6 +129,64 @@ TEST(calls_that_wait_are_answered_over_the_socket)
     expect_reply(200, S("{\"Name\":\"a\"}"),
                  call(&c, a, root.secret, "Later", S("{\"Name\":\"a\"}")));
     probe_seen.early = false;
+    client_close(&c);
+}
+
+// "type event-or-exception payload" of each message, one after the other.
+static Str messages(struct arena *a, Str body)
+{
+    Str all = S("");
+    while (body.n > 0) {
+        EventMessage m;
+        EXPECT_OK(eventstream_read(body, &m));
+        Str kind = eventstream_text(&m, S(":message-type")), name;
+        if (str_eq(kind, S("event")))
+            name = eventstream_text(&m, S(":event-type"));
+        else if (str_eq(kind, S("exception")))
+            name = eventstream_text(&m, S(":exception-type"));
+        else
+            name = str_cat3(a, eventstream_text(&m, S(":error-code")), S(" "),
+                            eventstream_text(&m, S(":error-message")));
+        all = str_fmt(a, "%.*s%.*s %.*s %.*s|", FMT(all), FMT(kind), FMT(name), FMT(m.payload));
+        body = str_skip(body, m.bytes);
+    }
+    return all;
+}
+
+TEST(a_stream_of_events_begins_with_the_initial_response)
+{
+    struct client c;
+    client_open(&c, a);
+    HttpReply r = call(&c, a, root.secret, "Watch", S("{\"Ticks\":2}"));
+    EXPECT_INT(200, r.status);
+    EXPECT_STR(S("application/vnd.amazon.eventstream"), header_of(&r, S("content-type")));
+    EXPECT_STR(S("event initial-response {}|event Tick {\"Number\":1}|event Tick "
+                 "{\"Number\":2}|"),
+               messages(a, r.body));
+    client_close(&c);
+}
+
+TEST(what_goes_wrong_before_a_stream_begins_is_an_ordinary_error)
+{
+    struct client c;
+    client_open(&c, a);
+    expect_reply(409, S("{\"__type\":\"Taken\",\"message\":\"refused\"}"),
+                 call(&c, a, root.secret, "Watch", S("{\"Ticks\":1,\"How\":\"refuse\"}")));
+    client_close(&c);
+}
+
+TEST(what_goes_wrong_in_a_stream_is_its_last_message)
+{
+    struct client c;
+    client_open(&c, a);
+    HttpReply r = call(&c, a, root.secret, "Watch", S("{\"Ticks\":1,\"How\":\"taken\"}"));
+    EXPECT_STR(S("event initial-response {}|event Tick {\"Number\":1}|exception Taken "
+                 "{\"message\":\"it is taken\"}|"),
+               messages(a, r.body));
+    r = call(&c, a, root.secret, "Watch", S("{\"Ticks\":1,\"How\":\"denied\"}"));
+    EXPECT(str_ends(messages(a, r.body), S("|error AccessDeniedException no |")));
+    r = call(&c, a, root.secret, "Watch", S("{\"Ticks\":1,\"How\":\"fault\"}"));
+    EXPECT(str_ends(messages(a, r.body), S("|error InternalFailure The service failed. |")));
     client_close(&c);
 }
 

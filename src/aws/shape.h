@@ -83,6 +83,7 @@ struct api_op {
     Str name;
     const struct shape *input;  // never NULL; may have no members
     const struct shape *output; // NULL: the reply has an empty body
+    const struct shape *events; // its reply is a stream of these, one member each; NULL: it is not
     size_t body_bytes_max;
     bool blocking; // runs on the worker pool
     bool scan;     // its requests are many: the protocol's short way is tried first

@@ -700,6 +700,8 @@ static void stop_work(struct server *s)
         if (services[i]->stop != NULL)
             services[i]->stop(s->states[i]);
     pool_close(s->pool);
+    if (s->http != NULL && s->loop_count > 0 && s->loops[s->loop_count - 1].running)
+        http_server_drain(s->http); // streams that a worker had just begun
     log_close(s->log);
     for (size_t i = 0; i < s->loop_count; i++) {
         if (!s->loops[i].running)

@@ -105,6 +105,40 @@ void http_stream_start(struct http_exchange *x, unsigned status, const HttpHeade
     http_reply(x, status, headers, n, S(""));
 }
 
+// Nothing streams here.
+void http_stream_watch(struct http_exchange *x, void (*tell)(void *self), void *self)
+{
+    (void)x;
+    (void)tell;
+    (void)self;
+}
+
+void http_stream_write(struct http_exchange *x, Str piece)
+{
+    (void)x;
+    (void)piece;
+}
+
+void http_stream_share(struct http_exchange *x, Str piece, void (*release)(void *owner),
+                       void *owner)
+{
+    (void)x;
+    (void)piece;
+    release(owner);
+}
+
+size_t http_stream_pending(const struct http_exchange *x)
+{
+    (void)x;
+    return 0;
+}
+
+bool http_stream_closing(const struct http_exchange *x)
+{
+    (void)x;
+    return false;
+}
+
 void http_stream_end(struct http_exchange *x)
 {
     (void)x;
