@@ -219,6 +219,53 @@ def queues_take_the_time_that_changes_take():
             time.sleep(0.1)
 
 
+def consumer(client):
+    client.call("CreateStream", StreamName="s", ShardCount=1)
+    arn = f"arn:aws:kinesis:us-east-1:{headrace.ACCOUNT}:stream/s"
+    return client.call("RegisterStreamConsumer", StreamARN=arn, ConsumerName="c")["Consumer"]["ConsumerARN"]
+
+
+@test
+def a_subscription_lives_for_five_minutes():
+    with dev_server() as server:
+        client = server.client()
+        subscription = client.subscribe(consumer(client), Type="LATEST")
+        first = subscription.event()
+        server.advance_clock("5s")
+        second = subscription.event()
+        assert first["Records"] == second["Records"] == []
+        assert int(first["ContinuationSequenceNumber"]) < int(second["ContinuationSequenceNumber"])
+        server.advance_clock("295s")
+        message = subscription.message()
+        while message is not None:
+            assert message[0] == "SubscribeToShardEvent", message
+            message = subscription.message()
+        subscription.close()
+
+
+@test
+def a_subscription_is_taken_over_after_five_seconds():
+    with dev_server() as server:
+        client = server.client()
+        arn = consumer(client)
+        first = client.subscribe(arn, Type="LATEST")
+        first.event()
+        server.advance_clock("6s")
+        second = client.subscribe(arn, Type="LATEST")
+        second.event()
+        message = first.message()
+        while message[0] == "SubscribeToShardEvent":
+            message = first.message()
+        assert message == ("ResourceInUseException", {
+            "message": f"Another active subscription exists for this consumer: {headrace.ACCOUNT}:s:"
+                       "shardId-000000000000:c"}), message
+        assert first.message() is None
+        client.put("s", b"to the second", "k")
+        assert len(second.event()["Records"]) == 1
+        first.close()
+        second.close()
+
+
 @test
 def a_moved_clock_stays_moved_after_kill_9():
     server = dev_server()

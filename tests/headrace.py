@@ -20,6 +20,7 @@ import threading
 import time
 import urllib.request
 
+import eventstream
 import sigv4
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -183,6 +184,36 @@ class AwsError(Exception):
         self.status, self.kind, self.message = status, kind, message
 
 
+class Subscription:
+    """The messages of one SubscribeToShard, as they come. Reading blocks until one is there."""
+
+    def __init__(self, connection, reply):
+        self.connection, self.reply, self.rest = connection, reply, b""
+        self.waiting = []
+
+    def message(self):
+        """The next (name, document); None at the end of the stream."""
+        while not self.waiting:
+            data = self.reply.read1(65536)
+            if not data:
+                assert not self.rest, "the stream ended inside of a message"
+                return None
+            self.waiting, self.rest = eventstream.split(self.rest + data)
+        headers, payload = self.waiting.pop(0)
+        return eventstream.name_of(headers), json.loads(payload) if payload else None
+
+    def event(self):
+        """The next SubscribeToShardEvent; anything else is an error."""
+        message = self.message()
+        if message is not None and message[0] == "initial-response":
+            message = self.message()
+        assert message is not None and message[0] == "SubscribeToShardEvent", message
+        return message[1]
+
+    def close(self):
+        self.connection.close()
+
+
 class Client:
     """Signed JSON calls over one HTTP/1.1 connection. Not for several threads at once."""
 
@@ -233,6 +264,24 @@ class Client:
         except Exception:
             self.close()
             raise
+
+    def stream(self, method, path, headers, body):
+        """A request over a connection of its own: (connection, reply), to be read as it comes."""
+        other = Client(self.port, timeout=self.timeout)
+        other.tls = self.tls
+        connection = other.connect()
+        connection.request(method, path, body, headers)
+        return connection, connection.getresponse()
+
+    def subscribe(self, consumer, shard="shardId-000000000000", **position):
+        """SubscribeToShard over a connection of its own: a Subscription."""
+        body = json.dumps({"ConsumerARN": consumer, "ShardId": shard, "StartingPosition": position}).encode()
+        connection, reply = self.stream("POST", "/", self.headers("SubscribeToShard", body), body)
+        if reply.status != 200:
+            error = json.loads(reply.read())
+            connection.close()
+            raise AwsError(reply.status, error.get("__type"), error.get("message"))
+        return Subscription(connection, reply)
 
     def raw(self, operation, body, content_type=JSON_TYPE, **signing):
         return self.send("POST", "/", self.headers(operation, body, content_type, **signing), body)

@@ -141,6 +141,7 @@ SUITES = {
     "model": lambda: server_suite("model", "model.py", 180, "--seconds", "30"),
     "storm": lambda: server_suite("storm", "storm.py", 300),
     "bad-input": lambda: server_suite("bad-input", "bad_input.py", 600),
+    "fanout": lambda: server_suite("fanout", "fanout.py", 600),
     "clock": lambda: server_suite("clock", "clock.py", 300),
     "memory": lambda: server_suite("memory", "memory.py", 900),
     "disk": lambda: server_suite("disk", "disk.py", 600),

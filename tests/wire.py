@@ -16,6 +16,7 @@ import time
 import urllib.parse
 
 import cbor
+import eventstream
 import headrace
 import sigv4
 import tap
@@ -104,7 +105,7 @@ class Parser:
             self.before.append((name, value.strip()))
         elif text in ("restart", "kill"):
             self.before.append((text, ""))
-        elif re.match(r"(header|method|path|type) \S|unsigned$", text):
+        elif re.match(r"(header|method|path|type|events) \S|unsigned$", text):
             self.pending.append(text)
         else:
             self.fail(number, f"no directive '{text}'")
@@ -296,7 +297,20 @@ def inside_frame(text, operation, namespace, status):
     return "".join(g or "" for g in match.groups()) if match else text
 
 
+def decode_messages(raw):
+    """The messages of an event stream as a JSON list: [{name: payload}, ...]."""
+    found = []
+    for headers, payload in eventstream.split(raw)[0]:
+        kind = headers.get(":content-type", headrace.JSON_TYPE)
+        payload_type = headrace.CBOR_TYPE if "cbor" in kind else headrace.JSON_TYPE
+        text = decode_body(payload, payload_type) or json.dumps(headers.get(":error-message"))
+        found.append(f'{{"{eventstream.name_of(headers)}":{text}}}')
+    return f"[{','.join(found)}]"
+
+
 def decode_body(raw, content_type):
+    if content_type == eventstream.CONTENT_TYPE:
+        return decode_messages(raw)
     units = units_of(content_type)
     if units is not None and raw:
         return json.dumps(from_cbor(cbor.decode(raw), units), separators=(",", ":"), ensure_ascii=False)
@@ -335,7 +349,7 @@ class Player:
         self.server.start()
 
     def request(self, exchange):
-        method, path, signed, dropped = "POST", "/", True, set()
+        method, path, signed, dropped, messages = "POST", "/", True, set(), None
         headers = {"Host": f"127.0.0.1:{self.server.port}", "Content-Type": self.content_type}
         is_form = self.content_type == FORM_TYPE
         if exchange.operation != "-" and self.content_type == RPC_TYPE:
@@ -354,6 +368,8 @@ class Player:
                 path = value
             elif word == "unsigned":
                 signed = False
+            elif word == "events":
+                messages = int(value)
             elif word == "type":
                 headers["Content-Type"] = value
             else:
@@ -372,7 +388,21 @@ class Player:
             headers = sigv4.sign(self.client.key_id, self.client.secret, self.client.region,
                                  self.client.service, method, place, headers, body, query=query)
         headers = {n: v for n, v in headers.items() if n.lower() not in dropped}
+        if messages is not None:
+            return self.read_messages(method, path, headers, body, messages)
         return self.client.send(method, path, headers, body)
+
+    def read_messages(self, method, path, headers, body, count):
+        """As send(), for a stream of which only the first messages are read."""
+        connection, reply = self.client.stream(method, path, headers, body)
+        raw, data = b"", b"first"
+        if reply.status != 200:
+            raw, data = reply.read(), b""
+        while data and len(eventstream.split(raw)[0]) < count:
+            data = reply.read1(65536)
+            raw += data
+        connection.close()
+        return reply.status, reply.headers, raw
 
     def mismatch(self, exchange, status, headers, raw):
         """What is wrong with this answer, or None; captures variables if nothing is."""

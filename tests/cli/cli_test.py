@@ -514,6 +514,22 @@ def shards_are_split_merged_and_scaled_and_a_tail_reads_them_all():
 
 
 @tap.test
+def the_consumers_of_a_stream_are_listed_and_keep_it_until_they_are_meant():
+    user, client = reach(), SERVER.client()
+    run("stream", "create", "pushed", environment=user)
+    arn = f"arn:aws:kinesis:us-east-1:{headrace.ACCOUNT}:stream/pushed"
+    consumers = [client.call("RegisterStreamConsumer", StreamARN=arn, ConsumerName=name)["Consumer"]["ConsumerARN"]
+                 for name in ("one", "two")]
+    client.close()
+    rows = [line.split("\t") for line in run("stream", "consumers", "pushed", environment=user)[0].splitlines()]
+    assert [(row[0], row[1], row[3]) for row in rows] == [("one", "ACTIVE", consumers[0]), ("two", "ACTIVE", consumers[1])]
+    run("stream", "consumers", "never", environment=user, status=3)
+    assert "ResourceInUseException" in run("stream", "rm", "pushed", environment=user, status=None)[1]
+    run("stream", "rm", "pushed", "--with-consumers", environment=user)
+    run("stream", "show", "pushed", environment=user, status=3)
+
+
+@tap.test
 def a_tail_follows_what_is_put_while_it_runs():
     user = reach()
     run("stream", "create", "follow", "--shards", "3", environment=user)

@@ -157,6 +157,36 @@ class Path:
             first = next(i for i, time in enumerate(times) if time >= second)
             assert self.read(shard, "AT_TIMESTAMP", Timestamp=second) == put[first:]
 
+    def a_consumer_is_pushed_the_records(self):
+        about = self.client.register_stream_consumer(StreamARN=self.arn(), ConsumerName="c",
+                                                     Tags={"team": "rivers"})["Consumer"]
+        assert about["ConsumerStatus"] == "CREATING", about
+        arn = about["ConsumerARN"]
+        assert arn == f"{self.arn()}/consumer/c:{int(about['ConsumerCreationTimestamp'].timestamp())}", arn
+        described = self.client.describe_stream_consumer(ConsumerARN=arn)["ConsumerDescription"]
+        assert described["ConsumerStatus"] == "ACTIVE" and described["StreamARN"] == self.arn(), described
+        assert [c["ConsumerName"] for page in self.client.get_paginator("list_stream_consumers").paginate(
+            StreamARN=self.arn()) for c in page["Consumers"]] == ["c"]
+        assert self.client.list_tags_for_resource(ResourceARN=arn)["Tags"] == [{"Key": "team", "Value": "rivers"}]
+        for shard, put in self.put.items():
+            position = {"Type": "TRIM_HORIZON"}
+            stream = self.client.subscribe_to_shard(ConsumerARN=arn, ShardId=shard, StartingPosition=position)
+            found = []
+            for message in stream["EventStream"]:
+                event = message["SubscribeToShardEvent"]
+                assert event["ContinuationSequenceNumber"] and "ChildShards" not in event, event
+                found += [(r["SequenceNumber"], r["Data"], r["PartitionKey"]) for r in event["Records"]]
+                if len(found) >= len(put):
+                    break
+            stream["EventStream"].close()
+            assert found == put, (shard, len(found), len(put))
+        refused("ResourceInUseException", f"Another active subscription exists for this consumer: {headrace.ACCOUNT}:"
+                f"{self.name}:shardId-000000000000:c", self.client.subscribe_to_shard, ConsumerARN=arn,
+                ShardId="shardId-000000000000", StartingPosition=position)
+        self.client.deregister_stream_consumer(ConsumerARN=arn)
+        refused("ResourceNotFoundException", f"Consumer c, account {headrace.ACCOUNT} not found.",
+                self.client.describe_stream_consumer, ConsumerARN=arn)
+
     def tags_are_kept(self):
         self.client.add_tags_to_stream(StreamName=self.name, Tags={"team": "rivers", "env": "test"})
         self.client.remove_tags_from_stream(StreamName=self.name, TagKeys=["team"])

@@ -136,6 +136,10 @@ class Refused(unittest.TestCase):
         (2, HEAD + "op O quickly in {}\n", "unknown attribute"),
         (2, HEAD + "op O body=big in {}\n", "a size is"),
         (2, HEAD + "op O in {} throws E\n", "error E is not defined"),
+        (2, HEAD + "op O in {} events {}\n", "needs an event"),
+        (3, HEAD + "string S\nop O in {} events { A S }\n", "an optional struct"),
+        (3, HEAD + "struct S X int\nop O in {} events { A! S }\n", "an optional struct"),
+        (3, HEAD + "struct S X int\nop O in {} out {} events { A S }\n", "unexpected 'events'"),
         (2, HEAD + "op O in {} throws\n", "needs errors"),
         (3, HEAD + "op O in {}\nop O in {}\n", "was defined on line 2"),
         (3, HEAD + "op O in {}\nstruct O_in X int\n", "taken by operation O"),
@@ -200,6 +204,7 @@ map Tags Name Item
 struct Item Id! int, Count int, Inner Item
 op Do blocking in { Names Names, Item Item, When! time } out {} throws Bad
 op Ask scan in {}
+op Watch in {} events { Item Item, Other Item } throws Bad
 error Bad 418
 """
 
@@ -215,6 +220,8 @@ error Bad 418
             "extern const struct api_error t_Bad;",
             "Err t_Do(struct call *c, const struct t_Do_in *in, struct t_Do_out *out);",
             "Err t_Ask(struct call *c, const struct t_Ask_in *in);",
+            "struct t_Watch_events {\n    const struct t_Item *item;\n    const struct t_Item *other;\n};",
+            "Err t_Watch(struct call *c, const struct t_Watch_in *in);",
         ):
             self.assertIn(line, header)
 
@@ -233,12 +240,14 @@ error Bad 418
     def test_json_says_the_same(self):
         api = apigen.api_json(parse(self.TEXT))
         text = json.loads(json.dumps(api))
-        self.assertEqual([op["name"] for op in text["ops"]], ["Ask", "Do"])
+        self.assertEqual([op["name"] for op in text["ops"]], ["Ask", "Do", "Watch"])
         self.assertEqual(text["shapes"]["Item"]["members"][0],
                          {"name": "Id", "c_name": "id", "type": "Item_Id", "required": True,
                           "default": None})
         self.assertIsNone(text["ops"][0]["out"])
         self.assertEqual(text["ops"][1]["throws"], ["Bad"])
+        self.assertEqual([m["name"] for m in text["ops"][2]["events"]["members"]], ["Item", "Other"])
+        self.assertIsNone(text["ops"][2]["out"])
 
     def test_the_service_table_names_each_service(self):
         self.assertIn("{ &a_service, &b_service }", services.table(["a", "b"]))
@@ -278,6 +287,19 @@ class Imported(unittest.TestCase):
         self.assertEqual((api.shapes["Tags"].min, api.shapes["Tags"].max), (None, 3))
         self.assertTrue(api.ops["Put"].input.members[0].required)
         self.assertIsNone(api.ops["Put"].output)
+
+    def test_an_event_stream_is_drafted_as_events(self):
+        model = json.loads(json.dumps(self.MODEL))
+        model["operations"]["Watch"] = {"input": {"shape": "GetInput"}, "output": {"shape": "WatchOutput"}}
+        model["shapes"] |= {
+            "WatchOutput": {"type": "structure", "members": {"Stream": {"shape": "Stream"}}},
+            "Stream": {"type": "structure", "eventstream": True,
+                       "members": {"Tick": {"shape": "Tick"}, "Busy": {"shape": "Busy"}}},
+            "Tick": {"type": "structure", "event": True, "members": {"At": {"shape": "When"}}},
+        }
+        op = parse(api_import.Draft(model, None).text("t")).ops["Watch"]
+        self.assertEqual([m.name for m in op.events.members], ["Tick"])
+        self.assertIsNone(op.output)
 
     def test_only_the_named_operations_are_drafted(self):
         self.assertNotIn("op Put", api_import.Draft(self.MODEL, {"Get"}).text("t"))
@@ -324,7 +346,8 @@ class Kinesis(unittest.TestCase):
                           "UpdateShardCount", "DescribeAccountSettings", "UpdateAccountSettings",
                           "UpdateMaxRecordSize", "UpdateStreamMode", "UpdateStreamWarmThroughput",
                           "UpdateStreamRecordDistributionStrategy", "PutResourcePolicy",
-                          "DeleteResourcePolicy", "StartStreamEncryption", "StopStreamEncryption"})
+                          "DeleteResourcePolicy", "StartStreamEncryption", "StopStreamEncryption",
+                          "RegisterStreamConsumer", "DeregisterStreamConsumer", "SubscribeToShard"})
 
 
 def every_test(suite):

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // CreateStream, DeleteStream and what is changed on a stream as a whole.
 #include "base/time.h"
+#include "svc/kinesis/consumer.h"
 #include "svc/kinesis/demand.h"
 #include "svc/kinesis/queues.h"
 #include "svc/kinesis/stream_priv.h"
@@ -125,7 +126,7 @@ static Err check_create(struct call *c, const struct kinesis_CreateStream_in *in
         new.shards = MAX(new.shards, new.warm_mibps);
     }
     TRY(tags_check(c, in->tags));
-    TRY(tags_check_count(c, in->stream_name, in->tags.n));
+    TRY(tags_check_count(c, "stream", in->stream_name, in->tags.n));
     TRY(check_quotas(c, new.on_demand, new.shards));
     *ret = new;
     return OK;
@@ -179,7 +180,7 @@ static Err create_locked(struct call *c, const struct kinesis_CreateStream_in *i
     if (in->has_max_record_size_in_kib)
         s->record_kib_max = (uint32_t)in->max_record_size_in_kib;
     for (size_t i = 0; i < in->tags.n; i++)
-        stream_set_tag(s, in->tags.at[i].key, in->tags.at[i].value);
+        tag_set_put(&s->tags, in->tags.at[i].key, in->tags.at[i].value);
     if (k->env.change_ns > 0)
         s->change = (StreamChange){ .kind = CHANGE_STATUS, .due_ms = change_due_ms(k, c) };
     TRY(commit_new(k, c->arena, s, new.shards));
@@ -213,6 +214,19 @@ static void mark_deleting(struct stream *copy, const void *arg)
     copy->change = (StreamChange){ .kind = CHANGE_STATUS, .due_ms = *due_ms };
 }
 
+// A stream with consumers is deleted only if that is said to be meant.
+static Err check_consumers(struct call *c, const struct stream *s, bool enforce)
+{
+    if (enforce || consumer_count(s, c->now_ns / NS_PER_MS) == 0)
+        return OK;
+    return call_fail(c, &kinesis_ResourceInUseException,
+                     "DeleteStream can't delete %.*s because there are consumers associated with "
+                     "this data stream. To delete %.*s anyway, set the EnforceConsumerDeletion "
+                     "parameter to true to force the deletion of all the consumers that are "
+                     "associated with it.",
+                     FMT(s->arn), FMT(s->name));
+}
+
 static Err delete_locked(struct call *c, struct stream *s)
 {
     struct kinesis *k = c->state;
@@ -234,7 +248,9 @@ Err kinesis_DeleteStream(struct call *c, const struct kinesis_DeleteStream_in *i
     AUTO(stream) s = NULL;
     TRY(kinesis_find(c, STREAM_REF(in), &s));
     TRY(kinesis_change_begin(c, s->name));
-    Err e = delete_locked(c, s);
+    Err e = check_consumers(c, s, in->enforce_consumer_deletion);
+    if (e.kind == ERR_NONE)
+        e = delete_locked(c, s);
     kinesis_change_end(k);
     return e;
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // DescribeStream, DescribeStreamSummary, ListStreams and ListShards.
 #include "base/time.h"
+#include "svc/kinesis/consumer.h"
+#include "svc/kinesis/page.h"
 #include "svc/kinesis/queues.h"
 
 #include <string.h>
@@ -233,6 +235,7 @@ Err kinesis_DescribeStreamSummary(struct call *c, const struct kinesis_DescribeS
         .enhanced_monitoring = monitoring_of(c->arena, s),
         .open_shard_count = s->status == STREAM_CREATING ? 0 : (int32_t)s->open_count,
         .has_consumer_count = true,
+        .consumer_count = (int32_t)consumer_count(s, c->now_ns / NS_PER_MS),
         .has_queue_count = s->on_demand, // others can have none
         .queue_count = (int32_t)queues_on_stream(k, s),
         .has_max_record_size_in_kib = true,
@@ -251,31 +254,6 @@ Err kinesis_DescribeStreamSummary(struct call *c, const struct kinesis_DescribeS
     return OK;
 }
 
-static Err open_page(struct call *c, TokenKind kind, Str token, Str *ret_payload)
-{
-    struct kinesis *k = c->state;
-    int64_t issued_ms;
-    if (token_open(&k->sealer, c->arena, kind, kinesis_realm_name(c), token, &issued_ms,
-                   ret_payload)
-            .kind != ERR_NONE)
-        return call_fail(c, &kinesis_InvalidArgumentException, "Invalid NextToken.");
-    if (c->now_ns / NS_PER_MS - issued_ms > TOKEN_LIFE_MS)
-        return call_fail(c, &kinesis_ExpiredNextTokenException,
-                         "NextToken expired. The token was created at time %.*s while right now it "
-                         "is %.*s which is further in the future than the tolerated delay of %d "
-                         "milliseconds.",
-                         FMT(time_java(c->arena, issued_ms * NS_PER_MS)),
-                         FMT(time_java(c->arena, c->now_ns)), TOKEN_LIFE_MS);
-    return OK;
-}
-
-static Str seal_page(struct call *c, TokenKind kind, Str payload)
-{
-    struct kinesis *k = c->state;
-    return token_seal(&k->sealer, c->arena, kind, kinesis_realm_name(c), c->now_ns / NS_PER_MS,
-                      payload);
-}
-
 Err kinesis_ListStreams(struct call *c, const struct kinesis_ListStreams_in *in,
                         struct kinesis_ListStreams_out *out)
 {
@@ -283,7 +261,7 @@ Err kinesis_ListStreams(struct call *c, const struct kinesis_ListStreams_in *in,
     Str after = in->exclusive_start_stream_name;
     TRY(kinesis_admit(c, (Str){ 0 }));
     if (in->next_token.p != NULL)
-        TRY(open_page(c, TOKEN_STREAMS, in->next_token, &after));
+        TRY(page_open(c, TOKEN_STREAMS, in->next_token, &after));
     size_t max = MIN((size_t)in->limit, (size_t)LIST_STREAMS_MAX), first, n;
     out->stream_names =
         (kinesis_StreamNameList){ .at = arena_new(c->arena, Str, max), .set = true };
@@ -313,7 +291,7 @@ Err kinesis_ListStreams(struct call *c, const struct kinesis_ListStreams_in *in,
     }
     pthread_rwlock_unlock(&k->lock);
     if (out->has_more_streams)
-        out->next_token = seal_page(c, TOKEN_STREAMS, out->stream_names.at[max - 1]);
+        out->next_token = page_seal(c, TOKEN_STREAMS, out->stream_names.at[max - 1]);
     return OK;
 }
 
@@ -333,7 +311,7 @@ static Str seal_shards(struct call *c, const struct stream *s, const ShardChoice
                                 .type_bytes = (uint32_t)choice->type.n,
                                 .shard_next = shard_next };
     Str head = str_cat(c->arena, str_from(&page, sizeof page), choice->type);
-    return seal_page(c, TOKEN_SHARDS, str_cat(c->arena, head, s->name));
+    return page_seal(c, TOKEN_SHARDS, str_cat(c->arena, head, s->name));
 }
 
 static Err continue_shards(struct call *c, Str token, ShardChoice *choice, struct stream **ret)
@@ -341,7 +319,7 @@ static Err continue_shards(struct call *c, Str token, ShardChoice *choice, struc
     struct shards_page page;
     Str payload;
     AUTO(stream) s = NULL;
-    TRY(open_page(c, TOKEN_SHARDS, token, &payload));
+    TRY(page_open(c, TOKEN_SHARDS, token, &payload));
     CHECK(payload.n >= sizeof page); // sealed here
     memcpy(&page, payload.p, sizeof page);
     Str rest = str_skip(payload, sizeof page);

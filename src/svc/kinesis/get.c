@@ -7,6 +7,7 @@
 #include "base/metric.h"
 #include "base/time.h"
 #include "svc/kinesis/crypt.h"
+#include "svc/kinesis/get.h"
 
 #include <string.h>
 
@@ -33,7 +34,7 @@ static Str seal_iterator(struct call *c, const struct stream *s, const struct sh
                       c->now_ns / NS_PER_MS, payload);
 }
 
-static Err shard_not_found(struct call *c, Str stream_name, uint32_t index)
+Err get_shard_not_found(struct call *c, Str stream_name, uint32_t index)
 {
     return call_fail(c, &kinesis_ResourceNotFoundException,
                      "Shard %.*s in stream %.*s under account %.*s does not exist",
@@ -43,7 +44,7 @@ static Err shard_not_found(struct call *c, Str stream_name, uint32_t index)
 // The log does not know the shard: its stream was deleted after we had found it.
 static Err from_log(struct call *c, const struct stream *s, const struct shard *sh, Err e)
 {
-    return e.kind == ERR_NOT_FOUND ? shard_not_found(c, s->name, sh->index) : e;
+    return e.kind == ERR_NOT_FOUND ? get_shard_not_found(c, s->name, sh->index) : e;
 }
 
 // ---- GetShardIterator
@@ -52,10 +53,10 @@ static Err bad_sequence(struct call *c, const struct kinesis_GetShardIterator_in
                         const struct stream *s, const char *why)
 {
     return call_fail(c, &kinesis_InvalidArgumentException,
-                     "StartingSequenceNumber %.*s used in GetShardIterator on shard %.*s in stream "
-                     "%.*s under account %.*s is invalid%s.",
-                     FMT(in->starting_sequence_number), FMT(in->shard_id), FMT(s->name),
-                     FMT(s->account), why);
+                     "StartingSequenceNumber %.*s used in %.*s on shard %.*s in stream %.*s under "
+                     "account %.*s is invalid%s.",
+                     FMT(in->starting_sequence_number), FMT(c->op->name), FMT(in->shard_id),
+                     FMT(s->name), FMT(s->account), why);
 }
 
 static Err position_of_sequence(struct call *c, const struct kinesis_GetShardIterator_in *in,
@@ -119,8 +120,8 @@ static Err check_arguments(struct call *c, const struct kinesis_GetShardIterator
                      has_number ? "also a StartingSequenceNumber" : "no StartingSequenceNumber");
 }
 
-static Err find_position(struct call *c, const struct kinesis_GetShardIterator_in *in,
-                         const struct stream *s, const struct shard *sh, uint64_t *ret)
+static Err position_of(struct call *c, const struct kinesis_GetShardIterator_in *in,
+                       const struct stream *s, const struct shard *sh, uint64_t *ret)
 {
     struct kinesis *k = c->state;
     LogSpan span;
@@ -136,38 +137,59 @@ static Err find_position(struct call *c, const struct kinesis_GetShardIterator_i
     return OK;
 }
 
-// The stream and the shard that a call means, as GetShardIterator names what is missing: the form
-// of the shard's id comes first, and of a missing stream the shard is what does not exist.
-static Err find_shard(struct call *c, const struct kinesis_GetShardIterator_in *in,
-                      struct stream **ret, struct shard **ret_shard)
+Err get_position(struct call *c, const struct kinesis_GetShardIterator_in *in,
+                 const struct stream *s, const struct shard *sh, uint64_t *ret)
+{
+    TRY(check_arguments(c, in));
+    return from_log(c, s, sh, position_of(c, in, s, sh, ret));
+}
+
+static Err malformed_shard(struct call *c, Str stream_name, Str shard_id)
+{
+    return call_fail(c, &kinesis_ResourceNotFoundException,
+                     "Could not find shard %.*s in stream %.*s under account %.*s.", FMT(shard_id),
+                     FMT(stream_name), FMT(c->account));
+}
+
+Err get_shard_of(struct call *c, const struct stream *s, Str shard_id, struct shard **ret)
 {
     struct kinesis *k = c->state;
-    AUTO(stream) s = NULL;
     struct shard *sh = NULL;
     uint32_t index = 0;
-    Str name = kinesis_name_given(STREAM_REF(in));
-    Err malformed = shard_parse_id(in->shard_id, &index);
-    if (name.p != NULL && malformed.kind != ERR_NONE)
-        return call_fail(c, &kinesis_ResourceNotFoundException,
-                         "Could not find shard %.*s in stream %.*s under account %.*s.",
-                         FMT(in->shard_id), FMT(name), FMT(c->account));
-    Err found = kinesis_find(c, STREAM_REF(in), &s);
-    if (found.kind == ERR_FAULT && c->error == &kinesis_ResourceNotFoundException)
-        c->error = NULL; // said in this operation's own words
-    if (found.kind == ERR_FAULT && c->error == NULL)
-        return shard_not_found(c, name, index);
-    TRY(found);
+    if (shard_parse_id(shard_id, &index).kind != ERR_NONE)
+        return malformed_shard(c, s->name, shard_id);
     pthread_rwlock_rdlock(&k->lock);
     bool gone = s->status == STREAM_GONE || s->status == STREAM_DELETING;
-    Err e = gone ? OK : stream_find_shard(s, in->shard_id, &sh);
+    Err e = gone ? OK : stream_find_shard(s, shard_id, &sh);
     if (sh != NULL && shard_closed_ms(sh) < stream_horizon_ms(s, c->now_ns / NS_PER_MS))
         sh = NULL; // closed longer ago than the stream keeps records: as good as gone
     pthread_rwlock_unlock(&k->lock);
     TRY(e);
     if (sh == NULL)
-        return shard_not_found(c, s->name, index);
+        return get_shard_not_found(c, s->name, index);
+    *ret = sh;
+    return OK;
+}
+
+// The stream and the shard that a call means, as GetShardIterator names what is missing: the form
+// of the shard's id comes first, and of a missing stream the shard is what does not exist.
+static Err find_shard(struct call *c, const struct kinesis_GetShardIterator_in *in,
+                      struct stream **ret, struct shard **ret_shard)
+{
+    AUTO(stream) s = NULL;
+    uint32_t index = 0;
+    Str name = kinesis_name_given(STREAM_REF(in));
+    Err malformed = shard_parse_id(in->shard_id, &index);
+    if (name.p != NULL && malformed.kind != ERR_NONE)
+        return malformed_shard(c, name, in->shard_id);
+    Err found = kinesis_find(c, STREAM_REF(in), &s);
+    if (found.kind == ERR_FAULT && c->error == &kinesis_ResourceNotFoundException)
+        c->error = NULL; // said in this operation's own words
+    if (found.kind == ERR_FAULT && c->error == NULL)
+        return get_shard_not_found(c, name, index);
+    TRY(found);
+    TRY(get_shard_of(c, s, in->shard_id, ret_shard));
     *ret = stream_ref(s);
-    *ret_shard = sh;
     return OK;
 }
 
@@ -178,7 +200,7 @@ static Err rate_exceeded(struct call *c, const struct stream *s, const struct sh
                      FMT(shard_id_str(c->arena, sh->index)), FMT(s->name), FMT(s->account));
 }
 
-static Err dry_run(struct call *c)
+Err get_dry_run(struct call *c)
 {
     return call_fail(c, &kinesis_DryRunOperationException,
                      "Request would have succeeded, but DryRun flag is set.");
@@ -192,10 +214,9 @@ Err kinesis_GetShardIterator(struct call *c, const struct kinesis_GetShardIterat
     struct shard *sh;
     uint64_t position;
     TRY(find_shard(c, in, &s, &sh));
-    TRY(check_arguments(c, in));
-    TRY(from_log(c, s, sh, find_position(c, in, s, sh, &position)));
+    TRY(get_position(c, in, s, sh, &position));
     if (in->dry_run)
-        return dry_run(c);
+        return get_dry_run(c);
     if (!shard_take_iterator(sh, k->env.limits, kinesis_mono_ns(k)))
         return rate_exceeded(c, s, sh);
     out->shard_iterator = seal_iterator(c, s, sh, position);
@@ -237,7 +258,7 @@ static Err open_iterator(struct call *c, Str iterator, struct stream **ret,
         stream_ref(s);
     pthread_rwlock_unlock(&k->lock);
     if (!there)
-        return shard_not_found(c, name, place.index);
+        return get_shard_not_found(c, name, place.index);
     *ret = s;
     *ret_shard = sh;
     *ret_position = place.position;
@@ -271,10 +292,9 @@ static size_t count_children(const struct stream *s, int64_t index)
     return n;
 }
 
-kinesis_ChildShardList kinesis_children_of(struct call *c, const struct stream *s, int64_t index)
+kinesis_ChildShardList get_children(struct kinesis *k, struct arena *a, const struct stream *s,
+                                    int64_t index)
 {
-    struct kinesis *k = c->state;
-    struct arena *a = c->arena;
     pthread_rwlock_rdlock(&k->lock);
     kinesis_ChildShardList list = { 0 };
     list.at = arena_new(a, kinesis_ChildShard, count_children(s, index));
@@ -300,19 +320,17 @@ kinesis_ChildShardList kinesis_children_of(struct call *c, const struct stream *
 }
 
 // Which of the batch are encrypted is asked before they are opened.
-static Err fill_records(struct call *c, struct stream *s, const struct shard *sh,
-                        const LogBatch *batch, bool may_block, struct kinesis_GetRecords_out *out,
-                        size_t *ret_bytes)
+Err get_records(struct call *c, struct stream *s, const struct shard *sh, const LogBatch *batch,
+                bool may_block, kinesis_RecordList *ret, size_t *ret_bytes)
 {
     size_t bytes = 0;
     kinesis_Record *at = arena_try_new(c->arena, kinesis_Record, batch->n);
     if (at == NULL)
         return fail(ERR_MEMORY, "no memory for the records of an answer");
-    out->records = (kinesis_RecordList){ .set = true, .n = batch->n, .at = at };
     for (size_t i = 0; i < batch->n; i++) {
         const LogEntry *e = &batch->at[i];
         bytes += e->key.n + e->data.n;
-        out->records.at[i] = (kinesis_Record){
+        at[i] = (kinesis_Record){
             .sequence_number =
                 sequence_str(c->arena, shard_sequence(sh, e->position, e->arrival_ms)),
             .has_approximate_arrival_timestamp = true,
@@ -320,11 +338,12 @@ static Err fill_records(struct call *c, struct stream *s, const struct shard *sh
             .partition_key = e->key,
         };
         if (crypt_is_sealed(e))
-            out->records.at[i].encryption_type = kinesis_EncryptionType_KMS;
+            at[i].encryption_type = kinesis_EncryptionType_KMS;
     }
     TRY(crypt_open(c, s, batch->at, batch->n, may_block));
     for (size_t i = 0; i < batch->n; i++)
-        out->records.at[i].data = batch->at[i].data;
+        at[i].data = batch->at[i].data;
+    *ret = (kinesis_RecordList){ .set = true, .n = batch->n, .at = at };
     *ret_bytes = bytes;
     return OK;
 }
@@ -360,7 +379,7 @@ static Err answer_batch(struct call *c, struct stream *s, struct shard *sh, cons
     LogSpan span;
     size_t bytes;
     TRY(from_log(c, s, sh, log_span(k->env.log, sh->id, &span)));
-    TRY(fill_records(c, s, sh, &batch, may_block, out, &bytes));
+    TRY(get_records(c, s, sh, &batch, may_block, &out->records, &bytes));
     c->reply_bytes = bytes + bytes / 3 + batch.n * RECORD_TEXT_BYTES;
     shard_read_done(sh, k->env.limits, kinesis_mono_ns(k), bytes);
 
@@ -369,7 +388,7 @@ static Err answer_batch(struct call *c, struct stream *s, struct shard *sh, cons
             MAX(c->now_ns / NS_PER_MS - batch.at[batch.n - 1].arrival_ms, (int64_t)0);
     count(c, s, sh, batch.n, bytes, out->millis_behind_latest);
     if (span.ended && !batch.more && batch.next >= span.end)
-        out->child_shards = kinesis_children_of(c, s, sh->index);
+        out->child_shards = get_children(k, c->arena, s, sh->index);
     if (!out->child_shards.set) // one of both is always there: readers depend on it
         out->next_shard_iterator = seal_iterator(c, s, sh, batch.next);
     return OK;
@@ -406,7 +425,7 @@ Err kinesis_GetRecords(struct call *c, const struct kinesis_GetRecords_in *in,
     if (in->stream_arn.p != NULL && !str_eq(in->stream_arn, s->arn))
         return call_fail(c, &kinesis_InvalidArgumentException, "Invalid ShardIterator.");
     if (in->dry_run)
-        return dry_run(c);
+        return get_dry_run(c);
     if (!shard_take_read(sh, k->env.limits, kinesis_mono_ns(k))) {
         count_refused(s, sh);
         return call_fail(c, &kinesis_ProvisionedThroughputExceededException,

@@ -3,6 +3,8 @@
 #include "base/logline.h"
 #include "base/time.h"
 #include "svc/kinesis/crypt.h"
+#include "svc/kinesis/consumers.h"
+#include "svc/kinesis/subscribe.h"
 #include "svc/kinesis/queues.h"
 
 #include <stdlib.h>
@@ -19,9 +21,7 @@ Err kinesis_not_found(struct call *c, Str stream_name)
                      FMT(c->account));
 }
 
-// The last part of arn:partition:kinesis:region:account:stream/name, if region and account are the
-// call's; absent otherwise.
-static Str name_in_arn(const struct call *c, Str arn)
+Str kinesis_name_in_arn(const struct call *c, Str arn)
 {
     Str part[6];
     for (size_t i = 0; i < 5; i++)
@@ -72,7 +72,7 @@ Err kinesis_find(struct call *c, StreamRef ref, struct stream **ret)
     if (rates_apply(&k->rates, c))
         TRY(kinesis_admit(c, kinesis_name_given(ref)));
     if (ref.arn.p != NULL) {
-        Str in_arn = name_in_arn(c, ref.arn);
+        Str in_arn = kinesis_name_in_arn(c, ref.arn);
         if (name.p != NULL && !str_eq(name, in_arn))
             return call_fail(c, &kinesis_InvalidArgumentException,
                              "StreamName %.*s and StreamARN %.*s name different streams.",
@@ -95,7 +95,7 @@ Err kinesis_find(struct call *c, StreamRef ref, struct stream **ret)
 
 Err kinesis_find_arn(struct call *c, Str resource_arn, struct stream **ret)
 {
-    Str name = name_in_arn(c, resource_arn);
+    Str name = kinesis_name_in_arn(c, resource_arn);
     TRY(kinesis_admit(c, name));
     struct stream *s = name.p != NULL ? find_by_name(c->state, c, name) : NULL;
     if (s == NULL)
@@ -256,6 +256,7 @@ Err kinesis_forget(struct kinesis *k, struct stream *s)
     TRY(kv_del(tx, stream_row_key(tmp, s->account, s->region, s->name)));
     TRY(crypt_del_keys(k, tx, s)); // what they encrypted is gone
     TRY(kinesis_del_policies(k, tx, s->arn));
+    TRY(consumers_forget(k, tx, s));
     TRY(kv_commit(tx));
     kinesis_drop_policies(k, s->arn);
     return OK;
@@ -348,6 +349,7 @@ static void kinesis_close(void *state)
         return;
     metric_hub_remove(k->env.metrics, &k->metrics);
     queues_close(k->queues);
+    fanout_close(k->fanout);
     for (size_t i = 0; i < k->count; i++)
         stream_unref(k->sorted[i]);
     free(k->sorted);
@@ -370,6 +372,7 @@ static Err kinesis_load(struct kinesis *k)
     TRY(load_secret(k));
     TRY(kinesis_load_policies(k));
     TRY(load_rows(k));
+    TRY(consumers_load(k));
     TRY(recover(k));
     TRY(queues_open(k, &k->queues)); // its thread reads shards: they are declared
     chores_at(&k->chores, kinesis_due_ms(k));
@@ -397,6 +400,7 @@ static Err kinesis_open(const struct service_env *env, void **ret_state)
     pthread_mutex_init(&k->changing, NULL);
     pthread_mutex_init(&k->making_keys, NULL);
     pthread_rwlock_init(&k->lock, NULL);
+    fanout_open(env, &k->fanout);
     Err e = kinesis_load(k);
     if (e.kind != ERR_NONE) {
         kinesis_close(k);

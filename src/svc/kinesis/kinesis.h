@@ -22,10 +22,13 @@ enum { CHANGERS_MAX = 8 };
 
 struct kinesis {
     struct service_env env;
-    struct kv_table *rows;        // kinesis.streams
-    struct kv_table *meta;        // kinesis.meta: the secret of tokens
-    struct kv_table *keys;        // kinesis.keys: data keys (crypt.h)
-    struct kv_table *policy_rows; // kinesis.policies: of resources (policies.c)
+    struct kv_table *rows;          // kinesis.streams
+    struct kv_table *meta;          // kinesis.meta: the secret of tokens
+    struct kv_table *keys;          // kinesis.keys: data keys (crypt.h)
+    struct kv_table *policy_rows;   // kinesis.policies: of resources (policies.c)
+    struct kv_table *consumer_rows; // kinesis.consumers
+    int64_t status_delay_ms;        // how long consumers stay CREATING and DELETING
+    struct fanout *fanout;          // what is pushed to consumers (subscribe.c)
     struct sealer sealer;
     struct rates rates;
     struct metric_source metrics;
@@ -64,6 +67,10 @@ void kinesis_change_end(struct kinesis *k);
 // ResourceInUseException unless ACTIVE. Call it with `changing` held.
 Err kinesis_require_active(struct call *c, const struct stream *s);
 
+// The stream's name in arn:partition:kinesis:region:account:stream/name, if region and account are
+// the call's; absent otherwise.
+Str kinesis_name_in_arn(const struct call *c, Str arn);
+
 Err kinesis_not_found(struct call *c, Str stream_name);
 
 // Edits a copy of the stream, commits its row, then makes the edit visible. `changing` is held.
@@ -87,10 +94,6 @@ Err kinesis_finish(struct kinesis *k, struct stream *s);
 // When something that is under way now takes effect; the task of the chores.
 int64_t kinesis_due_ms(const struct kinesis *k);
 int64_t kinesis_run_chores(void *k);
-
-// The children of a closed shard, for readers that have come to its end. None (`set` is false): the
-// log has ended it, and its children are about to appear: the reader comes again.
-kinesis_ChildShardList kinesis_children_of(struct call *c, const struct stream *s, int64_t index);
 
 // LimitExceededException if the account would have more open shards than it may.
 Err kinesis_check_shards(struct call *c, size_t more);

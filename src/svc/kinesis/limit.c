@@ -81,3 +81,14 @@ bool limit_iterator(ShardLimits *l, double scale, int64_t now_ns)
 {
     return limit_call(&l->iterators_full_ns, scale, now_ns, SHARD_ITERATORS_PER_S);
 }
+
+int64_t limit_push_at(int64_t full_ns, double scale)
+{
+    return scale <= 0 ? INT64_MIN : full_ns - NS_PER_S;
+}
+
+void limit_push_done(int64_t *full_ns, double scale, int64_t now_ns, size_t bytes)
+{
+    if (scale > 0)
+        take(full_ns, now_ns, cost_ns(scale, bytes, SHARD_READ_BYTES_PER_S));
+}

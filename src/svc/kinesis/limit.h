@@ -43,3 +43,8 @@ bool limit_iterator(ShardLimits *l, double scale, int64_t now_ns);
 
 // Any bucket of calls, by itself: so many a second, a second's worth at once.
 bool limit_call(int64_t *full_ns, double scale, int64_t now_ns, int64_t per_s);
+
+// What one consumer is pushed of a shard, apart from what others read: 2 MiB/s, a second's worth at
+// once. When something may be pushed again (at once, if that has passed), and what it cost.
+int64_t limit_push_at(int64_t full_ns, double scale);
+void limit_push_done(int64_t *full_ns, double scale, int64_t now_ns, size_t bytes);

@@ -86,6 +86,19 @@ TEST(two_mebibytes_a_second_can_be_read_steadily)
     }
 }
 
+TEST(two_mebibytes_a_second_are_pushed_a_second_of_it_at_once)
+{
+    int64_t full = 0;
+    size_t pushed = 0;
+    for (int64_t now = start; now < start + 10 * NS_PER_S; now += NS_PER_MS) {
+        for (; limit_push_at(full, 1) <= now; pushed += 100000)
+            limit_push_done(&full, 1, now, 100000);
+    }
+    EXPECT(pushed >= 11 * (size_t)SHARD_READ_BYTES_PER_S - 100000);
+    EXPECT(pushed <= 11 * (size_t)SHARD_READ_BYTES_PER_S + 100000);
+    EXPECT(limit_push_at(full, 0) <= start); // without limits
+}
+
 TEST(a_scale_multiplies_and_zero_lifts)
 {
     ShardLimits l = { 0 };

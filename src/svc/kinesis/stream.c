@@ -3,6 +3,7 @@
 #include "base/metric.h"
 #include "base/time.h"
 #include "svc/kinesis/crypt.h"
+#include "svc/kinesis/consumer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,10 +102,10 @@ void stream_unref(struct stream *s)
 {
     if (s == NULL || __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
-    for (size_t i = 0; i < s->tag_count; i++) {
-        disown(s->tags[i].key);
-        disown(s->tags[i].value);
-    }
+    for (size_t i = 0; i < s->consumer_count; i++)
+        consumer_unref(s->consumers[i]);
+    free(s->consumers);
+    tag_set_done(&s->tags);
     shards_free(s);
     data_keys_close(s->data_keys);
     disown(s->key_given);
@@ -115,7 +116,6 @@ void stream_unref(struct stream *s)
     metric_release(s->got_records);
     metric_release(s->got_bytes);
     metric_release(s->got_throttled);
-    free(s->tags);
     disown(s->account);
     disown(s->region);
     disown(s->name);
@@ -421,12 +421,9 @@ void stream_take_fields(struct stream *s, struct stream *copy)
     s->change = copy->change;
     memcpy(s->scaled_ms, copy->scaled_ms, sizeof s->scaled_ms);
     memcpy(s->switched_ms, copy->switched_ms, sizeof s->switched_ms);
-    StreamTag *tags = s->tags;
-    size_t tag_count = s->tag_count;
+    TagSet tags = s->tags;
     s->tags = copy->tags;
-    s->tag_count = copy->tag_count;
     copy->tags = tags; // the old ones go with the copy
-    copy->tag_count = tag_count;
     stream_set_key(s, copy->key_given, copy->key_arn);
     s->starts = copy->starts;
     s->stops = copy->stops;
@@ -499,50 +496,6 @@ Sequence shard_sequence_start(const struct shard *sh)
 Sequence shard_sequence_end(const struct shard *sh)
 {
     return shard_sequence(sh, SEQUENCE_INDEX_END, shard_closed_ms(sh));
-}
-
-// The place of the key among the tags, or where it belongs.
-static size_t tag_place(const struct stream *s, Str key, bool *ret_found)
-{
-    size_t at = 0;
-    while (at < s->tag_count && str_cmp(s->tags[at].key, key) < 0)
-        at++;
-    *ret_found = at < s->tag_count && str_eq(s->tags[at].key, key);
-    return at;
-}
-
-void stream_set_tag(struct stream *s, Str key, Str value)
-{
-    bool found;
-    size_t at = tag_place(s, key, &found);
-    if (found) {
-        disown(s->tags[at].value);
-        s->tags[at].value = stream_own(value);
-        return;
-    }
-    s->tags = xrealloc(s->tags, mul_checked(s->tag_count + 1, sizeof *s->tags));
-    memmove(&s->tags[at + 1], &s->tags[at], (s->tag_count - at) * sizeof *s->tags);
-    s->tags[at] = (StreamTag){ .key = stream_own(key), .value = stream_own(value) };
-    s->tag_count++;
-}
-
-void stream_drop_tag(struct stream *s, Str key)
-{
-    bool found;
-    size_t at = tag_place(s, key, &found);
-    if (!found)
-        return;
-    disown(s->tags[at].key);
-    disown(s->tags[at].value);
-    s->tag_count--;
-    memmove(&s->tags[at], &s->tags[at + 1], (s->tag_count - at) * sizeof *s->tags);
-}
-
-Str stream_tag(const struct stream *s, Str key)
-{
-    bool found;
-    size_t at = tag_place(s, key, &found);
-    return found ? s->tags[at].value : (Str){ 0 };
 }
 
 void stream_set_key(struct stream *s, Str given, Str arn)

@@ -19,6 +19,7 @@
 #include "svc/kinesis/limit.h"
 #include "svc/kinesis/meters.h"
 #include "svc/kinesis/sequence.h"
+#include "svc/kinesis/tag_set.h"
 
 #include <pthread.h>
 
@@ -85,10 +86,6 @@ typedef struct Turns {
     size_t n;
 } Turns;
 
-typedef struct StreamTag {
-    Str key, value; // owned by the stream
-} StreamTag;
-
 // Most shards of a large account are idle, so that what only a used one needs is apart, and made
 // when it is first used.
 struct shard_use {
@@ -127,8 +124,9 @@ struct stream {
     StreamChange change;
     int64_t scaled_ms[STREAM_SCALES_PER_DAY_MAX];     // when its shards were counted anew
     int64_t switched_ms[STREAM_SWITCHES_PER_DAY_MAX]; // and its mode: the newest first, 0: never
-    StreamTag *tags;                                  // sorted by key
-    size_t tag_count;
+    TagSet tags;
+    struct consumer **consumers; // by name, each with a reference
+    size_t consumer_count;
     bool encrypts; // atomic: new records are encrypted
     Str key_given; // as StartStreamEncryption named the key; absent: it does not
     Str key_arn;   // of the key
@@ -222,11 +220,6 @@ static inline unsigned stream_shard_metrics(const struct stream *s)
 Sequence shard_sequence(const struct shard *sh, uint64_t position, int64_t arrival_ms);
 Sequence shard_sequence_start(const struct shard *sh);
 Sequence shard_sequence_end(const struct shard *sh);
-
-// Replaces, adds or removes one tag. The caller has checked the limits.
-void stream_set_tag(struct stream *s, Str key, Str value);
-void stream_drop_tag(struct stream *s, Str key);
-Str stream_tag(const struct stream *s, Str key); // absent if there is none
 
 // Under which key new records are encrypted; absent, absent: under none.
 void stream_set_key(struct stream *s, Str given, Str arn);

@@ -135,8 +135,8 @@ void stream_row_write(struct buf *b, const struct stream *s)
     put_turns(&w, S("encryption_stops"), &s->stops);
     w.ops->key(&w, S("tags"));
     w.ops->map(&w);
-    for (size_t i = 0; i < s->tag_count; i++)
-        put_text(&w, s->tags[i].key, s->tags[i].value);
+    for (size_t i = 0; i < s->tags.n; i++)
+        put_text(&w, s->tags.at[i].key, s->tags.at[i].value);
     w.ops->map_end(&w);
     w.ops->key(&w, S("shards"));
     w.ops->list(&w);
@@ -337,7 +337,7 @@ Err stream_row_read(struct arena *tmp, Str key, Str row, struct stream **ret)
     TRY(read_fields(s, v));
     const JsonValue *tags = json_find(v, S("tags")), *shards = json_find(v, S("shards"));
     for (size_t i = 0; tags != NULL && i < tags->n; i++)
-        stream_set_tag(s, tags->items[i].key, tags->items[i].text);
+        tag_set_put(&s->tags, tags->items[i].key, tags->items[i].text);
     TRY(read_shards(s, shards, v));
     *ret = s;
     s = NULL; // handed over

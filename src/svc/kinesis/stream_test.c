@@ -24,7 +24,7 @@ TEST(a_row_gives_back_the_stream_that_was_written)
     AUTO(stream) s = sample(3);
     AUTO(stream) back = NULL;
     AUTO_BUF(row);
-    stream_set_tag(s, S("team"), S("a \"quoted\" name"));
+    tag_set_put(&s->tags, S("team"), S("a \"quoted\" name"));
     s->retention_hours = 168;
     s->on_demand = true;
     s->shards[0]->parent = 2;
@@ -38,7 +38,7 @@ TEST(a_row_gives_back_the_stream_that_was_written)
     EXPECT_OK(stream_row_read(a, key, buf_str(&row), &back));
     EXPECT_STR(s->arn, back->arn);
     EXPECT_STR(s->id, back->id);
-    EXPECT_STR(S("a \"quoted\" name"), stream_tag(back, S("team")));
+    EXPECT_STR(S("a \"quoted\" name"), tag_set_find(&back->tags, S("team")));
     EXPECT_INT(168, back->retention_hours);
     EXPECT(back->on_demand && back->status == STREAM_ACTIVE && back->created_ms == s->created_ms);
     EXPECT(back->shard_count == 3 && back->open_count == 2);
@@ -287,15 +287,15 @@ TEST(a_shard_id_is_what_follows_the_first_dash)
 TEST(tags_are_kept_in_the_order_of_their_keys)
 {
     AUTO(stream) s = sample(1);
-    stream_set_tag(s, S("b"), S("2"));
-    stream_set_tag(s, S("a"), S("1"));
-    stream_set_tag(s, S("b"), S("3"));
-    EXPECT(s->tag_count == 2);
-    EXPECT_STR(S("a"), s->tags[0].key);
-    EXPECT_STR(S("3"), s->tags[1].value);
-    stream_drop_tag(s, S("a"));
-    stream_drop_tag(s, S("a"));
-    EXPECT(s->tag_count == 1 && stream_tag(s, S("a")).p == NULL);
+    tag_set_put(&s->tags, S("b"), S("2"));
+    tag_set_put(&s->tags, S("a"), S("1"));
+    tag_set_put(&s->tags, S("b"), S("3"));
+    EXPECT(s->tags.n == 2);
+    EXPECT_STR(S("a"), s->tags.at[0].key);
+    EXPECT_STR(S("3"), s->tags.at[1].value);
+    tag_set_drop(&s->tags, S("a"));
+    tag_set_drop(&s->tags, S("a"));
+    EXPECT(s->tags.n == 1 && tag_set_find(&s->tags, S("a")).p == NULL);
 }
 
 TEST(a_stream_moves_between_its_states_only_forwards)

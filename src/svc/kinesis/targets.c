@@ -94,12 +94,12 @@ static void add_tags(struct call *c, Str arn, AccessTarget *ret)
     Str key = stream_row_key(c->arena, ret->account, c->region, name);
     pthread_rwlock_rdlock(&k->lock);
     const struct stream *s = map_get(k->by_key, key);
-    size_t n = s != NULL ? s->tag_count : 0;
+    size_t n = s != NULL ? s->tags.n : 0;
     AccessValue *values = arena_new(c->arena, AccessValue, n);
     Str *texts = arena_new(c->arena, Str, n);
     for (size_t i = 0; i < n; i++) {
-        texts[i] = str_dup(c->arena, s->tags[i].value);
-        values[i] = (AccessValue){ .name = str_cat(c->arena, S("aws:ResourceTag/"), s->tags[i].key),
+        texts[i] = str_dup(c->arena, s->tags.at[i].value);
+        values[i] = (AccessValue){ .name = str_cat(c->arena, S("aws:ResourceTag/"), s->tags.at[i].key),
                                    .values = &texts[i],
                                    .n = 1 };
     }

@@ -15,6 +15,7 @@ typedef enum TokenKind {
     TOKEN_ITERATOR = 1,
     TOKEN_SHARDS = 2,
     TOKEN_STREAMS = 3,
+    TOKEN_CONSUMERS = 4,
     TOKEN_RECEIPT = 5,
     TOKEN_QUEUES = 6
 } TokenKind;

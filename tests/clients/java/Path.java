@@ -124,6 +124,56 @@ public final class Path {
         public void retain(IncreaseStreamRetentionPeriodRequest r) { await(c.increaseStreamRetentionPeriod(r)); }
         public void delete(DeleteStreamRequest r) { await(c.deleteStream(r)); }
         public void close() { c.close(); }
+
+        /** What a consumer is pushed of a shard from its beginning, until there are so many records. */
+        List<Put> subscribe(String consumer, String shard, int wanted) {
+            List<Put> found = java.util.Collections.synchronizedList(new ArrayList<>());
+            CompletableFuture<Void> enough = new CompletableFuture<>();
+            SubscribeToShardResponseHandler handler = SubscribeToShardResponseHandler.builder()
+                    .onError(enough::completeExceptionally)
+                    .subscriber(() -> new Taker(found, wanted, enough)).build();
+            CompletableFuture<Void> call = c.subscribeToShard(SubscribeToShardRequest.builder().consumerARN(consumer)
+                    .shardId(shard).startingPosition(p -> p.type(ShardIteratorType.TRIM_HORIZON)).build(), handler);
+            await(enough.orTimeout(60, java.util.concurrent.TimeUnit.SECONDS));
+            call.cancel(true);
+            return found;
+        }
+    }
+
+    /** Asks for one event at a time, as the KCL does, and leaves when it has enough. */
+    private static final class Taker implements org.reactivestreams.Subscriber<SubscribeToShardEventStream> {
+        private final List<Put> found;
+        private final int wanted;
+        private final CompletableFuture<Void> enough;
+        private org.reactivestreams.Subscription subscription;
+
+        Taker(List<Put> found, int wanted, CompletableFuture<Void> enough) {
+            this.found = found;
+            this.wanted = wanted;
+            this.enough = enough;
+        }
+
+        public void onSubscribe(org.reactivestreams.Subscription s) {
+            subscription = s;
+            s.request(1);
+        }
+
+        public void onNext(SubscribeToShardEventStream message) {
+            message.accept(SubscribeToShardResponseHandler.Visitor.builder().onSubscribeToShardEvent(event -> {
+                check(event.continuationSequenceNumber() != null && !event.hasChildShards(), event);
+                event.records().forEach(r -> found.add(new Put(new BigInteger(r.sequenceNumber()),
+                        r.data().asUtf8String(), r.partitionKey())));
+            }).build());
+            if (found.size() < wanted) {
+                subscription.request(1);
+                return;
+            }
+            subscription.cancel();
+            enough.complete(null);
+        }
+
+        public void onError(Throwable t) { enough.completeExceptionally(t); }
+        public void onComplete() { enough.completeExceptionally(new IllegalStateException("the stream ended")); }
     }
 
     private final Calls calls;
@@ -250,6 +300,24 @@ public final class Path {
         check(found.size() == 1 && found.get(0).data().equals(data), "it came back changed");
     }
 
+    private void fanOut(Async client) {
+        String consumer = Async.await(client.c.registerStreamConsumer(r -> r.consumerName("c")
+                .streamARN("arn:aws:kinesis:us-east-1:" + ACCOUNT + ":stream/" + name))).consumer().consumerARN();
+        same(ConsumerStatus.ACTIVE, Async.await(client.c.describeStreamConsumer(r -> r.consumerARN(consumer)))
+                .consumerDescription().consumerStatus());
+        put.forEach((shard, list) -> {
+            List<Put> found = client.subscribe(consumer, shard, list.size());
+            same(list, found.subList(0, list.size()));
+        });
+        try {
+            client.subscribe(consumer, put.keySet().iterator().next(), 1);
+            throw new AssertionError("a second subscription was taken");
+        } catch (ResourceInUseException e) {
+            check(e.awsErrorDetails().errorMessage().startsWith("Another active subscription exists"), e);
+        }
+        Async.await(client.c.deregisterStreamConsumer(r -> r.consumerARN(consumer)));
+    }
+
     private void tagsAndRetention() {
         calls.tag(AddTagsToStreamRequest.builder().streamName(name).tags(Map.of("env", "test", "team", "rivers")).build());
         List<Tag> tags = calls.tags(ListTagsForStreamRequest.builder().streamName(name).build()).tags();
@@ -304,6 +372,8 @@ public final class Path {
         stage(label + "records are put one by one and in batches", path::putRecords);
         stage(label + "all five iterator types read them in order", path::readAllFiveWays);
         stage(label + "a record of a mebibyte comes back whole", path::bigRecord);
+        if (calls instanceof Async client)
+            stage(label + "a consumer is pushed the records", () -> path.fanOut(client));
         stage(label + "tags and retention are kept", path::tagsAndRetention);
         stage(label + "mistakes get the errors of AWS", path::mistakes);
         stage(label + "the stream is deleted", path::delete);

@@ -113,6 +113,26 @@ const stages = {
     assert.ok(Buffer.from(record.Data).equals(data));
   },
 
+  async 'a consumer is pushed the records of every shard at the same time'() {
+    const streamArn = `arn:aws:kinesis:us-east-1:${account}:stream/${name}`;
+    const { Consumer } = await call('RegisterStreamConsumer', { StreamARN: streamArn, ConsumerName: 'c' });
+    await Promise.all([...put].map(async ([shard, list]) => {
+      const reply = await call('SubscribeToShard', {
+        ConsumerARN: Consumer.ConsumerARN, ShardId: shard, StartingPosition: { Type: 'TRIM_HORIZON' },
+      });
+      const found = [];
+      for await (const message of reply.EventStream) {
+        const event = message.SubscribeToShardEvent;
+        assert.match(event.ContinuationSequenceNumber, /^[0-9]{56}$/);
+        found.push(...event.Records);
+        if (found.length >= list.length) break;
+      }
+      assert.deepEqual(numbers(found).slice(0, list.length), list.map((r) => r.number));
+      list.forEach((r, n) => assert.ok(Buffer.from(found[n].Data).equals(r.data)));
+    }));
+    await call('DeregisterStreamConsumer', { ConsumerARN: Consumer.ConsumerARN });
+  },
+
   async 'tags and retention are kept'() {
     await call('AddTagsToStream', { StreamName: name, Tags: { env: 'test', team: 'rivers' } });
     const { Tags } = await call('ListTagsForStream', { StreamName: name });
