@@ -10,8 +10,9 @@
 
 enum { STACK_BYTES = 256 << 10 };
 
-static const struct peer *const peers[] = { &kinesis_peer, &redis_peer, &postgres_peer,
-                                            &kafka_peer,   &read_peer,  &queue_peer };
+static const struct peer *const peers[] = { &kinesis_peer, &redis_peer,   &postgres_peer,
+                                            &kafka_peer,   &read_peer,    &queue_peer,
+                                            &push_peer,    &push_raw_peer };
 
 unsigned batches_of(size_t batch_bytes)
 {
@@ -132,7 +133,12 @@ static int run_threads(const struct options *o, const struct peer *peer, struct 
 
 static int run_loops(const struct options *o, struct client *clients)
 {
-    double seconds;
+    double seconds = 1;
+    if (strncmp(o->peer, "push", 4) == 0) {
+        bool is_raw = strcmp(o->peer, "push-raw") == 0;
+        bool good = (is_raw ? run_push_raw : run_push)(o, clients, &seconds);
+        return good ? report(o, true, clients, seconds, 0) : 1;
+    }
     if (!(o->inflight > 0 ? run_h2 : run_many)(o, clients, &seconds))
         return 1;
     return report(o, false, clients, seconds, 0);

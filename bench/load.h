@@ -59,7 +59,8 @@ struct peer {
     void (*close)(struct client *c);
 };
 
-extern const struct peer kinesis_peer, redis_peer, postgres_peer, kafka_peer, read_peer, queue_peer;
+extern const struct peer kinesis_peer, redis_peer, postgres_peer, kafka_peer, read_peer, queue_peer,
+    push_peer, push_raw_peer;
 
 // How many different batches of that size a client has.
 unsigned batches_of(size_t batch_bytes);
@@ -87,4 +88,7 @@ int probe_writes(const char *folder, size_t bytes, unsigned seconds);
 int probe_reads(const char *path, size_t bytes, unsigned seconds);
 // Clients on event loops: signed puts over many connections (many.c). False: it said why.
 bool run_many(const struct options *o, struct client *clients, double *ret_seconds);
+// Consumers that are pushed, with writers beside them if they follow (push.c).
+bool run_push(const struct options *o, struct client *clients, double *ret_seconds);
+bool run_push_raw(const struct options *o, struct client *clients, double *ret_seconds);
 bool run_h2(const struct options *o, struct client *clients, double *ret_seconds); // h2.c

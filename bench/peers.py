@@ -126,7 +126,7 @@ class Kinesis(Peer):
 
     def forget(self, name):
         client = self.client()
-        client.call("DeleteStream", StreamName=name)
+        client.call("DeleteStream", StreamName=name, EnforceConsumerDeletion=True)
         client.close()
 
 

@@ -22,6 +22,7 @@ import peers
 import suite
 import suite_ingest  # noqa: F401: these register their benchmarks
 import suite_read  # noqa: F401
+import suite_push  # noqa: F401
 import suite_life  # noqa: F401
 import suite_slow  # noqa: F401
 import suite_scale  # noqa: F401

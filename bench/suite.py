@@ -21,9 +21,9 @@ import samples  # noqa: E402
 
 LOAD = os.path.join(fetch.BUILD, "load")
 NAMES = ("load", "net", "latency", "schedule", "probe", "call", "json", "kinesis", "many", "h2", "read", "redis", "postgres",
-         "kafka", "queue")
+         "kafka", "queue", "push", "push_raw")
 SOURCES = [os.path.join(ROOT, "bench", f"{name}.c") for name in NAMES]
-HEADERS = [os.path.join(ROOT, "bench", f"{name}.h") for name in ("load", "latency", "schedule", "call", "json")]
+HEADERS = [os.path.join(ROOT, "bench", f"{name}.h") for name in ("load", "latency", "schedule", "call", "json", "push")]
 PROBE_SECONDS = 1
 THOROUGH_PAIRS = 7
 IMPATIENT_SECONDS = 0.5
