@@ -14,8 +14,8 @@ Err get_position(struct call *c, const struct kinesis_GetShardIterator_in *in,
 Err get_shard_not_found(struct call *c, Str stream_name, uint32_t index);
 Err get_dry_run(struct call *c);
 
-// The records as clients see them, decrypted, in the call's arena; how many bytes their keys and data
-// are. ERR_MEMORY; ERR_BUSY: a key is to be fetched, which may block.
+// The records as clients see them, decrypted, in the call's arena; how many bytes their keys and
+// data are. ERR_MEMORY; ERR_BUSY: a key is to be fetched, which may block.
 Err get_records(struct call *c, struct stream *s, const struct shard *sh, const LogBatch *batch,
                 bool may_block, kinesis_RecordList *ret, size_t *ret_bytes);
 

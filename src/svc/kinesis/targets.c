@@ -99,9 +99,10 @@ static void add_tags(struct call *c, Str arn, AccessTarget *ret)
     Str *texts = arena_new(c->arena, Str, n);
     for (size_t i = 0; i < n; i++) {
         texts[i] = str_dup(c->arena, s->tags.at[i].value);
-        values[i] = (AccessValue){ .name = str_cat(c->arena, S("aws:ResourceTag/"), s->tags.at[i].key),
-                                   .values = &texts[i],
-                                   .n = 1 };
+        values[i] =
+            (AccessValue){ .name = str_cat(c->arena, S("aws:ResourceTag/"), s->tags.at[i].key),
+                           .values = &texts[i],
+                           .n = 1 };
     }
     pthread_rwlock_unlock(&k->lock);
     ret->context = values;
