@@ -5,6 +5,7 @@
 #include "base/logline.h"
 #include "base/time.h"
 #include "svc/kinesis/page.h"
+#include "svc/kinesis/queues.h"
 #include "svc/kinesis/subscribe.h"
 #include "svc/kinesis/tags.h"
 
@@ -175,7 +176,7 @@ static Err check_quotas(struct call *c, const struct stream *s)
 {
     struct kinesis *k = c->state;
     double max = CONSUMERS_MAX * k->env.limits; // 0: there is no limit
-    if (max > 0 && (double)consumer_count(s, now_ms(c)) + 1 > max)
+    if (max > 0 && (double)(consumer_count(s, now_ms(c)) + queues_on_stream(k, s)) + 1 > max)
         return call_fail(c, &kinesis_LimitExceededException,
                          "This request would exceed the limit of %.0f consumers registered for "
                          "stream %.*s under account %.*s.",

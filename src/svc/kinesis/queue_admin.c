@@ -4,13 +4,14 @@
 // Changes happen one after the other, as those of streams: `changing` is held from their checks to
 // their commits. Rows come before what is in memory.
 #include "base/time.h"
+#include "svc/kinesis/consumers.h"
 #include "svc/kinesis/page.h"
 #include "svc/kinesis/queues.h"
 #include "svc/kinesis/tags.h"
 
 #include <stdlib.h>
 
-enum { LIST_QUEUES_MAX = 100, ARN_ID_CHARS = 24, QUEUES_ON_STREAM_MAX = 20 };
+enum { LIST_QUEUES_MAX = 100, ARN_ID_CHARS = 24 };
 
 static int64_t now_ms(const struct call *c)
 {
@@ -212,8 +213,9 @@ static Err check_name(struct call *c, Str name)
 static Err check_count(struct call *c, const struct stream *s)
 {
     struct kinesis *k = c->state;
-    double max = QUEUES_ON_STREAM_MAX * k->env.limits; // 0: there is no limit
-    if (max <= 0 || (double)queues_on_stream(k, s) + 1 <= max)
+    double max = CONSUMERS_MAX * k->env.limits; // 0: there is no limit
+    size_t have = consumer_count(s, now_ms(c)) + queues_on_stream(k, s);
+    if (max <= 0 || (double)have + 1 <= max)
         return OK;
     return call_fail(c, &kinesis_LimitExceededException,
                      "This request would exceed the limit of %.0f consumers registered for stream "
