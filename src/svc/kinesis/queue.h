@@ -59,10 +59,12 @@ struct flight_heap { // the one that is visible first is at its root
 // How far one shard has been handed out. Only whoever pumps the queue uses it.
 struct cursor {
     uint64_t shard, next;
-    bool moved; // further than its row says
-    bool over;  // the shard has ended here, or is gone
+    bool moved;                // further than its row says
+    bool over;                 // the shard has ended here, or is gone
+    struct queue_watch *watch; // queue_watch.c; NULL: none
 };
 
+struct queue_watch;
 struct receive; // a call that waits: queue_receive.c
 struct stream;
 
@@ -93,6 +95,7 @@ struct queue {
     struct receive_list waiting[2]; // for records, for dead letters
     size_t jobs;                    // on their way to the disk
     bool pumping;                   // somebody hands out
+    _Atomic bool hungry;            // somebody waits; read without the lock, too
     bool wants_disk;                // and the next one may have to read from the disk
     bool on_pool;                   // the task is queued there
     bool stale;                     // a commit failed: to be read from its rows again

@@ -177,6 +177,8 @@ static void take_above(struct pump *p, struct cursor *cursor)
     cursor->moved |= batch.n > 0;
     if (!batch.more)
         cursor->over = is_at_end(p, cursor);
+    if (cursor->over)
+        queue_unwatch(p->qs, cursor);
 }
 
 static struct cursor *cursor_find(const struct queue *q, uint64_t shard)
@@ -203,8 +205,11 @@ static struct cursor *make_cursors(const struct queue *q, size_t *ret_n)
 }
 
 // Shards that the stream has no more are past their retention: their rows go.
-static void forget_gone(struct pump *p, const struct cursor *was, size_t n)
+static void forget_gone(struct pump *p, struct cursor *was, size_t n)
 {
+    for (size_t i = 0; i < n; i++)
+        if (cursor_find(p->q, was[i].shard) == NULL)
+            queue_unwatch(p->qs, &was[i]);
     pthread_mutex_lock(&p->q->lock);
     for (size_t i = 0; i < n; i++)
         if (cursor_find(p->q, was[i].shard) == NULL)
@@ -230,6 +235,8 @@ static void follow_shards(struct pump *p)
     q->cursors = made;
     q->cursor_count = q->seen_count = n;
     q->seen_last = last;
+    for (size_t i = 0; i < n; i++)
+        queue_watch(p->qs, q, &made[i]); // before it is read
     forget_gone(p, was, was_count);
     free(was);
 }
@@ -438,6 +445,7 @@ static bool is_waited_for(struct queue *q)
 {
     pthread_mutex_lock(&q->lock);
     bool is = q->waiting[0].n + q->waiting[1].n > 0;
+    atomic_store(&q->hungry, is);
     pthread_mutex_unlock(&q->lock);
     return is;
 }
@@ -557,6 +565,8 @@ static Err wait_in_line(struct call *c, struct queues *qs, struct queue *q, stru
                       FMT(q->arn));
     if (e.kind == ERR_NONE)
         list_add(list, r);
+    if (e.kind == ERR_NONE)
+        atomic_store(&q->hungry, true); // before the log is looked at
     pthread_mutex_unlock(&q->lock);
     return e;
 }

@@ -339,6 +339,7 @@ static void reload(struct queues *qs, struct queue *q)
     pthread_mutex_unlock(&q->lock);
     if (!begins)
         return;
+    queue_unwatch_all(qs, q); // the cursors go
     AUTO(queue) fresh = queue_new(q->account, q->region, q->name, S(""));
     fresh->id = q->id;
     Err e = load_flights(qs, fresh);
@@ -391,6 +392,7 @@ Err queues_purge(struct queues *qs, struct queue *q)
     while (q->pumping || q->jobs > 0)
         pthread_cond_wait(&q->idle, &q->lock);
     pthread_mutex_unlock(&q->lock);
+    queue_unwatch_all(qs, q);
     queue_expire(qs, q, false); // a pump may have placed a call back
     for (size_t n = PURGED_AT_ONCE; n == PURGED_AT_ONCE;)
         TRY(purge_some(qs, q, &n));
@@ -549,6 +551,8 @@ void queues_stop(struct queues *qs)
     if (has_thread)
         CHECK(pthread_join(qs->thread, NULL) == 0);
     struct queue **all = queues_all(qs, tmp, (Str){ 0 }, (Str){ 0 }, &n);
+    for (size_t i = 0; i < n; i++)
+        queue_unwatch_all(qs, all[i]);
     for (size_t i = 0; i < n; i++)
         queue_expire(qs, all[i], true); // nobody pumps any more: these need no commit
     queues_unref_all(all, n);

@@ -101,5 +101,10 @@ void queues_pool_end(struct queues *qs);
 void queue_pump(struct queues *qs, struct queue *q, bool may_block);
 // Answers those whose time is over, whose client has gone, or all.
 void queue_expire(struct queues *qs, struct queue *q, bool all);
+// What waiting calls are told of: new records of a shard. Whoever pumps calls these.
+void queue_watch(struct queues *qs, struct queue *q, struct cursor *cursor);
+void queue_unwatch(struct queues *qs, struct cursor *cursor);
+void queue_unwatch_all(struct queues *qs, struct queue *q);
+
 // Forgets what is past the retention of the stream.
 void queue_sweep(struct queues *qs, struct queue *q);
