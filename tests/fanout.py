@@ -83,6 +83,44 @@ def records_reach_consumers_over_tls():
 
 
 @test
+def records_of_an_encrypted_stream_are_pushed_in_plain():
+    """Before, under a key, under the next key and after: one subscription sees them all."""
+    with headrace.Server(PROGRAM) as server:
+        client = server.client()
+        client.create_stream("s")
+        arn = register(client, "s", "c")
+        subscription, wanted = client.subscribe(arn, Type="LATEST"), []
+        own_key = server.client(target="TrentService", service="kms").call("CreateKey")["KeyMetadata"]["Arn"]
+
+        def put_some(phase):
+            for i in range(20):
+                wanted.append(f"{phase} {i} " + "x" * 2000)
+                put(client, "s", wanted[-1])
+
+        put_some("plain")
+        for key in ("alias/aws/kinesis", own_key):
+            client.call("StartStreamEncryption", StreamName="s", EncryptionType="KMS", KeyId=key)
+            client.wait_active("s")
+            put_some(key)
+        records = []
+        while len(records) < len(wanted):
+            records += subscription.event()["Records"]
+        client.call("StopStreamEncryption", StreamName="s", EncryptionType="KMS", KeyId=own_key)
+        client.wait_active("s")
+        put_some("plain again")
+        while len(records) < len(wanted):
+            records += subscription.event()["Records"]
+        assert [base64.b64decode(r["Data"]).decode() for r in records] == wanted
+        assert [r.get("EncryptionType", "NONE") for r in records] == ["NONE"] * 20 + ["KMS"] * 40 + ["NONE"] * 20
+        subscription.close()
+        server.kill()  # and from the disk, by a server that has to ask for the keys again
+        server.start()
+        again = server.client().subscribe(arn, Type="TRIM_HORIZON")
+        assert read_until(again, len(wanted)) == wanted
+        again.close()
+
+
+@test
 def many_subscriptions_hold_no_thread_and_little_memory():
     with headrace.Server(PROGRAM) as server:
         client = server.client()
