@@ -626,5 +626,11 @@ TEST(a_stream_has_twenty_consumers_and_queues_at_most)
                                              .set = true, .n = 1, .at = &stream } };
     struct kinesis_CreateQueue_out out = { 0 };
     expect_error(o, kinesis_CreateQueue(&o->call, &in, &out), &kinesis_LimitExceededException);
+    o = queue_call_new(&w, a);
+    struct kinesis_RegisterStreamConsumer_in consumer = { .stream_arn = stream.stream_arn,
+                                                          .consumer_name = S("c") };
+    struct kinesis_RegisterStreamConsumer_out registered = { 0 };
+    expect_error(o, kinesis_RegisterStreamConsumer(&o->call, &consumer, &registered),
+                 &kinesis_LimitExceededException);
     queue_world_close(&w);
 }
