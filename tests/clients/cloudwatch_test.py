@@ -57,6 +57,22 @@ def wait_for(what, ask):
         time.sleep(0.2)
 
 
+def push_to_a_consumer(kinesis, wanted):
+    arn = kinesis.describe_stream_summary(StreamName="s")["StreamDescriptionSummary"]["StreamARN"]
+    consumer = kinesis.register_stream_consumer(StreamARN=arn, ConsumerName="c")["Consumer"]["ConsumerARN"]
+    wait_for("the consumer is ACTIVE", lambda: kinesis.describe_stream_consumer(
+        ConsumerARN=consumer)["ConsumerDescription"]["ConsumerStatus"] == "ACTIVE")
+    stream = kinesis.subscribe_to_shard(ConsumerARN=consumer, ShardId="shardId-000000000000",
+                                             StartingPosition={"Type": "TRIM_HORIZON"})["EventStream"]
+    found = 0
+    for event in stream:
+        found += len(event["SubscribeToShardEvent"]["Records"])
+        if found >= wanted:
+            break
+    stream.close()
+    assert found == wanted, found
+
+
 class Path:
     """Stages of one path: each builds on those before it."""
 
@@ -131,10 +147,12 @@ class Path:
         iterator = self.kinesis.get_shard_iterator(StreamName="s", ShardId="shardId-000000000000",
                                                    ShardIteratorType="TRIM_HORIZON")["ShardIterator"]
         assert len(self.kinesis.get_records(ShardIterator=iterator)["Records"]) == 8
+        push_to_a_consumer(self.kinesis, 8)
         self.server.advance_clock("2m")
 
-        def told(name):
-            return total(statistics(self.cloudwatch, name, "AWS/Kinesis", dimensions=[("StreamName", "s")]))
+        def told(name, *more):
+            dimensions = [("StreamName", "s"), *more]
+            return total(statistics(self.cloudwatch, name, "AWS/Kinesis", dimensions=dimensions))
 
         wait_for("Kinesis tells what came in", lambda: told("IncomingRecords") == 8)
         expected = {"IncomingBytes": 5 * 11 + 3 * 2, "PutRecord.Success": 5, "PutRecords.Success": 1,
@@ -142,6 +160,11 @@ class Path:
                     "WriteProvisionedThroughputExceeded": 0}
         got = {name: told(name) for name in expected}
         assert got == expected, got
+        expected = {"SubscribeToShard.Success": 1, "SubscribeToShard.RateExceeded": 0,
+                    "SubscribeToShardEvent.Records": 8, "SubscribeToShardEvent.Bytes": 5 * 11 + 3 * 2}
+        got = {name: told(name, ("ConsumerName", "c")) for name in expected}
+        assert got == expected, got
+        assert told("SubscribeToShardEvent.Success", ("ConsumerName", "c")) > 0
 
     def an_alarm_follows_a_metric_of_kinesis(self):
         self.cloudwatch.put_metric_alarm(

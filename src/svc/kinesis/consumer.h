@@ -12,6 +12,7 @@
 // subscriptions have a lock of their own (subscribe.c).
 #pragma once
 #include "base/buf.h"
+#include "svc/kinesis/meters.h"
 #include "svc/kinesis/tag_set.h"
 
 #include <pthread.h>
@@ -33,6 +34,7 @@ struct consumer {
     int64_t active_ms; // ACTIVE from then on
     int64_t gone_ms;   // gone from then on, DELETING until then; 0: it is not being deleted
     TagSet tags;
+    struct consumer_meters meters;
     pthread_mutex_t lock; // of what follows; a leaf
     bool is_cancelled;    // deregistered: it is pushed nothing any more
     struct consumer_shard *shards;

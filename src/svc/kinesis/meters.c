@@ -34,6 +34,19 @@ void meters_get(struct stream_meters *m, int64_t records, int64_t bytes, int64_t
     meter_add(&m->get_latency, took_ns / NS_PER_MS);
 }
 
+void meters_subscribe(struct consumer_meters *m, bool well, bool exceeded)
+{
+    meter_add(&m->subscribed, well);
+    meter_add(&m->exceeded, exceeded);
+}
+
+void meters_push(struct consumer_meters *m, int64_t records, int64_t bytes, int64_t behind_ms)
+{
+    meter_add(&m->event_bytes, bytes);
+    meter_add(&m->event_records, records);
+    meter_add(&m->event_behind, behind_ms);
+}
+
 // ---- Telling
 
 struct telling {
@@ -122,6 +135,23 @@ void meters_tell(struct stream_meters *s, Str stream, MetricTold *m, struct metr
     m->dim_count = 1;
     tell_puts(&t, s);
     tell_gets(&t, s);
+}
+
+void meters_tell_consumer(struct consumer_meters *s, Str stream, Str consumer, MetricTold *m,
+                          struct metric_sink *sink)
+{
+    struct telling t = { m, sink };
+    Gathered bytes = meter_take(&s->event_bytes), failed = meter_take(&s->event_failed);
+    m->dims[0] = (MetricDimension){ S("ConsumerName"), consumer };
+    m->dims[1] = (MetricDimension){ S("StreamName"), stream };
+    m->dim_count = 2;
+    tell(&t, S("SubscribeToShard.Success"), COUNT, meter_take(&s->subscribed));
+    tell(&t, S("SubscribeToShard.RateExceeded"), COUNT, meter_take(&s->exceeded));
+    tell(&t, S("SubscribeToShardEvent.Bytes"), BYTES, bytes);
+    tell(&t, S("SubscribeToShardEvent.Records"), COUNT, meter_take(&s->event_records));
+    tell(&t, S("SubscribeToShardEvent.MillisBehindLatest"), MILLISECONDS,
+         meter_take(&s->event_behind));
+    tell(&t, S("SubscribeToShardEvent.Success"), COUNT, successes(bytes.count, failed.count));
 }
 
 void meters_tell_shard(struct shard_meters *s, unsigned wanted, Str stream, Str shard,

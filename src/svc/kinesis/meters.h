@@ -22,6 +22,13 @@ struct shard_meters {
     struct meter read_exceeded;
 };
 
+// Of a consumer: its calls of SubscribeToShard, and what it is pushed.
+struct consumer_meters {
+    struct meter subscribed, exceeded;                     // 1 or 0 for each call
+    struct meter event_bytes, event_records, event_behind; // of an event
+    struct meter event_failed;                             // subscriptions that ended with an error
+};
+
 // The metrics of shards as bits of a stream's `shard_metrics`, in the order of the API's names.
 enum {
     SHARD_METRIC_IN_BYTES = 1,
@@ -51,8 +58,14 @@ static inline void meters_get_failed(struct stream_meters *m)
     meter_add(&m->get_failed, 1);
 }
 
+// How a SubscribeToShard has ended: exceeded: another one was too recent or is open.
+void meters_subscribe(struct consumer_meters *m, bool well, bool exceeded);
+void meters_push(struct consumer_meters *m, int64_t records, int64_t bytes, int64_t behind_ms);
+
 // Tells all of a stream's meters that have counted something, and empties them. `m` says whose they
 // are; its dimensions are set here.
 void meters_tell(struct stream_meters *s, Str stream, MetricTold *m, struct metric_sink *sink);
+void meters_tell_consumer(struct consumer_meters *s, Str stream, Str consumer, MetricTold *m,
+                          struct metric_sink *sink);
 void meters_tell_shard(struct shard_meters *s, unsigned wanted, Str stream, Str shard,
                        MetricTold *m, struct metric_sink *sink);

@@ -65,6 +65,28 @@ TEST(reads_are_told_with_their_age)
                told(a, &m));
 }
 
+TEST(a_consumer_tells_of_its_calls_and_its_events)
+{
+    struct consumer_meters m = { 0 };
+    struct notes n = { .sink.take = note, .a = a, .text = S("") };
+    MetricTold as = { 0 };
+    meters_subscribe(&m, true, false);
+    meters_subscribe(&m, false, true);
+    meters_push(&m, 2, 20, 0);
+    meters_push(&m, 0, 0, 70);
+    meter_add(&m.event_failed, 1);
+    meters_tell_consumer(&m, S("s"), S("c"), &as, &n.sink);
+    EXPECT_STR(S("SubscribeToShard.Success 2/1/0/1, SubscribeToShard.RateExceeded 2/1/0/1, "
+                 "SubscribeToShardEvent.Bytes 2/20/0/20, SubscribeToShardEvent.Records 2/2/0/2, "
+                 "SubscribeToShardEvent.MillisBehindLatest 2/70/0/70, "
+                 "SubscribeToShardEvent.Success 3/2/0/1"),
+               n.text);
+    EXPECT(as.dim_count == 2 && str_eq(as.dims[0].value, S("c")));
+    n.text = S("");
+    meters_tell_consumer(&m, S("s"), S("c"), &as, &n.sink);
+    EXPECT_STR(S(""), n.text);
+}
+
 TEST(of_a_shard_only_what_is_wanted_is_told)
 {
     struct shard_meters m = { 0 };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // EnableEnhancedMonitoring and DisableEnhancedMonitoring, and what CloudWatch is told.
+#include "svc/kinesis/consumer.h"
 #include "svc/kinesis/kinesis.h"
 
 #include <stddef.h>
@@ -114,6 +115,22 @@ static void tell_shards(struct kinesis *k, struct stream *s, MetricTold *m,
     free(shards);
 }
 
+static void tell_consumers(struct kinesis *k, struct stream *s, MetricTold *m,
+                           struct metric_sink *sink)
+{
+    pthread_rwlock_rdlock(&k->lock);
+    size_t n = s->consumer_count;
+    struct consumer **consumers = xalloc(mul_checked(MAX(n, (size_t)1), sizeof *consumers));
+    for (size_t i = 0; i < n; i++)
+        consumers[i] = consumer_ref(s->consumers[i]);
+    pthread_rwlock_unlock(&k->lock);
+    for (size_t i = 0; i < n; i++) {
+        meters_tell_consumer(&consumers[i]->meters, s->name, consumers[i]->name, m, sink);
+        consumer_unref(consumers[i]);
+    }
+    free(consumers);
+}
+
 void kinesis_tell_metrics(struct metric_source *self, struct metric_sink *sink)
 {
     struct kinesis *k = (struct kinesis *)((char *)self - offsetof(struct kinesis, metrics));
@@ -130,6 +147,7 @@ void kinesis_tell_metrics(struct metric_source *self, struct metric_sink *sink)
                          .region = s->region,
                          .name_space = S("AWS/Kinesis") };
         meters_tell(&s->meters, s->name, &m, sink);
+        tell_consumers(k, s, &m, sink);
         if (stream_shard_metrics(s) != 0)
             tell_shards(k, s, &m, sink);
         stream_unref(s);

@@ -68,6 +68,8 @@ static void end(struct subscription *s, Err e)
 {
     s->has_ended = true;
     s->result = e;
+    if (e.kind != ERR_NONE)
+        meter_add(&s->consumer->meters.event_failed, 1);
     loop_disarm(s->call->loop, &s->timer);
     feed_leave(s->k->fanout->feeds, &s->listener);
     subscribe_leave(s); // nobody else wakes it from here on
@@ -177,6 +179,7 @@ static void send(struct subscription *s, const Pushed *p)
     s->sent_ns = now_ns(s);
     s->must_tell = false;
     limit_push_done(&s->full_ns, s->k->env.limits, s->sent_ns, p->bytes);
+    meters_push(&s->consumer->meters, (int64_t)p->records, (int64_t)p->bytes, p->behind_ms);
     metric_add(f->events, 1);
     metric_add(f->records, (int64_t)p->records);
     metric_add(f->bytes, (int64_t)p->bytes);

@@ -122,6 +122,8 @@ static Err claim(struct call *c, struct subscription *s)
     Str shard_id = shard_id_str(c->arena, s->shard.index); // afterwards the arena is the loop's
     pthread_mutex_lock(&s->consumer->lock);
     Claim got = claim_locked(s, kinesis_mono_ns(k), k->env.limits);
+    meters_subscribe(&s->consumer->meters, got == CLAIM_GOOD,
+                     got == CLAIM_RATE || got == CLAIM_ACTIVE);
     pthread_mutex_unlock(&s->consumer->lock);
     switch (got) {
     case CLAIM_RATE:
