@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The AWS SDK for Java v2, unmodified: the whole path of a record. Its Kinesis clients speak CBOR; the
-// synchronous one HTTP/1.1, the asynchronous one (the KCL's) HTTP/2. Prints TAP.
+// synchronous one HTTP/1.1, the asynchronous one HTTP/2, as the KCL's does, and HTTP/1.1. Prints TAP.
 // Arguments: endpoint, trust store (for https), its password.
 import java.math.BigInteger;
 import java.net.URI;
@@ -89,10 +89,11 @@ public final class Path {
     private static final class Async implements Calls {
         private final KinesisAsyncClient c;
 
-        Async(URI endpoint, TlsTrustManagersProvider trust) {
-            NettyNioAsyncHttpClient.Builder http = NettyNioAsyncHttpClient.builder().protocol(Protocol.HTTP2)
-                    .maxConcurrency(Integer.MAX_VALUE)
-                    .http2Configuration(h -> h.initialWindowSize(512 * 1024).healthCheckPingPeriod(Duration.ofMinutes(1)));
+        Async(URI endpoint, TlsTrustManagersProvider trust, Protocol protocol) {
+            NettyNioAsyncHttpClient.Builder http = NettyNioAsyncHttpClient.builder().protocol(protocol);
+            if (protocol == Protocol.HTTP2) // as the KCL sets it
+                http.maxConcurrency(Integer.MAX_VALUE).http2Configuration(
+                        h -> h.initialWindowSize(512 * 1024).healthCheckPingPeriod(Duration.ofMinutes(1)));
             if (trust != null)
                 http.tlsTrustManagersProvider(trust);
             c = KinesisAsyncClient.builder().endpointOverride(endpoint).region(Region.US_EAST_1)
@@ -391,7 +392,8 @@ public final class Path {
         }
         String scheme = endpoint.getScheme();
         walk(new Sync(endpoint, trust), scheme + ", HTTP/1.1: ", "java-sync-" + scheme);
-        walk(new Async(endpoint, trust), scheme + ", HTTP/2: ", "java-async-" + scheme);
+        walk(new Async(endpoint, trust, Protocol.HTTP2), scheme + ", HTTP/2: ", "java-async-" + scheme);
+        walk(new Async(endpoint, trust, Protocol.HTTP1_1), scheme + ", asynchronous HTTP/1.1: ", "java-async-1-" + scheme);
         System.out.println("1.." + number);
         System.exit(failures > 0 ? 1 : 0);
     }
