@@ -335,6 +335,8 @@ static bool wants_read(const struct conn *c)
         return false;
     if (c->state == CONN_LINGER)
         return true;
+    if (h1_is_held_up(c))
+        return false;
     if (c->ending || (c->state == CONN_H2 && c->out_bytes >= OUT_HIGH_BYTES))
         return false;
     return c->in == NULL || c->in_n - c->in_at < c->server->in_buffer_bytes;
@@ -707,7 +709,7 @@ static void conn_work(struct conn *c)
         return;
     if (c->state == CONN_H2 ? !write_h2(c) : !conn_write(c))
         return;
-    bool waits = c->state == CONN_H1 && c->h1.state == H1_WAITS;
+    bool waits = c->state == CONN_H1 && (c->h1.state == H1_WAITS || h1_is_held_up(c));
     if (c->peer_ended && !waits && !c->again && c->state != CONN_LINGER)
         c->ending = true;
     if (c->ending && c->out_first == NULL && c->state != CONN_LINGER)

@@ -33,6 +33,11 @@ static void hand_broken(struct conn *c, unsigned status)
 static void hand(struct conn *c)
 {
     struct exchange *e = c->h1.e;
+    if (e->in != NULL) { // it is with the handler already
+        c->h1.state = H1_WAITS;
+        intake_end(e);
+        return;
+    }
     e->x.body = str_from(e->body.p != NULL ? e->body.p : "", e->body.n);
     body_hash_end(e);
     e->x.received_ns = now(c);
@@ -45,10 +50,39 @@ static void hand(struct conn *c)
         c->server->handler.request(c->server->handler.self, &e->x);
 }
 
+// Before its body, which the handler takes as it comes.
+static void hand_head(struct conn *c)
+{
+    struct exchange *e = c->h1.e;
+    e->x.received_ns = now(c);
+    e->handed = true;
+    metric_add(c->server->metrics.requests_h1, 1);
+    c->server->handler.request(c->server->handler.self, &e->x);
+}
+
+static Err err_of(unsigned status)
+{
+    switch (status) {
+    case 408:
+        return fail(ERR_TIMEOUT, "http: the client is too slow");
+    case 413:
+        return fail(ERR_LIMIT, "http: the body is larger than allowed");
+    case 503:
+        return fail(ERR_MEMORY, "http: no memory for a body");
+    default:
+        return fail(ERR_INVALID, "http: the body breaks the protocol");
+    }
+}
+
 // Refuses the request that is being read. What follows it cannot be told apart from its body.
 static void refuse(struct conn *c, unsigned status)
 {
     struct exchange *e = c->h1.e;
+    if (e != NULL && e->in != NULL) { // whose handler says so
+        c->h1.state = H1_WAITS;
+        intake_fail(e, err_of(status));
+        return;
+    }
     if (e == NULL)
         e = c->h1.e = exchange_open(c);
     if (e == NULL) {
@@ -99,9 +133,8 @@ static void take_head(struct exchange *e, Str bytes, const H1Head *h)
     e->old = h->version == 10;
 }
 
-static void say_continue(struct conn *c)
+void h1_continue(struct conn *c, struct out *o)
 {
-    struct out *o = arena_new(c->h1.e->x.arena, struct out, 1);
     conn_out(c, o, S("HTTP/1.1 100 Continue\r\n\r\n"), NULL);
 }
 
@@ -142,13 +175,19 @@ static void begin_body(struct conn *c, const H1Head *h)
         return;
     }
     bool waits = h->expects_continue && c->in_at == c->in_n;
+    bool no_room = false;
     c->h1.state = h->chunked ? H1_CHUNK : H1_LENGTH;
-    if (!has_room(h) && waits)
+    if (intake_open(e, h->chunked ? UINT64_MAX : h->length, waits, &no_room)) {
+        hand_head(c);
+        return;
+    }
+    no_room |= !has_room(h);
+    if (no_room && waits)
         refuse(c, 503); // before it sends anything
-    else if (!has_room(h))
+    else if (no_room)
         drop_body(c);
     else if (waits)
-        say_continue(c);
+        h1_continue(c, arena_new(e->x.arena, struct out, 1));
     if (c->h1.state != H1_WAITS && e->broken == 0)
         body_hash_begin(e, h->chunked ? UINT64_MAX : h->length);
 }
@@ -211,9 +250,26 @@ static void append(struct conn *c, size_t n)
     c->h1.left -= n;
 }
 
+// As much as there is room for. True: it is complete.
+static bool take_streamed(struct conn *c)
+{
+    char *p;
+    size_t room;
+    while (c->h1.left > 0 && c->in_n > c->in_at && intake_room(c->h1.e, &p, &room)) {
+        size_t n = MIN(MIN(c->in_n - c->in_at, room), c->h1.left);
+        memcpy(p, c->in + c->in_at, n);
+        c->in_at += n;
+        c->h1.left -= n;
+        intake_filled(c->h1.e, n);
+    }
+    return c->h1.left == 0;
+}
+
 // Takes what is there of a body of known length, or of a chunk. True: it is complete.
 static bool take_counted(struct conn *c)
 {
+    if (c->h1.e->in != NULL)
+        return take_streamed(c);
     size_t n = MIN(c->in_n - c->in_at, c->h1.left);
     if (n > 0)
         append(c, n);
@@ -245,6 +301,11 @@ static H1Result take_trailer(struct conn *c, bool *ret_last)
 {
     size_t used = 0;
     H1Result r = h1_parse_trailer(input(c), &used, ret_last);
+    if (r == H1_DONE && !*ret_last && c->h1.e->in != NULL) {
+        Str name, value;
+        if (str_cut(str_head(input(c), used), ':', &name, &value))
+            intake_trailer(c->h1.e, name, str_trim(value));
+    }
     c->in_at += r == H1_DONE ? used : 0;
     c->h1.trailer_bytes += used;
     return c->h1.trailer_bytes > H1_TRAILER_BYTES_MAX ? H1_BAD : r;
@@ -294,9 +355,22 @@ static bool work_chunked(struct conn *c)
     return r != H1_MORE;
 }
 
+static bool reads_body(const struct conn *c)
+{
+    return c->h1.state != H1_HEAD && c->h1.state != H1_WAITS;
+}
+
+bool h1_is_held_up(const struct conn *c)
+{
+    if (c->state != CONN_H1 || !reads_body(c) || c->h1.e->in == NULL)
+        return false;
+    bool is_data = c->h1.state == H1_LENGTH || c->h1.state == H1_CHUNK_DATA;
+    return !intake_is_pumped(c->h1.e) || (is_data && !intake_has_room(c->h1.e));
+}
+
 bool h1_receives_large(const struct conn *c)
 {
-    if (c->h1.state == H1_HEAD || c->h1.state == H1_WAITS || c->h1.e->broken != 0)
+    if (!reads_body(c) || c->h1.e->broken != 0 || c->h1.e->in != NULL)
         return false;
     return c->h1.e->body.n + c->h1.left > MEMORY_SMALL_BYTES;
 }
@@ -309,6 +383,8 @@ bool h1_streams(const struct conn *c)
 bool h1_work(struct conn *c)
 {
     while (!c->closed) {
+        if (h1_is_held_up(c))
+            return false;
         switch (c->h1.state) {
         case H1_HEAD:
             // The client must read first, or others have their turn.
@@ -319,6 +395,8 @@ bool h1_work(struct conn *c)
             if (!work_head(c))
                 return false;
             c->requests_in_turn++;
+            if (c->h1.e != NULL && c->h1.e->in != NULL)
+                return true; // perhaps it is answered already, or its body pumped
             break;
         case H1_LENGTH:
             if (!take_counted(c))
@@ -343,6 +421,11 @@ bool h1_body_room(struct conn *c, char **ret, size_t *ret_n)
     bool counted = c->h1.state == H1_LENGTH || c->h1.state == H1_CHUNK_DATA;
     if (!counted || c->in_at != c->in_n || c->h1.left == 0 || c->h1.e->broken != 0)
         return false;
+    if (c->h1.e->in != NULL) {
+        bool has_room = intake_room(c->h1.e, ret, ret_n);
+        *ret_n = has_room ? MIN(*ret_n, c->h1.left) : 0;
+        return has_room;
+    }
     struct body *b = &c->h1.e->body;
     // A body gets memory as it arrives: what a client only announces costs nothing.
     size_t want = MIN(c->h1.left, MAX(b->n, (size_t)BODY_START_BYTES_MAX));
@@ -357,6 +440,11 @@ bool h1_body_room(struct conn *c, char **ret, size_t *ret_n)
 
 void h1_body_arrived(struct conn *c, size_t n)
 {
+    if (c->h1.e->in != NULL) {
+        c->h1.left -= n;
+        intake_filled(c->h1.e, n);
+        return;
+    }
     c->h1.e->body.n += n;
     body_hash_arrived(c->h1.e);
     c->h1.e->moved_ns = now(c);
@@ -415,6 +503,8 @@ void h1_apply(struct conn *c, struct op *op)
     case OP_END:
         end_reply(c, e, e->chunked && !e->bodyless ? S("0\r\n\r\n") : S(""));
         break;
+    default: // not of replies
+        break;
     }
 }
 
@@ -432,6 +522,8 @@ int64_t h1_deadline(struct conn *c)
     default:
         break;
     }
+    if (e->in != NULL && !intake_waits(e))
+        return 0; // not for the client
     return MIN(e->moved_ns + l->body_ns, c->h1.judge_ns);
 }
 

@@ -9,7 +9,6 @@
 #include <string.h>
 
 enum {
-    STREAM_WINDOW_BYTES = 1 << 20, // what a client may send of one body before we have read it
     CONN_WINDOW_BYTES = 16 << 20,
     RESETS_MAX = 1000,          // streams reset by a client within RESETS_NS: more is abuse
     ACKS_MAX = 1000,            // answers to PING and SETTINGS that wait to be sent
@@ -153,10 +152,22 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     (void)flags;
     (void)user;
     struct exchange *e = exchange_at(session, frame->hd.stream_id);
-    bool trailer = e != NULL && e->headers_ended; // read and dropped
+    bool trailer = e != NULL && e->headers_ended; // dropped, but of a streamed body
+    if (trailer && e->in != NULL && name_n > 0 && name[0] != ':')
+        intake_trailer(e, str_from(name, name_n), str_from(value, value_n));
     if (e != NULL && e->broken == 0 && !trailer && name_n > 0)
         take_header(e, str_from(name, name_n), str_from(value, value_n));
     return 0;
+}
+
+// Before its body, which the handler takes as it comes.
+static void hand_head(struct exchange *e)
+{
+    struct http_server *s = e->on->server;
+    e->x.received_ns = now(e->c);
+    e->handed = e->c->h2.handed = true;
+    metric_add(s->metrics.requests_h2, 1);
+    s->handler.request(s->handler.self, &e->x);
 }
 
 static void say_continue(nghttp2_session *session, const struct exchange *e)
@@ -187,9 +198,16 @@ static void headers_ended(nghttp2_session *session, struct exchange *e, bool las
     Str stated = http_header(&e->x, S("content-length")); // nghttp2 has checked it
     if (stated.p != NULL && str_u64(stated, &length).kind == ERR_NONE && length > e->body_max)
         refuse(e, 413);
-    else if (length > MEMORY_SMALL_BYTES && !memory_has_room((size_t)length))
+    bool expects = str_eq_nocase(http_header(&e->x, S("expect")), S("100-continue")), full = false;
+    if (e->broken != 0 || last)
+        return;
+    if (intake_open(e, stated.p != NULL ? length : UINT64_MAX, expects, &full)) {
+        hand_head(e);
+        return;
+    }
+    if (full || (length > MEMORY_SMALL_BYTES && !memory_has_room((size_t)length)))
         refuse(e, 503);
-    else if (!last && str_eq_nocase(http_header(&e->x, S("expect")), S("100-continue")))
+    else if (expects)
         say_continue(session, e);
     if (!last && e->broken == 0)
         body_hash_begin(e, stated.p != NULL ? length : UINT64_MAX);
@@ -224,7 +242,9 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         headers_ended(session, e, last);
     if (last) {
         e->request_ended = true;
-        if (!e->handed)
+        if (e->in != NULL)
+            intake_end(e);
+        else if (!e->handed)
             hand(e);
     }
     return 0;
@@ -243,7 +263,13 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream
     (void)flags;
     (void)user;
     struct exchange *e = exchange_at(session, stream);
-    if (e == NULL)
+    // What a sink has not taken keeps its stream's window shut, and that alone.
+    bool streams = e != NULL && e->in != NULL && !e->ended;
+    if (streams && intake_add(e, str_from(data, n)))
+        nghttp2_session_consume_connection(session, n);
+    else
+        nghttp2_session_consume(session, stream, n);
+    if (e == NULL || streams)
         return 0;
     if (e->handed) { // of a request that was refused
         e->dropped_bytes += n;
@@ -363,6 +389,21 @@ static void submit(struct conn *c, struct exchange *e, bool stream)
                                   NGHTTP2_INTERNAL_ERROR);
 }
 
+void h2_continue(struct conn *c, struct exchange *e)
+{
+    say_continue(c->h2.session, e);
+}
+
+void h2_taken(struct conn *c, struct exchange *e, size_t n)
+{
+    nghttp2_session_consume_stream(c->h2.session, e->stream, n);
+}
+
+void h2_break_off(struct conn *c, struct exchange *e)
+{
+    nghttp2_submit_rst_stream(c->h2.session, NGHTTP2_FLAG_NONE, e->stream, NGHTTP2_INTERNAL_ERROR);
+}
+
 void h2_apply(struct conn *c, struct op *op)
 {
     struct exchange *e = op->e;
@@ -388,6 +429,8 @@ void h2_apply(struct conn *c, struct op *op)
         e->ended = true;
         body_release(c->on, &e->body);
         nghttp2_session_resume_data(c->h2.session, e->stream);
+        break;
+    default: // not of replies
         break;
     }
 }
@@ -516,7 +559,7 @@ void h2_start(struct conn *c)
     const HttpLimits *l = &c->server->limits;
     const nghttp2_settings_entry settings[] = {
         { NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, (uint32_t)l->streams_max },
-        { NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES },
+        { NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW_BYTES },
         { NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)l->header_bytes_max },
     };
     // Only memory can be missing.
@@ -574,7 +617,10 @@ static void look_at_stream(struct conn *c, struct exchange *e)
     int64_t linger_ns = MIN(LINGER_NS, l->body_ns);
     if (e->ended && !unsent && !e->request_ended && now(c) >= e->moved_ns + linger_ns)
         stop_sending(c->h2.session, e);
-    if (late) {
+    if (e->in != NULL && intake_waits(e) && exchange_is_slow(e)) {
+        metric_add(c->server->metrics.slow, 1);
+        intake_fail(e, fail(ERR_TIMEOUT, "http: the client is too slow"));
+    } else if (late) {
         metric_add(c->server->metrics.slow, 1);
         refuse(e, c->paused ? 503 : 408);
     } else if (unsent && !e->watched && now(c) >= e->moved_ns + l->write_ns) { // it opens no window
@@ -607,7 +653,8 @@ void h2_server_open(struct http_server *s)
     nghttp2_session_callbacks_set_on_stream_close_callback(b, on_stream_close);
     nghttp2_session_callbacks_set_on_frame_send_callback(b, on_frame_send);
     CHECK(nghttp2_option_new(&s->h2_options) == 0);
-    nghttp2_option_set_no_closed_streams(s->h2_options, 1); // they would be kept for priorities
+    nghttp2_option_set_no_closed_streams(s->h2_options, 1);     // they would be kept for priorities
+    nghttp2_option_set_no_auto_window_update(s->h2_options, 1); // on_data_chunk does it
     nghttp2_option_set_max_outbound_ack(s->h2_options, ACKS_MAX);
 }
 

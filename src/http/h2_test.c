@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // HTTP/2 as a client sees it, with nghttp2 as the client: by prior knowledge, plain and inside TLS.
 #include "base/memory.h"
-#include "http/test_rig.h"
+#include "http/stream_rig.h"
 #include "os/tls.h"
 
 #include <nghttp2/nghttp2.h>
@@ -25,7 +25,8 @@ struct stream {
     bool closed;
     uint32_t error;
     Str upload;
-    bool holds; // the upload stays open when all is sent
+    bool holds;  // the upload stays open when all is sent
+    bool trails; // and ends with a trailer
 };
 
 struct client {
@@ -127,10 +128,15 @@ static void client_done(struct client *c)
     close(c->fd);
 }
 
+static nghttp2_nv nv(Str name, Str value)
+{
+    return (nghttp2_nv){ (uint8_t *)(uintptr_t)name.p, (uint8_t *)(uintptr_t)value.p, name.n,
+                         value.n, 0 };
+}
+
 static ssize_t read_upload(nghttp2_session *session, int32_t id, uint8_t *to, size_t room,
                            uint32_t *flags, nghttp2_data_source *source, void *user)
 {
-    (void)session;
     (void)source;
     struct stream *s = at(user, id);
     size_t n = MIN(room, s->upload.n);
@@ -140,13 +146,12 @@ static ssize_t read_upload(nghttp2_session *session, int32_t id, uint8_t *to, si
         return n > 0 ? (ssize_t)n : NGHTTP2_ERR_DEFERRED;
     if (s->upload.n == 0)
         *flags |= NGHTTP2_DATA_FLAG_EOF;
+    if (s->upload.n == 0 && s->trails) {
+        nghttp2_nv trailer = nv(S("x-checksum"), S("abc="));
+        *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+        EXPECT(nghttp2_submit_trailer(session, id, &trailer, 1) == 0);
+    }
     return (ssize_t)n;
-}
-
-static nghttp2_nv nv(Str name, Str value)
-{
-    return (nghttp2_nv){ (uint8_t *)(uintptr_t)name.p, (uint8_t *)(uintptr_t)value.p, name.n,
-                         value.n, 0 };
 }
 
 static int32_t ask(struct client *c, Str method, Str path, Str body, const HttpHeader *more,
@@ -752,4 +757,125 @@ TEST(draining_says_goodbye_and_lets_open_streams_end)
     EXPECT(pthread_join(drainer, NULL) == 0);
     world_stop(w);
     free(w);
+}
+
+// ---- Bodies and replies that are not whole in memory.
+
+struct stream_world {
+    struct stream_rig s;
+    struct client c;
+};
+
+static struct stream_world *stream_world_new(struct arena *a, int64_t body_ns)
+{
+    struct stream_world *w = xalloc(sizeof *w);
+    stream_rig_init(&w->s);
+    if (body_ns != 0)
+        w->s.r.config.limits.body_ns = body_ns;
+    stream_rig_start(&w->s);
+    client_init(&w->c, a, dial(&w->s.r), NULL);
+    return w;
+}
+
+static void stream_world_end(struct stream_world *w)
+{
+    client_done(&w->c);
+    stream_rig_stop(&w->s);
+    free(w);
+}
+
+TEST(bodies_of_streams_reach_their_sinks)
+{
+    struct stream_world *w = stream_world_new(a, 0);
+    const size_t sizes[] = { 1, 1000, 65536, 3000000, 5000000 };
+    int32_t ids[COUNT_OF(sizes)];
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        ids[i] = ask(&w->c, S("PUT"), S("/take"), stream_bytes(a, sizes[i]), NULL, 0, false);
+        at(&w->c, ids[i])->trails = i == 3;
+    }
+    int32_t none = ask(&w->c, S("PUT"), S("/take"), S(""), NULL, 0, false);
+    int32_t whole = ask(&w->c, S("PUT"), S("/whole"), stream_bytes(a, 3000000), NULL, 0, false);
+    for (size_t i = 0; i < COUNT_OF(sizes); i++)
+        EXPECT_STR(stream_answer(a, sizes[i], i == 3 ? "x-checksum=abc=;" : ""),
+                   finish(&w->c, ids[i]));
+    EXPECT_STR(S("whole 0"), finish(&w->c, none));
+    EXPECT_STR(S("whole 3000000"), finish(&w->c, whole));
+    EXPECT(w->s.largest <= HTTP_PIECE_BYTES_MAX);
+    stream_world_end(w);
+}
+
+TEST(a_sink_that_waits_holds_up_its_own_stream_and_no_other)
+{
+    struct stream_world *w = stream_world_new(a, 0);
+    size_t n = 20000000;
+    stream_shut(&w->s, true);
+    int32_t held = ask(&w->c, S("PUT"), S("/take"), stream_bytes(a, n), NULL, 0, false);
+    int32_t other = ask(&w->c, S("PUT"), S("/whole"), stream_bytes(a, 9000000), NULL, 0, false);
+    EXPECT_STR(S("whole 9000000"), finish(&w->c, other));
+    EXPECT(at(&w->c, held)->upload.n > n - (4 << 20)); // its window is shut
+    stream_shut(&w->s, false);
+    EXPECT_STR(stream_answer(a, n, ""), finish(&w->c, held));
+    stream_world_end(w);
+}
+
+TEST(a_stream_that_breaks_off_or_stalls_ends_its_sink)
+{
+    struct stream_world *w = stream_world_new(a, 50 * MS);
+    int32_t reset = ask(&w->c, S("PUT"), S("/take"), stream_bytes(a, 1000), NULL, 0, true);
+    push(&w->c);
+    EXPECT(nghttp2_submit_rst_stream(w->c.session, 0, reset, NGHTTP2_CANCEL) == 0);
+    push(&w->c);
+    EXPECT_INT(ERR_CLOSED, stream_wait_end(&w->s, 0));
+    int32_t stalls = ask(&w->c, S("PUT"), S("/take"), stream_bytes(a, 1000), NULL, 0, true);
+    EXPECT_STR(S("timeout"), finish(&w->c, stalls));
+    int32_t fails =
+        ask(&w->c, S("PUT"), S("/take?50000"), stream_bytes(a, 9000000), NULL, 0, false);
+    EXPECT_STR(S("denied"), finish(&w->c, fails));
+    int32_t refused = ask(&w->c, S("PUT"), S("/refuse"), stream_bytes(a, 1000), NULL, 0, false);
+    EXPECT_STR(S("no"), finish(&w->c, refused));
+    int32_t good = ask(&w->c, S("PUT"), S("/take"), stream_bytes(a, 1000), NULL, 0, false);
+    EXPECT_STR(stream_answer(a, 1000, ""), finish(&w->c, good));
+    stream_world_end(w);
+}
+
+TEST(a_stream_is_told_to_go_on_when_its_body_is_wanted)
+{
+    struct stream_world *w = stream_world_new(a, 0);
+    HttpHeader expect = { S("expect"), S("100-continue") };
+    int32_t id = ask(&w->c, S("PUT"), S("/later"), S(""), &expect, 1, true);
+    push(&w->c);
+    struct http_exchange *x = stream_wait_held(&w->s);
+    EXPECT(!at(&w->c, id)->continued);
+    stream_take(&w->s, x);
+    while (!at(&w->c, id)->continued)
+        pump(&w->c);
+    at(&w->c, id)->upload = stream_bytes(a, 700);
+    at(&w->c, id)->holds = false;
+    nghttp2_session_resume_data(w->c.session, id);
+    EXPECT_STR(stream_answer(a, 700, ""), finish(&w->c, id));
+    stream_world_end(w);
+}
+
+TEST(streams_are_answered_from_sources)
+{
+    struct stream_world *w = stream_world_new(a, 0);
+    int32_t big = get(&w->c, S("/source?9000000")), none = get(&w->c, S("/source?0"));
+    int32_t head = ask(&w->c, S("HEAD"), S("/source?77"), S(""), NULL, 0, false);
+    int32_t cut = get(&w->c, S("/cut?2000000"));
+    EXPECT_STR(stream_bytes(a, 9000000), finish(&w->c, big));
+    EXPECT_STR(S("9000000"), at(&w->c, big)->length);
+    EXPECT_STR(S(""), finish(&w->c, none));
+    EXPECT_STR(S(""), finish(&w->c, head));
+    EXPECT_STR(S("77"), at(&w->c, head)->length);
+    finish(&w->c, cut);
+    EXPECT(at(&w->c, cut)->closed && !at(&w->c, cut)->ended);
+    EXPECT_INT(NGHTTP2_INTERNAL_ERROR, at(&w->c, cut)->error);
+    int32_t left = get(&w->c, S("/source?90000000"));
+    push(&w->c);
+    pump(&w->c);
+    EXPECT(nghttp2_submit_rst_stream(w->c.session, 0, left, NGHTTP2_CANCEL) == 0);
+    push(&w->c);
+    stream_wait_closes(&w->s, 5);
+    EXPECT(w->s.read_bytes < 90000000);
+    stream_world_end(w);
 }

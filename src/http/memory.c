@@ -234,6 +234,10 @@ void exchange_detach(struct exchange *e)
     e->c = NULL;
     atomic_store(&e->gone, true);
     exchange_tell(e);
+    if (e->in != NULL)
+        intake_fail(e, fail(ERR_CLOSED, "http: the client has gone"));
+    if (e->flow != NULL)
+        outflow_step(e);
 }
 
 static void forget_watched(struct http_server *s)
@@ -260,6 +264,7 @@ void exchange_free(struct exchange *e)
     }
     if (e->tell != NULL)
         forget_watched(hl->server);
+    intake_free(e);
     if (e->x.http_version == 20)
         atomic_fetch_sub_explicit(&hl->server->stream_count, 1, memory_order_relaxed);
     atomic_fetch_sub_explicit(&hl->server->reply_bytes, e->content_counted, memory_order_relaxed);

@@ -66,7 +66,7 @@ const char *status_text(unsigned status)
 
 // ---- The queue of operations.
 
-static void op_push(struct op *op, struct exchange *e, OpKind kind)
+void op_push(struct op *op, struct exchange *e, OpKind kind)
 {
     struct http_loop *hl = e->on;
     *op = (struct op){ .e = e, .kind = kind };
@@ -90,9 +90,16 @@ static void op_drop(struct op *op)
         struct piece *p = (struct piece *)op;
         atomic_fetch_sub(&e->pending, p->counted);
         piece_free(p);
+    } else if (op->kind == OP_PUMP) {
+        intake_apply(e);
+    } else if (op->kind == OP_FLOW) {
+        outflow_apply(e);
     } else if (op->kind == OP_START) {
         e->watched = e->tell != NULL;
         exchange_tell(e); // that the client has gone
+        e->flow = e->source_flow;
+        if (e->flow != NULL)
+            outflow_step(e);
     } else {
         exchange_free(e);
     }
@@ -101,12 +108,22 @@ static void op_drop(struct op *op)
 static void apply(struct http_loop *hl, struct conn *c, struct op *op)
 {
     struct exchange *e = op->e;
+    OpKind kind = op->kind; // an operation may be gone when it is applied
     conn_mark(c);
-    if (c->state == CONN_H2)
+    if (kind == OP_PUMP)
+        intake_apply(e);
+    else if (kind == OP_FLOW)
+        outflow_apply(e);
+    else if (c->state == CONN_H2)
         h2_apply(c, op);
     else
         h1_apply(c, op);
-    if (op->kind != OP_START || e->tell == NULL)
+    if (kind != OP_START)
+        return;
+    e->flow = e->source_flow;
+    if (e->flow != NULL)
+        outflow_step(e);
+    if (e->tell == NULL)
         return;
     e->watched = true;
     if (hl->draining)
@@ -264,9 +281,9 @@ static void make_h2_head(struct exchange *e, unsigned status, const HttpHeader *
         e->nv[e->nv_count++] = nv_of(S("content-length"), length);
 }
 
-// Decides how the reply is framed and makes its head. `length` is SIZE_MAX for a stream.
-static void make_head(struct exchange *e, unsigned status, const HttpHeader *headers, size_t n,
-                      size_t length)
+// Decides how the reply is framed and makes its head. `length` is UINT64_MAX for a stream.
+void make_head(struct exchange *e, unsigned status, const HttpHeader *headers, size_t n,
+               uint64_t length)
 {
     CHECK(status >= 200 && status <= 999 && e->handed && !e->replied);
     bool h2 = e->x.http_version == 20;
@@ -275,12 +292,15 @@ static void make_head(struct exchange *e, unsigned status, const HttpHeader *hea
     e->bodyless = never || e->is_head;
     if (atomic_load_explicit(&e->on->server->draining, memory_order_relaxed))
         e->keep_alive = false;
-    if (length == SIZE_MAX && !h2 && e->old)
+    if (e->in != NULL && !intake_is_complete(e))
+        e->keep_alive = false; // what comes next is the rest of its body
+    CHECK(e->in == NULL || !intake_is_pumped(e) || intake_is_over(e));
+    if (length == UINT64_MAX && !h2 && e->old)
         e->keep_alive = false; // HTTP/1.0: the end of the connection ends the body
-    e->chunked = length == SIZE_MAX && !h2 && !e->old && !never;
+    e->chunked = length == UINT64_MAX && !h2 && !e->old && !never;
     Str text = { 0 };
-    if (length != SIZE_MAX && !never && !(e->is_head && states_length(headers, n)))
-        text = str_fmt(e->x.arena, "%zu", length);
+    if (length != UINT64_MAX && !never && !(e->is_head && states_length(headers, n)))
+        text = str_fmt(e->x.arena, "%llu", (unsigned long long)length);
     if (h2)
         make_h2_head(e, status, headers, n, text);
     else
@@ -348,7 +368,7 @@ void http_stream_start(struct http_exchange *x, unsigned status, const HttpHeade
                        size_t n)
 {
     struct exchange *e = exchange_of(x);
-    make_head(e, status, headers, n, SIZE_MAX);
+    make_head(e, status, headers, n, UINT64_MAX);
     op_push(&e->reply_op, e, OP_START);
 }
 
@@ -438,6 +458,8 @@ void piece_done(struct out *o)
     struct exchange *e = p->op.e;
     bool is_last = atomic_fetch_sub(&e->pending, p->counted) == p->counted;
     piece_free(p);
+    if (e->flow != NULL)
+        outflow_step(e);
     if (is_last)
         exchange_tell(e);
 }

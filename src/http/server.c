@@ -402,7 +402,7 @@ void http_server_drain(struct http_server *s)
     }
     pthread_mutex_lock(&s->lock);
     while (s->drains_left > 0 || atomic_load(&s->conn_count) > 0 ||
-           atomic_load(&s->watched_count) > 0)
+           atomic_load(&s->watched_count) > 0 || atomic_load(&s->pumped_count) > 0)
         pthread_cond_wait(&s->changed, &s->lock);
     pthread_mutex_unlock(&s->lock);
 }

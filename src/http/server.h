@@ -47,7 +47,10 @@ struct http_exchange {
     Str query;  // after '?', still percent-encoded; absent if there was none
     HttpHeader *headers;
     size_t header_count;
-    Str body;
+    Str body;                   // empty if it is streamed
+    bool streams;               // the body comes by http_body_pump
+    const HttpHeader *trailers; // of a streamed body that is complete; names in lower case
+    size_t trailer_count;
     const unsigned char *body_sha256; // its digest, if the handler wanted it made; else NULL
     bool tls;
     unsigned http_version; // 11 or 20
@@ -65,6 +68,9 @@ struct http_handler {
     // The headers are complete, a large body follows: is its SHA-256 wanted? It is then made as the
     // body arrives, beside those of others, which costs half. NULL: no.
     bool (*wants_sha256)(void *self, const struct http_exchange *x);
+    // The headers are complete, a body follows: does the handler take it as it comes? `request` is
+    // then called at once (http_body_pump). NULL: never.
+    bool (*wants_stream)(void *self, const struct http_exchange *x);
     // The request is complete. It must be replied to exactly once, now or later.
     void (*request)(void *self, struct http_exchange *x);
     // A request that broke a limit or the protocol of HTTP: the reply to send. May be NULL (then a
@@ -72,6 +78,22 @@ struct http_handler {
     // is empty: method, path, headers and always the body. Replied to like a request.
     void (*broken)(void *self, struct http_exchange *x, unsigned status);
 };
+
+// Who takes a streamed body. Both are called on threads of a pool, one call at a time.
+struct http_sink {
+    // The next bytes, HTTP_PIECE_BYTES_MAX at most. After an error there are no more.
+    Err (*take)(struct http_sink *s, Str piece);
+    // Once, the last call. OK: the body was complete. Else what `take` has returned, or ERR_CLOSED
+    // (the client has gone), ERR_TIMEOUT (it is too slow), ERR_INVALID (it breaks the protocol),
+    // ERR_LIMIT (more than body_max), ERR_MEMORY. The exchange is replied to from here on.
+    void (*end)(struct http_sink *s, Err e);
+};
+enum { HTTP_PIECE_BYTES_MAX = 262144 };
+
+// Begins to take a streamed body: two pieces are in memory at most, the client waits for the sink.
+// A client that expects 100 (Continue) is told to send now. Once, from any thread; not at all if
+// the exchange is replied to without its body, which is then thrown away.
+void http_body_pump(struct http_exchange *x, struct pool *pool, struct http_sink *sink);
 
 // The value of a header, by its lower-case name; absent if there is none. Of several, the first.
 Str http_header(const struct http_exchange *x, Str name);
@@ -83,6 +105,20 @@ void http_reply(struct http_exchange *x, unsigned status, const HttpHeader *head
 // The same; the body's memory is taken over (and freed) by the server, `body` is left empty.
 void http_reply_take(struct http_exchange *x, unsigned status, const HttpHeader *headers, size_t n,
                      struct buf *take_body);
+
+// What a reply's body is read from, on threads of a pool, one call at a time.
+struct http_source {
+    // Up to n bytes, at least one. An error breaks the reply off: the client sees that it is cut.
+    Err (*read)(struct http_source *s, char *p, size_t n, size_t *ret_n);
+    void (*close)(struct http_source *s); // once, the last call; also when the client has gone
+};
+
+// A reply of `length` bytes that are read as the client takes them: two pieces of
+// HTTP_PIECE_BYTES_MAX are in memory at most. From any thread; ends the exchange. The pool must
+// last until the server is drained.
+void http_reply_source(struct http_exchange *x, struct pool *pool, unsigned status,
+                       const HttpHeader *headers, size_t n, uint64_t length,
+                       struct http_source *take_source);
 
 // A streamed reply: chunked on HTTP/1.1, DATA frames on HTTP/2. Pieces are copied. From one thread
 // at a time. http_stream_gone says that the client has left; http_stream_pending, how many bytes

@@ -30,7 +30,8 @@ enum {
     BODY_START_BYTES_MAX = 65536, // memory given to a body of which nothing has arrived
     CREDIT_BYTES = 65536,         // of the budget, taken in advance by each loop
     PEER_TEXT_BYTES = 64,
-    H2_HEAD_BYTES = 9, // of a frame (RFC 9113 4.1)
+    H2_HEAD_BYTES = 9,                // of a frame (RFC 9113 4.1)
+    H2_STREAM_WINDOW_BYTES = 1 << 20, // what a client may send of a body before we have taken it
 };
 #define LINGER_NS (2 * INT64_C(1000000000))
 
@@ -49,7 +50,9 @@ typedef enum OpKind {
     OP_REPLY, // the whole reply; ends the exchange
     OP_START,
     OP_PIECE,
-    OP_END, // ends the exchange
+    OP_END,  // ends the exchange
+    OP_PUMP, // http_body_pump
+    OP_FLOW, // a piece of http_reply_source was read
 } OpKind;
 
 // Something a handler did to an exchange.
@@ -90,6 +93,9 @@ struct exchange {
     struct conn *c; // NULL: the client has gone
     struct exchange *previous, *next;
     struct body body;
+    struct intake *in;           // of a body that is streamed (intake.c); else NULL
+    struct outflow *source_flow; // of a reply that is read from a source (outflow.c)
+    struct outflow *flow;        // the loop's view of it, from its start until it is read
     size_t body_max;
     unsigned broken; // the status it was refused with, or 0
 
@@ -122,7 +128,7 @@ struct exchange {
     bool ended;   // the reply is complete
     bool request_ended, headers_ended;
     size_t header_bytes;
-    size_t dropped_bytes;         // of the body of a request that is refused
+    size_t dropped_bytes; // of the body of a request that is refused; all of one that is streamed
     int64_t started_ns, moved_ns; // when it began, when it last made progress
     struct out head_out, end_out;
     struct piece *first, **last; // HTTP/2: pieces not yet framed
@@ -285,6 +291,7 @@ struct http_server {
 
     _Atomic size_t stream_count;  // exchanges of HTTP/2
     _Atomic size_t watched_count; // streams with a producer that is told
+    _Atomic size_t pumped_count;  // sinks and sources that have not had their last call
     _Atomic size_t conn_count, undecided_count, body_bytes, reply_bytes, paused_count;
     _Atomic bool exempt_taken;
     _Atomic bool draining;
@@ -318,7 +325,38 @@ void body_hash_arrived(struct exchange *e);                         // bytes of 
 void body_hash_end(struct exchange *e);                             // the body is complete
 void body_hash_drop(struct http_loop *hl, struct body *b);
 
+// ---- intake.c: bodies that are handed on as they come
+
+// Whether this request's body is streamed; its intake is made then. `length`: UINT64_MAX if it is
+// not announced. *ret_refused: it is wanted, but there is no memory.
+bool intake_open(struct exchange *e, uint64_t length, bool expects, bool *ret_refused);
+void intake_free(struct exchange *e);
+bool intake_is_pumped(const struct exchange *e);
+bool intake_is_complete(const struct exchange *e);
+bool intake_is_over(const struct exchange *e); // its sink has or is about to have its last call
+// Whether it is the client for which everything waits.
+bool intake_waits(const struct exchange *e);
+// Where bytes may be put now, at most the first *ret_n; HTTP/1.1. False: nowhere.
+bool intake_room(struct exchange *e, char **ret, size_t *ret_n);
+void intake_filled(struct exchange *e, size_t n); // so many were put there
+bool intake_has_room(const struct exchange *e);
+bool intake_add(struct exchange *e, Str bytes); // HTTP/2, bounded by the window; false: dropped
+void intake_trailer(struct exchange *e, Str name, Str value);
+void intake_end(struct exchange *e);           // the body is complete
+void intake_fail(struct exchange *e, Err why); // it will not be
+void intake_apply(struct exchange *e);         // OP_PUMP, on the loop; the client may have gone
+void pumped_forget(struct http_server *s);     // a sink or source has had its last call
+
+// ---- outflow.c: replies that are read from a source
+
+void outflow_step(struct exchange *e);  // goes on, if it can: on the loop
+void outflow_apply(struct exchange *e); // OP_FLOW, likewise
+
 // ---- reply.c
+
+void op_push(struct op *op, struct exchange *e, OpKind kind);
+void make_head(struct exchange *e, unsigned status, const HttpHeader *headers, size_t n,
+               uint64_t length);
 
 bool ops_apply(struct http_loop *hl); // false: there were none
 void op_run(struct task *t);
@@ -351,8 +389,10 @@ bool h1_work(struct conn *c);          // true: come again before writing
 void h1_apply(struct conn *c, struct op *op);
 bool h1_body_room(struct conn *c, char **ret, size_t *ret_n); // where body bytes may be read into
 void h1_body_arrived(struct conn *c, size_t n);
-int64_t h1_deadline(struct conn *c); // 0: none
-void h1_late(struct conn *c);        // it has passed
+bool h1_is_held_up(const struct conn *c);        // by a sink that has not taken what came before
+void h1_continue(struct conn *c, struct out *o); // says 100
+int64_t h1_deadline(struct conn *c);             // 0: none
+void h1_late(struct conn *c);                    // it has passed
 
 // ---- h2.c
 
@@ -363,6 +403,9 @@ void h2_reads(struct conn *c, bool reads); // whether what comes is read from no
 bool h2_receive(struct conn *c); // true: requests were handed up, perhaps answered already
 void h2_send(struct conn *c);    // makes frames, while there is room for them
 void h2_apply(struct conn *c, struct op *op);
+void h2_continue(struct conn *c, struct exchange *e);        // says 100
+void h2_taken(struct conn *c, struct exchange *e, size_t n); // a sink has taken bytes of a body
+void h2_break_off(struct conn *c, struct exchange *e);       // the reply cannot be completed
 void h2_closed(struct conn *c);
 void h2_drain(struct conn *c);
 int64_t h2_look_at(const struct conn *c); // when deadlines are to be looked at

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// Replies that are read from a source as the client takes them (over HTTP/2: h2_test.c).
+#include "http/stream_rig.h"
+
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MS INT64_C(1000000)
+
+static void ask(int fd, struct arena *a, const char *method, const char *path, size_t n)
+{
+    say(fd, str_fmt(a, "%s %s?%zu HTTP/1.1\r\nHost: h\r\n\r\n", method, path, n));
+}
+
+TEST(sources_of_all_sizes_are_sent_and_the_connection_goes_on)
+{
+    struct stream_rig s;
+    stream_rig_init(&s);
+    stream_rig_start(&s);
+    int fd = dial(&s.r);
+    const size_t sizes[] = { 0, 1, HTTP_PIECE_BYTES_MAX, HTTP_PIECE_BYTES_MAX + 1, 9000000 };
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        Str head;
+        ask(fd, a, "GET", "/source", sizes[i]);
+        EXPECT_STR(stream_bytes(a, sizes[i]), hear_reply(a, fd, &head));
+        EXPECT(str_search(head, S("chunked")) == head.n);
+        stream_wait_closes(&s, i + 1);
+    }
+    ask(fd, a, "HEAD", "/source", 1234567);
+    Str head = hear_head(a, fd);
+    EXPECT(str_search(head, S("Content-Length: 1234567\r\n")) < head.n);
+    ask(fd, a, "GET", "/source", 3);
+    EXPECT_STR(stream_bytes(a, 3), hear_reply(a, fd, NULL));
+    close(fd);
+    stream_rig_stop(&s);
+    EXPECT_INT(COUNT_OF(sizes) + 2, s.closes);
+}
+
+static bool is_resting(struct stream_rig *s)
+{
+    size_t before, after;
+    pthread_mutex_lock(&s->lock);
+    before = s->read_bytes;
+    pthread_mutex_unlock(&s->lock);
+    nanosleep(&(struct timespec){ .tv_nsec = 50 * MS }, NULL);
+    pthread_mutex_lock(&s->lock);
+    after = s->read_bytes;
+    pthread_mutex_unlock(&s->lock);
+    return before == after && after > 0;
+}
+
+TEST(a_source_waits_for_a_client_that_does)
+{
+    struct stream_rig s;
+    stream_rig_init(&s);
+    stream_rig_start(&s);
+    int fd = dial(&s.r), small = 65536;
+    size_t n = 64 << 20;
+    EXPECT(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small) == 0);
+    ask(fd, a, "GET", "/source", n);
+    while (!is_resting(&s))
+        continue;
+    EXPECT(s.read_bytes < n / 2); // what the kernel's buffers hold, and two pieces
+    EXPECT_STR(stream_bytes(a, n), hear_reply(a, fd, NULL));
+    close(fd);
+    stream_rig_stop(&s);
+}
+
+TEST(a_source_that_fails_cuts_the_reply_off)
+{
+    struct stream_rig s;
+    stream_rig_init(&s);
+    stream_rig_start(&s);
+    int fd = dial(&s.r);
+    ask(fd, a, "GET", "/cut", 2000000);
+    Str rest = hear_rest(a, fd);
+    EXPECT(str_search(rest, S("Content-Length: 2000000\r\n")) < rest.n && rest.n < 2000000);
+    stream_wait_closes(&s, 1);
+    stream_rig_stop(&s);
+}
+
+TEST(a_client_that_leaves_closes_the_source)
+{
+    struct stream_rig s;
+    stream_rig_init(&s);
+    stream_rig_start(&s);
+    for (size_t i = 0; i < 8; i++) {
+        int fd = dial(&s.r);
+        ask(fd, a, "GET", "/source", 64 << 20);
+        if (i % 2 == 0)
+            hear(a, fd, i * 100000 + 1);
+        close(fd);
+        stream_wait_closes(&s, i + 1);
+    }
+    stream_rig_stop(&s);
+}
+
+TEST(a_client_that_stops_reading_is_given_up)
+{
+    struct stream_rig s;
+    stream_rig_init(&s);
+    s.r.config.limits.write_ns = 50 * MS;
+    stream_rig_start(&s);
+    int fd = dial(&s.r);
+    ask(fd, a, "GET", "/source", 64 << 20);
+    stream_wait_closes(&s, 1);
+    EXPECT(hear_rest(a, fd).n < 64 << 20);
+    stream_rig_stop(&s);
+}
+
+TEST(the_end_of_the_server_waits_until_sources_are_closed)
+{
+    struct stream_rig s;
+    stream_rig_init(&s);
+    s.r.config.limits.drain_ns = 50 * MS;
+    stream_rig_start(&s);
+    int fd = dial(&s.r);
+    ask(fd, a, "GET", "/source", 64 << 20);
+    hear(a, fd, 1000);
+    stream_rig_stop(&s);
+    EXPECT_INT(1, s.closes);
+    close(fd);
+}
+
+TEST(what_replies_from_sources_hold_is_counted)
+{
+    struct stream_rig s;
+    stream_rig_init(&s);
+    s.r.config.limits.reply_pool_bytes_max = 3 * HTTP_PIECE_BYTES_MAX;
+    stream_rig_start(&s);
+    int fds[2];
+    for (int i = 0; i < 2; i++) {
+        fds[i] = dial(&s.r);
+        ask(fds[i], a, "GET", "/source", 64 << 20);
+        hear(a, fds[i], 1000);
+    }
+    int fd = dial(&s.r);
+    say(fd, S("PUT /later HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n"));
+    struct http_exchange *x = stream_wait_held(&s);
+    EXPECT(http_replies_full(x));
+    close(fds[0]);
+    stream_wait_closes(&s, 1);
+    while (http_replies_full(x)) // until the exchange is gone, too
+        nanosleep(&(struct timespec){ .tv_nsec = MS }, NULL);
+    http_reply(x, 200, NULL, 0, S("now"));
+    EXPECT(str_ends(hear_rest(a, fd), S("now")));
+    close(fds[1]);
+    stream_rig_stop(&s);
+}
