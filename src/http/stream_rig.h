@@ -3,7 +3,7 @@
 #pragma once
 #include "http/test_rig.h"
 
-enum { ENDS_MAX = 16 };
+enum { ENDS_MAX = 64 };
 
 // By path: /take counts the body and answers "BYTES SUM TRAILERS"; /fail does so until it has
 // query-many bytes and then has had enough; /refuse answers 403 without the body; /later holds the
