@@ -42,20 +42,33 @@ static Err get_older(struct blob *b, struct kv_txn *tx, struct arena *a, uint64_
     return get_row(b, tx, a, T_OLDER, key_tail(&room, bucket, key, ~version), key, ret);
 }
 
-// The newest of blob_older.
-static Err get_newest_older(struct blob *b, struct kv_txn *tx, struct arena *a, uint64_t bucket,
-                            Str key, ObjectRow *ret)
+// The first row of blob_older after this key of a row.
+static Err get_next_older(struct blob *b, struct kv_txn *tx, struct arena *a, Str full, bool any,
+                          Str key, ObjectRow *ret)
 {
-    KeyRoom room;
-    Str full = key_tail(&room, bucket, key, 0), prefix = str_head(full, full.n - BLOB_NUMBER_BYTES);
     kv_on(tx, b->tables[T_OLDER]);
-    struct kv_scan s = kv_scan_start(tx, prefix, S(""));
+    struct kv_scan s =
+        kv_scan_start(tx, str_head(full, full.n - BLOB_NUMBER_BYTES), any ? S("") : full);
     if (!kv_scan_next(&s))
         return s.err.kind != ERR_NONE ? s.err : fail(ERR_NOT_FOUND, "blob: no such object");
     Err e = row_read_object(a, str_dup(a, s.value), ret);
     kv_scan_end(&s);
     ret->o.key = key;
     return e;
+}
+
+static Err get_newest_older(struct blob *b, struct kv_txn *tx, struct arena *a, uint64_t bucket,
+                            Str key, ObjectRow *ret)
+{
+    KeyRoom room;
+    return get_next_older(b, tx, a, key_tail(&room, bucket, key, 0), true, key, ret);
+}
+
+Err object_behind(struct blob *b, struct kv_txn *tx, struct arena *a, uint64_t bucket, Str key,
+                  uint64_t version, ObjectRow *ret)
+{
+    KeyRoom room;
+    return get_next_older(b, tx, a, key_tail(&room, bucket, key, ~version), false, key, ret);
 }
 
 static bool is_absent(Err e)

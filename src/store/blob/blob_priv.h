@@ -189,6 +189,9 @@ Err object_remove(struct blob *b, struct kv_txn *tx, struct arena *a, const Blob
 // What a DELETE without a version does: *ret_made, *ret_removed (and which).
 Err object_delete_latest(struct blob *b, struct kv_txn *tx, struct arena *a,
                          const BlobBucket *bucket, Str key, BlobDelete *d);
+// The next older version of the key than that one. ERR_NOT_FOUND.
+Err object_behind(struct blob *b, struct kv_txn *tx, struct arena *a, uint64_t bucket, Str key,
+                  uint64_t version, ObjectRow *ret);
 bool retention_holds(const BlobRetention *r, int64_t now_ns, bool bypass);
 
 // ---- blob_put.c
