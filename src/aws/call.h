@@ -48,6 +48,11 @@ struct call_targets {
     void (*target)(struct call *c, const void *in, AccessTarget *ret);
 };
 
+// Adds what the input says of tags to a target's context: aws:RequestTag/KEY for each of its member
+// Tags (a map, or a list of Key or TagKey with Value or TagValue), and aws:TagKeys of these or of
+// its member TagKeys. Values are borrowed from the input. The front does it for every call.
+void call_add_tags(struct call *c, const void *in, AccessTarget *t);
+
 // Records the AWS error that the caller gets. Returns the Err to return: ERR_FAULT. The first one
 // wins.
 Err call_fail(struct call *c, const struct api_error *error, const char *format, ...)

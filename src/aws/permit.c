@@ -23,6 +23,8 @@ static bool ask(struct front_call *f, Str account)
     c->account = account; // the resource is looked for there
     if (targets != NULL && targets->target != NULL)
         targets->target(c, f->in, &target);
+    if (!target.for_everybody)
+        call_add_tags(c, f->in, &target);
     Str text = S("");
     bool may =
         target.for_everybody || f->front->guard->may(f->front->guard->self, c, &target, &text);

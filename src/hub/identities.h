@@ -6,10 +6,18 @@
 
 struct call; // aws/call.h
 
+// A tag that a session was given: aws:PrincipalTag/key, before the role's own of that key.
+typedef struct HubTag {
+    Str key, value;
+    bool transitive; // a session that is made in this one has it too
+} HubTag;
+
 typedef struct HubRole {
     Str id, name, account;
     int64_t session_s_max;
     struct policy *trust; // a reference for whoever asked
+    const HubTag *tags;
+    size_t tag_count;
 } HubRole;
 
 typedef enum HubSessionFault {
@@ -18,7 +26,8 @@ typedef enum HubSessionFault {
     HUB_SESSION_TOO_LONG,   // longer than the role allows
     HUB_SESSION_BAD_POLICY, // the text says why
     HUB_SESSION_BIG_POLICY,
-    HUB_SESSION_CROWDED, // too many keys are held
+    HUB_SESSION_BAD_TAGS, // the text says why
+    HUB_SESSION_CROWDED,  // too many keys are held
 } HubSessionFault;
 
 typedef struct HubSessionWant {
@@ -29,12 +38,22 @@ typedef struct HubSessionWant {
     size_t policy_count;
     const Str *policy_arns;
     size_t policy_arn_count;
+    const HubTag *tags; // beside those that are handed down
+    size_t tag_count;
+    Str source_identity; // absent: the one of the session it is made in
 } HubSessionWant;
+
+// What a session that is made in the caller's has without asking.
+typedef struct HubInherited {
+    bool tags;           // transitive ones
+    Str source_identity; // absent: none
+} HubInherited;
 
 typedef struct HubSession {
     Str access_key, secret, token;
     int64_t expires_ms;
-    Str arn, id; // of a role's session
+    Str arn, id;         // of a role's session
+    Str source_identity; // absent: none
     HubSessionFault fault;
     Str text;
 } HubSession;
@@ -45,5 +64,6 @@ struct hub_identities {
     bool (*role)(void *self, struct arena *a, Str arn, HubRole *ret); // memory only
     // A key that is good for so long, on disk when this returns. Everything is in the call's arena.
     Err (*session)(void *self, struct call *c, const HubSessionWant *want, HubSession *ret);
+    HubInherited (*inherited)(void *self, struct call *c); // memory only
     bool (*account_of_key)(void *self, struct arena *a, Str access_key, Str *ret);
 };

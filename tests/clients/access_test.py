@@ -217,6 +217,64 @@ class Access:
         data = self.kms.generate_data_key(KeyId="alias/clicks", KeySpec="AES_256")
         assert self.kms.decrypt(CiphertextBlob=data["CiphertextBlob"])["Plaintext"] == data["Plaintext"]
 
+    def tags_in_a_request_decide(self):
+        self.iam.put_user_policy(UserName="bob", PolicyName="maker", PolicyDocument=policy(
+            allow(["kinesis:CreateStream", "kinesis:AddTagsToStream", "kinesis:RemoveTagsFromStream"], Condition={
+                "ForAllValues:StringEquals": {"aws:TagKeys": ["team", "cost"]},
+                "StringEqualsIfExists": {"aws:RequestTag/team": "a"}})))
+        refused("AccessDeniedException", "allows the kinesis:CreateStream action", self.bob().create_stream,
+                StreamName="tagged", ShardCount=1, Tags={"team": "b"})
+        refused("AccessDeniedException", "", self.bob().create_stream, StreamName="tagged", ShardCount=1,
+                Tags={"team": "a", "other": "x"})
+        self.bob().create_stream(StreamName="tagged", ShardCount=1, Tags={"team": "a"})
+        self.root.get_waiter("stream_exists").wait(StreamName="tagged", WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+        refused("AccessDeniedException", "", self.bob().add_tags_to_stream, StreamName="tagged", Tags={"x": "y"})
+        self.bob().add_tags_to_stream(StreamName="tagged", Tags={"cost": "7"})
+        refused("AccessDeniedException", "", self.bob().remove_tags_from_stream, StreamName="tagged", TagKeys=["x"])
+        self.bob().remove_tags_from_stream(StreamName="tagged", TagKeys=["cost"])
+        self.root.delete_stream(StreamName="tagged")
+        self.iam.delete_user_policy(UserName="bob", PolicyName="maker")
+
+    def tags_of_a_session_are_those_of_its_principal(self):
+        trust = {"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole"}
+        role = self.iam.create_role(RoleName="Tagged", AssumeRolePolicyDocument=policy(trust))["Role"]["Arn"]
+        self.iam.put_role_policy(RoleName="Tagged", PolicyName="own", PolicyDocument=policy(
+            allow("kinesis:Describe*", Condition={"StringEquals": {"aws:ResourceTag/team": "${aws:PrincipalTag/team}"}}),
+            allow("sts:*")))
+        self.iam.put_user_policy(UserName="bob", PolicyName="assume", PolicyDocument=policy(allow("sts:*", role)))
+        sts, team = self.bob("sts"), [{"Key": "team", "Value": "a"}]
+        refused("AccessDenied", f"is not authorized to perform: sts:TagSession on resource: {role} because no "
+                "resource-based policy allows the sts:TagSession action", sts.assume_role, RoleArn=role,
+                RoleSessionName="s1", Tags=team)
+        self.iam.update_assume_role_policy(RoleName="Tagged", PolicyDocument=policy(
+            trust, {**trust, "Action": "sts:TagSession", "Condition": {"StringEquals": {"aws:RequestTag/team": ["a", "b"]}}}))
+        refused("AccessDenied", "", sts.assume_role, RoleArn=role, RoleSessionName="s1",
+                Tags=[{"Key": "team", "Value": "c"}])
+        refused("AccessDenied", "sts:SetSourceIdentity action", sts.assume_role, RoleArn=role, RoleSessionName="s1",
+                SourceIdentity="bob")
+        for value, allowed in (("a", True), ("b", False)):
+            c = sts.assume_role(RoleArn=role, RoleSessionName="s1", TransitiveTagKeys=["team"],
+                                Tags=[{"Key": "team", "Value": value}])["Credentials"]
+            keys = {"aws_access_key_id": c["AccessKeyId"], "aws_secret_access_key": c["SecretAccessKey"],
+                    "aws_session_token": c["SessionToken"]}
+            kinesis = client(self.server, "kinesis", keys)
+            if allowed:
+                kinesis.describe_stream(StreamName="clicks")
+            else:
+                refused("AccessDeniedException", "", kinesis.describe_stream, StreamName="clicks")
+        refused("InvalidParameterValue", "conflicts with a transitive tag key from the calling session.",
+                client(self.server, "sts", keys).assume_role, RoleArn=role, RoleSessionName="s2", Tags=team)
+        self.iam.delete_user_policy(UserName="bob", PolicyName="assume")
+
+    def no_secret_is_in_the_database(self):
+        secrets = [self.keys["aws_secret_access_key"], self.session["aws_secret_access_key"],
+                   self.session["aws_session_token"]]
+        for name in ("headrace.db", "headrace.db-wal"):
+            with open(os.path.join(self.server.data_dir, name), "rb") as file:
+                content = file.read()
+            for secret in secrets:
+                assert secret.encode() not in content, f"{name} holds a secret in plain"
+
     def all_of_it_outlives_a_kill(self):
         self.server.kill()
         self.server.start()
@@ -260,6 +318,8 @@ STAGES = [
     Access.another_account_sees_nothing_until_a_policy_shares_it,
     Access.a_role_is_assumed_by_who_may_and_its_session_is_narrowed,
     Access.records_are_encrypted_and_the_key_decides_who_reads, Access.a_blob_of_the_key_service_comes_back,
+    Access.tags_in_a_request_decide, Access.tags_of_a_session_are_those_of_its_principal,
+    Access.no_secret_is_in_the_database,
     Access.all_of_it_outlives_a_kill, Access.the_command_line_sees_the_same, Access.a_key_that_is_deleted_does_not_sign,
 ]
 

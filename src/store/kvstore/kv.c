@@ -9,7 +9,7 @@
 
 // ---- Connections
 
-static Err exec(sqlite3 *db, const char *sql)
+Err kv_exec(sqlite3 *db, const char *sql)
 {
     return sqlite_vfs_err(sqlite3_exec(db, sql, NULL, NULL, NULL));
 }
@@ -25,7 +25,7 @@ static Err query_end(sqlite3_stmt *s, int code)
 }
 
 // The first column of the first row, as a number.
-static Err query_int(sqlite3 *db, const char *sql, int64_t *ret)
+Err kv_query_int(sqlite3 *db, const char *sql, int64_t *ret)
 {
     sqlite3_stmt *s = NULL;
     TRY(sqlite_vfs_err(sqlite3_prepare_v2(db, sql, -1, &s, NULL)));
@@ -56,7 +56,7 @@ static Err open_sqlite(struct kv *db, struct kv_conn *c, int cache_kib)
                       "PRAGMA cache_size = -%d; PRAGMA secure_delete = FAST; "
                       "PRAGMA wal_autocheckpoint = 0; PRAGMA trusted_schema = OFF;",
                       cache_kib);
-    return exec(c->db, str_c(tmp, sql));
+    return kv_exec(c->db, str_c(tmp, sql));
 }
 
 Err kv_conn_open(struct kv *db, struct kv_conn *c, int cache_kib)
@@ -99,7 +99,7 @@ static Err make_schema(sqlite3 *db)
                       "PRAGMA application_id = %d; PRAGMA user_version = %d;"
                       "COMMIT;",
                       KV_APPLICATION_ID, KV_FORMAT);
-    return exec(db, str_c(tmp, sql));
+    return kv_exec(db, str_c(tmp, sql));
 }
 
 // The file of an older program becomes one of ours, as a whole or not at all.
@@ -108,16 +108,16 @@ static Err seal_all(sqlite3 *db)
     AUTO(arena) tmp = arena_open();
     Str sql = str_fmt(tmp, "BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT;", kv_seal_all,
                       KV_FORMAT);
-    Err e = exec(db, str_c(tmp, sql));
+    Err e = kv_exec(db, str_c(tmp, sql));
     if (e.kind != ERR_NONE)
-        err_ignore(exec(db, "ROLLBACK")); // if that fails, closing it does
+        err_ignore(kv_exec(db, "ROLLBACK")); // if that fails, closing it does
     return e;
 }
 
 static Err check_rows(sqlite3 *db)
 {
     int64_t damaged = 0;
-    TRY(query_int(db, kv_count_damaged, &damaged));
+    TRY(kv_query_int(db, kv_count_damaged, &damaged));
     return damaged == 0 ? OK : fail(ERR_CORRUPT, "kv: rows are damaged");
 }
 
@@ -125,9 +125,9 @@ static Err check_rows(sqlite3 *db)
 static Err check_content(sqlite3 *db)
 {
     int64_t application = 0, format = 0, tables = 0;
-    TRY(query_int(db, "PRAGMA application_id", &application));
-    TRY(query_int(db, "PRAGMA user_version", &format));
-    TRY(query_int(db, "SELECT count(*) FROM sqlite_schema", &tables));
+    TRY(kv_query_int(db, "PRAGMA application_id", &application));
+    TRY(kv_query_int(db, "PRAGMA user_version", &format));
+    TRY(kv_query_int(db, "SELECT count(*) FROM sqlite_schema", &tables));
     if (application == 0 && format == 0 && tables == 0)
         return make_schema(db);
     if (application != KV_APPLICATION_ID)

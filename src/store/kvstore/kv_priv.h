@@ -15,6 +15,8 @@
 #include <pthread.h>
 #include <sqlite3.h>
 
+#define KV_SCRUB_BYTES_MAX (INT64_C(1) << 30)
+
 enum {
     KV_FORMAT = 2, // user_version of the file; 1 had no seals and is sealed when it is opened
     KV_APPLICATION_ID = 0x48524b56, // "HRKV"
@@ -114,6 +116,8 @@ struct kv {
 
 Err kv_conn_open(struct kv *db, struct kv_conn *c, int cache_kib);
 void kv_conn_close(struct kv_conn *c);
+Err kv_exec(sqlite3 *db, const char *sql);
+Err kv_query_int(sqlite3 *db, const char *sql, int64_t *ret); // the first column of the first row
 
 // ---- kv_seal.c
 

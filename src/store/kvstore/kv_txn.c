@@ -309,3 +309,56 @@ void kv_txn_close(struct kv_txn *tx)
     pthread_cond_destroy(&tx->wake);
     free(tx);
 }
+
+// ---- Scrubbing
+
+static Err empty_log(struct kv *db)
+{
+    pthread_mutex_lock(&db->lock); // no new reader begins
+    Err e = fail(ERR_BUSY, "kv: somebody reads");
+    if (db->active_readers == 0)
+        e = sqlite_vfs_err(
+            sqlite3_wal_checkpoint_v2(db->writer.db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL));
+    pthread_mutex_unlock(&db->lock);
+    return e;
+}
+
+// With the turn, and no transaction open.
+static Err write_anew(struct kv *db)
+{
+    int64_t pages = 0, page_bytes = 0;
+    TRY(undo_if_due(db));
+    if (db->keeps_log)
+        return fail(ERR_IO, "kv: the log is kept");
+    TRY(kv_query_int(db->writer.db, "PRAGMA page_count", &pages));
+    TRY(kv_query_int(db->writer.db, "PRAGMA page_size", &page_bytes));
+    if (pages * page_bytes > KV_SCRUB_BYTES_MAX)
+        return fail(ERR_LIMIT, "kv: too large to be written anew");
+    Err e = kv_exec(db->writer.db, "VACUUM");
+    if (e.kind != ERR_NONE) {
+        db->undo_is_due = true; // as after a commit that failed
+        err_ignore(undo_if_due(db));
+        return e;
+    }
+    sqlite_vfs_wal_settle(db->vfs);
+    TRY(empty_log(db));
+    db->log_pages = 0;
+    return OK;
+}
+
+Err kv_scrub(struct kv *db)
+{
+    struct kv_txn tx = { .db = db, .writes = true, .thread = pthread_self() };
+    Err e = OK;
+    pthread_cond_init(&tx.wake, NULL);
+    turn_wait(db, &tx);
+    if (db->in_txn) // of a group that nobody has ended yet
+        e = group_commit(db);
+    if (e.kind == ERR_NONE)
+        e = write_anew(db);
+    pthread_mutex_lock(&db->lock);
+    turn_pass(db, &tx);
+    pthread_mutex_unlock(&db->lock);
+    pthread_cond_destroy(&tx.wake);
+    return e;
+}

@@ -225,8 +225,13 @@ static void add_entity(struct context *x, const struct call *c, const struct ent
         add(x, S("aws:username"), e->name);
         add(x, S("aws:userid"), e->id);
     }
+    // A tag of the session stands before the role's of that key: the first one counts.
+    for (size_t i = 0; i < k->tag_count; i++)
+        add(x, str_cat(x->a, S("aws:PrincipalTag/"), k->tags[i].key), k->tags[i].value);
     for (size_t i = 0; i < e->tag_count; i++)
         add(x, str_cat(x->a, S("aws:PrincipalTag/"), e->tags[i].key), e->tags[i].value);
+    if (k->source_identity.p != NULL)
+        add(x, S("aws:SourceIdentity"), k->source_identity);
 }
 
 static void add_asker(struct context *x, const struct call *c, const Asker *k)
@@ -273,7 +278,7 @@ static void ask(struct iam *s, struct call *c, const AccessTarget *t, const Aske
                 AccessRequest *ret_request, AccessDecision *ret)
 {
     (void)s;
-    size_t tags = k->entity != NULL ? k->entity->tag_count : 0;
+    size_t tags = k->entity != NULL ? k->entity->tag_count + k->signer->tag_count : 0;
     struct context x = { .a = c->arena };
     x.at = arena_new(c->arena, AccessValue, VALUES_OWN + tags + t->context_count);
     add_request(&x, c, t);

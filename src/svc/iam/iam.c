@@ -173,83 +173,6 @@ Err iam_drop(struct iam *s, const struct entity *e)
     return OK;
 }
 
-// Into the ring of those who may sign. Of tools there is none.
-static Err into_keyring(struct iam *s, const struct signer *k)
-{
-    if (s->env.keys == NULL)
-        return OK;
-    if (!k->active) {
-        keyring_remove(s->env.keys, k->access_key);
-        return OK;
-    }
-    return keyring_add(s->env.keys, &(Key){ .access_key = k->access_key,
-                                            .secret = k->secret,
-                                            .session_token = k->token,
-                                            .account = k->account,
-                                            .principal = k->principal,
-                                            .expires_ns = k->expires_ms * 1000000 });
-}
-
-static void keep_signer(struct iam *s, struct signer *take_k)
-{
-    pthread_rwlock_wrlock(&s->lock);
-    struct signer *old = map_put(s->signers, take_k->access_key, take_k);
-    atomic_fetch_add(&s->version, 1);
-    pthread_rwlock_unlock(&s->lock);
-    signer_unref(old);
-}
-
-Err iam_put_signer(struct iam *s, struct signer *take_k)
-{
-    AUTO(signer) k = take_k;
-    AUTO_BUF(row);
-    signer_row_write(&row, k);
-    TRY(buf_err(&row));
-    AUTO(kv_txn) tx = kv_write(s->key_rows);
-    TRY(kv_put(tx, k->access_key, buf_str(&row)));
-    TRY(kv_commit(tx));
-    explicit_bzero(row.p, row.n);
-    keep_signer(s, signer_ref(k));
-    return into_keyring(s, k); // after the guard knows whose it is
-}
-
-Err iam_drop_signer(struct iam *s, Str access_key)
-{
-    AUTO(kv_txn) tx = kv_write(s->key_rows);
-    TRY(kv_del(tx, access_key));
-    TRY(kv_commit(tx));
-    if (s->env.keys != NULL)
-        keyring_remove(s->env.keys, access_key);
-    pthread_rwlock_wrlock(&s->lock);
-    struct signer *old = map_take(s->signers, access_key);
-    atomic_fetch_add(&s->version, 1);
-    pthread_rwlock_unlock(&s->lock);
-    signer_unref(old);
-    return OK;
-}
-
-static Str one_over(struct iam *s, struct arena *tmp, int64_t now_ms)
-{
-    Str key, found = { 0 };
-    void *value;
-    pthread_rwlock_rdlock(&s->lock);
-    for (size_t at = 0; found.p == NULL && map_next(s->signers, &at, &key, &value);) {
-        const struct signer *k = value;
-        if (k->expires_ms > 0 && k->expires_ms <= now_ms)
-            found = str_dup(tmp, k->access_key);
-    }
-    pthread_rwlock_unlock(&s->lock);
-    return found;
-}
-
-Err iam_sweep(struct iam *s, int64_t now_ms)
-{
-    AUTO(arena) tmp = arena_open();
-    for (Str key; (key = one_over(s, tmp, now_ms)).p != NULL;)
-        TRY(iam_drop_signer(s, key));
-    return OK;
-}
-
 static Err edit_found(struct call *c, const struct entity *e, EntityEdit *edit, const void *arg)
 {
     struct entity *copy = entity_copy(e);
@@ -342,27 +265,6 @@ static Err load_entities(struct iam *s)
     return scan.err;
 }
 
-static Err load_signers(struct iam *s)
-{
-    AUTO(kv_txn) tx = kv_read(s->key_rows);
-    struct kv_scan scan = kv_scan_start(tx, S(""), S(""));
-    while (kv_scan_next(&scan)) {
-        AUTO(arena) tmp = arena_open();
-        struct signer *k = NULL;
-        Err fault = signer_row_read(tmp, scan.rest, scan.value, &k);
-        if (fault.kind == ERR_NONE) {
-            keep_signer(s, k);
-            fault = into_keyring(s, k);
-        }
-        if (fault.kind != ERR_NONE) {
-            LOG(LOG_ERROR, "an access key cannot be read", F_STR("key", scan.rest), F_ERR(fault));
-            kv_scan_end(&scan);
-            return fault;
-        }
-    }
-    return scan.err;
-}
-
 static void iam_close(void *state)
 {
     struct iam *s = state;
@@ -379,6 +281,7 @@ static void iam_close(void *state)
     iam_guard_close(s);
     pthread_rwlock_destroy(&s->lock);
     pthread_mutex_destroy(&s->changing);
+    explicit_bzero(s->master, sizeof s->master);
     free(s);
 }
 
@@ -386,9 +289,10 @@ static Err load(struct iam *s)
 {
     TRY(kv_table_open(s->env.kv, S("iam.entities"), &s->rows));
     TRY(kv_table_open(s->env.kv, S("iam.keys"), &s->key_rows));
+    TRY(kv_table_open(s->env.kv, S("iam.meta"), &s->meta));
     TRY(iam_load_managed(s));
     TRY(load_entities(s));
-    return load_signers(s);
+    return iam_load_signers(s);
 }
 
 static Err iam_open(const struct service_env *env, void **ret_state)

@@ -3,7 +3,11 @@
 // entity is found and changed, who signs with which key.
 //
 //     table iam.entities   entity.h
-//     table iam.keys       key = access key   value = JSON (signer.c): of users, and of sessions
+//     table iam.keys       key = access key   value = JSON (signer.c): of users, and of sessions;
+//                          secrets are sealed with the master key (store/master.h)
+//     table iam.meta       key = scrub: headrace.db is to be written anew, because rows of a
+//     program
+//                          that sealed nothing were in it
 //
 // Two locks. `changing` is held by an operation that changes something, from its checks to its
 // commit; `lock` guards the maps and is never held over I/O. Order: changing before lock. Every
@@ -11,6 +15,7 @@
 #pragma once
 #include "aws/keyring.h"
 #include "base/map.h"
+#include "codec/gcm.h"
 #include "gen/iam_api.h"
 #include "hub/hub.h"
 #include "hub/service.h"
@@ -32,6 +37,9 @@ struct signer {
     Str name;      // of the user or role; empty: the account's root
     Str entity_id; // its id: another one of that name is not meant
     Str session_name;
+    Str source_identity; // absent: none
+    HubTag *tags;        // of a role's session
+    size_t tag_count;
     bool active;
     int64_t created_ms, expires_ms; // 0: never
     struct policy **session;        // policies that narrow a session
@@ -42,7 +50,9 @@ struct decisions; // guard.c
 
 struct iam {
     struct service_env env;
-    struct kv_table *rows, *key_rows;
+    struct kv_table *rows, *key_rows, *meta;
+    bool has_master; // guarded by changing
+    unsigned char master[GCM_KEY_BYTES];
     pthread_mutex_t changing;
     pthread_rwlock_t lock;
     struct map *entities; // entity_key -> struct entity
@@ -109,9 +119,14 @@ static inline void signer_close(struct signer *k)
     signer_unref(k);
 }
 AUTO_CLOSE(signer)
-void signer_row_write(struct buf *b, const struct signer *k);
-Err signer_row_read(struct arena *tmp, Str access_key, Str row, struct signer **ret);
+void signer_row_write(struct io *io, const unsigned char master[GCM_KEY_BYTES], struct arena *tmp,
+                      struct buf *b, const struct signer *k);
+// ERR_CORRUPT: not one of ours, or of another master key; NULL: there is none. ret_plain: its
+// secret was not sealed, as an older program wrote it.
+Err signer_row_read(const unsigned char *master, struct arena *tmp, Str access_key, Str row,
+                    struct signer **ret, bool *ret_plain);
 Str random_secret(struct io *io, struct arena *a, size_t n);
+Err iam_load_signers(struct iam *s);
 
 // AWS's own managed policies, as entities of the account "aws".
 Err iam_load_managed(struct iam *s);

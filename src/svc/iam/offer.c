@@ -9,6 +9,7 @@ enum {
     SESSION_TOKEN_CHARS = 128,
     SESSION_POLICIES_MAX = 10,
     SESSION_POLICY_BYTES_MAX = 2048, // of one document (STS quotas)
+    SESSION_TAGS_MAX = 50,           // with those that are handed down (STS quotas)
     SESSIONS_MAX = 50000,            // so that users' keys always find a place
 };
 #define SESSION_KEY_PREFIX S("HRSK")
@@ -34,7 +35,12 @@ static bool role(void *self, struct arena *a, Str arn, HubRole *ret)
                       .name = str_dup(a, e->name),
                       .account = str_dup(a, e->account),
                       .session_s_max = e->session_s_max,
-                      .trust = policy_ref(e->trust) };
+                      .trust = policy_ref(e->trust),
+                      .tag_count = e->tag_count };
+    HubTag *tags = arena_new(a, HubTag, e->tag_count);
+    for (size_t i = 0; i < e->tag_count; i++)
+        tags[i] = (HubTag){ str_dup(a, e->tags[i].key), str_dup(a, e->tags[i].value), false };
+    ret->tags = tags;
     return true;
 }
 
@@ -97,6 +103,18 @@ static void name_role(struct arena *a, struct call *c, struct signer *k, const s
     ret->id = str_fmt(c->arena, "%.*s:%.*s", FMT(e->id), FMT(session_name));
 }
 
+static void copy_tags(struct signer *k, const struct signer *own)
+{
+    k->tags = arena_new(k->arena, HubTag, own->tag_count);
+    for (; k->tag_count < own->tag_count; k->tag_count++) {
+        const HubTag *t = &own->tags[k->tag_count];
+        k->tags[k->tag_count] =
+            (HubTag){ str_dup(k->arena, t->key), str_dup(k->arena, t->value), t->transitive };
+    }
+    if (own->source_identity.p != NULL)
+        k->source_identity = str_dup(k->arena, own->source_identity);
+}
+
 // The caller itself, with its own policies, also those that narrow the session it asks in.
 static void name_caller(struct arena *a, struct call *c, struct signer *k, const struct signer *own)
 {
@@ -111,6 +129,92 @@ static void name_caller(struct arena *a, struct call *c, struct signer *k, const
     k->session = arena_new(a, struct policy *, own->session_count);
     for (; k->session_count < own->session_count; k->session_count++)
         k->session[k->session_count] = policy_ref(own->session[k->session_count]);
+    copy_tags(k, own);
+}
+
+static const HubTag *find_tag(const HubTag *tags, size_t n, Str key)
+{
+    for (size_t i = 0; i < n; i++)
+        if (str_eq_nocase(tags[i].key, key))
+            return &tags[i];
+    return NULL;
+}
+
+// Those that were asked for and those that the caller's session hands down; false: it has been
+// refused. Texts on record of AWS.
+static bool add_tags(const struct signer *own, const HubSessionWant *want, struct signer *k,
+                     HubSession *ret)
+{
+    size_t handed = own != NULL ? own->tag_count : 0;
+    k->tags = arena_new(k->arena, HubTag, want->tag_count + handed);
+    for (size_t i = 0; i < want->tag_count; i++) {
+        const HubTag *t = &want->tags[i];
+        const HubTag *before = find_tag(own != NULL ? own->tags : NULL, handed, t->key);
+        if (find_tag(k->tags, k->tag_count, t->key) != NULL) {
+            refuse(ret, HUB_SESSION_BAD_TAGS,
+                   S("Duplicate tag keys found. Please note that Tag keys are case insensitive."));
+            return false;
+        }
+        if (before != NULL && before->transitive) {
+            refuse(ret, HUB_SESSION_BAD_TAGS,
+                   S("One of the specified transitive tag keys can't be set because it conflicts "
+                     "with a transitive tag key from the calling session."));
+            return false;
+        }
+        k->tags[k->tag_count++] = (HubTag){ .key = str_dup(k->arena, t->key),
+                                            .value = str_dup(k->arena, t->value),
+                                            .transitive = t->transitive };
+    }
+    for (size_t i = 0; i < handed; i++)
+        if (own->tags[i].transitive)
+            k->tags[k->tag_count++] = (HubTag){ .key = str_dup(k->arena, own->tags[i].key),
+                                                .value = str_dup(k->arena, own->tags[i].value),
+                                                .transitive = true };
+    if (k->tag_count > SESSION_TAGS_MAX) {
+        refuse(ret, HUB_SESSION_BIG_POLICY,
+               S("Packed size of session tags and policies is larger than the allowed limit."));
+        return false;
+    }
+    return true;
+}
+
+static HubInherited inherited(void *self, struct call *c)
+{
+    AUTO(signer) own = iam_signer(self, c->access_key);
+    HubInherited h = { 0 };
+    if (own == NULL)
+        return h;
+    for (size_t i = 0; i < own->tag_count; i++)
+        h.tags |= own->tags[i].transitive;
+    if (own->source_identity.p != NULL)
+        h.source_identity = str_dup(c->arena, own->source_identity);
+    return h;
+}
+
+// What the session is of: the role, as it was asked for. False: it has been refused.
+static bool assume(struct iam *s, struct call *c, const HubSessionWant *want,
+                   const struct signer *own, struct signer *k, HubSession *ret)
+{
+    AUTO(entity) e = iam_look_arn(s, ENTITY_ROLE, want->role_arn);
+    if (e == NULL) {
+        refuse(ret, HUB_SESSION_NO_ROLE, S(""));
+        return false;
+    }
+    if (want->seconds > e->session_s_max) {
+        refuse(ret, HUB_SESSION_TOO_LONG,
+               S("The requested DurationSeconds exceeds the MaxSessionDuration set for this "
+                 "role."));
+        return false;
+    }
+    name_role(k->arena, c, k, e, want->session_name, ret);
+    Str source = want->source_identity;
+    if (source.p == NULL && own != NULL)
+        source = own->source_identity;
+    if (source.p != NULL) {
+        k->source_identity = str_dup(k->arena, source);
+        ret->source_identity = str_dup(c->arena, source);
+    }
+    return add_tags(own, want, k, ret) && add_policies(s, c, want, k, ret);
 }
 
 static Err session_locked(struct iam *s, struct call *c, const HubSessionWant *want,
@@ -123,25 +227,11 @@ static Err session_locked(struct iam *s, struct call *c, const HubSessionWant *w
         refuse(ret, HUB_SESSION_CROWDED, S("Too many sessions."));
         return OK;
     }
-    if (want->role_arn.p != NULL) {
-        AUTO(entity) e = iam_look_arn(s, ENTITY_ROLE, want->role_arn);
-        if (e == NULL) {
-            refuse(ret, HUB_SESSION_NO_ROLE, S(""));
-            return OK;
-        }
-        if (want->seconds > e->session_s_max) {
-            refuse(ret, HUB_SESSION_TOO_LONG,
-                   S("The requested DurationSeconds exceeds the "
-                     "MaxSessionDuration set for this role."));
-            return OK;
-        }
-        name_role(a, c, k, e, want->session_name, ret);
-        if (!add_policies(s, c, want, k, ret))
-            return OK;
-    } else {
-        AUTO(signer) own = iam_signer(s, c->access_key);
+    AUTO(signer) own = iam_signer(s, c->access_key);
+    if (want->role_arn.p == NULL)
         name_caller(a, c, k, own);
-    }
+    else if (!assume(s, c, want, own, k, ret))
+        return OK;
     k->access_key = random_id(s->env.io, a, SESSION_KEY_PREFIX, SESSION_KEY_CHARS);
     k->secret = random_secret(s->env.io, a, SESSION_SECRET_CHARS);
     k->token = random_secret(s->env.io, a, SESSION_TOKEN_CHARS);
@@ -181,6 +271,7 @@ void iam_offer_init(struct iam *s)
                                         .user_id = user_id,
                                         .role = role,
                                         .session = session,
+                                        .inherited = inherited,
                                         .account_of_key = account_of_key };
 }
 
@@ -201,13 +292,32 @@ static Str account_of_call(struct call *c, const void *in)
     return c->account;
 }
 
-// The ARN of what is there, or of what would be made: without a path it has none.
-static Str arn_of(struct call *c, EntityKind kind, Str name)
+// aws:ResourceTag/KEY and iam:ResourceTag/KEY.
+static void add_resource_tags(struct call *c, const struct entity *e, AccessTarget *ret)
+{
+    static const Str prefixes[] = { S_INIT("aws:ResourceTag/"), S_INIT("iam:ResourceTag/") };
+    size_t n = COUNT_OF(prefixes) * e->tag_count;
+    AccessValue *values = arena_new(c->arena, AccessValue, n);
+    Str *texts = arena_new(c->arena, Str, e->tag_count);
+    for (size_t i = 0; i < e->tag_count; i++) {
+        texts[i] = str_dup(c->arena, e->tags[i].value);
+        for (size_t k = 0; k < COUNT_OF(prefixes); k++)
+            values[ret->context_count++] = (AccessValue){
+                .name = str_cat(c->arena, prefixes[k], e->tags[i].key), .values = &texts[i], .n = 1
+            };
+    }
+    ret->context = values;
+}
+
+// What is there, or would be made: without a path its ARN has none.
+static void name_target(struct call *c, EntityKind kind, Str name, AccessTarget *ret)
 {
     AUTO(entity) e = iam_look(c->state, kind, c->account, name);
-    return e != NULL ? str_dup(c->arena, e->arn)
-                     : str_fmt(c->arena, "arn:aws:iam::%.*s:%s/%.*s", FMT(c->account),
-                               entity_word(kind), FMT(name));
+    ret->resource = e != NULL ? str_dup(c->arena, e->arn)
+                              : str_fmt(c->arena, "arn:aws:iam::%.*s:%s/%.*s", FMT(c->account),
+                                        entity_word(kind), FMT(name));
+    if (e != NULL)
+        add_resource_tags(c, e, ret);
 }
 
 static void target_of_call(struct call *c, const void *in, AccessTarget *ret)
@@ -222,14 +332,14 @@ static void target_of_call(struct call *c, const void *in, AccessTarget *ret)
         Str name = member_text(c, in, members[i].member);
         if (name.p == NULL)
             continue;
-        ret->resource = arn_of(c, members[i].kind, name);
+        name_target(c, members[i].kind, name, ret);
         return;
     }
     Str arn = member_text(c, in, S("PolicyArn")), made = member_text(c, in, S("PolicyName"));
     if (arn.p != NULL)
         ret->resource = arn;
     else if (made.p != NULL)
-        ret->resource = arn_of(c, ENTITY_POLICY, made);
+        name_target(c, ENTITY_POLICY, made, ret);
     else if (str_starts(c->op->name, S("List")))
         ret->resource = S("*");
     else if (str_search(c->principal, S(":user/")) < c->principal.n)

@@ -4,7 +4,7 @@
 #include "codec/hash.h"
 #include "codec/json.h"
 #include "codec/little.h"
-#include "svc/kms/master.h"
+#include "store/master.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -246,7 +246,8 @@ void key_row_write(struct io *io, const unsigned char master[GCM_KEY_BYTES], str
         w.ops->map(&w);
         put_text(&w, S("id"), m->id);
         put_text(&w, S("wrapped"),
-                 master_wrap(io, master, tmp, wrapped_name(tmp, k->arn, m->id), m->secret));
+                 master_seal(io, master, tmp, wrapped_name(tmp, k->arn, m->id),
+                             str_from(m->secret, sizeof m->secret)));
         put_number(&w, S("created_ms"), m->created_ms);
         put_number(&w, S("on_demand"), m->on_demand);
         w.ops->map_end(&w);
@@ -274,8 +275,14 @@ static Err read_material(const unsigned char master[GCM_KEY_BYTES], struct arena
     TRY(get_number(row, S("created_ms"), INT64_MAX / NS_PER_MS, &m->created_ms));
     TRY(get_number(row, S("on_demand"), 1, &on_demand));
     m->on_demand = on_demand != 0;
-    return master_unwrap(master, wrapped_name(tmp, k->arn, m->id), json_text(row, S("wrapped")),
-                         m->secret);
+    Str secret;
+    TRY(master_unseal(master, tmp, wrapped_name(tmp, k->arn, m->id), json_text(row, S("wrapped")),
+                      &secret));
+    bool good = secret.n == GCM_KEY_BYTES;
+    if (good)
+        memcpy(m->secret, secret.p, GCM_KEY_BYTES);
+    explicit_bzero((char *)(uintptr_t)secret.p, secret.n);
+    return good ? OK : fail(ERR_CORRUPT, "a key's material has a wrong length");
 }
 
 static Err read_fields(struct key *k, const JsonValue *row)

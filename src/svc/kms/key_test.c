@@ -3,7 +3,6 @@
 #include "base/test.h"
 #include "os/io_mem.h"
 #include "svc/kms/key.h"
-#include "svc/kms/master.h"
 
 #define DAY_MS (INT64_C(86400) * 1000)
 
@@ -130,22 +129,4 @@ TEST(a_key_is_rotated_when_its_period_is_over)
     key_add_material(io, k, 100 * DAY_MS, false);
     EXPECT_INT(190 * DAY_MS, key_next_rotation_ms(k));
     io_mem_close(disk);
-}
-
-TEST(the_master_key_is_made_once_and_a_damaged_file_is_refused)
-{
-    Str dir = test_dir(a), path = str_cat(a, dir, S("/master.key")), content;
-    struct io *io = io_real();
-    unsigned char one[GCM_KEY_BYTES], two[GCM_KEY_BYTES];
-    EXPECT_ERR(ERR_NOT_FOUND, master_read(io, dir, one));
-    EXPECT_OK(master_make(io, dir, one));
-    EXPECT_OK(master_read(io, dir, two));
-    EXPECT(memcmp(one, two, sizeof one) == 0);
-    EXPECT_OK(io_read_file(io, a, path, 4096, &content));
-    char *changed = str_c(a, content);
-    changed[content.n / 2] ^= 1;
-    EXPECT_OK(io_write_file(io, a, path, str_from(changed, content.n)));
-    EXPECT_ERR(ERR_CORRUPT, master_read(io, dir, two));
-    EXPECT_OK(io_write_file(io, a, path, str_head(content, content.n / 2)));
-    EXPECT_ERR(ERR_CORRUPT, master_read(io, dir, two));
 }

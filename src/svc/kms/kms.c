@@ -3,7 +3,7 @@
 #include "base/logline.h"
 #include "base/time.h"
 #include "codec/json.h"
-#include "svc/kms/master.h"
+#include "store/master.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -197,7 +197,7 @@ static Err need_master(struct kms *s)
 {
     if (s->has_master)
         return OK;
-    TRY(master_make(s->env.io, s->env.data_dir, s->master));
+    TRY(master_read_or_make(s->env.io, s->env.data_dir, s->master));
     s->has_master = true;
     return OK;
 }

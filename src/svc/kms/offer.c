@@ -27,6 +27,21 @@ static HubKeyAnswer look(struct kms *s, struct call *c, Str arn, struct key **re
     return answer(HUB_KEY_GOOD, S(""));
 }
 
+// aws:ResourceTag/KEY, for whoever asks about the key.
+static void add_tags(struct arena *a, const struct key *k, AccessTarget *t)
+{
+    AccessValue *values = arena_new(a, AccessValue, k->tag_count);
+    Str *texts = arena_new(a, Str, k->tag_count);
+    for (size_t i = 0; i < k->tag_count; i++) {
+        texts[i] = str_dup(a, k->tags[i].value);
+        values[i] = (AccessValue){ .name = str_cat(a, S("aws:ResourceTag/"), k->tags[i].key),
+                                   .values = &texts[i],
+                                   .n = 1 };
+    }
+    t->context = values;
+    t->context_count = k->tag_count;
+}
+
 // AWS's own keys may be used by all of the account's identities through the service.
 static HubKeyAnswer permit(struct kms *s, struct call *c, const struct key *k, Str action)
 {
@@ -39,6 +54,7 @@ static HubKeyAnswer permit(struct kms *s, struct call *c, const struct key *k, S
                        .account = k->account,
                        .policy = k->policy,
                        .policy_decides = true };
+    add_tags(c->arena, k, &t);
     bool may = guard->may(guard->self, c, &t, &text);
     return may ? answer(HUB_KEY_GOOD, S("")) : answer(HUB_KEY_DENIED, text);
 }
@@ -175,6 +191,7 @@ static void target_of_call(struct call *c, const void *in, AccessTarget *ret)
         ret->resource = str_dup(c->arena, k->arn);
         ret->policy = policy_ref(k->policy);
         ret->policy_decides = true;
+        add_tags(c->arena, k, ret);
     } else if (name.p != NULL) {
         ret->resource = str_starts(name, S("arn:"))
                             ? name

@@ -72,10 +72,114 @@ static Err session_refused(struct call *c, Str role_arn, const HubSession *made)
         return call_fail(c, &sts_MalformedPolicyDocument, "%.*s", FMT(made->text));
     case HUB_SESSION_BIG_POLICY:
         return call_fail(c, &sts_PackedPolicyTooLarge, "%.*s", FMT(made->text));
+    case HUB_SESSION_BAD_TAGS:
+        return call_fail(c, &sts_InvalidParameterValue, "%.*s", FMT(made->text));
     case HUB_SESSION_CROWDED:
         break;
     }
     return call_fail(c, &aws_ThrottlingException, "%.*s", FMT(made->text));
+}
+
+// ---- Assuming a role
+
+// What a call of AssumeRole is about, for one action of it: who may is said by the role, in its
+// trust policy.
+static void role_target(struct call *c, const struct sts_AssumeRole_in *in, AccessTarget *ret)
+{
+    const struct hub_identities *who = identities(c);
+    HubRole role = { 0 };
+    ret->resource = in->role_arn;
+    ret->policy_decides = true;
+    if (who != NULL && who->role(who->self, c->arena, in->role_arn, &role))
+        ret->policy = role.trust;
+    const struct {
+        Str name, value;
+    } texts[] = { { S_INIT("sts:RoleSessionName"), in->role_session_name },
+                  { S_INIT("sts:ExternalId"), in->external_id },
+                  { S_INIT("sts:SourceIdentity"), in->source_identity } };
+    AccessValue *values = arena_new(c->arena, AccessValue, COUNT_OF(texts) + 1 + role.tag_count);
+    size_t n = 0;
+    for (size_t i = 0; i < COUNT_OF(texts); i++)
+        if (texts[i].value.p != NULL) {
+            Str *one = arena_new(c->arena, Str, 1);
+            *one = texts[i].value;
+            values[n++] = (AccessValue){ texts[i].name, one, 1 };
+        }
+    for (size_t i = 0; i < role.tag_count; i++)
+        values[n++] = (AccessValue){ str_cat(c->arena, S("aws:ResourceTag/"), role.tags[i].key),
+                                     &role.tags[i].value, 1 };
+    if (in->transitive_tag_keys.n > 0)
+        values[n++] = (AccessValue){ S("sts:TransitiveTagKeys"), in->transitive_tag_keys.at,
+                                     in->transitive_tag_keys.n };
+    ret->context = values;
+    ret->context_count = n;
+}
+
+// Tags and a source identity need permissions of their own, beside sts:AssumeRole, about which the
+// front has asked.
+static Err require(struct call *c, const struct sts_AssumeRole_in *in, Str action)
+{
+    const struct sts *s = c->state;
+    const struct access_guard *guard = s->env.hub != NULL ? s->env.hub->access : NULL;
+    AccessTarget t = { .action = action, .account = c->account };
+    Str text = S("");
+    if (guard == NULL || s->env.dev)
+        return OK;
+    role_target(c, in, &t);
+    call_add_tags(c, in, &t);
+    bool may = guard->may(guard->self, c, &t, &text);
+    policy_unref(t.policy);
+    return may ? OK : call_fail(c, &sts_AccessDenied, "%.*s", FMT(text));
+}
+
+static Err check_parts(struct call *c, const struct sts_AssumeRole_in *in)
+{
+    const struct hub_identities *who = identities(c);
+    HubInherited from = who->inherited(who->self, c);
+    if (in->tags.n > 0 || from.tags)
+        TRY(require(c, in, S("sts:TagSession")));
+    if (in->source_identity.p == NULL && from.source_identity.p == NULL)
+        return OK;
+    TRY(require(c, in, S("sts:SetSourceIdentity")));
+    bool changes = in->source_identity.p != NULL && from.source_identity.p != NULL &&
+                   !str_eq(in->source_identity, from.source_identity);
+    return !changes ? OK
+                    : call_fail(c, &sts_AccessDenied,
+                                "User: %.*s is not authorized to perform: sts:SetSourceIdentity on "
+                                "resource: %.*s",
+                                FMT(c->principal), FMT(in->role_arn));
+}
+
+static bool has_key(const sts_tagKeyListType *keys, Str key)
+{
+    for (size_t i = 0; i < keys->n; i++)
+        if (str_eq_nocase(keys->at[i], key))
+            return true;
+    return false;
+}
+
+static bool has_tag(const sts_tagListType *tags, Str key)
+{
+    for (size_t i = 0; i < tags->n; i++)
+        if (str_eq_nocase(tags->at[i].key, key))
+            return true;
+    return false;
+}
+
+static Err read_tags(struct call *c, const struct sts_AssumeRole_in *in, HubTag **ret)
+{
+    HubTag *tags = arena_new(c->arena, HubTag, in->tags.n);
+    for (size_t i = 0; i < in->tags.n; i++)
+        tags[i] = (HubTag){ .key = in->tags.at[i].key,
+                            .value = in->tags.at[i].value,
+                            .transitive = has_key(&in->transitive_tag_keys, in->tags.at[i].key) };
+    for (size_t i = 0; i < in->transitive_tag_keys.n; i++)
+        if (!has_tag(&in->tags, in->transitive_tag_keys.at[i]))
+            return call_fail(c, &sts_InvalidParameterValue,
+                             "The specified transitive tag key must be included in the requested "
+                             "tags.");
+    *ret = tags;
+    return OK;
 }
 
 Err sts_AssumeRole(struct call *c, const struct sts_AssumeRole_in *in,
@@ -83,8 +187,11 @@ Err sts_AssumeRole(struct call *c, const struct sts_AssumeRole_in *in,
 {
     const struct hub_identities *who = identities(c);
     HubSession made;
+    HubTag *tags;
     if (who == NULL)
         return no_identities();
+    TRY(check_parts(c, in));
+    TRY(read_tags(c, in, &tags));
     Str *arns = arena_new(c->arena, Str, in->policy_arns.n);
     for (size_t i = 0; i < in->policy_arns.n; i++)
         arns[i] = in->policy_arns.at[i].arn;
@@ -94,7 +201,10 @@ Err sts_AssumeRole(struct call *c, const struct sts_AssumeRole_in *in,
                             .policies = &in->policy,
                             .policy_count = in->policy.p != NULL,
                             .policy_arns = arns,
-                            .policy_arn_count = in->policy_arns.n };
+                            .policy_arn_count = in->policy_arns.n,
+                            .tags = tags,
+                            .tag_count = in->tags.n,
+                            .source_identity = in->source_identity };
     TRY(who->session(who->self, c, &want, &made));
     TRY(session_refused(c, in->role_arn, &made));
     sts_AssumedRoleUser *user = arena_new(c->arena, sts_AssumedRoleUser, 1);
@@ -102,8 +212,19 @@ Err sts_AssumeRole(struct call *c, const struct sts_AssumeRole_in *in,
     user->arn = made.arn;
     out->credentials = credentials(c->arena, &made);
     out->assumed_role_user = user;
-    out->source_identity = in->source_identity;
+    out->source_identity = made.source_identity;
     return OK;
+}
+
+// Refusals carry an encoded message only in services that are not served here (README.md): whatever
+// is given is none of ours.
+Err sts_DecodeAuthorizationMessage(struct call *c,
+                                   const struct sts_DecodeAuthorizationMessage_in *in,
+                                   struct sts_DecodeAuthorizationMessage_out *out)
+{
+    (void)in;
+    (void)out;
+    return call_fail(c, &sts_InvalidAuthorizationMessageException, "Message is not valid");
 }
 
 Err sts_GetSessionToken(struct call *c, const struct sts_GetSessionToken_in *in,
@@ -134,29 +255,13 @@ static Str account_of_call(struct call *c, const void *in)
     return part;
 }
 
-// Who may assume a role is said by the role: its trust policy. The rest everybody may.
+// Who may assume a role is said by the role, decoding needs a permission, the rest everybody may.
 static void target_of_call(struct call *c, const void *in, AccessTarget *ret)
 {
-    const struct hub_identities *who = identities(c);
-    const struct sts_AssumeRole_in *assume = in;
-    if (!str_eq(c->op->name, S("AssumeRole"))) {
-        ret->for_everybody = true;
-        return;
-    }
-    HubRole role = { 0 };
-    ret->resource = assume->role_arn;
-    ret->policy_decides = true;
-    if (who != NULL && who->role(who->self, c->arena, assume->role_arn, &role))
-        ret->policy = role.trust;
-    AccessValue *values = arena_new(c->arena, AccessValue, 2);
-    Str *texts = arena_new(c->arena, Str, 2);
-    texts[0] = assume->role_session_name;
-    values[ret->context_count++] = (AccessValue){ S("sts:RoleSessionName"), &texts[0], 1 };
-    if (assume->external_id.p != NULL) {
-        texts[1] = assume->external_id;
-        values[ret->context_count++] = (AccessValue){ S("sts:ExternalId"), &texts[1], 1 };
-    }
-    ret->context = values;
+    if (str_eq(c->op->name, S("AssumeRole")))
+        role_target(c, in, ret);
+    else
+        ret->for_everybody = !str_eq(c->op->name, S("DecodeAuthorizationMessage"));
 }
 
 static const struct call_targets sts_targets = { .account = account_of_call,
