@@ -11,6 +11,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 
 // What has been gathered: of whole numbers (bytes, milliseconds, things).
 struct meter {
@@ -60,6 +61,86 @@ static inline Gathered gathered_add(Gathered x, Gathered y)
                        .max = MAX(x.max, y.max) };
 }
 
+// ---- Meters of which percentiles can be told
+//
+// Beside the four numbers they count how often which value came, in bins: up to 15 each value has
+// its own, beyond 16 bins share what lies between two powers of two, so that a value told is off by
+// 3 % at most. The bins are made with the first value and stay: a meter that nothing has happened
+// to costs a pointer.
+
+enum {
+    METER_STEPS = 16,                                         // bins between two powers of two
+    METER_POWERS = 33,                                        // from 2^4 on; beyond 2^36 all is one
+    METER_BINS = METER_STEPS + (METER_POWERS - 1) * METER_STEPS, // 528: 2112 bytes
+};
+
+struct meter_bins {
+    _Atomic uint32_t counts[METER_BINS];
+};
+
+struct wide_meter {
+    struct meter sums;
+    _Atomic(struct meter_bins *) bins; // NULL: nothing yet
+};
+
+// How often values about that large came.
+typedef struct GatheredBin {
+    int64_t value, count;
+} GatheredBin;
+
+static inline size_t meter_bin_of(int64_t value)
+{
+    if (value < METER_STEPS)
+        return value > 0 ? (size_t)value : 0;
+    unsigned power = 63u - (unsigned)__builtin_clzll((uint64_t)value); // from 4 on
+    size_t step = (size_t)(value >> (power - 4)) - METER_STEPS;
+    return MIN((size_t)(power - 3) * METER_STEPS + step, (size_t)METER_BINS - 1);
+}
+
+// The middle of what falls into a bin.
+static inline int64_t meter_bin_value(size_t bin)
+{
+    if (bin < METER_STEPS)
+        return (int64_t)bin;
+    unsigned power = (unsigned)(bin / METER_STEPS) - 1; // of two, that the step is wide
+    int64_t low = (int64_t)(METER_STEPS + bin % METER_STEPS) << power;
+    return low + (((int64_t)1 << power) - 1) / 2;
+}
+
+static inline void wide_meter_add(struct wide_meter *m, int64_t value)
+{
+    struct meter_bins *bins = atomic_load_explicit(&m->bins, memory_order_acquire);
+    if (bins == NULL) {
+        struct meter_bins *made = xalloc(sizeof *made);
+        if (atomic_compare_exchange_strong_explicit(&m->bins, &bins, made, memory_order_acq_rel,
+                                                    memory_order_acquire))
+            bins = made;
+        else
+            free(made); // another thread was first
+    }
+    atomic_fetch_add_explicit(&bins->counts[meter_bin_of(value)], 1, memory_order_relaxed);
+    meter_add(&m->sums, value);
+}
+
+// The bins that are not empty, by value, into `ret`; they are empty then.
+static inline size_t wide_meter_take_bins(struct wide_meter *m, GatheredBin ret[METER_BINS])
+{
+    struct meter_bins *bins = atomic_load_explicit(&m->bins, memory_order_acquire);
+    size_t n = 0;
+    for (size_t i = 0; bins != NULL && i < METER_BINS; i++) {
+        if (atomic_load_explicit(&bins->counts[i], memory_order_relaxed) == 0)
+            continue;
+        uint32_t count = atomic_exchange_explicit(&bins->counts[i], 0, memory_order_relaxed);
+        ret[n++] = (GatheredBin){ meter_bin_value(i), count };
+    }
+    return n;
+}
+
+static inline void wide_meter_done(struct wide_meter *m)
+{
+    free(atomic_load_explicit(&m->bins, memory_order_relaxed));
+}
+
 typedef struct MetricDimension {
     Str name, value;
 } MetricDimension;
@@ -72,6 +153,8 @@ typedef struct MetricTold {
     MetricDimension dims[METRIC_DIMENSIONS_MAX];
     size_t dim_count;
     Gathered values;
+    const GatheredBin *bins; // of the values; without them there are no percentiles
+    size_t bin_count;
 } MetricTold;
 
 struct metric_sink {

@@ -28,6 +28,11 @@ static const struct shape *alarm_shape(void)
     return answer_shape(S("DescribeAlarms"), S("MetricAlarms"));
 }
 
+static const struct shape *composite_shape(void)
+{
+    return answer_shape(S("DescribeAlarms"), S("CompositeAlarms"));
+}
+
 static const struct shape *history_shape(void)
 {
     return answer_shape(S("DescribeAlarmHistory"), S("AlarmHistoryItems"));
@@ -57,6 +62,12 @@ Err alarm_read(struct arena *a, Str row, Alarm *ret)
 {
     *ret = (Alarm){ 0 };
     return read_row(a, row, alarm_shape(), ret);
+}
+
+Err composite_read(struct arena *a, Str row, Composite *ret)
+{
+    *ret = (Composite){ 0 };
+    return read_row(a, row, composite_shape(), ret);
 }
 
 Err history_read(struct arena *a, Str row, cloudwatch_AlarmHistoryItem *ret)
@@ -109,21 +120,32 @@ Err alarm_put(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Realm r
     return kv_put(tx, alarm_key(a, r, alarm->alarm_name), buf_str(&row));
 }
 
-Err alarm_delete(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Realm r, Str name)
+static Err delete_row(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Realm r, Str name,
+                      struct kv_table *table)
 {
     cloudwatch_TagList tags;
     Str arn = alarm_arn(a, r, name);
     TRY(alarm_tags(cw, tx, a, arn, &tags));
     for (size_t i = 0; i < tags.n; i++)
         TRY(alarm_untag(cw, tx, a, arn, tags.at[i].key));
-    kv_on(tx, cw->alarms);
+    kv_on(tx, table);
     return kv_del(tx, alarm_key(a, r, name));
+}
+
+Err alarm_delete(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Realm r, Str name)
+{
+    return delete_row(cw, tx, a, r, name, cw->alarms);
 }
 
 Err alarm_count(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Realm r, size_t *ret)
 {
+    size_t composites;
+    kv_on(tx, cw->composites);
+    TRY(kv_count(tx, realm_prefix(a, r), &composites));
     kv_on(tx, cw->alarms);
-    return kv_count(tx, realm_prefix(a, r), ret);
+    TRY(kv_count(tx, realm_prefix(a, r), ret));
+    *ret += composites;
+    return OK;
 }
 
 struct kv_scan alarm_scan(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Realm r,
@@ -133,20 +155,86 @@ struct kv_scan alarm_scan(struct cloudwatch *cw, struct kv_txn *tx, struct arena
     return kv_scan_start(tx, alarm_key(a, r, prefix), after.n > 0 ? alarm_key(a, r, after) : S(""));
 }
 
-Err alarm_after(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Str key, Str *ret_key,
-                Realm *ret_realm, Alarm *ret)
+static Err row_after(struct kv_txn *tx, struct arena *a, Str key, Str *ret_key, Realm *ret_realm,
+                     Str *ret_row)
 {
     Str names, rest;
-    kv_on(tx, cw->alarms);
     struct kv_scan scan = kv_scan_start(tx, S(""), key);
     if (!kv_scan_next(&scan))
         return scan.err.kind != ERR_NONE ? scan.err : fail(ERR_NOT_FOUND, "no more alarms");
     *ret_key = str_dup(a, scan.rest);
-    Err e = alarm_read(a, scan.value, ret);
+    *ret_row = str_dup(a, scan.value);
     kv_scan_end(&scan);
     str_cut(*ret_key, '\0', &names, &rest);
     str_cut(names, '/', &ret_realm->account, &ret_realm->region);
-    return e;
+    return OK;
+}
+
+Err alarm_after(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Str key, Str *ret_key,
+                Realm *ret_realm, Alarm *ret)
+{
+    Str row;
+    kv_on(tx, cw->alarms);
+    TRY(row_after(tx, a, key, ret_key, ret_realm, &row));
+    return alarm_read(a, row, ret);
+}
+
+// ---- Composite alarms
+
+Err composite_get(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Realm r, Str name,
+                  Composite *ret)
+{
+    Str row;
+    kv_on(tx, cw->composites);
+    TRY(kv_get(tx, a, alarm_key(a, r, name), &row));
+    return composite_read(a, row, ret);
+}
+
+Err composite_put(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Realm r,
+                  const Composite *alarm)
+{
+    AUTO_BUF(row);
+    TRY(write_row(&row, composite_shape(), alarm));
+    kv_on(tx, cw->composites);
+    return kv_put(tx, alarm_key(a, r, alarm->alarm_name), buf_str(&row));
+}
+
+Err composite_delete(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Realm r, Str name)
+{
+    return delete_row(cw, tx, a, r, name, cw->composites);
+}
+
+struct kv_scan composite_scan(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Realm r,
+                              Str prefix, Str after)
+{
+    kv_on(tx, cw->composites);
+    return kv_scan_start(tx, alarm_key(a, r, prefix), after.n > 0 ? alarm_key(a, r, after) : S(""));
+}
+
+Err composite_after(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Str key,
+                    Str *ret_key, Realm *ret_realm, Composite *ret)
+{
+    Str row;
+    kv_on(tx, cw->composites);
+    TRY(row_after(tx, a, key, ret_key, ret_realm, &row));
+    return composite_read(a, row, ret);
+}
+
+Err alarm_state(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Realm r, Str name,
+                AlarmState *ret)
+{
+    Alarm alarm;
+    Composite composite;
+    Err e = alarm_get(cw, tx, a, r, name, &alarm);
+    if (e.kind == ERR_NONE)
+        *ret = (AlarmState){ name, alarm.alarm_arn, alarm.state_value,
+                             alarm.state_transitioned_timestamp };
+    if (e.kind != ERR_NOT_FOUND)
+        return e;
+    TRY(composite_get(cw, tx, a, r, name, &composite));
+    *ret = (AlarmState){ name, composite.alarm_arn, composite.state_value,
+                         composite.state_transitioned_timestamp };
+    return OK;
 }
 
 // ---- Tags

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // DescribeAlarms, DescribeAlarmsForMetric, DescribeAlarmHistory, and tags.
 #include "base/time.h"
-#include "svc/cloudwatch/alarm.h"
+#include "svc/cloudwatch/composite.h"
 
 enum { DESCRIBE_MAX = 100, HISTORY_MAX = 100 };
 
@@ -17,31 +17,146 @@ static size_t page_size(bool given, int32_t wanted, size_t usual)
 
 // ---- DescribeAlarms
 
-static bool has_action(const Alarm *alarm, Str prefix)
+// What the conditions look at, of an alarm of either kind.
+typedef struct Seen {
+    Str name, type, state;
+    const cloudwatch_ResourceList *lists[3];
+} Seen;
+
+static Seen seen_metric(const Alarm *a)
 {
-    const cloudwatch_ResourceList *lists[] = { &alarm->ok_actions, &alarm->alarm_actions,
-                                               &alarm->insufficient_data_actions };
-    for (size_t i = 0; i < COUNT_OF(lists); i++)
-        for (size_t j = 0; j < lists[i]->n; j++)
-            if (str_starts(lists[i]->at[j], prefix))
+    return (Seen){ .name = a->alarm_name,
+                   .type = cloudwatch_AlarmType_MetricAlarm,
+                   .state = a->state_value,
+                   .lists = { &a->ok_actions, &a->alarm_actions, &a->insufficient_data_actions } };
+}
+
+static Seen seen_composite(const Composite *c)
+{
+    return (Seen){ .name = c->alarm_name,
+                   .type = cloudwatch_AlarmType_CompositeAlarm,
+                   .state = c->state_value,
+                   .lists = { &c->ok_actions, &c->alarm_actions, &c->insufficient_data_actions } };
+}
+
+static bool has_action(const Seen *s, Str prefix)
+{
+    for (size_t i = 0; i < COUNT_OF(s->lists); i++)
+        for (size_t j = 0; j < s->lists[i]->n; j++)
+            if (str_starts(s->lists[i]->at[j], prefix))
                 return true;
     return false;
 }
 
-static bool is_described(const struct cloudwatch_DescribeAlarms_in *in, const Alarm *alarm)
+// Without AlarmTypes only metric alarms are told, as in AWS.
+static bool has_type(const struct cloudwatch_DescribeAlarms_in *in, Str type)
 {
-    bool named = !in->alarm_names.set, typed = in->alarm_types.n == 0;
-    for (size_t i = 0; i < in->alarm_names.n; i++)
-        named = named || str_eq(in->alarm_names.at[i], alarm->alarm_name);
     for (size_t i = 0; i < in->alarm_types.n; i++)
-        typed = typed || str_eq(in->alarm_types.at[i], cloudwatch_AlarmType_MetricAlarm);
-    if (in->children_of_alarm_name.p != NULL || in->parents_of_alarm_name.p != NULL)
-        return false; // these are of composite alarms
-    if (in->state_value.p != NULL && !str_eq(in->state_value, alarm->state_value))
+        if (str_eq(in->alarm_types.at[i], type))
+            return true;
+    return in->alarm_types.n == 0 && str_eq(type, cloudwatch_AlarmType_MetricAlarm);
+}
+
+static bool is_described(const struct cloudwatch_DescribeAlarms_in *in, const Seen *s)
+{
+    bool named = !in->alarm_names.set;
+    for (size_t i = 0; i < in->alarm_names.n; i++)
+        named = named || str_eq(in->alarm_names.at[i], s->name);
+    if (in->state_value.p != NULL && !str_eq(in->state_value, s->state))
         return false;
-    if (in->action_prefix.p != NULL && !has_action(alarm, in->action_prefix))
+    if (in->action_prefix.p != NULL && !has_action(s, in->action_prefix))
         return false;
-    return named && typed;
+    return named && has_type(in, s->type);
+}
+
+// One page of alarms of both kinds, in the order of their names.
+struct page {
+    struct cloudwatch_DescribeAlarms_out *out;
+    size_t max;
+    Str last; // the newest on it
+};
+
+static bool is_full(const struct page *p)
+{
+    return p->out->metric_alarms.n + p->out->composite_alarms.n == p->max;
+}
+
+// The next row that is wanted, of one kind. False: there is none, or the scan has failed.
+static Err next_metric(struct call *c, const struct cloudwatch_DescribeAlarms_in *in,
+                       struct kv_scan *scan, Alarm *ret, bool *ret_found)
+{
+    *ret_found = false;
+    while (kv_scan_next(scan)) {
+        ArenaMark mark = arena_mark(c->arena);
+        TRY(alarm_read(c->arena, scan->value, ret));
+        Seen seen = seen_metric(ret);
+        *ret_found = is_described(in, &seen);
+        if (*ret_found)
+            return OK;
+        arena_rewind(c->arena, mark);
+    }
+    return scan->err;
+}
+
+static Err next_composite(struct call *c, const struct cloudwatch_DescribeAlarms_in *in,
+                          struct kv_scan *scan, Composite *ret, bool *ret_found)
+{
+    *ret_found = false;
+    while (kv_scan_next(scan)) {
+        ArenaMark mark = arena_mark(c->arena);
+        TRY(composite_read(c->arena, scan->value, ret));
+        Seen seen = seen_composite(ret);
+        *ret_found = is_described(in, &seen);
+        if (*ret_found)
+            return OK;
+        arena_rewind(c->arena, mark);
+    }
+    return scan->err;
+}
+
+static Err fill_page(struct call *c, const struct cloudwatch_DescribeAlarms_in *in,
+                     struct kv_scan *metrics, struct kv_scan *composites, struct page *p)
+{
+    Alarm alarm;
+    Composite composite;
+    bool has_alarm, has_composite;
+    TRY(next_metric(c, in, metrics, &alarm, &has_alarm));
+    TRY(next_composite(c, in, composites, &composite, &has_composite));
+    while (has_alarm || has_composite) {
+        bool first =
+            has_alarm && (!has_composite || str_cmp(alarm.alarm_name, composite.alarm_name) < 0);
+        if (is_full(p)) {
+            p->out->next_token = cloudwatch_token(c->arena, p->last);
+            return OK;
+        }
+        if (first) {
+            p->out->metric_alarms.at[p->out->metric_alarms.n++] = alarm;
+            p->last = alarm.alarm_name;
+            TRY(next_metric(c, in, metrics, &alarm, &has_alarm));
+        } else {
+            p->out->composite_alarms.at[p->out->composite_alarms.n++] = composite;
+            p->last = composite.alarm_name;
+            TRY(next_composite(c, in, composites, &composite, &has_composite));
+        }
+    }
+    return OK;
+}
+
+static Err check_described(struct call *c, const struct cloudwatch_DescribeAlarms_in *in)
+{
+    bool children = in->children_of_alarm_name.p != NULL,
+         parents = in->parents_of_alarm_name.p != NULL;
+    bool others = in->alarm_names.set || in->alarm_name_prefix.p != NULL || in->alarm_types.n > 0 ||
+                  in->state_value.p != NULL || in->action_prefix.p != NULL;
+    if (in->alarm_names.n > 0 && in->alarm_name_prefix.p != NULL)
+        return call_fail(c, &cloudwatch_ValidationException,
+                         "The parameters AlarmNames and AlarmNamePrefix are mutually exclusive and "
+                         "you have specified both.");
+    if ((children && parents) || ((children || parents) && others))
+        return call_fail(c, &cloudwatch_ValidationException,
+                         "The parameter %s may be combined with MaxRecords and NextToken only.",
+                         children ? "ChildrenOfAlarmName" : "ParentsOfAlarmName");
+    return cloudwatch_permit_alarms(c, &in->alarm_names);
 }
 
 Err cloudwatch_DescribeAlarms(struct call *c, const struct cloudwatch_DescribeAlarms_in *in,
@@ -49,34 +164,26 @@ Err cloudwatch_DescribeAlarms(struct call *c, const struct cloudwatch_DescribeAl
 {
     struct cloudwatch *cw = c->state;
     Str after = S(""), prefix = in->alarm_name_prefix.p != NULL ? in->alarm_name_prefix : S("");
-    size_t max = page_size(in->has_max_records, in->max_records, DESCRIBE_MAX);
-    if (in->alarm_names.n > 0 && in->alarm_name_prefix.p != NULL)
-        return call_fail(c, &cloudwatch_ValidationException,
-                         "The parameters AlarmNames and AlarmNamePrefix are mutually exclusive and "
-                         "you have specified both.");
+    struct page p = { .out = out };
+    p.max = page_size(in->has_max_records, in->max_records, DESCRIBE_MAX);
+    TRY(check_described(c, in));
     if (in->next_token.n > 0)
         TRY(cloudwatch_token_open(c, in->next_token, &after));
-    out->composite_alarms.set = true;
     out->metric_alarms = (cloudwatch_MetricAlarms){ .set = true };
-    out->metric_alarms.at = arena_new(c->arena, Alarm, max);
+    out->metric_alarms.at = arena_new(c->arena, Alarm, p.max);
+    out->composite_alarms = (cloudwatch_CompositeAlarms){ .set = true };
+    out->composite_alarms.at = arena_new(c->arena, Composite, p.max);
     AUTO(kv_txn) tx = kv_read(cw->alarms);
-    struct kv_scan scan = alarm_scan(cw, tx, c->arena, realm_of(c), prefix, after);
-    while (kv_scan_next(&scan)) {
-        Alarm alarm;
-        ArenaMark mark = arena_mark(c->arena);
-        TRY(alarm_read(c->arena, scan.value, &alarm));
-        if (!is_described(in, &alarm)) {
-            arena_rewind(c->arena, mark);
-            continue;
-        }
-        if (out->metric_alarms.n == max) {
-            out->next_token = cloudwatch_token(c->arena, out->metric_alarms.at[max - 1].alarm_name);
-            kv_scan_end(&scan);
-            return OK;
-        }
-        out->metric_alarms.at[out->metric_alarms.n++] = alarm;
-    }
-    return scan.err;
+    if (in->children_of_alarm_name.p != NULL)
+        return composite_tell_children(c, tx, in->children_of_alarm_name, after, p.max, out);
+    if (in->parents_of_alarm_name.p != NULL)
+        return composite_tell_parents(c, tx, in->parents_of_alarm_name, after, p.max, out);
+    struct kv_scan metrics = alarm_scan(cw, tx, c->arena, realm_of(c), prefix, after);
+    struct kv_scan composites = composite_scan(cw, tx, c->arena, realm_of(c), prefix, after);
+    Err e = fill_page(c, in, &metrics, &composites, &p);
+    kv_scan_end(&metrics);
+    kv_scan_end(&composites);
+    return e;
 }
 
 // ---- DescribeAlarmsForMetric
@@ -142,7 +249,12 @@ Err cloudwatch_DescribeAlarmsForMetric(struct call *c,
 static bool is_told(const struct cloudwatch_DescribeAlarmHistory_in *in,
                     const cloudwatch_AlarmHistoryItem *item)
 {
-    return (in->alarm_name.p == NULL || str_eq(in->alarm_name, item->alarm_name)) &&
+    // Without AlarmTypes only that of metric alarms is told, as in AWS.
+    bool typed =
+        in->alarm_types.n == 0 && str_eq(item->alarm_type, cloudwatch_AlarmType_MetricAlarm);
+    for (size_t i = 0; i < in->alarm_types.n; i++)
+        typed = typed || str_eq(in->alarm_types.at[i], item->alarm_type);
+    return typed && (in->alarm_name.p == NULL || str_eq(in->alarm_name, item->alarm_name)) &&
            (in->history_item_type.p == NULL ||
             str_eq(in->history_item_type, item->history_item_type)) &&
            (!in->has_start_date || item->timestamp >= in->start_date) &&
@@ -225,14 +337,14 @@ Err cloudwatch_DescribeAlarmHistory(struct call *c,
 // The ARN of an alarm that exists.
 static Err find_tagged(struct call *c, struct kv_txn *tx, Str arn)
 {
-    Alarm alarm;
+    AlarmState alarm;
     Str name = alarm_name_of(c->arena, realm_of(c), arn);
     if (!str_starts(arn, S("arn:")))
         return call_fail(c, &cloudwatch_InvalidParameterValueException,
                          "The value %.*s for parameter ResourceARN is invalid.", FMT(arn));
     Err e = fail(ERR_NOT_FOUND, "no alarm's ARN");
     if (name.p != NULL)
-        e = alarm_get(c->state, tx, c->arena, realm_of(c), name, &alarm);
+        e = alarm_state(c->state, tx, c->arena, realm_of(c), name, &alarm);
     if (e.kind == ERR_NOT_FOUND)
         return call_fail(c, &cloudwatch_ResourceNotFoundException,
                          "The resource %.*s does not exist.", FMT(arn));

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// PutMetricAlarm, DeleteAlarms, SetAlarmState, EnableAlarmActions and DisableAlarmActions.
+// PutMetricAlarm.
 //
-// Texts on record of AWS: that a state is no state, that alarms may not look back for more than a
-// day, and that an unknown alarm has none. The others are in its manner.
+// Text on record of AWS: that alarms may not look back for more than a day. The others are in its
+// manner.
 #include "base/time.h"
-#include "codec/json.h"
-#include "svc/cloudwatch/alarm.h"
+#include "svc/cloudwatch/composite.h"
 #include "svc/cloudwatch/queries.h"
 
 enum { DAY_S = 86400, HOUR_S = 3600, WEEK_S = 7 * DAY_S };
@@ -168,17 +167,17 @@ static Alarm alarm_of(struct call *c, const struct cloudwatch_PutMetricAlarm_in 
     return alarm;
 }
 
-static Err note_change(struct call *c, struct kv_txn *tx, Str name, const char *type,
-                       const char *did)
+Err alarm_note_change(struct call *c, struct kv_txn *tx, Str name, Str type, const char *what,
+                      const char *did)
 {
     const cloudwatch_AlarmHistoryItem item = {
         .alarm_name = name,
-        .alarm_type = cloudwatch_AlarmType_MetricAlarm,
+        .alarm_type = type,
         .has_timestamp = true,
         .timestamp = c->now_ns,
         .history_item_type = cloudwatch_HistoryItemType_ConfigurationUpdate,
         .history_summary = str_fmt(c->arena, "Alarm \"%.*s\" %s", FMT(str_head(name, 200)), did),
-        .history_data = str_fmt(c->arena, "{\"version\":\"1.0\",\"type\":\"%s\"}", type),
+        .history_data = str_fmt(c->arena, "{\"version\":\"1.0\",\"type\":\"%s\"}", what),
     };
     return history_add(c->state, tx, c->arena, realm_of(c), &item);
 }
@@ -194,6 +193,13 @@ static Err store_alarm(struct call *c, struct kv_txn *tx,
     if (!is_new)
         TRY(e);
     if (is_new) {
+        Composite other;
+        e = composite_get(cw, tx, c->arena, realm_of(c), in->alarm_name, &other);
+        if (e.kind == ERR_NONE)
+            return invalid(
+                c, str_fmt(c->arena, "The alarm %.*s is a composite alarm.", FMT(in->alarm_name)));
+        if (e.kind != ERR_NOT_FOUND)
+            return e;
         TRY(alarm_count(cw, tx, c->arena, realm_of(c), &count));
         if (count >= ALARMS_MAX)
             return call_fail(c, &cloudwatch_LimitExceededFault,
@@ -212,8 +218,8 @@ static Err store_alarm(struct call *c, struct kv_txn *tx,
     alarm.has_state_updated_timestamp = alarm.has_state_transitioned_timestamp = true;
     alarm.state_updated_timestamp = old.state_updated_timestamp;
     alarm.state_transitioned_timestamp = old.state_transitioned_timestamp;
-    TRY(note_change(c, tx, in->alarm_name, is_new ? "Create" : "Update",
-                    is_new ? "created" : "updated"));
+    TRY(alarm_note_change(c, tx, in->alarm_name, cloudwatch_AlarmType_MetricAlarm,
+                          is_new ? "Create" : "Update", is_new ? "created" : "updated"));
     return alarm_put(cw, tx, c->arena, realm_of(c), &alarm);
 }
 
@@ -228,83 +234,4 @@ Err cloudwatch_PutMetricAlarm(struct call *c, const struct cloudwatch_PutMetricA
         return invalid(c, str_fmt(c->arena, "An alarm may have %d tags.", ALARM_TAGS_MAX));
     TRY(e);
     return kv_commit(tx);
-}
-
-// ---- The others
-
-Err cloudwatch_DeleteAlarms(struct call *c, const struct cloudwatch_DeleteAlarms_in *in)
-{
-    struct cloudwatch *cw = c->state;
-    AUTO(kv_txn) tx = kv_write(cw->alarms);
-    for (size_t i = 0; i < in->alarm_names.n; i++) {
-        Alarm old;
-        Str name = in->alarm_names.at[i];
-        Err e = alarm_get(cw, tx, c->arena, realm_of(c), name, &old);
-        if (e.kind == ERR_NOT_FOUND)
-            continue;
-        TRY(e);
-        TRY(alarm_delete(cw, tx, c->arena, realm_of(c), name));
-        TRY(note_change(c, tx, name, "Delete", "deleted"));
-    }
-    return kv_commit(tx);
-}
-
-static Err check_json(struct call *c, Str text)
-{
-    JsonValue *v;
-    if (text.p == NULL || json_parse(c->arena, text, &v).kind == ERR_NONE)
-        return OK;
-    return call_fail(c, &cloudwatch_InvalidFormatFault, "StateReasonData must be valid JSON");
-}
-
-Err cloudwatch_SetAlarmState(struct call *c, const struct cloudwatch_SetAlarmState_in *in)
-{
-    struct cloudwatch *cw = c->state;
-    Alarm alarm;
-    TRY(check_json(c, in->state_reason_data));
-    AUTO(kv_txn) tx = kv_write(cw->alarms);
-    Err e = alarm_get(cw, tx, c->arena, realm_of(c), in->alarm_name, &alarm);
-    if (e.kind == ERR_NOT_FOUND) {
-        Err fault = call_fail(c, &cloudwatch_ResourceNotFound, "%s", "");
-        c->error_text = (Str){ 0 }; // AWS sends none
-        return fault;
-    }
-    TRY(e);
-    Str old = alarm.state_value;
-    TRY(alarm_change_state(cw, tx, c->arena, realm_of(c), &alarm, in->state_value, in->state_reason,
-                           in->state_reason_data, c->now_ns));
-    TRY(kv_commit(tx));
-    alarm_act(cw, c->arena, realm_of(c), &alarm, old);
-    return OK;
-}
-
-static Err switch_actions(struct call *c, const cloudwatch_AlarmNames *names, bool on)
-{
-    struct cloudwatch *cw = c->state;
-    AUTO(kv_txn) tx = kv_write(cw->alarms);
-    for (size_t i = 0; i < names->n; i++) {
-        Alarm alarm;
-        Err e = alarm_get(cw, tx, c->arena, realm_of(c), names->at[i], &alarm);
-        if (e.kind == ERR_NOT_FOUND)
-            continue;
-        TRY(e);
-        if (alarm.actions_enabled == on)
-            continue;
-        alarm.actions_enabled = on;
-        alarm.alarm_configuration_updated_timestamp = c->now_ns;
-        TRY(note_change(c, tx, names->at[i], "Update", "updated"));
-        TRY(alarm_put(cw, tx, c->arena, realm_of(c), &alarm));
-    }
-    return kv_commit(tx);
-}
-
-Err cloudwatch_EnableAlarmActions(struct call *c, const struct cloudwatch_EnableAlarmActions_in *in)
-{
-    return switch_actions(c, &in->alarm_names, true);
-}
-
-Err cloudwatch_DisableAlarmActions(struct call *c,
-                                   const struct cloudwatch_DisableAlarmActions_in *in)
-{
-    return switch_actions(c, &in->alarm_names, false);
 }

@@ -29,7 +29,7 @@ static void write_state(struct event_writer *w, Str value, Str reason, Str data)
     w->ops->map_end(w);
 }
 
-static Str history_data(struct arena *a, const Alarm *old, Str state, Str reason, Str data)
+static Str history_data(struct arena *a, const StateChange *s)
 {
     AUTO_BUF(b);
     struct event_writer w;
@@ -38,35 +38,51 @@ static Str history_data(struct arena *a, const Alarm *old, Str state, Str reason
     w.ops->key(&w, S("version"));
     w.ops->text(&w, S("1.0"));
     w.ops->key(&w, S("oldState"));
-    write_state(&w, old->state_value, old->state_reason, old->state_reason_data);
+    write_state(&w, s->old_value, s->old_reason, s->old_data);
     w.ops->key(&w, S("newState"));
-    write_state(&w, state, reason, data);
+    write_state(&w, s->value, s->reason, s->data);
     w.ops->map_end(&w);
     return str_dup(a, buf_str(&b));
+}
+
+Err alarm_note_state(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Realm r,
+                     const StateChange *s)
+{
+    Str data = history_data(a, s);
+    if (data.n > ALARM_HISTORY_DATA_BYTES_MAX) { // long reasons of clients
+        StateChange less = *s;
+        less.old_reason = less.old_data = less.data = S("");
+        data = history_data(a, &less);
+    }
+    const cloudwatch_AlarmHistoryItem item = {
+        .alarm_name = s->name,
+        .alarm_type = s->type,
+        .has_timestamp = true,
+        .timestamp = s->at_ns,
+        .history_item_type = cloudwatch_HistoryItemType_StateUpdate,
+        .history_summary =
+            str_fmt(a, "Alarm updated from %.*s to %.*s", FMT(s->old_value), FMT(s->value)),
+        .history_data = data,
+    };
+    return history_add(cw, tx, a, r, &item);
 }
 
 Err alarm_change_state(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Realm r,
                        Alarm *alarm, Str state, Str reason, Str reason_data, int64_t now_ns)
 {
-    Str data = history_data(a, alarm, state, reason, reason_data);
-    if (data.n > ALARM_HISTORY_DATA_BYTES_MAX) { // long reasons of clients
-        Alarm old = { .state_value = alarm->state_value, .state_reason = S("") };
-        data = history_data(a, &old, state, reason, S(""));
-    }
-    const cloudwatch_AlarmHistoryItem item = {
-        .alarm_name = alarm->alarm_name,
-        .alarm_type = cloudwatch_AlarmType_MetricAlarm,
-        .has_timestamp = true,
-        .timestamp = now_ns,
-        .history_item_type = cloudwatch_HistoryItemType_StateUpdate,
-        .history_summary =
-            str_fmt(a, "Alarm updated from %.*s to %.*s", FMT(alarm->state_value), FMT(state)),
-        .history_data = data,
-    };
     if (!str_eq(alarm->state_value, state)) {
         alarm->state_transitioned_timestamp = now_ns;
         alarm->has_state_transitioned_timestamp = true;
-        TRY(history_add(cw, tx, a, r, &item));
+        TRY(alarm_note_state(cw, tx, a, r,
+                             &(StateChange){ .name = alarm->alarm_name,
+                                             .type = cloudwatch_AlarmType_MetricAlarm,
+                                             .old_value = alarm->state_value,
+                                             .old_reason = alarm->state_reason,
+                                             .old_data = alarm->state_reason_data,
+                                             .value = state,
+                                             .reason = reason,
+                                             .data = reason_data,
+                                             .at_ns = now_ns }));
     }
     alarm->state_value = state;
     alarm->state_reason = reason;
@@ -74,6 +90,31 @@ Err alarm_change_state(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a
     alarm->state_updated_timestamp = now_ns;
     alarm->has_state_updated_timestamp = true;
     return alarm_put(cw, tx, a, r, alarm);
+}
+
+Err composite_change_state(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Realm r,
+                           Composite *alarm, Str state, Str reason, Str reason_data, int64_t now_ns)
+{
+    if (!str_eq(alarm->state_value, state)) {
+        alarm->state_transitioned_timestamp = now_ns;
+        alarm->has_state_transitioned_timestamp = true;
+        TRY(alarm_note_state(cw, tx, a, r,
+                             &(StateChange){ .name = alarm->alarm_name,
+                                             .type = cloudwatch_AlarmType_CompositeAlarm,
+                                             .old_value = alarm->state_value,
+                                             .old_reason = alarm->state_reason,
+                                             .old_data = alarm->state_reason_data,
+                                             .value = state,
+                                             .reason = reason,
+                                             .data = reason_data,
+                                             .at_ns = now_ns }));
+    }
+    alarm->state_value = state;
+    alarm->state_reason = reason;
+    alarm->state_reason_data = reason_data;
+    alarm->state_updated_timestamp = now_ns;
+    alarm->has_state_updated_timestamp = true;
+    return composite_put(cw, tx, a, r, alarm);
 }
 
 // ---- What is done then
@@ -148,8 +189,8 @@ static void add_trigger(struct event_writer *w, const Alarm *alarm)
     w->ops->map_end(w);
 }
 
-// The message that AWS sends to a topic.
-static Str message_of(struct arena *a, Realm r, const Alarm *alarm, Str old_state)
+// The message that AWS sends to a topic. `rule`: of a composite alarm, which has no trigger.
+static Str message_of(struct arena *a, Realm r, const Alarm *alarm, Str old_state, Str rule)
 {
     AUTO_BUF(b);
     struct event_writer w;
@@ -169,12 +210,16 @@ static Str message_of(struct arena *a, Realm r, const Alarm *alarm, Str old_stat
     add_list(&w, S("OKActions"), &alarm->ok_actions);
     add_list(&w, S("AlarmActions"), &alarm->alarm_actions);
     add_list(&w, S("InsufficientDataActions"), &alarm->insufficient_data_actions);
-    add_trigger(&w, alarm);
+    if (rule.p == NULL)
+        add_trigger(&w, alarm);
+    else
+        add_text(&w, S("AlarmRule"), rule);
     w.ops->map_end(&w);
     return str_dup(a, buf_str(&b));
 }
 
-void alarm_act(struct cloudwatch *cw, struct arena *tmp, Realm r, const Alarm *alarm, Str old_state)
+static void act(struct cloudwatch *cw, struct arena *tmp, Realm r, const Alarm *alarm,
+                Str old_state, Str rule)
 {
     const cloudwatch_ResourceList *list = str_eq(alarm->state_value, cloudwatch_StateValue_OK)
                                               ? &alarm->ok_actions
@@ -187,11 +232,36 @@ void alarm_act(struct cloudwatch *cw, struct arena *tmp, Realm r, const Alarm *a
     AlarmAction action = { .account = r.account, .region = r.region };
     action.subject = str_fmt(tmp, "%.*s: \"%.*s\" in %.*s", FMT(alarm->state_value),
                              FMT(alarm->alarm_name), FMT(r.region));
-    action.message = message_of(tmp, r, alarm, old_state);
+    action.message = message_of(tmp, r, alarm, old_state, rule);
     for (size_t i = 0; i < list->n; i++) {
         action.action = list->at[i];
         struct alarm_target *t = *cw->env.targets;
         while (t != NULL && !t->act(t, &action))
             t = t->next;
     }
+}
+
+void alarm_act(struct cloudwatch *cw, struct arena *tmp, Realm r, const Alarm *alarm, Str old_state)
+{
+    act(cw, tmp, r, alarm, old_state, (Str){ 0 });
+}
+
+void composite_act(struct cloudwatch *cw, struct arena *tmp, Realm r, const Composite *alarm,
+                   Str old_state)
+{
+    // What both kinds have.
+    const Alarm common = {
+        .alarm_name = alarm->alarm_name,
+        .alarm_arn = alarm->alarm_arn,
+        .alarm_description = alarm->alarm_description,
+        .alarm_configuration_updated_timestamp = alarm->alarm_configuration_updated_timestamp,
+        .actions_enabled = alarm->actions_enabled,
+        .ok_actions = alarm->ok_actions,
+        .alarm_actions = alarm->alarm_actions,
+        .insufficient_data_actions = alarm->insufficient_data_actions,
+        .state_value = alarm->state_value,
+        .state_reason = alarm->state_reason,
+        .state_updated_timestamp = alarm->state_updated_timestamp,
+    };
+    act(cw, tmp, r, &common, old_state, alarm->alarm_rule);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "svc/cloudwatch/cloudwatch.h"
 #include "codec/base64.h"
+#include "hub/hub.h"
 #include "svc/cloudwatch/alarm.h"
 #include "svc/cloudwatch/ticker.h"
 
@@ -91,6 +92,24 @@ static Str alarm_named(struct call *c, const void *in)
     return names->n > 0 ? names->at[0] : (Str){ 0 };
 }
 
+Err cloudwatch_permit_alarms(struct call *c, const cloudwatch_AlarmNames *names)
+{
+    const struct cloudwatch *cw = c->state;
+    const struct access_guard *guard = cw->env.hub != NULL ? cw->env.hub->access : NULL;
+    if (guard == NULL || cw->env.dev)
+        return OK;
+    for (size_t i = 1; i < names->n; i++) {
+        Str text = S("");
+        AccessTarget t = { .action = str_cat(c->arena, S("cloudwatch:"), c->op->name),
+                           .resource =
+                               alarm_arn(c->arena, (Realm){ c->account, c->region }, names->at[i]),
+                           .account = c->account };
+        if (!guard->may(guard->self, c, &t, &text))
+            return call_fail(c, &aws_AccessDeniedException, "%.*s", FMT(text));
+    }
+    return OK;
+}
+
 // Policies say "cloudwatch" where signatures say "monitoring". Operations on alarms are about them,
 // all others about everything, as in AWS (service authorization reference, Amazon CloudWatch).
 static void target_of_call(struct call *c, const void *in, AccessTarget *ret)
@@ -122,7 +141,9 @@ Err cloudwatch_load(struct cloudwatch *cw)
 {
     TRY(series_open(cw->env.kv, &cw->store));
     TRY(kv_table_open(cw->env.kv, S("cloudwatch.alarms"), &cw->alarms));
+    TRY(kv_table_open(cw->env.kv, S("cloudwatch.composites"), &cw->composites));
     TRY(kv_table_open(cw->env.kv, S("cloudwatch.tags"), &cw->tags));
+    atomic_store(&cw->has_composites, true); // until a round has found none
     return kv_table_open(cw->env.kv, S("cloudwatch.history"), &cw->history);
 }
 

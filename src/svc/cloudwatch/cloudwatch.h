@@ -6,13 +6,16 @@
 #include "hub/service.h"
 #include "svc/cloudwatch/series.h"
 
+#include <stdatomic.h>
+
 struct ticker;
 
 struct cloudwatch {
     struct service_env env;
     struct series_store store;
-    struct kv_table *alarms, *tags, *history;
+    struct kv_table *alarms, *composites, *tags, *history;
     struct ticker *ticker;
+    atomic_bool has_composites; // else the ticker need not look for them
 };
 
 // Opens its tables in env.kv.
@@ -22,6 +25,10 @@ Err cloudwatch_load(struct cloudwatch *cw);
 // may not. `what` begins the name of the parameter in the error text: "MetricData.member.1.".
 Err cloudwatch_dimensions(struct call *c, const cloudwatch_Dimensions *in, Str what,
                           const Dimension **ret, size_t *ret_n);
+
+// Whether the caller may do this to all the alarms that it names: the front has asked about the
+// first alone.
+Err cloudwatch_permit_alarms(struct call *c, const cloudwatch_AlarmNames *names);
 
 // Without control characters: what separates the parts of keys is in no name.
 bool cloudwatch_is_plain(Str s);

@@ -1,110 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Operations, and rounds of the clock between them.
-#include "svc/cloudwatch/cloudwatch.h"
 #include "base/test.h"
 #include "base/time.h"
-#include "hub/alarms.h"
-#include "hub/metrics.h"
 #include "svc/cloudwatch/alarm.h"
+#include "svc/cloudwatch/test_world.h"
 #include "svc/cloudwatch/ticker.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-enum { START_S = 1700000040 }; // a whole minute
-
-static int64_t clock_s;
-
-static int64_t wall_ns(struct io *io)
-{
-    (void)io;
-    return clock_s * NS_PER_S;
-}
-
-// A service without a thread, on a clock that the test moves.
-struct world {
-    struct io io;
-    struct kv *kv;
-    struct metric_hub hub;
-    struct metric_source source;
-    struct meter meter;
-    struct alarm_target target, *targets;
-    Str acted; // what the last action was
-    struct cloudwatch cw;
-    struct call call;
-    struct arena *a;
-};
-
-static void tell(struct metric_source *s, struct metric_sink *sink)
-{
-    struct world *w = (struct world *)((char *)s - offsetof(struct world, source));
-    MetricTold m = { .account = S("1"),
-                     .region = S("r"),
-                     .name_space = S("AWS/Own"),
-                     .name = S("Things"),
-                     .unit = S("Count"),
-                     .dims = { { S("Kind"), S("k") } },
-                     .dim_count = 1,
-                     .values = meter_take(&w->meter) };
-    sink->take(sink, &m);
-}
-
-static bool act(struct alarm_target *t, const AlarmAction *action)
-{
-    struct world *w = (struct world *)((char *)t - offsetof(struct world, target));
-    w->acted = str_fmt(w->a, "%.*s | %.*s", FMT(action->action), FMT(action->subject));
-    EXPECT(str_search(action->message, S("\"NewStateValue\":")) < action->message.n);
-    return true;
-}
-
-static void world_open(struct world *w, struct arena *a)
-{
-    clock_s = START_S;
-    *w = (struct world){ .hub = METRIC_HUB_INIT, .a = a };
-    w->io.wall_ns = wall_ns;
-    w->kv = kv_open_test();
-    w->source.tell = tell;
-    metric_hub_add(&w->hub, &w->source);
-    w->target.act = act;
-    w->targets = &w->target;
-    w->cw.env = (struct service_env){
-        .io = &w->io, .kv = w->kv, .metrics = &w->hub, .targets = &w->targets
-    };
-    EXPECT_OK(cloudwatch_load(&w->cw));
-    ticker_open(&w->cw, &w->cw.ticker);
-}
-
-static void world_close(struct world *w)
-{
-    ticker_close(w->cw.ticker);
-    kv_close(w->kv);
-}
-
-static struct call *call_of(struct world *w)
-{
-    w->call = (struct call){ .state = &w->cw,
-                             .arena = w->a,
-                             .account = S("1"),
-                             .region = S("r"),
-                             .now_ns = clock_s * NS_PER_S };
-    return &w->call;
-}
-
-static void advance(struct world *w, int64_t seconds)
-{
-    clock_s += seconds;
-    ticker_round(w->cw.ticker, clock_s * NS_PER_S);
-}
-
-static void put_value(struct world *w, const char *name, double value)
-{
-    cloudwatch_MetricDatum datum = { .metric_name = str_of(name),
-                                     .has_value = true,
-                                     .value = value };
-    struct cloudwatch_PutMetricData_in in = { .namespace = S("N"),
-                                              .metric_data = { &datum, 1, true } };
-    EXPECT_OK(cloudwatch_PutMetricData(call_of(w), &in));
-}
 
 static Str put_error(struct world *w, cloudwatch_MetricDatum datum)
 {
@@ -113,24 +16,6 @@ static Str put_error(struct world *w, cloudwatch_MetricDatum datum)
     struct call *c = call_of(w);
     EXPECT_ERR(ERR_FAULT, cloudwatch_PutMetricData(c, &in));
     return str_fmt(w->a, "%.*s: %.*s", FMT(c->error->name), FMT(c->error_text));
-}
-
-// The sum of one metric from the start on, over so many minutes.
-static double sum_of(struct world *w, const char *name_space, const char *name, int64_t minutes)
-{
-    Str sum[] = { S("Sum") };
-    struct cloudwatch_GetMetricStatistics_out out = { 0 };
-    cloudwatch_Dimension kind[] = { { S("Kind"), S("k") } };
-    struct cloudwatch_GetMetricStatistics_in in = { .namespace = str_of(name_space),
-                                                    .metric_name = str_of(name),
-                                                    .start_time = START_S * NS_PER_S,
-                                                    .end_time = (START_S + minutes * 60) * NS_PER_S,
-                                                    .period = (int32_t)minutes * 60,
-                                                    .statistics = { sum, 1, true } };
-    if (strcmp(name_space, "AWS/Own") == 0)
-        in.dimensions = (cloudwatch_Dimensions){ kind, 1, true };
-    EXPECT_OK(cloudwatch_GetMetricStatistics(call_of(w), &in, &out));
-    return out.datapoints.n == 0 ? -1 : out.datapoints.at[0].sum;
 }
 
 TEST(what_was_put_is_told)
@@ -208,43 +93,31 @@ TEST(what_services_count_is_stored_by_the_minute_and_at_the_end)
     world_close(&w);
 }
 
-static Str state_of(struct world *w, const char *name)
+TEST(percentiles_of_what_services_measure_are_told)
 {
-    Alarm alarm;
-    AUTO(kv_txn) tx = kv_read(w->cw.alarms);
-    EXPECT_OK(alarm_get(&w->cw, tx, w->a, (Realm){ S("1"), S("r") }, str_of(name), &alarm));
-    return alarm.state_value;
-}
-
-static size_t history_of(struct world *w)
-{
-    struct cloudwatch_DescribeAlarmHistory_in in = { .history_item_type =
-                                                         cloudwatch_HistoryItemType_StateUpdate,
-                                                     .scan_by =
-                                                         cloudwatch_ScanBy_TimestampDescending };
-    struct cloudwatch_DescribeAlarmHistory_out out = { 0 };
-    EXPECT_OK(cloudwatch_DescribeAlarmHistory(call_of(w), &in, &out));
-    return out.alarm_history_items.n;
-}
-
-static struct cloudwatch_PutMetricAlarm_in alarm_in(void)
-{
-    static Str topic[] = { S_INIT("arn:aws:sns:r:1:topic") };
-    return (struct cloudwatch_PutMetricAlarm_in){
-        .alarm_name = S("high"),
-        .namespace = S("N"),
-        .metric_name = S("m"),
-        .statistic = cloudwatch_Statistic_Maximum,
-        .has_period = true,
-        .period = 60,
-        .has_evaluation_periods = true,
-        .evaluation_periods = 1,
-        .has_threshold = true,
-        .threshold = 10,
-        .comparison_operator = cloudwatch_ComparisonOperator_GreaterThanThreshold,
-        .actions_enabled = true,
-        .alarm_actions = { topic, 1, true },
-    };
+    struct world w;
+    world_open(&w, a);
+    for (int i = 1; i <= 1000; i++)
+        wide_meter_add(&w.wide, i);
+    advance(&w, 60);
+    Str stats[] = { S("p50"), S("p99"), S("p99.9"), S("tm90") };
+    cloudwatch_Dimension kind[] = { { S("Kind"), S("k") } };
+    struct cloudwatch_GetMetricStatistics_out out = { 0 };
+    struct cloudwatch_GetMetricStatistics_in in = { .namespace = S("AWS/Own"),
+                                                    .metric_name = S("Latency"),
+                                                    .dimensions = { kind, 1, true },
+                                                    .start_time = START_S * NS_PER_S,
+                                                    .end_time = (START_S + 60) * NS_PER_S,
+                                                    .period = 60,
+                                                    .extended_statistics = { stats, 4, true } };
+    EXPECT_OK(cloudwatch_GetMetricStatistics(call_of(&w), &in, &out));
+    EXPECT_INT(1, out.datapoints.n);
+    const cloudwatch_DatapointValueMap *told = &out.datapoints.at[0].extended_statistics;
+    static const double want[] = { 500, 990, 999, 450 };
+    EXPECT_INT(4, told->n);
+    for (size_t i = 0; i < told->n; i++)
+        EXPECT(told->at[i].value > want[i] * 0.96 && told->at[i].value < want[i] * 1.04);
+    world_close(&w);
 }
 
 TEST(an_alarm_follows_its_metric_and_keeps_its_history)
@@ -338,7 +211,7 @@ TEST(history_is_told_in_both_directions_by_pages)
                                                                       ? cloudwatch_StateValue_OK
                                                                       : cloudwatch_StateValue_ALARM,
                                                    .state_reason = str_fmt(a, "r%d", i) };
-        clock_s++;
+        world_clock_s++;
         EXPECT_OK(cloudwatch_SetAlarmState(call_of(&w), &set));
     }
     for (int descending = 0; descending < 2; descending++) {

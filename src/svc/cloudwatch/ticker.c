@@ -3,6 +3,7 @@
 #include "base/logline.h"
 #include "base/time.h"
 #include "hub/metrics.h"
+#include "svc/cloudwatch/composite.h"
 #include "svc/cloudwatch/evaluate.h"
 #include "svc/cloudwatch/queries.h"
 
@@ -42,6 +43,27 @@ struct taking {
     Err err;
 };
 
+// The sums are exact; the values behind percentiles are what the bins say of them.
+static StatSet told_set(struct arena *a, const MetricTold *m)
+{
+    const Gathered *g = &m->values;
+    StatSet set =
+        statset_of_sums(a, (double)g->count, (double)g->sum, (double)g->min, (double)g->max);
+    if (m->bin_count == 0)
+        return set;
+    double *values = arena_new(a, double, m->bin_count),
+           *counts = arena_new(a, double, m->bin_count);
+    for (size_t i = 0; i < m->bin_count; i++) {
+        values[i] = (double)MIN(MAX(m->bins[i].value, g->min), g->max);
+        counts[i] = (double)m->bins[i].count;
+    }
+    StatSet binned = statset_of_values(a, values, counts, m->bin_count);
+    set.bins = binned.bins;
+    set.bin_count = binned.bin_count;
+    set.blurred = false;
+    return set;
+}
+
 static void take_told(struct metric_sink *sink, const MetricTold *m)
 {
     struct taking *t = (struct taking *)sink;
@@ -60,8 +82,7 @@ static void take_told(struct metric_sink *sink, const MetricTold *m)
                         .dims = dims,
                         .dim_count = m->dim_count };
     ArenaMark before = arena_mark(t->tmp);
-    StatSet set = statset_of_sums(t->tmp, (double)m->values.count, (double)m->values.sum,
-                                  (double)m->values.min, (double)m->values.max);
+    StatSet set = told_set(t->tmp, m);
     t->err =
         series_add(&t->cw->store, t->tx, t->tmp, &name, t->at_s, false, unit_of(m->unit), &set);
     arena_rewind(t->tmp, before);
@@ -231,6 +252,21 @@ static void evaluate_all(struct ticker *t, int64_t now_ns, bool short_ones)
     }
 }
 
+// Composite alarms follow those of their rules within a second, in the same round if it is one's.
+static void evaluate_composites(struct ticker *t, int64_t now_ns)
+{
+    struct cloudwatch *cw = t->cw;
+    bool any = true;
+    if (!atomic_load(&cw->has_composites))
+        return;
+    atomic_store(&cw->has_composites, false); // before one may be put
+    Err e = composites_round(cw, now_ns, &any);
+    if (e.kind != ERR_NONE)
+        LOG(LOG_WARN, "composite alarms were not evaluated", F_ERR(e));
+    if (any || e.kind != ERR_NONE)
+        atomic_store(&cw->has_composites, true);
+}
+
 // ---- What is over
 
 static Err expire_some(struct cloudwatch *cw, int64_t now_s, bool *ret_more)
@@ -271,6 +307,7 @@ void ticker_round(struct ticker *t, int64_t now_ns)
         evaluate_all(t, now_ns, false);
         t->minute_s = now_s;
     }
+    evaluate_composites(t, now_ns);
     if (now_s / HOUR_S != t->hour_s / HOUR_S) {
         expire(t, now_s);
         t->hour_s = now_s;

@@ -7,7 +7,7 @@
 void meters_put(struct stream_meters *m, bool single, const PutCounts *c)
 {
     int64_t took_ms = c->took_ns / NS_PER_MS;
-    meter_add(single ? &m->put_latency : &m->puts_latency, took_ms);
+    wide_meter_add(single ? &m->put_latency : &m->puts_latency, took_ms);
     if (c->stored > 0)
         meter_add(single ? &m->put_bytes : &m->puts_bytes, c->bytes);
     else
@@ -30,8 +30,16 @@ void meters_get(struct stream_meters *m, int64_t records, int64_t bytes, int64_t
 {
     meter_add(&m->get_bytes, bytes);
     meter_add(&m->get_records, records);
-    meter_add(&m->get_age, behind_ms);
-    meter_add(&m->get_latency, took_ns / NS_PER_MS);
+    wide_meter_add(&m->get_age, behind_ms);
+    wide_meter_add(&m->get_latency, took_ns / NS_PER_MS);
+}
+
+void meters_done(struct stream_meters *m)
+{
+    wide_meter_done(&m->put_latency);
+    wide_meter_done(&m->puts_latency);
+    wide_meter_done(&m->get_latency);
+    wide_meter_done(&m->get_age);
 }
 
 void meters_subscribe(struct consumer_meters *m, bool well, bool exceeded)
@@ -62,6 +70,18 @@ static void tell(struct telling *t, Str name, Str unit, Gathered values)
     t->m->unit = unit;
     t->m->values = values;
     t->sink->take(t->sink, t->m);
+}
+
+// With how often which value came, for percentiles.
+static void tell_wide(struct telling *t, Str name, Str unit, struct wide_meter *m)
+{
+    GatheredBin bins[METER_BINS];
+    Gathered sums = meter_take(&m->sums);
+    t->m->bin_count = wide_meter_take_bins(m, bins);
+    t->m->bins = bins;
+    tell(t, name, unit, sums);
+    t->m->bins = NULL;
+    t->m->bin_count = 0;
 }
 
 #define COUNT S("Count")
@@ -99,10 +119,10 @@ static void tell_puts(struct telling *t, struct stream_meters *s)
     Gathered stored = meter_take(&s->puts_stored);
     int64_t puts = puts_bytes.count + puts_failed.count;
     tell(t, S("PutRecord.Bytes"), BYTES, put_bytes);
-    tell(t, S("PutRecord.Latency"), MILLISECONDS, meter_take(&s->put_latency));
+    tell_wide(t, S("PutRecord.Latency"), MILLISECONDS, &s->put_latency);
     tell(t, S("PutRecord.Success"), COUNT, successes(put_bytes.count, put_failed.count));
     tell(t, S("PutRecords.Bytes"), BYTES, puts_bytes);
-    tell(t, S("PutRecords.Latency"), MILLISECONDS, meter_take(&s->puts_latency));
+    tell_wide(t, S("PutRecords.Latency"), MILLISECONDS, &s->puts_latency);
     tell(t, S("PutRecords.Success"), COUNT, successes(puts_bytes.count, puts_failed.count));
     tell(t, S("PutRecords.TotalRecords"), COUNT, meter_take(&s->puts_total));
     tell(t, S("PutRecords.SuccessfulRecords"), COUNT, stored);
@@ -118,10 +138,9 @@ static void tell_puts(struct telling *t, struct stream_meters *s)
 static void tell_gets(struct telling *t, struct stream_meters *s)
 {
     Gathered bytes = meter_take(&s->get_bytes), failed = meter_take(&s->get_failed);
-    Gathered age = meter_take(&s->get_age);
     tell(t, S("GetRecords.Bytes"), BYTES, bytes);
-    tell(t, S("GetRecords.IteratorAgeMilliseconds"), MILLISECONDS, age);
-    tell(t, S("GetRecords.Latency"), MILLISECONDS, meter_take(&s->get_latency));
+    tell_wide(t, S("GetRecords.IteratorAgeMilliseconds"), MILLISECONDS, &s->get_age);
+    tell_wide(t, S("GetRecords.Latency"), MILLISECONDS, &s->get_latency);
     tell(t, S("GetRecords.Records"), COUNT, meter_take(&s->get_records));
     tell(t, S("GetRecords.Success"), COUNT, successes(bytes.count, failed.count));
     tell(t, S("ReadProvisionedThroughputExceeded"), COUNT,

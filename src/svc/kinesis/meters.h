@@ -9,10 +9,11 @@
 // What can be reckoned from others when it is told is not counted: a success is a request that has
 // bytes, and what is incoming is what both kinds of put have stored.
 struct stream_meters {
-    struct meter put_bytes, put_latency, put_failed;    // PutRecord
-    struct meter puts_bytes, puts_latency, puts_failed; // PutRecords
+    struct meter put_bytes, put_failed;   // PutRecord
+    struct meter puts_bytes, puts_failed; // PutRecords
     struct meter puts_total, puts_stored, puts_lost, puts_throttled;
-    struct meter get_bytes, get_latency, get_records, get_age, get_failed; // GetRecords
+    struct meter get_bytes, get_records, get_failed; // GetRecords
+    struct wide_meter put_latency, puts_latency, get_latency, get_age;
     struct meter write_exceeded, read_exceeded;
 };
 
@@ -61,6 +62,7 @@ static inline void meters_get_failed(struct stream_meters *m)
 // How a SubscribeToShard has ended: exceeded: another one was too recent or is open.
 void meters_subscribe(struct consumer_meters *m, bool well, bool exceeded);
 void meters_push(struct consumer_meters *m, int64_t records, int64_t bytes, int64_t behind_ms);
+void meters_done(struct stream_meters *m); // what they have allocated
 
 // Tells all of a stream's meters that have counted something, and empties them. `m` says whose they
 // are; its dimensions are set here.

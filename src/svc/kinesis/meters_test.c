@@ -32,6 +32,50 @@ TEST(nothing_is_told_of_an_idle_stream)
     EXPECT_STR(S(""), told(a, &m));
 }
 
+static void note_bins(struct metric_sink *sink, const MetricTold *m)
+{
+    struct notes *n = (struct notes *)sink;
+    if (!str_ends(m->name, S("Latency")) && m->bin_count > 0)
+        n->text = str_cat3(n->a, n->text, m->name, S("? "));
+    for (size_t i = 0; i < m->bin_count; i++)
+        n->text = str_fmt(n->a, "%.*s%lldx%lld ", FMT(n->text), (long long)m->bins[i].value,
+                          (long long)m->bins[i].count);
+}
+
+TEST(latencies_are_told_with_how_often_each_value_came)
+{
+    struct stream_meters m = { 0 };
+    struct notes n = { .sink.take = note_bins, .a = a, .text = S("") };
+    MetricTold as = { .name_space = S("AWS/Kinesis") };
+    static const int64_t took_ms[] = { 3, 3, 0, 1000, 3 };
+    for (size_t i = 0; i < COUNT_OF(took_ms); i++)
+        meters_put(&m, true,
+                   &(PutCounts){ .records = 1, .stored = 1, .took_ns = took_ms[i] * 1000000 });
+    meters_tell(&m, S("s"), &as, &n.sink);
+    EXPECT_STR(S("0x1 3x3 1007x1 "), n.text);
+    EXPECT(as.bin_count == 0);
+    n.text = S("");
+    meters_tell(&m, S("s"), &as, &n.sink);
+    EXPECT_STR(S(""), n.text);
+    meters_done(&m);
+}
+
+TEST(a_value_is_found_again_in_its_bin_within_three_per_cent)
+{
+    size_t last = 0;
+    (void)a;
+    for (int64_t value = 0; value < INT64_C(1) << 36; value += 1 + value / 50) {
+        size_t bin = meter_bin_of(value);
+        int64_t back = meter_bin_value(bin), off = back > value ? back - value : value - back;
+        EXPECT(bin >= last && bin < METER_BINS);
+        EXPECT(off * 100 <= value * 3 + 100 * (value >= 16) && (value >= 16 || off == 0));
+        EXPECT_INT(bin, meter_bin_of(back));
+        last = bin;
+    }
+    EXPECT_INT(0, meter_bin_of(-5));
+    EXPECT_INT(METER_BINS - 1, meter_bin_of(INT64_MAX));
+}
+
 TEST(single_puts_and_batches_are_told_apart_and_together)
 {
     struct stream_meters m = { 0 };
@@ -50,6 +94,7 @@ TEST(single_puts_and_batches_are_told_apart_and_together)
           "IncomingRecords 2/4/1/3, WriteProvisionedThroughputExceeded 3/2/0/1"),
         told(a, &m));
     EXPECT_STR(S(""), told(a, &m)); // telling empties
+    meters_done(&m);
 }
 
 TEST(reads_are_told_with_their_age)
@@ -63,6 +108,7 @@ TEST(reads_are_told_with_their_age)
                  "GetRecords.Latency 2/3/0/3, GetRecords.Records 2/4/0/4, "
                  "GetRecords.Success 3/2/0/1, ReadProvisionedThroughputExceeded 3/1/0/1"),
                told(a, &m));
+    meters_done(&m);
 }
 
 TEST(a_consumer_tells_of_its_calls_and_its_events)
@@ -134,4 +180,31 @@ TEST(no_value_is_lost_between_threads)
     Gathered rest = meter_take(&m);
     EXPECT_INT(THREADS * ADDS, sum.count + rest.count);
     EXPECT_INT((int64_t)THREADS * ADDS * (ADDS + 1) / 2, sum.sum + rest.sum);
+}
+
+static void *add_many_wide(void *meter)
+{
+    for (int i = 1; i <= ADDS; i++)
+        wide_meter_add(meter, i % 1000);
+    return NULL;
+}
+
+TEST(threads_that_meet_in_the_first_value_share_the_bins)
+{
+    struct wide_meter m = { 0 };
+    pthread_t threads[THREADS];
+    GatheredBin bins[METER_BINS];
+    int64_t count = 0;
+    (void)a;
+    for (size_t i = 0; i < THREADS; i++)
+        EXPECT_INT(0, pthread_create(&threads[i], NULL, add_many_wide, &m));
+    for (int i = 0; i < 20; i++)
+        for (size_t n = wide_meter_take_bins(&m, bins); n > 0; n--)
+            count += bins[n - 1].count;
+    for (size_t i = 0; i < THREADS; i++)
+        EXPECT_INT(0, pthread_join(threads[i], NULL));
+    for (size_t n = wide_meter_take_bins(&m, bins); n > 0; n--)
+        count += bins[n - 1].count;
+    EXPECT_INT(THREADS * ADDS, count);
+    wide_meter_done(&m);
 }

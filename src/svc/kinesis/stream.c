@@ -110,6 +110,7 @@ void stream_unref(struct stream *s)
     data_keys_close(s->data_keys);
     disown(s->key_given);
     disown(s->key_arn);
+    meters_done(&s->meters);
     metric_release(s->put_records);
     metric_release(s->put_bytes);
     metric_release(s->put_throttled);
