@@ -116,7 +116,7 @@ static void cache_key(struct data_keys *d, struct data_key *key, bool for_puts)
 
 // ---- The key service
 
-static Err refuse(struct call *c, const HubKeyAnswer *answer)
+Err crypt_refused(struct call *c, const HubKeyAnswer *answer)
 {
     static const struct api_error *const errors[] = {
         [HUB_KEY_NOT_FOUND] = &kinesis_KMSNotFoundException,
@@ -242,7 +242,7 @@ Err crypt_key(struct call *c, struct stream *s, struct data_key **ret)
     if (keys_of(k) == NULL)
         return no_keys();
     keys_of(k)->check(keys_of(k)->self, c, arn, S("kms:GenerateDataKey"), &answer);
-    TRY(refuse(c, &answer));
+    TRY(crypt_refused(c, &answer));
     AUTO(data_key) key = current_key(s->data_keys);
     if (!is_good(k, key, arn))
         return fail(ERR_BUSY, "a data key must be made");
@@ -259,7 +259,7 @@ static Err make_locked(struct call *c, struct stream *s, Str arn)
     uint64_t number;
     AUTO_BUF(row);
     keys_of(k)->make(keys_of(k)->self, c, arn, context_of(c->arena, s), plain, &wrapped, &answer);
-    TRY(refuse(c, &answer));
+    TRY(crypt_refused(c, &answer));
     write_row(&row, arn, wrapped, c->now_ns / 1000000);
     TRY(buf_err(&row));
     AUTO(kv_txn) tx = kv_write(k->keys);
@@ -359,7 +359,7 @@ static Err load_key(struct call *c, struct stream *s, uint64_t number, struct da
     }
     TRY(read_row(c->arena, row, &arn, &wrapped));
     keys_of(k)->unwrap(keys_of(k)->self, c, arn, context_of(c->arena, s), wrapped, plain, &answer);
-    TRY(refuse(c, &answer));
+    TRY(crypt_refused(c, &answer));
     AUTO(data_key) key = data_key_new(number, arn, plain);
     explicit_bzero(plain, sizeof plain);
     cache_key(s->data_keys, key, false);
@@ -380,7 +380,7 @@ static Err key_of_number(struct call *c, struct stream *s, uint64_t number, bool
     if (key == NULL)
         return load_key(c, s, number, ret);
     keys_of(k)->check(keys_of(k)->self, c, key->arn, S("kms:Decrypt"), &answer);
-    TRY(refuse(c, &answer));
+    TRY(crypt_refused(c, &answer));
     *ret = data_key_ref(key);
     return OK;
 }

@@ -18,6 +18,7 @@
 // data key counts its records in memory, so it is never used again by another process. The
 // partition key is bound to the record, not encrypted.
 #pragma once
+#include "hub/keys.h"
 #include "svc/kinesis/kinesis.h"
 
 enum {
@@ -33,6 +34,9 @@ struct data_keys *data_keys_open(void);
 void data_keys_close(struct data_keys *d); // NULL is fine
 void data_key_close(struct data_key *key); // gives a reference back; NULL is fine
 AUTO_CLOSE(data_key)
+
+// What a client gets of the key service's answer: one of KMS's errors, ERR_CORRUPT, or OK.
+Err crypt_refused(struct call *c, const HubKeyAnswer *answer);
 
 // The key that a put into the stream encrypts with, a reference; NULL: it does not. One of KMS's
 // errors: the stream's key cannot be used by the caller. ERR_BUSY: a data key must be made first.

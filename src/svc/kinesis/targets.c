@@ -3,7 +3,7 @@
 // of its members, so that an operation needs nothing of its own. The action is the operation, and
 // the resource, in this order,
 //
-//     ConsumerARN, ResourceARN, QueueARN, StreamARN   as it stands
+//     ConsumerARN, ResourceARN, QueueARN, ChannelARN, StreamARN   as it stands
 //     StreamName, StreamId                  the stream's ARN
 //     ShardIterator                         the stream that it was made for
 //
@@ -12,7 +12,7 @@
 
 #include <stdlib.h>
 
-enum { ARN_MEMBERS = 4, NO_MEMBER = -1 };
+enum { ARN_MEMBERS = 5, NO_MEMBER = -1 };
 
 // Where the members lie in an operation's input; NO_MEMBER: it has none.
 struct op_members {
@@ -31,7 +31,8 @@ static int32_t place_of(const struct shape *shape, Str name)
 struct op_members *kinesis_members_open(void)
 {
     static const Str arns[ARN_MEMBERS] = { S_INIT("ConsumerARN"), S_INIT("ResourceARN"),
-                                           S_INIT("QueueARN"), S_INIT("StreamARN") };
+                                           S_INIT("QueueARN"), S_INIT("ChannelARN"),
+                                           S_INIT("StreamARN") };
     struct op_members *members = xalloc(mul_checked(kinesis_api.op_count, sizeof *members));
     for (size_t i = 0; i < kinesis_api.op_count; i++) {
         const struct shape *shape = kinesis_api.ops[i].input;

@@ -17,7 +17,8 @@ typedef enum TokenKind {
     TOKEN_STREAMS = 3,
     TOKEN_CONSUMERS = 4,
     TOKEN_RECEIPT = 5,
-    TOKEN_QUEUES = 6
+    TOKEN_QUEUES = 6,
+    TOKEN_CHANNELS = 7
 } TokenKind;
 
 struct sealer {
