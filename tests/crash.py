@@ -350,12 +350,19 @@ class Loop:
             self.server.kill()
         self.server.start()
 
+    def verify_others(self, client):
+        """What more must hold after a restart."""
+
+    def others(self):
+        """More clients of a round, for suites that build on this one."""
+        return []
+
     def round(self, number):
         writers = [Writer(self.server, f"{number}.{w}", self.random.random()) for w in range(WRITERS)]
         shard = self.random.choice(sorted(self.history.records))
         readers = [Reader(self.server, shard, self.history.last(shard))]
         churner = Churner(self.server, f"{number:05d}", self.history.streams)
-        threads = [*writers, *readers, churner]
+        threads = [*writers, *readers, churner, *self.others()]
         for thread in threads:
             thread.start()
         self.end_server(threads)
@@ -369,6 +376,7 @@ class Loop:
         self.history.verify_new(client, writers, readers)
         self.history.verify_sample(client, self.random)
         self.history.verify_streams(client, churner)
+        self.verify_others(client)
         client.close()
         self.note_sealing()
         if self.random.random() < LATER_SHARE:
@@ -398,7 +406,7 @@ class Loop:
                   "the server ends well")
 
 
-def main():
+def main(kind=Loop):
     parser = argparse.ArgumentParser()
     parser.add_argument("--program", default="build/headrace")
     parser.add_argument("--rounds", type=int, default=50)
@@ -407,7 +415,7 @@ def main():
     options = parser.parse_args()
     report = tap.Tap()
     print(f"# seed {options.seed}, {options.rounds} rounds", flush=True)
-    loop = Loop(options)
+    loop = kind(options)
     try:
         loop.run(options.rounds, report)
     except Exception as error:

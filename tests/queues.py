@@ -227,20 +227,23 @@ def stop_while_waiting(program):
         server.start()
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--program", default="build/headrace")
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
-    options = parser.parse_args()
-    rng, ledger, report = random.Random(options.seed), Ledger(), tap.Tap()
-    print(f"# seed {options.seed}", flush=True)
+def switch_encryption(server, number):
+    """Records of both states lie in the stream: every third round writes plain ones."""
+    operation = "StopStreamEncryption" if number % 3 == 2 else "StartStreamEncryption"
+    server.client().call(operation, StreamName="s", EncryptionType="KMS", KeyId="alias/aws/kinesis")
+
+
+def kill_and_compare(options, report, rounds, encrypted):
+    """The loop on a stream of its own. Gives the server, with its data if something failed."""
+    rng, ledger, failures = random.Random(options.seed), Ledger(), report.failures
     server = headrace.Server(options.program, profile="dev")
     server.start()
     arn = make(server)
 
     def crash():
-        for number in range(options.rounds):
+        for number in range(rounds):
+            if encrypted:
+                switch_encryption(server, number)
             one_round(server, ledger, arn, number, rng)
             assert not ledger.trouble, ledger.trouble[:5]
 
@@ -249,17 +252,30 @@ def main():
         assert not ledger.trouble, ledger.trouble[:5]
         print(f"# {len(ledger.put)} records put, {len(ledger.done)} acknowledged", flush=True)
 
-    report.run("a client that has left takes no record", lambda: leave(options.program))
-    report.run("calls that wait are answered when the server ends", lambda: stop_while_waiting(options.program))
-    report.run(f"{options.rounds} kills and no acknowledged record comes again, nor one in flight", crash)
-    report.run("every record that was put comes until it is acknowledged", settle)
-    if report.failures:
+    where = " on a stream that is encrypted now and then" if encrypted else ""
+    report.run(f"{rounds} kills{where} and no acknowledged record comes again, nor one in flight", crash)
+    report.run(f"every record that was put{where} comes until it is acknowledged", settle)
+    if report.failures > failures:
         print(f"# seed {options.seed}, data in {server.data_dir}")
         server.owns_dir = False
         server.kill()
     else:
         server.stop()
         server.remove()
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--program", default="build/headrace")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
+    options = parser.parse_args()
+    report = tap.Tap()
+    print(f"# seed {options.seed}", flush=True)
+    report.run("a client that has left takes no record", lambda: leave(options.program))
+    report.run("calls that wait are answered when the server ends", lambda: stop_while_waiting(options.program))
+    kill_and_compare(options, report, options.rounds, encrypted=False)
+    kill_and_compare(options, report, max(options.rounds // 2, 3), encrypted=True)
     return report.end()
 
 

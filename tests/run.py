@@ -136,6 +136,7 @@ SUITES = {
     "javascript": lambda: server_suite("javascript", "clients/javascript_test.py", 300),
     "java": lambda: server_suite("java", "clients/java_test.py", 900),
     "crash": lambda: server_suite("crash", "crash.py", 900, "--rounds", "50"),
+    "crash-encrypted": lambda: server_suite("crash-encrypted", "crash_encrypted.py", 900, "--rounds", "30"),
     "reshard": lambda: server_suite("reshard", "reshard.py", 600),
     "queues": lambda: server_suite("queues", "queues.py", 600, "--rounds", "20"),
     "model": lambda: server_suite("model", "model.py", 180, "--seconds", "30"),
