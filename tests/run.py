@@ -5,7 +5,7 @@
     tests/run.py                       every suite, in the order below
     tests/run.py wire crash            these
     tests/run.py --list                their names
-    tests/run.py --build-thread-tests BUILD   builds what the suite "thread" runs, nothing else
+    tests/run.py --build-thread-tests BUILD   builds what the suites of threads run, nothing else
 
 Prints one line per test as it ends and `N passed, N failed` last. The whole output of a suite that
 failed is shown after its line and kept in build/test-logs. Skipped tests are shown and counted as
@@ -89,7 +89,7 @@ def build_thread_tests(build):
                 for name, command, *_ in meson_tests(build) if is_threaded(name, command)]
     if not programs:
         return 0
-    return subprocess.run(["ninja", "-C", build, *programs], cwd=ROOT).returncode
+    return subprocess.run(["ninja", "-C", build, *programs, "headrace"], cwd=ROOT).returncode
 
 
 def unit_suites(build, prefix, wanted, options):
@@ -103,8 +103,8 @@ def unit_suites(build, prefix, wanted, options):
     return suites
 
 
-def server_suite(name, script, seconds_max, *arguments):
-    program = os.path.join(ROOT, "build-asan", "headrace")
+def server_suite(name, script, seconds_max, *arguments, build="build-asan"):
+    program = os.path.join(ROOT, build, "headrace")
     return [Suite(name, [sys.executable, os.path.join(ROOT, "tests", script), "--program", program,
                          *arguments], seconds_max, SANITIZER_OPTIONS)]
 
@@ -128,6 +128,8 @@ SUITES = {
     "thread": lambda: unit_suites("build-tsan", "thread", is_threaded, SANITIZER_OPTIONS),
     "cli": lambda: server_suite("cli", "cli/cli_test.py", 600),
     "wire": lambda: server_suite("wire", "wire.py", 600),
+    "admin": lambda: server_suite("admin", "admin.py", 300),
+    "admin-thread": lambda: server_suite("admin-thread", "admin.py", 600, "--seconds", "20", build="build-tsan"),
     "boto3": lambda: server_suite("boto3", "clients/boto3_test.py", 300),
     "boto3-queues": lambda: server_suite("boto3-queues", "clients/boto3_queues_test.py", 300),
     "access": lambda: server_suite("access", "clients/access_test.py", 600),
