@@ -458,7 +458,7 @@ def check(api):
             check_members(api, op.output)
         if op.events is not None:
             check_members(api, op.events)
-            check_events(api, op.events)
+            check_events(api, op)
         for part in (op.input, op.output, op.events):
             if part is not None and part.name in api.shapes:
                 raise ApiError(api.shapes[part.name].line,
@@ -468,7 +468,10 @@ def check(api):
                 raise ApiError(op.line, f"{op.name}: error {name} is not defined")
 
 
-def check_events(api, shape):
+def check_events(api, op):
+    if api.attributes["protocol"] == "query":
+        raise ApiError(op.line, f"{op.name}: a stream of events needs another protocol than query")
+    shape = op.events
     for m in shape.members:
         if m.required or m.default is not None or api.shape(m.type).kind != "struct":
             raise ApiError(m.line, f"{shape.name}.{m.name}: an event is an optional struct")

@@ -1204,6 +1204,12 @@ TEST(errors_of_query_have_codes_and_statuses_of_their_own)
                                    "<Message>Could not find operation Nope for version "
                                    "2025-01-01</Message>"),
                        &r);
+    r = ask_form(&s, a, "Action=Watch&Version=2025-01-01&Ticks=1"); // its reply is a stream
+    expect_query_error(400,
+                       QUERY_ERROR("Sender", "InvalidAction",
+                                   "<Message>Could not find operation Watch for version "
+                                   "2025-01-01</Message>"),
+                       &r);
     r = ask_form(&s, a, "Action=Drop&Version=1999-01-01&Name=abc");
     expect_query_error(400,
                        QUERY_ERROR("Sender", "InvalidAction",

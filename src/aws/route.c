@@ -152,6 +152,8 @@ void route_form(const struct front *f, Route *route, Str action, Str version)
             continue;
         route->service = &f->services[i];
         route->op = op_find(route->service, action);
+        if (route->op != NULL && route->op->events != NULL)
+            route->op = NULL; // Query knows no streams of events
     }
 }
 

@@ -137,6 +137,8 @@ class Refused(unittest.TestCase):
         (2, HEAD + "op O body=big in {}\n", "a size is"),
         (2, HEAD + "op O in {} throws E\n", "error E is not defined"),
         (2, HEAD + "op O in {} events {}\n", "needs an event"),
+        (3, "service t protocol=query sign=t version=1 xmlns=x\nstruct S X int\nop O in {} events { A S }\n",
+         "needs another protocol"),
         (3, HEAD + "string S\nop O in {} events { A S }\n", "an optional struct"),
         (3, HEAD + "struct S X int\nop O in {} events { A! S }\n", "an optional struct"),
         (3, HEAD + "struct S X int\nop O in {} out {} events { A S }\n", "unexpected 'events'"),

@@ -76,13 +76,21 @@ static const kinesis_MinimumThroughputBillingCommitmentOutput *describe(struct c
     return out;
 }
 
-Err kinesis_require_commitment(struct call *c)
+Err kinesis_has_commitment(struct call *c, bool *ret)
 {
     struct kinesis *k = c->state;
     Commitment m;
     AUTO(kv_txn) tx = kv_read(k->meta);
     TRY(read_row(c, tx, &m));
-    if (is_enabled(&m, c->now_ns / NS_PER_MS))
+    *ret = is_enabled(&m, c->now_ns / NS_PER_MS);
+    return OK;
+}
+
+Err kinesis_require_commitment(struct call *c)
+{
+    bool has;
+    TRY(kinesis_has_commitment(c, &has));
+    if (has)
         return OK;
     return call_fail(c, &kinesis_InvalidArgumentException,
                      "WarmThroughputMiBps needs the minimum throughput billing commitment of "

@@ -172,15 +172,27 @@ static size_t count_creating(struct kinesis *k, const struct call *c)
     return creating;
 }
 
+Err consumers_check_count(struct call *c, const struct stream *s)
+{
+    struct kinesis *k = c->state;
+    bool advantage = false;
+    if (k->env.limits <= 0)
+        return OK;
+    if (s->on_demand)
+        TRY(kinesis_has_commitment(c, &advantage));
+    double max = (advantage ? CONSUMERS_MAX_ADVANTAGE : CONSUMERS_MAX) * k->env.limits;
+    if ((double)(consumer_count(s, now_ms(c)) + queues_on_stream(k, s)) + 1 <= max)
+        return OK;
+    return call_fail(c, &kinesis_LimitExceededException,
+                     "This request would exceed the limit of %.0f consumers registered for "
+                     "stream %.*s under account %.*s.",
+                     max, FMT(s->name), FMT(c->account));
+}
+
 static Err check_quotas(struct call *c, const struct stream *s)
 {
     struct kinesis *k = c->state;
-    double max = CONSUMERS_MAX * k->env.limits; // 0: there is no limit
-    if (max > 0 && (double)(consumer_count(s, now_ms(c)) + queues_on_stream(k, s)) + 1 > max)
-        return call_fail(c, &kinesis_LimitExceededException,
-                         "This request would exceed the limit of %.0f consumers registered for "
-                         "stream %.*s under account %.*s.",
-                         max, FMT(s->name), FMT(c->account));
+    TRY(consumers_check_count(c, s));
     if (count_creating(k, c) >= CONSUMERS_CREATING_MAX)
         return call_fail(c, &kinesis_LimitExceededException,
                          "Rate exceeded: %d consumers are being created under account %.*s.",

@@ -5,8 +5,9 @@
 #include "svc/kinesis/kinesis.h"
 
 enum {
-    CONSUMERS_MAX = 20,         // of a stream
-    CONSUMERS_CREATING_MAX = 5, // of an account in a region
+    CONSUMERS_MAX = 20,           // of a stream
+    CONSUMERS_MAX_ADVANTAGE = 50, // on demand, with the account's commitment (On-demand Advantage)
+    CONSUMERS_CREATING_MAX = 5,   // of an account in a region
 };
 
 // How a client names a consumer. Absent members were not given.
@@ -32,3 +33,7 @@ Err consumers_load(struct kinesis *k);
 
 // Adds the removal of every consumer's row to the transaction that removes the stream's.
 Err consumers_forget(struct kinesis *k, struct kv_txn *tx, const struct stream *s);
+
+// LimitExceededException if the stream has as many consumers and queues as it may. `changing` is
+// held. Blocks.
+Err consumers_check_count(struct call *c, const struct stream *s);

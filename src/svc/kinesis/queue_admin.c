@@ -209,20 +209,6 @@ static Err check_name(struct call *c, Str name)
                      "Queue %.*s under account %.*s already exists.", FMT(name), FMT(c->account));
 }
 
-// A queue counts as a consumer that is registered for the stream.
-static Err check_count(struct call *c, const struct stream *s)
-{
-    struct kinesis *k = c->state;
-    double max = CONSUMERS_MAX * k->env.limits; // 0: there is no limit
-    size_t have = consumer_count(s, now_ms(c)) + queues_on_stream(k, s);
-    if (max <= 0 || (double)have + 1 <= max)
-        return OK;
-    return call_fail(c, &kinesis_LimitExceededException,
-                     "This request would exceed the limit of %.0f consumers registered for stream "
-                     "%.*s under account %.*s.",
-                     max, FMT(s->name), FMT(c->account));
-}
-
 static Err check_stream(struct call *c, const struct stream *s)
 {
     if (s->status == STREAM_GONE)
@@ -233,7 +219,7 @@ static Err check_stream(struct call *c, const struct stream *s)
                          "Request is invalid. Stream %.*s under account %.*s is not in On-Demand "
                          "mode.",
                          FMT(s->name), FMT(c->account));
-    return check_count(c, s);
+    return consumers_check_count(c, s); // a queue counts as one
 }
 
 // The cursor of a shard as the queue begins.

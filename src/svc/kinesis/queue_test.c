@@ -610,7 +610,18 @@ TEST(calls_that_wait_are_bounded)
         arena_close(arenas[i]);
 }
 
-TEST(a_stream_has_twenty_consumers_and_queues_at_most)
+static void commit_to_throughput(struct queue_world *w, struct arena *a)
+{
+    const kinesis_MinimumThroughputBillingCommitmentInput enabled = {
+        .status = kinesis_MinimumThroughputBillingCommitmentInputStatus_ENABLED
+    };
+    struct kinesis_UpdateAccountSettings_in in = { .minimum_throughput_billing_commitment =
+                                                       &enabled };
+    struct kinesis_UpdateAccountSettings_out out = { 0 };
+    EXPECT_OK(kinesis_UpdateAccountSettings(&queue_call_new(w, a)->call, &in, &out));
+}
+
+TEST(a_stream_has_twenty_consumers_and_queues_at_most_or_fifty_with_the_commitment)
 {
     struct queue_world w;
     queue_world_open(&w, 0, 0);
@@ -632,5 +643,11 @@ TEST(a_stream_has_twenty_consumers_and_queues_at_most)
     struct kinesis_RegisterStreamConsumer_out registered = { 0 };
     expect_error(o, kinesis_RegisterStreamConsumer(&o->call, &consumer, &registered),
                  &kinesis_LimitExceededException);
+    commit_to_throughput(&w, a);
+    for (int i = 20; i < 50; i++)
+        queue_world_create(&w, a, (QueueWish){ .name = str_fmt(a, "q%d", i) });
+    o = queue_call_new(&w, a);
+    expect_error(o, kinesis_CreateQueue(&o->call, &in, &out), &kinesis_LimitExceededException);
+    EXPECT(str_search(o->call.error_text, S("the limit of 50 consumers")) < o->call.error_text.n);
     queue_world_close(&w);
 }
