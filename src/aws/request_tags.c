@@ -76,17 +76,18 @@ void call_add_tags(struct call *c, const void *in, AccessTarget *t)
     size_t name_count = 0;
     for (size_t i = 0; i < n; i++)
         values[i] = t->context[i];
-    for (size_t i = 0; i < tags.n; i++) {
+    for (size_t i = 0; i < tags.n; i++, n++) {
         const char *one = tags.at + i * shape->element_bytes;
         Str key = text_at(one, key_at);
         names[name_count++] = key;
-        values[n++] = (AccessValue){ .name = str_cat(c->arena, S("aws:RequestTag/"), key),
-                                     .values = (const Str *)(const void *)(one + value_at),
-                                     .n = text_at(one, value_at).p != NULL };
+        values[n].name = str_cat(c->arena, S("aws:RequestTag/"), key);
+        values[n].values = (const Str *)(const void *)(one + value_at);
+        values[n].n = text_at(one, value_at).p != NULL;
     }
     for (size_t i = 0; i < keys.n; i++)
         names[name_count++] = text_at(keys.at, i * sizeof(Str));
-    values[n++] = (AccessValue){ .name = S("aws:TagKeys"), .values = names, .n = name_count };
+    values[n] = (AccessValue){ .name = S("aws:TagKeys"), .values = names, .n = name_count };
+    n++;
     t->context = values;
     t->context_count = n;
 }

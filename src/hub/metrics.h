@@ -69,8 +69,8 @@ static inline Gathered gathered_add(Gathered x, Gathered y)
 // to costs a pointer.
 
 enum {
-    METER_STEPS = 16,                                         // bins between two powers of two
-    METER_POWERS = 33,                                        // from 2^4 on; beyond 2^36 all is one
+    METER_STEPS = 16,  // bins between two powers of two
+    METER_POWERS = 33, // from 2^4 on; beyond 2^36 all is one
     METER_BINS = METER_STEPS + (METER_POWERS - 1) * METER_STEPS, // 528: 2112 bytes
 };
 

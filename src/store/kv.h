@@ -64,10 +64,10 @@ struct kv_scan kv_scan_start(struct kv_txn *tx, Str prefix, Str after);
 bool kv_scan_next(struct kv_scan *s);
 void kv_scan_end(struct kv_scan *s); // only needed when a scan is left before its end
 
-// Writes the store anew, so that nothing which rows held before they were changed or removed is left
-// in its files: for secrets that an older program has kept in plain. Takes as much memory and disk
-// as the store has. ERR_LIMIT: it is larger than 1 GiB. ERR_BUSY: somebody is reading. The thread
-// has no transaction.
+// Writes the store anew, so that nothing which rows held before they were changed or removed is
+// left in its files: for secrets that an older program has kept in plain. Takes as much memory and
+// disk as the store has. ERR_LIMIT: it is larger than 1 GiB. ERR_BUSY: somebody is reading. The
+// thread has no transaction.
 Err kv_scrub(struct kv *db);
 
 // A number that this store has never given before, from 1: commits with the transaction, so an

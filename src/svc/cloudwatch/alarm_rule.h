@@ -4,7 +4,8 @@
 //     rule   =  term {OR term}              term  =  factor {AND factor}
 //     factor =  NOT factor | "(" rule ")" | TRUE | FALSE | state "(" name ")"
 //     state  =  ALARM | OK | INSUFFICIENT_DATA
-//     name   =  an alarm's name or ARN, in double quotes (in which \" and \\ stand for themselves), or
+//     name   =  an alarm's name or ARN, in double quotes (in which \" and \\ stand for themselves),
+//     or
 //               without if it has neither space nor bracket nor quote
 //
 // Source: API reference, PutCompositeAlarm, AlarmRule. Pure: no clock, no store.

@@ -2,15 +2,15 @@
 // Composite alarms: alarms on the states of other alarms, whose rows are alarm.h's.
 //
 // One is looked at when an alarm of its rule has changed its state, or it was put, since its own
-// state was set: so a state that a client has set stays until then, as in AWS. A suppressor, another
-// alarm, keeps its actions back:
+// state was set: so a state that a client has set stays until then, as in AWS. A suppressor,
+// another alarm, keeps its actions back:
 //
 //     Alarm            while the suppressor is in ALARM
 //     WaitPeriod       a while after this one went into ALARM, in which the suppressor may follow
 //     ExtensionPeriod  a while after the suppressor went out of ALARM
 //
-// When that is over, the actions of ALARM are done if it still is in ALARM. Since when a period runs
-// is told by the alarms' own changes of state, so nothing else is kept.
+// When that is over, the actions of ALARM are done if it still is in ALARM. Since when a period
+// runs is told by the alarms' own changes of state, so nothing else is kept.
 #pragma once
 #include "svc/cloudwatch/alarm.h"
 #include "svc/cloudwatch/alarm_rule.h"
@@ -29,8 +29,8 @@ Str composite_name_of(struct arena *a, Realm r, Str reference);
 Err composite_parents(struct cloudwatch *cw, struct kv_txn *tx, struct arena *tmp, Realm r,
                       const Str *names, size_t n, Str except, size_t *ret_counts);
 
-// One page of what DescribeAlarms tells of ChildrenOfAlarmName and ParentsOfAlarmName, after a name:
-// name, ARN and, of children, the state and when it was set. `out` has lists of `max` places.
+// One page of what DescribeAlarms tells of ChildrenOfAlarmName and ParentsOfAlarmName, after a
+// name: name, ARN and, of children, the state and when it was set. `out` has lists of `max` places.
 Err composite_tell_children(struct call *c, struct kv_txn *tx, Str name, Str after, size_t max,
                             struct cloudwatch_DescribeAlarms_out *out);
 Err composite_tell_parents(struct call *c, struct kv_txn *tx, Str name, Str after, size_t max,

@@ -101,7 +101,7 @@ Err kinesis_check_on_demand(struct call *c); // or one more stream in on-demand 
 
 // InvalidArgumentException unless the account may ask for that warm throughput, or for any.
 Err kinesis_check_warm(struct call *c, int32_t mibps);
-Err kinesis_require_commitment(struct call *c); // blocks
+Err kinesis_require_commitment(struct call *c);        // blocks
 Err kinesis_has_commitment(struct call *c, bool *ret); // blocks
 
 // Puts a new stream into memory, or takes one out.

@@ -103,14 +103,17 @@ static void role_target(struct call *c, const struct sts_AssumeRole_in *in, Acce
         if (texts[i].value.p != NULL) {
             Str *one = arena_new(c->arena, Str, 1);
             *one = texts[i].value;
-            values[n++] = (AccessValue){ texts[i].name, one, 1 };
+            values[n] = (AccessValue){ texts[i].name, one, 1 };
+            n++;
         }
-    for (size_t i = 0; i < role.tag_count; i++)
-        values[n++] = (AccessValue){ str_cat(c->arena, S("aws:ResourceTag/"), role.tags[i].key),
-                                     &role.tags[i].value, 1 };
-    if (in->transitive_tag_keys.n > 0)
-        values[n++] = (AccessValue){ S("sts:TransitiveTagKeys"), in->transitive_tag_keys.at,
-                                     in->transitive_tag_keys.n };
+    for (size_t i = 0; i < role.tag_count; i++, n++)
+        values[n] = (AccessValue){ str_cat(c->arena, S("aws:ResourceTag/"), role.tags[i].key),
+                                   &role.tags[i].value, 1 };
+    if (in->transitive_tag_keys.n > 0) {
+        values[n] = (AccessValue){ S("sts:TransitiveTagKeys"), in->transitive_tag_keys.at,
+                                   in->transitive_tag_keys.n };
+        n++;
+    }
     ret->context = values;
     ret->context_count = n;
 }
