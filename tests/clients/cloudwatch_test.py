@@ -165,6 +165,15 @@ class Path:
         got = {name: told(name, ("ConsumerName", "c")) for name in expected}
         assert got == expected, got
         assert told("SubscribeToShardEvent.Success", ("ConsumerName", "c")) > 0
+        now = datetime.now(timezone.utc)
+        points = self.cloudwatch.get_metric_statistics(
+            Namespace="AWS/Kinesis", MetricName="PutRecord.Latency", Dimensions=[{"Name": "StreamName", "Value": "s"}],
+            StartTime=now - timedelta(hours=1), EndTime=now + timedelta(hours=2), Period=3600,
+            Statistics=["Minimum", "Maximum"], ExtendedStatistics=["p50", "p99", "p99.9"])["Datapoints"]
+        assert points, "no latency is told"
+        for p in points:
+            told_of = p["ExtendedStatistics"]
+            assert (p["Minimum"] <= told_of["p50"] <= told_of["p99"] <= told_of["p99.9"] <= p["Maximum"]), p
 
     def an_alarm_follows_a_metric_of_kinesis(self):
         self.cloudwatch.put_metric_alarm(
@@ -188,6 +197,33 @@ class Path:
                                                           "Alarm updated from OK to ALARM"], history
         assert json.loads(history[1]["HistoryData"])["newState"]["stateReason"].startswith(
             "Threshold Crossed: 1 datapoint [4.0 ("), history[1]
+
+    def a_composite_alarm_follows_others(self):
+        for name in ("load", "deploys"):
+            self.cloudwatch.put_metric_alarm(
+                AlarmName=name, Namespace="N", MetricName="m", Statistic="Sum", Period=60, EvaluationPeriods=1,
+                Threshold=1, ComparisonOperator="GreaterThanThreshold", TreatMissingData="ignore")
+        self.cloudwatch.put_composite_alarm(AlarmName="trouble", AlarmRule='ALARM(load) AND NOT ALARM("deploys")')
+        which = {"AlarmNames": ["trouble"], "AlarmTypes": ["CompositeAlarm"]}
+        self.cloudwatch.get_waiter("composite_alarm_exists").wait(**which)
+
+        def told():
+            return self.cloudwatch.describe_alarms(**which)["CompositeAlarms"][0]
+
+        for child, state, wanted in (("load", "ALARM", "ALARM"), ("deploys", "ALARM", "OK"), ("deploys", "OK", "ALARM")):
+            self.cloudwatch.set_alarm_state(AlarmName=child, StateValue=state, StateReason="test")
+            wait_for(f"the composite alarm is {wanted}", lambda w=wanted: told()["StateValue"] == w)
+        assert " transitioned to OK at " in told()["StateReason"], told()
+        children = self.cloudwatch.describe_alarms(ChildrenOfAlarmName="trouble")["MetricAlarms"]
+        assert [a["AlarmName"] for a in children] == ["deploys", "load"], children
+        try:
+            self.cloudwatch.delete_alarms(AlarmNames=["deploys"])
+            raise AssertionError("an alarm was deleted that another one watches")
+        except ClientError as error:
+            assert error.response["Error"]["Message"] == (
+                "Cannot delete deploys as there are composite alarm(s) depending on it."), error
+        self.cloudwatch.delete_alarms(AlarmNames=["trouble"])
+        self.cloudwatch.delete_alarms(AlarmNames=["deploys", "load"])
 
     def the_command_line_does_the_same(self):
         with tempfile.TemporaryDirectory() as home:
