@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "svc/cloudwatch/queries.h"
+#include "svc/cloudwatch/insights_run.h"
 #include "svc/cloudwatch/search.h"
 
 #include <string.h>
@@ -179,10 +180,34 @@ static void number_to_series(Queries *q, MathValue *v)
     *v = (MathValue){ .kind = MATH_SERIES, .series = s, .n = 1 };
 }
 
+static Err run_insights(Queries *q, const cloudwatch_MetricDataQuery *query, MathValue *ret)
+{
+    Insights parsed;
+    Window w = { .period_s = query->has_period ? query->period : 5 * MINUTE_S, .to_s = q->to_s };
+    w.from_s = floor_to(q->from_s, w.period_s);
+    Err e = insights_parse(q->a, query->expression, &parsed);
+    if (e.kind == ERR_INVALID) {
+        q->problem = str_fmt(q->a, "Error in expression '%.*s': %s", FMT(query->id), e.text);
+        return e;
+    }
+    TRY(e);
+    if (!period_is_valid(w.period_s)) {
+        q->problem =
+            str_fmt(q->a, "Error in expression '%.*s': its period is not valid", FMT(query->id));
+        return fail(ERR_INVALID, "a query's period is not valid");
+    }
+    if (window_periods(&w) > FETCH_PERIODS_MAX)
+        return too_many(q);
+    e = insights_run(&parsed, &q->cw->store, q->tx, q->a, q->account, q->region, &w, ret);
+    return e.kind == ERR_LIMIT ? too_many(q) : e;
+}
+
 static Err run_expression(Queries *q, size_t i, MathValue *ret)
 {
     const cloudwatch_MetricDataQuery *query = &q->list->at[i];
     MathValue v;
+    if (insights_is_query(query->expression))
+        return run_insights(q, query, ret);
     Err e = math_evaluate(&q->env, query->expression, &v);
     if (e.kind == ERR_INVALID && q->problem.p == NULL)
         q->problem =
