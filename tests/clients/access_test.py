@@ -164,6 +164,26 @@ class Access:
         self.root.delete_resource_policy(ResourceARN=self.arn)
         refused("AccessDeniedException", "", eve.get_records, StreamARN=self.arn, ShardIterator=iterator)
 
+    def a_consumer_has_tags_and_a_policy_of_its_own(self):
+        arn = self.root.register_stream_consumer(StreamARN=self.arn, ConsumerName="c", Tags={"team": "b"})[
+            "Consumer"]["ConsumerARN"]
+        for team in ("a", "b"):  # the stream's is a
+            self.iam.put_user_policy(UserName="bob", PolicyName="tagged", PolicyDocument=policy(
+                allow("kinesis:DescribeStreamConsumer", Condition={"StringEquals": {"aws:ResourceTag/team": team}})))
+            if team == "a":
+                refused("AccessDeniedException", "", self.bob().describe_stream_consumer, ConsumerARN=arn)
+        assert self.bob().describe_stream_consumer(ConsumerARN=arn)["ConsumerDescription"]["ConsumerName"] == "c"
+        eve = client(self.server, "kinesis", EVE)
+        position = {"ConsumerARN": arn, "ShardId": "shardId-000000000000", "StartingPosition": {"Type": "TRIM_HORIZON"}}
+        refused("AccessDeniedException", "because no resource-based policy allows the kinesis:SubscribeToShard action",
+                eve.subscribe_to_shard, **position)
+        self.root.put_resource_policy(ResourceARN=arn, Policy=policy(
+            allow("kinesis:SubscribeToShard", arn, Principal={"AWS": OTHER})))
+        events = eve.subscribe_to_shard(**position)["EventStream"]
+        assert len(next(iter(events))["SubscribeToShardEvent"]["Records"]) >= 3
+        events.close()
+        self.root.deregister_stream_consumer(ConsumerARN=arn)
+
     def a_role_is_assumed_by_who_may_and_its_session_is_narrowed(self):
         trust = policy({"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:user/bob"},
                         "Action": "sts:AssumeRole", "Condition": {"StringEquals": {"sts:ExternalId": "17"}}})
@@ -315,7 +335,7 @@ STAGES = [
     Access.an_inline_policy_allows_at_once, Access.an_iterator_is_asked_about_like_its_stream,
     Access.a_deny_wins_and_is_explained, Access.a_condition_on_a_tag_of_the_stream_decides,
     Access.a_resource_policy_is_enough_in_the_same_account,
-    Access.another_account_sees_nothing_until_a_policy_shares_it,
+    Access.another_account_sees_nothing_until_a_policy_shares_it, Access.a_consumer_has_tags_and_a_policy_of_its_own,
     Access.a_role_is_assumed_by_who_may_and_its_session_is_narrowed,
     Access.records_are_encrypted_and_the_key_decides_who_reads, Access.a_blob_of_the_key_service_comes_back,
     Access.tags_in_a_request_decide, Access.tags_of_a_session_are_those_of_its_principal,

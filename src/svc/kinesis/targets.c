@@ -7,7 +7,8 @@
 //     StreamName, StreamId                  the stream's ARN
 //     ShardIterator                         the stream that it was made for
 //
-// or "*". Condition keys: aws:ResourceTag/KEY, of the stream's tags.
+// or "*". Condition keys: aws:ResourceTag/KEY, of the stream's or the consumer's tags.
+#include "svc/kinesis/consumer.h"
 #include "svc/kinesis/kinesis.h"
 
 #include <stdlib.h>
@@ -83,25 +84,41 @@ static Str stream_arn(struct call *c, Str account, Str name)
                    FMT(name));
 }
 
-// Tags of the stream of an ARN, as values of the request.
+// The tags of what is named below a stream: a consumer has its own. Under the lock.
+static const TagSet *tags_of(const struct stream *s, Str below)
+{
+    static const TagSet none;
+    Str consumer = S("consumer/");
+    if (s == NULL)
+        return &none;
+    if (!str_starts(below, consumer))
+        return &s->tags;
+    Str name = str_skip(below, consumer.n);
+    size_t at;
+    const struct consumer *x = consumer_find(s, str_head(name, str_find(name, ':')), &at);
+    return x != NULL ? &x->tags : &none;
+}
+
+// Tags of the stream or consumer of an ARN, as values of the request.
 static void add_tags(struct call *c, Str arn, AccessTarget *ret)
 {
     struct kinesis *k = c->state;
     Str prefix = stream_arn(c, ret->account, S(""));
     if (!str_starts(arn, prefix))
         return;
-    Str name = str_skip(arn, prefix.n);
-    name = str_head(name, str_find(name, '/'));
+    Str name, below = { 0 }, rest = str_skip(arn, prefix.n);
+    if (!str_cut(rest, '/', &name, &below))
+        name = rest;
     Str key = stream_row_key(c->arena, ret->account, c->region, name);
     pthread_rwlock_rdlock(&k->lock);
-    const struct stream *s = map_get(k->by_key, key);
-    size_t n = s != NULL ? s->tags.n : 0;
+    const TagSet *tags = tags_of(map_get(k->by_key, key), below);
+    size_t n = tags->n;
     AccessValue *values = arena_new(c->arena, AccessValue, n);
     Str *texts = arena_new(c->arena, Str, n);
     for (size_t i = 0; i < n; i++) {
-        texts[i] = str_dup(c->arena, s->tags.at[i].value);
+        texts[i] = str_dup(c->arena, tags->at[i].value);
         values[i] =
-            (AccessValue){ .name = str_cat(c->arena, S("aws:ResourceTag/"), s->tags.at[i].key),
+            (AccessValue){ .name = str_cat(c->arena, S("aws:ResourceTag/"), tags->at[i].key),
                            .values = &texts[i],
                            .n = 1 };
     }
