@@ -10,15 +10,18 @@ from dataclasses import dataclass, field
 SCALARS = ("string", "blob", "bool", "int", "long", "double", "time")
 NUMBERS = ("int", "long", "double")
 PROTOCOLS = {"json-1.0": "API_JSON_1_0", "json-1.1": "API_JSON_1_1", "query": "API_QUERY",
-             "rpc-v2-cbor": "API_RPC_CBOR"}
+             "rpc-v2-cbor": "API_RPC_CBOR", "rest-xml": "API_REST_XML"}
 SERVICE_KEYS = ("protocol", "sign", "target", "version", "xmlns")
 # What a service needs further, by the protocols that it speaks.
 PROTOCOL_NEEDS = {"json-1.0": ("target",), "json-1.1": ("target",), "rpc-v2-cbor": ("target",),
-                  "query": ("version", "xmlns")}
+                  "query": ("version", "xmlns"), "rest-xml": ("xmlns",)}
 KEYWORDS = ("service", "string", "blob", "bool", "int", "long", "double", "time", "enum", "list",
-            "map", "struct", "op", "error")
+            "map", "struct", "op", "error", "unserved")
 # Words that stand for a pattern.
 FORMATS = {"arn": r"arn:[a-z0-9-]+:[a-z0-9-]+:[a-z0-9-]*:[0-9]*:\S+"}
+# Where a member of a REST request or reply is, and whether a name follows.
+PLACES = {"path": False, "query": True, "header": True, "headers": True, "payload": None,
+          "attribute": True, "as": True}
 SIZES = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 BODY_BYTES_DEFAULT = 7 << 20  # what AWS's front admitted before requests of 10 MiB
 NUMBER_MAX = (1 << 63) - 1
@@ -52,6 +55,7 @@ class Shape:
     members: list = field(default_factory=list)
     flat: bool = False  # in XML without an element around its own
     names: dict = field(default_factory=dict)  # of XML elements: each, key, value
+    iso: bool = False  # a time that headers have in ISO 8601, too
 
 
 @dataclass
@@ -61,6 +65,8 @@ class Member:
     line: int
     required: bool = False
     default: object = None
+    place: str | None = None   # of PLACES
+    called: str | None = None  # its name there
 
 
 @dataclass
@@ -75,6 +81,9 @@ class Op:
     gzip: bool = False
     body_bytes_max: int = BODY_BYTES_DEFAULT
     throws: list = field(default_factory=list)
+    http: tuple | None = None  # method, path, query
+    status: int = 200
+    root: str | None = None  # the element that a reply in XML is
 
 
 @dataclass
@@ -93,6 +102,7 @@ class Api:
     inline: dict
     ops: dict
     errors: dict
+    unserved: list = field(default_factory=list)
 
     def shape(self, name):
         return self.shapes.get(name) or self.inline[name]
@@ -285,6 +295,7 @@ class Parser:
         shape = self.begin(t, kind)
         shape.min, shape.max = take_range(t, kind)
         shape.pattern = pattern
+        shape.iso = kind == "time" and t.accept("iso")
         if kind == "string" and t.peek() in FORMATS and pattern is None:
             shape.pattern = FORMATS[t.take("a format")]
         if shape.pattern is not None:
@@ -352,7 +363,17 @@ class Parser:
                 t.fail("a required member has no default")
             m.default = t.take("a default")
             m.default_at = (t, t.at - 1)
+        if (t.peek() or "").startswith("@"):
+            self.place(t, m)
         return m
+
+    def place(self, t, m):
+        word, colon, name = t.take("a place")[1:].partition(":")
+        if word not in PLACES or (colon and not name):
+            t.fail(f"unknown place {show(word)}; known: " + " ".join(PLACES))
+        if PLACES[word] is not None and bool(name) != PLACES[word]:
+            t.fail(f"the place {word} {'needs a' if PLACES[word] else 'has no'} name")
+        m.place, m.called = word, name or m.name
 
     def take_op(self, t):
         op = Op(None, t.line())
@@ -371,8 +392,11 @@ class Parser:
             elif word == "body":
                 t.expect("=")
                 op.body_bytes_max = take_size(t)
+            elif word in ("http", "status", "root"):
+                t.expect("=")
+                self.rest(t, op, word)
             else:
-                t.fail(f"unknown attribute {show(word)}; known: blocking scan gzip body=")
+                t.fail(f"unknown attribute {show(word)}; known: blocking scan gzip body= http= status= root=")
         t.expect("in")
         op.input = Shape("struct", op.name + "_in", op.line)
         self.braced(t, op.input)
@@ -390,12 +414,31 @@ class Parser:
             if not op.throws:
                 t.fail("`throws` needs errors")
 
+    def rest(self, t, op, word):
+        """What an operation of a REST protocol says besides."""
+        if word == "status":
+            op.status = take_number(t, t.take("the HTTP status"), "the HTTP status")
+            if not 200 <= op.status <= 299:
+                t.fail("an operation's HTTP status is 200 to 299")
+        elif word == "root":
+            op.root = t.name("the name of an element")
+        else:
+            text = t.take("a method and a path").strip('"')
+            m = re.match(r"([A-Z]+) (/[!->@-~]*)(?:\?([!-~]+))?\Z", text)
+            if not m:
+                t.fail(f'expected "METHOD /path?query", found {show(text)}')
+            op.http = (m[1], m[2], m[3] or "")
+
+    def take_unserved(self, t):
+        while t.peek() is not None:
+            self.api.unserved.append(t.take("the name of a query"))
+
     def take_error(self, t):
         line = t.line()
         name = t.name("the error's name")
         status = take_number(t, t.take("the HTTP status"), "the HTTP status")
-        if not 400 <= status <= 599:
-            t.fail("an error's HTTP status is 400 to 599")
+        if not 300 <= status <= 599:
+            t.fail("an error's HTTP status is 300 to 599")
         if name in self.api.errors:
             t.fail(f"error {name} was defined on line {self.api.errors[name].line}")
         code = None
@@ -463,6 +506,7 @@ def check(api):
             if part is not None and part.name in api.shapes:
                 raise ApiError(api.shapes[part.name].line,
                                f"{part.name} is taken by operation {op.name}")
+        check_rest(api, op)
         for name in op.throws:
             if name not in api.errors:
                 raise ApiError(op.line, f"{op.name}: error {name} is not defined")
@@ -475,6 +519,32 @@ def check_events(api, op):
     for m in shape.members:
         if m.required or m.default is not None or api.shape(m.type).kind != "struct":
             raise ApiError(m.line, f"{shape.name}.{m.name}: an event is an optional struct")
+
+
+def check_rest(api, op):
+    """An operation of a REST protocol has its path, whose labels are members, and one payload."""
+    is_rest = "rest-xml" in api.attributes.get("protocol", "").split("+")
+    if is_rest != (op.http is not None):
+        raise ApiError(op.line, f"{op.name}: {'needs' if is_rest else 'its protocol has no'} http=")
+    if not is_rest:
+        return
+    labels = re.findall(r"\{([A-Za-z0-9_]+)\+?\}", op.http[1])
+    members = [m.name for m in op.input.members if m.place == "path"]
+    if sorted(labels) != sorted(members):
+        raise ApiError(op.line, f"{op.name}: the labels of its path are not its members @path")
+    for shape in (op.input, op.output):
+        if shape is None:
+            continue
+        payloads = [m for m in shape.members if m.place == "payload"]
+        inside = [m for m in shape.members if m.place in (None, "as", "attribute")]
+        if len(payloads) > 1 or (payloads and inside):
+            raise ApiError(op.line, f"{op.name}: beside a payload there is nothing else in a body")
+        for m in shape.members:
+            kind = api.shape(m.type).kind
+            if m.place == "headers" and kind != "map":
+                raise ApiError(m.line, f"{m.name}: headers make a map")
+            if m.place in ("path", "query", "header") and kind in ("struct", "map", "blob"):
+                raise ApiError(m.line, f"{m.name}: a {kind} cannot be there")
 
 
 def check_members(api, shape):

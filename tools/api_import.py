@@ -21,7 +21,8 @@ import sys
 KINDS = {"string": "string", "blob": "blob", "boolean": "bool", "integer": "int", "long": "long",
          "float": "double", "double": "double", "timestamp": "time", "list": "list", "map": "map",
          "structure": "struct"}
-PROTOCOLS = {"smithy-rpc-v2-cbor": "rpc-v2-cbor", "query": "query"}  # JSON has a version as well
+PROTOCOLS = {"smithy-rpc-v2-cbor": "rpc-v2-cbor", "query": "query",
+             "rest-xml": "rest-xml"}  # JSON has a version as well
 LINE_MAX = 100
 
 
@@ -58,11 +59,28 @@ def element(shape, **names):
     return "".join(f" {ours}={name}" for ours, name in called if name is not None)
 
 
-def member_texts(shape):
+def place(name, member, shape):
+    """Where a member of a REST protocol is, if it is not an element of its own name."""
+    words = {"uri": "path", "querystring": "query", "header": "header", "headers": "headers"}
+    called = member.get("locationName", name)
+    where = words.get(member.get("location"))
+    if where == "path":
+        return " @path"
+    if where:
+        return f" @{where}:{called}"
+    if shape.get("payload") == name:
+        return f" @payload:{called}" if "locationName" in member else " @payload"
+    if member.get("xmlAttribute"):
+        return f" @attribute:{called.rpartition(':')[2]}"
+    return f" @as:{called}" if called != name else ""
+
+
+def member_texts(shape, rest=False):
     """Members as the format has them."""
     required = set(shape.get("required", ()))
     for name, member in shape.get("members", {}).items():
-        yield f"{name}{'!' if name in required else ''} {member['shape']}"
+        at = place(name, member, shape) if rest else ""
+        yield f"{name}{'!' if name in required else ''} {member['shape']}{at}"
 
 
 def fill(line, words):
@@ -108,6 +126,7 @@ class Draft:
         self.ops = {n: o for n, o in everything.items() if ops is None or n in ops}
         self.top = {o[side]["shape"] for o in everything.values() for side in ("input", "output")
                     if side in o}
+        self.rest = model["metadata"].get("protocol") == "rest-xml"
         self.streams = {n for n, s in self.shapes.items() if s.get("eventstream")}
         self.errors = {e["shape"] for o in everything.values() for e in o.get("errors", ())}
 
@@ -125,7 +144,7 @@ class Draft:
         s = self.shapes[name]
         kind = KINDS[s["type"]]
         if kind == "struct":
-            return wrap(f"struct {name}", list(member_texts(s)), "")
+            return wrap(f"struct {name}", list(member_texts(s, self.rest)), "")
         if "enum" in s:
             return fill(f"enum {name}", s["enum"])
         flat = " flat" if s.get("flattened") else ""
@@ -134,13 +153,20 @@ class Draft:
         if kind == "map":
             return (f"map {name} {s['key']['shape']} {s['value']['shape']}{word_range(s)}{flat}"
                     f"{element(s, key='key', value='value')}")
+        if kind == "time" and s.get("timestampFormat") == "iso8601":
+            return f"time {name} iso"
         pattern = f" /{s['pattern']}/" if "pattern" in s else ""
         return f"{kind} {name}{word_range(s) if kind not in ('bool', 'time') else ''}{pattern}"
 
     def op(self, name):
         o = self.ops[name]
-        inputs = list(member_texts(self.shapes[o["input"]["shape"]])) if "input" in o else []
-        text = wrap(f"op {name} in", inputs, "")
+        inputs = list(member_texts(self.shapes[o["input"]["shape"]], self.rest)) if "input" in o else []
+        http = o["http"]
+        head = f"op {name}"
+        if self.rest:
+            head += f' http="{http["method"]} {http["requestUri"]}"'
+            head += f" status={http['responseCode']}" if http.get("responseCode", 200) != 200 else ""
+        text = wrap(f"{head} in", inputs, "")
         members = self.shapes.get(o.get("output", {}).get("shape"), {}).get("members", {})
         streams = [m["shape"] for m in members.values() if m["shape"] in self.streams]
         between = " " if text.endswith("\n}") else "\n    "
@@ -149,7 +175,8 @@ class Draft:
                 text = "# The output has members beside its event stream, which are left out here.\n" + text
             text += between + wrap("events", self.events(streams[0]), "")
         elif "output" in o:
-            text += between + wrap("out", list(member_texts(self.shapes[o["output"]["shape"]])), "")
+            outputs = member_texts(self.shapes[o["output"]["shape"]], self.rest)
+            text += between + wrap("out", list(outputs), "")
         errors = [e["shape"] for e in o.get("errors", ())]
         return text + "\n" + fill("    throws", errors) if errors else text
 

@@ -20,6 +20,8 @@ KIND = {"string": "SHAPE_STRING", "blob": "SHAPE_BLOB", "enum": "SHAPE_ENUM", "b
         "list": "SHAPE_LIST", "map": "SHAPE_MAP", "struct": "SHAPE_STRUCT"}
 C_SCALAR = {"string": "Str", "blob": "Str", "enum": "Str", "bool": "bool", "int": "int32_t",
             "long": "int64_t", "double": "double", "time": "int64_t"}
+PLACE = {"path": "PLACE_PATH", "query": "PLACE_QUERY", "header": "PLACE_HEADER", "headers": "PLACE_HEADERS",
+         "payload": "PLACE_PAYLOAD", "attribute": "PLACE_ATTRIBUTE", "as": "PLACE_DOCUMENT"}
 FLAGGED = ("bool", "int", "long", "double", "time")  # kinds whose C value cannot say "absent"
 NOTICE = "// Made by tools/apigen.py from {path}: change that file, not this one.\n"
 
@@ -172,6 +174,9 @@ class Generator:
         for shape in shapes:
             self.table(shape, out)
         self.patterned(out)
+        if self.api.unserved:
+            rows = ",\n    ".join(f"S_INIT({c_string(q)})" for q in self.api.unserved)
+            out.append(f"static const Str unserved[] = {{\n    {rows},\n}};\n")
         for e in self.api.errors.values():
             code = f", S_INIT({c_string(e.code)})" if e.code else ""
             out.append(f"const struct api_error {self.prefix}{e.name} = "
@@ -190,6 +195,8 @@ class Generator:
             out.append("    .ops = ops,\n    .op_count = COUNT_OF(ops),\n")
         if any(s.pattern is not None for s in shapes):
             out.append("    .patterned = patterned,\n    .patterned_count = COUNT_OF(patterned),\n")
+        if self.api.unserved:
+            out.append("    .unserved = unserved,\n    .unserved_count = COUNT_OF(unserved),\n")
         out.append("};\n")
         return "".join(out)
 
@@ -217,6 +224,8 @@ class Generator:
             fields.append(f".values = values_{name}, .value_count = {len(shape.values)}")
         if shape.flat:
             fields.append(".flat = true")
+        if shape.iso:
+            fields.append(".iso = true")
         for word, name_in_xml in shape.names.items():
             fields.append(f".{word}_name = S_INIT({c_string(name_in_xml)})")
         if shape.kind == "list":
@@ -244,6 +253,8 @@ class Generator:
             row = [f"S_INIT({c_string(m.name)})", f".shape = &shape_{m.type}",
                    f".offset = offsetof({c_name}, {snake(m.name)})", f".has_offset = {has}",
                    f".check_order = {at}"]
+            if m.place:
+                row.append(f".place = {PLACE[m.place]}, .called = S_INIT({c_string(m.called)})")
             if m.required:
                 row.append(".required = true")
             if m.default is not None:
@@ -284,6 +295,12 @@ class Generator:
                 row.append(".scan = true")
             if op.gzip:
                 row.append(".gzip = true")
+            if op.http:
+                method, path, query = op.http
+                row.append(f".method = S_INIT({c_string(method)}), .path = S_INIT({c_string(path)}), "
+                           f".query = S_INIT({c_string(query)}), .status = {op.status}")
+            if op.root:
+                row.append(f".root = S_INIT({c_string(op.root)})")
             if op.throws:
                 row.append(f".errors = errors_{op.name}, .error_count = {len(op.throws)}")
             out.append("    { " + ", ".join(row) + " },\n")
@@ -301,7 +318,8 @@ def shape_json(shape):
         out["xml"] = {"flat": shape.flat, **shape.names}
     if shape.kind == "struct":
         out["members"] = [{"name": m.name, "c_name": snake(m.name), "type": m.type,
-                           "required": m.required, "default": m.default} for m in shape.members]
+                           "required": m.required, "default": m.default, "place": m.place,
+                           "called": m.called} for m in shape.members]
     return out
 
 
@@ -310,7 +328,7 @@ def api_json(api):
         "service": {"name": api.name, **api.attributes},
         "shapes": {n: shape_json(s) for n, s in {**api.shapes, **api.inline}.items()},
         "ops": [{"name": op.name, "blocking": op.blocking, "scan": op.scan,
-                 "gzip": op.gzip, "body_bytes_max": op.body_bytes_max,
+                 "gzip": op.gzip, "body_bytes_max": op.body_bytes_max, "http": op.http,
                  "in": shape_json(op.input), "out": op.output and shape_json(op.output),
                  "events": op.events and shape_json(op.events),
                  "throws": op.throws} for op in sorted(api.ops.values(), key=lambda o: o.name)],

@@ -50,6 +50,7 @@ struct shape {
     const Str *values;                 // of an enum, in the order AWS prints them
     size_t value_count;
     bool flat;                           // list or map: in XML without an element around its own
+    bool iso;                            // time: ISO 8601 in headers too, where others are HTTP's
     Str each_name, key_name, value_name; // of XML elements; absent: as is usual
     const struct shape *key;             // of a map
     const struct shape *member;          // of a list, or a map's values
@@ -59,6 +60,17 @@ struct shape {
     size_t member_count;
     size_t struct_bytes;
 };
+
+// Where a member of a REST request or reply is.
+typedef enum MemberPlace {
+    PLACE_DOCUMENT,  // an element of the body
+    PLACE_PATH,      // a label of the path
+    PLACE_QUERY,     // a parameter
+    PLACE_HEADER,    // one header; of a list, its elements between commas
+    PLACE_HEADERS,   // a map: all headers that begin with a prefix
+    PLACE_PAYLOAD,   // the body: as it is of a text or blob, else the root element
+    PLACE_ATTRIBUTE, // of the element around it
+} MemberPlace;
 
 struct member {
     Str name; // on the wire
@@ -70,6 +82,8 @@ struct member {
     int64_t default_number; // of numbers and booleans
     Str default_text;       // of strings and enums
     unsigned check_order;   // validation errors are listed in this order
+    MemberPlace place;      // of REST
+    Str called;             // its name there; absent: `name`
 };
 
 struct api_error {
@@ -91,6 +105,10 @@ struct api_op {
     Err (*run)(struct call *c, const void *in, void *out);
     const struct api_error *const *errors;
     size_t error_count;
+    // Of REST: "GET", "/{Bucket}/{Key+}" and what the query must hold, "tagging" or "list-type=2".
+    Str method, path, query;
+    unsigned status; // of a reply that is none of an error
+    Str root;        // the element that a reply is; absent: Result behind the operation's name
 };
 
 // What a service speaks. CBOR by content type (application/x-amz-cbor-1.1) comes with JSON.
@@ -99,6 +117,7 @@ typedef enum ApiProtocol {
     API_JSON_1_1 = 2,
     API_QUERY = 4,
     API_RPC_CBOR = 8,
+    API_REST_XML = 16,
 } ApiProtocol;
 
 struct api_service {
@@ -107,9 +126,11 @@ struct api_service {
     Str signing;              // name in the credential scope
     unsigned protocols;       // some of ApiProtocol
     Str version;              // of Query: "2010-05-08"
-    Str xml_namespace;        // of Query's replies
+    Str xml_namespace;        // of replies in XML
     const struct api_op *ops; // sorted by name
     size_t op_count;
     const struct shape *const *patterned; // the shapes that have a pattern
     size_t patterned_count;
+    const Str *unserved; // names of queries that stand for operations that there are not (REST)
+    size_t unserved_count;
 };
