@@ -79,6 +79,7 @@ class Op:
     blocking: bool = False
     scan: bool = False
     gzip: bool = False
+    streams: bool = False
     body_bytes_max: int = BODY_BYTES_DEFAULT
     throws: list = field(default_factory=list)
     http: tuple | None = None  # method, path, query
@@ -389,6 +390,8 @@ class Parser:
                 op.scan = True
             elif word == "gzip":
                 op.gzip = True
+            elif word == "streams":
+                op.streams = True
             elif word == "body":
                 t.expect("=")
                 op.body_bytes_max = take_size(t)
@@ -396,7 +399,7 @@ class Parser:
                 t.expect("=")
                 self.rest(t, op, word)
             else:
-                t.fail(f"unknown attribute {show(word)}; known: blocking scan gzip body= http= status= root=")
+                t.fail(f"unknown attribute {show(word)}; known: blocking scan gzip streams body= http= status= root=")
         t.expect("in")
         op.input = Shape("struct", op.name + "_in", op.line)
         self.braced(t, op.input)

@@ -295,6 +295,8 @@ class Generator:
                 row.append(".scan = true")
             if op.gzip:
                 row.append(".gzip = true")
+            if op.streams:
+                row.append(".streams = true")
             if op.http:
                 method, path, query = op.http
                 row.append(f".method = S_INIT({c_string(method)}), .path = S_INIT({c_string(path)}), "
@@ -328,7 +330,7 @@ def api_json(api):
         "service": {"name": api.name, **api.attributes},
         "shapes": {n: shape_json(s) for n, s in {**api.shapes, **api.inline}.items()},
         "ops": [{"name": op.name, "blocking": op.blocking, "scan": op.scan,
-                 "gzip": op.gzip, "body_bytes_max": op.body_bytes_max, "http": op.http,
+                 "gzip": op.gzip, "streams": op.streams, "body_bytes_max": op.body_bytes_max, "http": op.http,
                  "in": shape_json(op.input), "out": op.output and shape_json(op.output),
                  "events": op.events and shape_json(op.events),
                  "throws": op.throws} for op in sorted(api.ops.values(), key=lambda o: o.name)],

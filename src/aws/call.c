@@ -38,6 +38,37 @@ Err call_on_pool(struct call *c, Err (*work)(struct call *c, void *self), void *
     return call_wait(c);
 }
 
+Err call_take_body(struct call *c, struct call_sink *sink)
+{
+    CHECK(c->op == NULL || (c->op->streams && c->op->blocking));
+    c->sink = sink;
+    return call_wait(c);
+}
+
+void call_reply_source(struct call *c, struct call_source *source)
+{
+    c->source = source;
+}
+
+// At the end, so that they are written in their order.
+static void add_pair(struct call *c, struct call_pair **at, Str name, Str value)
+{
+    while (*at != NULL)
+        at = &(*at)->next;
+    *at = arena_new(c->arena, struct call_pair, 1);
+    **at = (struct call_pair){ .name = name, .value = value };
+}
+
+void call_detail(struct call *c, Str name, Str value)
+{
+    add_pair(c, &c->details, name, value);
+}
+
+void call_header(struct call *c, Str name, Str value)
+{
+    add_pair(c, &c->headers, name, value);
+}
+
 bool call_is_gone(const struct call *c)
 {
     return c->gone != NULL && c->gone(c);

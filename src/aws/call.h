@@ -9,6 +9,32 @@
 struct call_stream;
 struct http_exchange;
 struct protocol; // aws/protocol.h
+struct call_body;
+
+// Who takes the body of an operation that `streams`, in pieces, on the worker pool, one at a time.
+struct call_sink {
+    // An error ends the body: `end` gets it.
+    Err (*take)(struct call *c, struct call_sink *s, Str piece);
+    // Once. OK: the body is complete and is what its sender has said of it. Else nothing of it
+    // counts; ERR_FAULT: the error is recorded in the call. What it returns is the operation's
+    // result.
+    Err (*end)(struct call *c, struct call_sink *s, Err e);
+};
+
+// Where a reply's payload comes from that is of any size.
+struct call_source {
+    // On the worker pool, one at a time. Fills up to n bytes; none: the end. An error breaks the
+    // reply off.
+    Err (*read)(struct call_source *s, char *p, size_t n, size_t *ret_n);
+    void (*close)(struct call_source *s); // once, also if nothing was read
+    uint64_t bytes;                       // all of it
+};
+
+// A name with a value: an element of an error's body, or a header of a reply.
+struct call_pair {
+    Str name, value;
+    struct call_pair *next;
+};
 
 struct call {
     void *state;         // what the service's open function returned
@@ -36,6 +62,11 @@ struct call {
     bool (*gone)(const struct call *c);      // NULL: the caller never goes
     Err (*work)(struct call *c, void *self); // what call_on_pool recorded
     void *work_self;
+    struct call_pair *details, *headers; // what call_detail and call_header recorded
+    unsigned status;                     // of a reply that is no error, if not the usual one
+    struct call_body *body;              // NULL: the protocol has no bodies beside documents
+    struct call_sink *sink;              // what call_take_body recorded
+    struct call_source *source;          // what call_reply_source recorded
 };
 
 // What the calls of a service are about, for the front to ask whether they are permitted. Input is
@@ -106,6 +137,20 @@ struct call_stream {
         const struct call *c); // the client has gone or the server stops: call_done soon
     bool (*is_crowded)(const struct call *c); // replies hold too much memory: send little
 };
+
+// `return call_take_body(c, sink);` - the rest of the operation happens as the body comes. Only of
+// operations that are marked `streams` and `blocking`. The sink lies in the call's arena, which
+// stays as it is until it has ended.
+Err call_take_body(struct call *c, struct call_sink *sink);
+
+// The reply's payload comes from there, whatever the output's payload member says. The source lies
+// in the call's arena and is closed when the payload has been sent, or cannot be.
+void call_reply_source(struct call *c, struct call_source *source);
+
+// Elements of the error's body, and headers of the reply whatever it is. Names are literals, values
+// live in the call's arena.
+void call_detail(struct call *c, Str name, Str value);
+void call_header(struct call *c, Str name, Str value);
 
 // ERR_MEMORY is answered with ServiceUnavailable and status 503, which SDKs try again. Any other
 // Err but ERR_FAULT that an operation returns is our fault: it is logged with its cause and

@@ -281,7 +281,7 @@ static void take_request(void *self, struct http_exchange *x)
         http_reply(x, 403, NULL, 0, S(""));
         return;
     }
-    if (page != NULL || str_starts(x->path, S("/_"))) {
+    if ((page != NULL && !rest_is_signed(front, x)) || str_starts(x->path, S("/_"))) {
         serve_page(front, x, page);
         return;
     }
@@ -292,9 +292,11 @@ static void take_request(void *self, struct http_exchange *x)
         refuse_for_memory(f, &route);
         return;
     }
-    if (post || route.kind == ROUTE_QUERY)
+    if (post || route.kind == ROUTE_QUERY || route.kind == ROUTE_REST)
         take_route(f, &route);
-    if (str_eq(x->method, S("OPTIONS")) && http_header(x, S("origin")).p != NULL)
+    if (route.kind == ROUTE_REST)
+        rest_take(f, &route);
+    else if (str_eq(x->method, S("OPTIONS")) && http_header(x, S("origin")).p != NULL)
         reply_preflight(f);
     else if (route.kind == ROUTE_QUERY)
         take_form(f, &route);
@@ -318,7 +320,7 @@ static bool wants_sha256(void *self, const struct http_exchange *x)
         page_find(front, x->path) != NULL)
         return false;
     Route route = route_find(front, x);
-    return route.protocol != NULL && route.service != NULL &&
+    return route.protocol != NULL && route.service != NULL && route.kind != ROUTE_REST &&
            (route.op != NULL || route.kind == ROUTE_QUERY) &&
            sigv4_hashes_payload(front->verifier, x);
 }
@@ -389,6 +391,7 @@ static Err add_service(struct front *f, const FrontService *s)
         added->gzip = added->gzip || api->ops[i].gzip;
     }
     f->speaks_query = f->speaks_query || (api->protocols & API_QUERY) != 0;
+    f->speaks_rest = f->speaks_rest || (api->protocols & API_REST_XML) != 0;
     f->service_count++;
     return OK;
 }

@@ -42,7 +42,7 @@ struct front {
     struct arena *arena; // tables and copies; dies with the front
     struct front_service *services;
     size_t service_count;
-    bool speaks_query; // a service does
+    bool speaks_query, speaks_rest; // a service does
     struct front_page pages[FRONT_PAGES_MAX];
     size_t page_count;
     struct metric *refused_for_memory;
@@ -59,6 +59,7 @@ struct front_call {
     const struct protocol *protocol;     // of the reply
     Str body;                            // the document: the body, unpacked, or a query string
     void *in, *out;
+    Str id_2;             // of the reply
     ArenaMark before_run; // what the operation allocates goes when its output is written
     struct task task;
     Err result;
@@ -67,13 +68,14 @@ struct front_call {
 };
 
 // ---- route.c
-typedef enum RouteKind { ROUTE_TARGET, ROUTE_RPC, ROUTE_QUERY } RouteKind;
+typedef enum RouteKind { ROUTE_TARGET, ROUTE_RPC, ROUTE_QUERY, ROUTE_REST } RouteKind;
 typedef struct Route {
     RouteKind kind;
     const struct front_service *service; // NULL: none, or in a form: not known yet
     const struct api_op *op;             // NULL: none, or in a form: not known yet
     const struct protocol *protocol;     // NULL: none in this content type
     bool complete;                       // the target has both its parts
+    bool broken, unserved;               // of REST: no URI; a query that stands for nothing here
 } Route;
 Route route_find(const struct front *f, const struct http_exchange *x); // by the head alone
 // What a form's action and version name; the version may be absent.
@@ -81,6 +83,16 @@ void route_form(const struct front *f, Route *route, Str action, Str version);
 size_t route_body_max(const struct front *f, const struct http_exchange *x);
 const struct front_service *route_service(const struct front *f, Str target); // NULL: none
 Str content_type_of(const struct http_exchange *x);                           // without parameters
+
+// ---- front_rest.c
+// Whether it is a request of REST.
+bool rest_route(const struct front *f, const struct http_exchange *x, Route *ret);
+// Whether it is signed for a service of REST, whatever its path.
+bool rest_is_signed(const struct front *f, const struct http_exchange *x);
+void rest_take(struct front_call *f, const Route *route);
+// The body to whom the operation has named; the operation's result.
+Err rest_take_body(struct front_call *f);
+void rest_reply_output(struct front_call *f);
 
 // ---- permit.c
 // Whether the call, decoded and valid, is permitted; if not, it has been answered.
@@ -93,7 +105,19 @@ void front_run(struct front_call *f); // the input is decoded and valid
 extern const struct call_stream front_stream;
 void stream_finish(struct front_call *f, Err e); // ends the exchange
 
-// ---- reply.c: each ends the exchange, but reply_stream, which begins a stream.
+// ---- reply.c
+enum { HEADERS_MAX = 8 };
+struct reply_headers {
+    HttpHeader at[HEADERS_MAX];
+    size_t n;
+};
+struct reply_headers reply_usual_headers(struct front_call *f, Str content_type);
+// The same headers and those that the operation has recorded.
+HttpHeader *reply_own_headers(struct front_call *f, HttpHeader *at, size_t *n);
+void reply_release(struct front_call *f); // what the call holds beside its arena
+void reply_account_for(struct front_call *f, unsigned status, Str type); // before the reply
+
+// Each of these ends the exchange, but reply_stream, which begins a stream.
 void reply_stream(struct front_call *f);
 void reply_ids(struct front_call *f); // gives the call its request id
 void reply_output(struct front_call *f);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "aws/protocol.h"
 #include "aws/query.h"
+#include "aws/rest.h"
 #include "aws/scan.h"
 #include "aws/write_json.h"
 #include "codec/cbor.h"
@@ -103,8 +104,15 @@ const struct protocol protocol_rpc_cbor = {
 const struct protocol protocol_query = {
     .content_type = S_INIT("application/x-www-form-urlencoded"),
     .reply_type = S_INIT("text/xml"),
-    .by_code = true,
+    .common_error = query_common_error,
     .reader_init = query_reader,
     .write_reply = query_write_reply,
     .write_error = query_write_error,
+};
+// Read by rest_reader and written by rest_write_reply, which need the whole request.
+const struct protocol protocol_rest_xml = {
+    .content_type = S_INIT("application/xml"),
+    .empty_is_document = true,
+    .common_error = rest_common_error,
+    .write_error = rest_write_error,
 };

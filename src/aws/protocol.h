@@ -6,7 +6,7 @@
 // documents do not say what they hold (query strings, XML, headers) can decide by it: whether an
 // element begins a list or a struct, and that the text "12" is EVENT_INT. JSON and CBOR ignore it.
 #pragma once
-#include "aws/shape.h"
+#include "aws/call.h"
 #include "codec/event.h"
 
 struct protocol_reader {
@@ -37,6 +37,10 @@ typedef struct ErrorReply {
     bool ours;            // the server's fault, not the sender's
     Str request_id;
     Str xml_namespace; // may be absent
+    // In REST only.
+    Str resource;                    // the path
+    Str host_id;                     // as the header x-amz-id-2 has it
+    const struct call_pair *details; // elements of the error's own
 } ErrorReply;
 
 struct protocol {
@@ -45,7 +49,9 @@ struct protocol {
     Str event_type;         // of the messages in event streams
     Str smithy;             // value of the header smithy-protocol; absent: none is sent
     bool empty_is_document; // no body at all is a request without members
-    bool by_code;           // errors go by their Query codes and the status of those
+    // What it calls an error that every service has, and the status that it has there; NULL: as
+    // everywhere.
+    const struct api_error *(*common_error)(Str type);
     void (*reader_init)(struct protocol_reader *r, struct arena *a, Str body);
     // The short way past the reader and the binder (aws/scan.h), for operations that ask for it.
     bool (*scan)(const struct shape *shape, struct arena *a, Str body, void *into); // NULL: none
@@ -59,4 +65,4 @@ struct protocol {
 };
 
 extern const struct protocol protocol_json_1_0, protocol_json_1_1, protocol_cbor_1_1,
-    protocol_rpc_cbor, protocol_query;
+    protocol_rpc_cbor, protocol_query, protocol_rest_xml;

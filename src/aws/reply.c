@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Replies: the headers that all of them have, bodies of errors, metrics and the access log.
+#include "aws/body.h"
 #include "aws/front_priv.h"
 #include "aws/query.h"
 #include "base/logline.h"
@@ -11,7 +12,7 @@
 
 #include <string.h>
 
-enum { ID_2_BYTES = 72, UUID_CHARS = 36, HEADERS_MAX = 8 };
+enum { ID_2_BYTES = 72, UUID_CHARS = 36 };
 
 // Well-mixed, never repeated, and cheaper than asking the system for each request (SplitMix64).
 static uint64_t next_id(struct front *f)
@@ -53,27 +54,26 @@ static Str id_2(struct front_call *f)
     return str_from(text, n);
 }
 
-struct reply_headers {
-    HttpHeader at[HEADERS_MAX];
-    size_t n;
-};
-
 static void add_header(struct reply_headers *h, Str name, Str value)
 {
     CHECK(h->n < HEADERS_MAX);
     h->at[h->n++] = (HttpHeader){ name, value };
 }
 
-static struct reply_headers usual_headers(struct front_call *f, Str content_type)
+struct reply_headers reply_usual_headers(struct front_call *f, Str content_type)
 {
     struct reply_headers h = { 0 };
-    add_header(&h, S("x-amzn-RequestId"), f->call.request_id);
-    add_header(&h, S("x-amz-id-2"), id_2(f));
+    bool rest = f->protocol == &protocol_rest_xml;
+    f->id_2 = id_2(f);
+    add_header(&h, rest ? S("x-amz-request-id") : S("x-amzn-RequestId"), f->call.request_id);
+    add_header(&h, S("x-amz-id-2"), f->id_2);
+    if (rest)
+        add_header(&h, S("Server"), S("AmazonS3"));
     if (f->protocol != NULL && f->protocol->smithy.p != NULL)
         add_header(&h, S("smithy-protocol"), f->protocol->smithy);
     if (content_type.p != NULL)
         add_header(&h, S("Content-Type"), content_type);
-    if (http_header(f->x, S("origin")).p != NULL) {
+    if (!rest && http_header(f->x, S("origin")).p != NULL) {
         add_header(&h, S("Access-Control-Allow-Origin"), S("*"));
         add_header(&h, S("Access-Control-Expose-Headers"),
                    S("x-amzn-RequestId,x-amzn-ErrorType,x-amz-request-id,x-amz-id-2,"
@@ -82,8 +82,32 @@ static struct reply_headers usual_headers(struct front_call *f, Str content_type
     return h;
 }
 
+HttpHeader *reply_own_headers(struct front_call *f, HttpHeader *at, size_t *n)
+{
+    size_t more = 0;
+    for (const struct call_pair *p = f->call.headers; p != NULL; p = p->next)
+        more++;
+    if (more == 0)
+        return at;
+    HttpHeader *all = arena_new(f->x->arena, HttpHeader, *n + more);
+    memcpy(all, at, *n * sizeof *at);
+    for (const struct call_pair *p = f->call.headers; p != NULL; p = p->next)
+        all[(*n)++] = (HttpHeader){ p->name, p->value };
+    return all;
+}
+
+void reply_release(struct front_call *f)
+{
+    struct call *c = &f->call;
+    body_close(c->body);
+    c->body = NULL;
+    if (c->source != NULL)
+        c->source->close(c->source);
+    c->source = NULL;
+}
+
 // Counts and logs a request; nothing of the call may be used after its reply is given.
-static void account_for(struct front_call *f, unsigned status, Str type)
+void reply_account_for(struct front_call *f, unsigned status, Str type)
 {
     const struct api_op *op = f->call.op;
     int64_t took_ns = f->front->io->mono_ns(f->front->io) - f->x->received_ns;
@@ -117,6 +141,10 @@ static void write_output(const struct front_call *f, struct buf *body)
 
 void reply_output(struct front_call *f)
 {
+    if (f->protocol == &protocol_rest_xml) {
+        rest_reply_output(f);
+        return;
+    }
     struct buf body;
     buf_init_request(&body, 0);
     if (f->call.reply_bytes > 0 && memory_has_room(f->call.reply_bytes))
@@ -132,8 +160,8 @@ void reply_output(struct front_call *f)
         return;
     }
     arena_rewind(f->x->arena, f->before_run); // a slow client holds the reply alone
-    struct reply_headers h = usual_headers(f, reply_type(f));
-    account_for(f, 200, S(""));
+    struct reply_headers h = reply_usual_headers(f, reply_type(f));
+    reply_account_for(f, 200, S(""));
     http_reply_take(f->x, 200, h.at, h.n, &body);
 }
 
@@ -165,25 +193,31 @@ static bool tells_code(const struct front_call *f)
 
 static void send_error(struct front_call *f, unsigned status, ErrorReply e)
 {
-    const struct api_error *common = query_common_error(e.type);
+    const struct api_error *(*known)(Str) = f->protocol->common_error;
+    const struct api_error *common = known != NULL ? known(e.type) : query_common_error(e.type);
     if (e.code.p == NULL)
-        e.code = common != NULL ? common->code : e.type;
-    if (f->protocol->by_code && common != NULL)
+        e.code = common == NULL ? e.type : common->code.p != NULL ? common->code : common->name;
+    if (known != NULL && common != NULL)
         status = common->status;
     e.ours = status >= 500;
     e.request_id = f->call.request_id;
     if (f->service != NULL)
         e.xml_namespace = f->service->api->xml_namespace;
-    struct reply_headers h = usual_headers(f, reply_type(f));
+    struct reply_headers h = reply_usual_headers(f, reply_type(f));
     if (tells_code(f))
         add_header(&h, S("x-amzn-query-error"),
                    str_cat(f->x->arena, e.code, e.ours ? S(";Receiver") : S(";Sender")));
     AUTO_BUF(body);
+    e.resource = f->x->path;
+    e.host_id = f->id_2;
+    e.details = f->call.details;
     f->protocol->write_error(&e, &body);
     if (buf_err(&body).kind != ERR_NONE)
         buf_clear(&body); // a long text and no memory for it: the status alone
-    account_for(f, status, e.type);
-    http_reply(f->x, status, h.at, h.n, buf_str(&body));
+    reply_account_for(f, status, e.type);
+    reply_release(f);
+    HttpHeader *headers = reply_own_headers(f, h.at, &h.n);
+    http_reply(f->x, status, headers, h.n, buf_str(&body));
 }
 
 void reply_error(struct front_call *f, unsigned status, Str type, Str message)
@@ -217,15 +251,15 @@ void reply_type_error(struct front_call *f, Str message)
 
 void reply_xml(struct front_call *f, unsigned status, Str body)
 {
-    struct reply_headers h = usual_headers(f, (Str){ 0 });
-    account_for(f, status, S(""));
+    struct reply_headers h = reply_usual_headers(f, (Str){ 0 });
+    reply_account_for(f, status, S(""));
     http_reply(f->x, status, h.at, h.n, body);
 }
 
 void reply_envelope(struct front_call *f, unsigned status, Str type)
 {
-    struct reply_headers h = usual_headers(f, S("application/json"));
-    account_for(f, status, type);
+    struct reply_headers h = reply_usual_headers(f, S("application/json"));
+    reply_account_for(f, status, type);
     http_reply(f->x, status, h.at, h.n,
                str_fmt(f->x->arena,
                        "{\"Output\":{\"__type\":\"com.amazon.coral.service#%.*s\"},"
@@ -245,6 +279,6 @@ void reply_preflight(struct front_call *f)
     if (method.p != NULL)
         add_header(&h, S("Access-Control-Allow-Methods"), method);
     add_header(&h, S("Access-Control-Max-Age"), S("172800"));
-    account_for(f, 200, S(""));
+    reply_account_for(f, 200, S(""));
     http_reply(f->x, 200, h.at, h.n, S(""));
 }

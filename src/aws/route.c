@@ -137,7 +137,9 @@ Route route_find(const struct front *f, const struct http_exchange *x)
         return target_route(f, x, target);
     if (str_eq(http_header(x, S("smithy-protocol")), protocol_rpc_cbor.smithy))
         return rpc_route(f, x);
-    return query_route(f, x, &route) ? route : target_route(f, x, target);
+    if (query_route(f, x, &route) || rest_route(f, x, &route))
+        return route;
+    return target_route(f, x, target);
 }
 
 void route_form(const struct front *f, Route *route, Str action, Str version)

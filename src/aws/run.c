@@ -79,7 +79,8 @@ static void run_on_pool(struct task *t)
     struct front_call *f = of_task(t);
     if (!http_stream_gone(f->x) && !http_replies_full(f->x)) {
         struct call *c = &f->call;
-        returned(f, c->work != NULL ? c->work(c, c->work_self) : c->op->run(c, f->in, f->out));
+        Err e = c->work != NULL ? c->work(c, c->work_self) : c->op->run(c, f->in, f->out);
+        returned(f, e.kind == ERR_WAIT && c->sink != NULL ? rest_take_body(f) : e);
         return;
     }
     reply_error(f, aws_ThrottlingException.status, aws_ThrottlingException.name,

@@ -102,6 +102,7 @@ struct api_op {
     bool blocking; // runs on the worker pool
     bool scan;     // its requests are many: the protocol's short way is tried first
     bool gzip;     // its requests may come compressed
+    bool streams;  // its payload is of any size and taken in pieces (call_take_body)
     Err (*run)(struct call *c, const void *in, void *out);
     const struct api_error *const *errors;
     size_t error_count;

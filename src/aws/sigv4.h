@@ -11,12 +11,14 @@
 // Signing keys are cached by secret and scope. The payload is hashed once per request.
 #pragma once
 #include "aws/keyring.h"
+#include "codec/hash.h"
 #include "http/server.h"
 
 struct sigv4;
 struct io;
 
-#define SIGV4_SKEW_NS (300 * INT64_C(1000000000)) // between the signer's clock and ours
+#define SIGV4_SKEW_NS (300 * INT64_C(1000000000))    // between the signer's clock and ours
+#define SIGV4_SKEW_S3_NS (900 * INT64_C(1000000000)) // the same for S3
 enum {
     SIGV4_EXPIRES_S_MAX = 604800, // of presigned requests: seven days
     SIGV4_KEYS_CACHED = 256,
@@ -33,20 +35,66 @@ typedef struct Sigv4Want {
     Str service;           // of the scope; absent: any
     int64_t now_ns;        // since 1970
     bool unsigned_payload; // UNSIGNED-PAYLOAD is permitted, and the path is encoded once (s3)
+    // The rules of S3, whose bodies are long: what x-amz-content-sha256 says is signed and not yet
+    // believed. Caller.payload tells how the body is to be checked when it is read.
+    bool declared;
 } Sigv4Want;
+
+// What the signer has said about the body.
+typedef enum PayloadKind {
+    PAYLOAD_UNSIGNED,
+    PAYLOAD_HASH,                    // SHA-256 of all of it
+    PAYLOAD_CHUNKS_SIGNED,           // aws-chunked, each chunk signed
+    PAYLOAD_CHUNKS_SIGNED_TRAILER,   // and trailers, signed too
+    PAYLOAD_CHUNKS_UNSIGNED_TRAILER, // aws-chunked with trailers
+} PayloadKind;
+
+enum { SIGV4_SIGNATURE_HEX = 64, SIGV4_TIME_CHARS = 16 };
+
+typedef struct Sigv4Payload {
+    PayloadKind kind;
+    bool verified;            // signatures of chunks are to be checked: the key is one that is held
+    unsigned char sha256[32]; // of PAYLOAD_HASH
+    HmacKey key;              // what chunks are signed with
+    Str scope;                // "20130524/us-east-1/s3/aws4_request"
+    char time[SIGV4_TIME_CHARS];
+    char signature[SIGV4_SIGNATURE_HEX]; // of the head: what the first chunk follows
+} Sigv4Payload;
 
 typedef struct Caller {
     Str access_key;
     Str account;
     Str principal;
-    Str region;  // of the scope
-    Str service; // of the scope
+    Str region;           // of the scope
+    Str service;          // of the scope
+    Sigv4Payload payload; // if the request wanted it declared
 } Caller;
+
+// What was wrong, for services that have names of their own for it.
+typedef enum AuthWhy {
+    AUTH_MALFORMED, // parts are missing or make no sense
+    AUTH_MISSING,   // there is no signature
+    AUTH_KEY,       // the key is not known
+    AUTH_TOKEN,     // the session token is not its key's
+    AUTH_TOKEN_OLD,
+    AUTH_SKEW,       // made too long ago, or in the future
+    AUTH_EXPIRED,    // a presigned request's time is over
+    AUTH_NOT_SIGNED, // headers that should be are not signed
+    AUTH_NO_HASH,    // x-amz-content-sha256 is not there
+    AUTH_BAD_HASH,   // or says what nobody knows
+    AUTH_MISMATCH,   // the signature
+} AuthWhy;
 
 // Why a request was not believed: AWS's error name and sentence.
 typedef struct AuthFault {
     Str type;
     Str message;
+    AuthWhy why;
+    Str access_key;                // as it was given; absent: it was not
+    Str string_to_sign, canonical; // of AUTH_MISMATCH, where the rules are S3's
+    Str provided;                  // the signature that came
+    int64_t expired_ns;            // of AUTH_EXPIRED: when
+    Str headers;                   // of AUTH_NOT_SIGNED: their names
 } AuthFault;
 
 // ERR_MEMORY, or ERR_DENIED with the fault set; strings live in the exchange's arena or are static.
@@ -60,6 +108,9 @@ bool sigv4_hashes_payload(struct sigv4 *v, const struct http_exchange *x);
 // The service that the credential scope names, before anything is verified: what a request without
 // a target is for. Absent if there is no complete scope.
 Str sigv4_scope_service(const struct http_exchange *x);
+
+// What a value of x-amz-content-sha256 says; false: nothing that is known.
+bool sigv4_payload_named(Str given, Sigv4Payload *ret);
 
 // ---- For clients
 

@@ -50,11 +50,16 @@ struct verifier {
     struct arena *a;
     Signature s;
     AuthFault *fault;
+    AuthWhy why; // of the next refusal
+    Sigv4Payload *payload;
 };
 
 static Err refuse(struct verifier *v, Str type, Str message)
 {
-    *v->fault = (AuthFault){ type, message };
+    v->fault->type = type;
+    v->fault->message = message;
+    v->fault->why = v->why;
+    v->fault->access_key = v->s.access_key;
     return fail(ERR_DENIED, "the request is not authenticated");
 }
 
@@ -148,9 +153,11 @@ static Err take_parts(struct verifier *v)
         return refuse(v, INVALID,
                       S("Found both 'X-Amz-Algorithm' as a query-string param and 'Authorization' "
                         "as HTTP header."));
-    if (header.n == 0 && !in_query)
+    if (header.n == 0 && !in_query) {
+        v->why = AUTH_MISSING;
         return refuse(v, S("MissingAuthenticationTokenException"),
                       S("Missing Authentication Token"));
+    }
     TRY(in_query ? take_query(v) : take_header(v, header));
     if (!str_eq(v->s.algorithm, S("AWS4-HMAC-SHA256")))
         return refuse(v, INCOMPLETE,
@@ -260,9 +267,13 @@ static Err check_expires(struct verifier *v, int64_t *ret_ns)
 static Err check_time(struct verifier *v)
 {
     const Signature *s = &v->s;
-    int64_t now = v->want->now_ns, window = SIGV4_SKEW_NS;
-    if (s->presigned && s->expires.p != NULL)
+    int64_t skew = v->want->declared ? SIGV4_SKEW_S3_NS : SIGV4_SKEW_NS;
+    int64_t now = v->want->now_ns, window = skew;
+    bool expires = s->presigned && (s->expires.p != NULL || v->want->declared);
+    if (expires)
         TRY(check_expires(v, &window));
+    v->why = expires ? AUTH_EXPIRED : AUTH_SKEW;
+    v->fault->expired_ns = s->time_ns + window;
     if (s->time_ns < now - window)
         return refuse(v, INVALID,
                       str_fmt(v->a,
@@ -271,7 +282,8 @@ static Err check_time(struct verifier *v)
                               FMT(time_basic(v->a, now)),
                               (long long)(window == SIGV4_SKEW_NS ? 5 : window / NS_PER_S),
                               window == SIGV4_SKEW_NS ? "min" : "sec"));
-    if (s->time_ns > now + SIGV4_SKEW_NS)
+    v->why = AUTH_SKEW;
+    if (s->time_ns > now + skew)
         return refuse(v, INVALID,
                       str_fmt(v->a,
                               "Signature not yet current: %.*s is still later than %.*s (%.*s + 5 "
@@ -290,8 +302,10 @@ static Err check_token(struct verifier *v, const Key *key)
                     ? key->session_token.p == NULL
                     : key->session_token.p != NULL && token.n == key->session_token.n &&
                           bytes_equal_in_constant_time(token.p, key->session_token.p, token.n);
+    v->why = AUTH_TOKEN;
     if (!same)
         return refuse(v, UNRECOGNIZED, S("The security token included in the request is invalid."));
+    v->why = AUTH_TOKEN_OLD;
     if (key->expires_ns != 0 && key->expires_ns <= v->want->now_ns)
         return refuse(v, S("ExpiredTokenException"),
                       S("The security token included in the request is expired"));
@@ -309,9 +323,33 @@ static bool list_has(Str list, Str name)
     return false;
 }
 
+// S3 takes no header of its own that is not under the signature, but what says nothing that the
+// query of a presigned request has not said.
+static Err check_own_headers(struct verifier *v)
+{
+    AUTO_BUF(missing);
+    for (size_t i = 0; i < v->x->header_count; i++) {
+        Str name = v->x->headers[i].name;
+        bool known = str_eq(name, S("x-amz-content-sha256")) || str_eq(name, S("x-amz-date")) ||
+                     str_eq(name, S("x-amz-security-token"));
+        if (!str_starts(name, S("x-amz-")) || (v->s.presigned && known) ||
+            list_has(v->s.signed_headers, name))
+            continue;
+        buf_add(&missing, missing.n > 0 ? S(", ") : S(""));
+        buf_add(&missing, name);
+    }
+    if (missing.n == 0)
+        return OK;
+    v->fault->headers = str_dup(v->a, buf_str(&missing));
+    return refuse(v, INVALID, S("There were headers present in the request which were not signed"));
+}
+
 // What decides where a request goes must be under the signature.
 static Err check_signed_headers(struct verifier *v)
 {
+    v->why = AUTH_NOT_SIGNED;
+    if (v->want->declared)
+        TRY(check_own_headers(v));
     if (!list_has(v->s.signed_headers, S("host")) &&
         !list_has(v->s.signed_headers, S(":authority")))
         return refuse(v, INVALID,
@@ -363,6 +401,49 @@ static void signing_key(struct sigv4 *keys, Str secret, const Scope *scope, Hmac
     explicit_bzero(name, sizeof name);
 }
 
+bool sigv4_payload_named(Str given, Sigv4Payload *p)
+{
+    static const struct {
+        Str text;
+        PayloadKind kind;
+    } known[] = {
+        { S_INIT("UNSIGNED-PAYLOAD"), PAYLOAD_UNSIGNED },
+        { S_INIT("STREAMING-UNSIGNED-PAYLOAD-TRAILER"), PAYLOAD_CHUNKS_UNSIGNED_TRAILER },
+        { S_INIT("STREAMING-AWS4-HMAC-SHA256-PAYLOAD"), PAYLOAD_CHUNKS_SIGNED },
+        { S_INIT("STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"), PAYLOAD_CHUNKS_SIGNED_TRAILER },
+    };
+    for (size_t i = 0; i < COUNT_OF(known); i++)
+        if (str_eq(known[i].text, given)) {
+            p->kind = known[i].kind;
+            return true;
+        }
+    p->kind = PAYLOAD_HASH;
+    return given.n == 2 * sizeof p->sha256 && hex_decode(p->sha256, given);
+}
+
+// What the signer says of a body that is not read yet.
+static Err declared_hash(struct verifier *v, Str *ret)
+{
+    Str given = http_header(v->x, S("x-amz-content-sha256"));
+    if (v->s.presigned && given.p == NULL)
+        given = sigv4_parameter(v->a, v->x->query, S("X-Amz-Content-Sha256"));
+    if (v->s.presigned && given.p == NULL)
+        given = S("UNSIGNED-PAYLOAD");
+    v->why = AUTH_NO_HASH;
+    if (given.n == 0)
+        return refuse(v, INVALID,
+                      S("Missing required header for this request: x-amz-content-sha256"));
+    v->why = AUTH_BAD_HASH;
+    if (!sigv4_payload_named(given, v->payload))
+        return refuse(v, INVALID,
+                      S("x-amz-content-sha256 must be UNSIGNED-PAYLOAD, "
+                        "STREAMING-UNSIGNED-PAYLOAD-TRAILER, "
+                        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD, "
+                        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER, or a valid sha256 value."));
+    *ret = given;
+    return OK;
+}
+
 static Str payload_hash(struct verifier *v)
 {
     Str given = http_header(v->x, S("x-amz-content-sha256"));
@@ -384,6 +465,20 @@ bool sigv4_hashes_payload(struct sigv4 *v, const struct http_exchange *x)
     return access_key.n > 0 && keyring_has(v->keys, access_key);
 }
 
+static void keep_for_chunks(struct verifier *v, const HmacKey *signing)
+{
+    Sigv4Payload *p = v->payload;
+    const Scope *scope = &v->s.scope;
+    if (v->s.time_basic.n != sizeof p->time)
+        return; // none that was verified
+    p->verified = true;
+    p->key = *signing;
+    p->scope = str_fmt(v->a, "%.*s/%.*s/%.*s/aws4_request", FMT(scope->date), FMT(scope->region),
+                       FMT(scope->service));
+    memcpy(p->time, v->s.time_basic.p, sizeof p->time);
+    memcpy(p->signature, v->s.signature.p, sizeof p->signature);
+}
+
 static Err check_signature(struct verifier *v, const Key *key)
 {
     const struct http_exchange *x = v->x;
@@ -391,12 +486,15 @@ static Err check_signature(struct verifier *v, const Key *key)
     Canonical c = { .method = x->method,
                     .path = x->path,
                     .query = x->query,
-                    .encode_once = v->want->unsigned_payload,
+                    .encode_once = v->want->unsigned_payload || v->want->declared,
                     .drop_signature = s->presigned,
                     .headers = x->headers,
                     .header_count = x->header_count,
-                    .signed_headers = s->signed_headers,
-                    .payload_hash = payload_hash(v) };
+                    .signed_headers = s->signed_headers };
+    if (v->want->declared)
+        TRY(declared_hash(v, &c.payload_hash));
+    else
+        c.payload_hash = payload_hash(v);
     HmacKey signing;
     unsigned char want[SHA256_BYTES], got[SHA256_BYTES];
     AUTO_BUF(canonical);
@@ -411,11 +509,19 @@ static Err check_signature(struct verifier *v, const Key *key)
         sigv4_string_to_sign(&text, s->time_basic, &s->scope, buf_str(&canonical));
         signing_key(v->keys, key->secret, &s->scope, &signing);
         hmac_with(&signing, buf_str(&text), want);
-        explicit_bzero(&signing, sizeof signing);
         same = bytes_equal_in_constant_time(want, got, sizeof want);
+        if (same && v->want->declared)
+            keep_for_chunks(v, &signing);
+        explicit_bzero(&signing, sizeof signing);
     }
     if (same)
         return OK;
+    v->why = AUTH_MISMATCH;
+    if (v->want->declared) {
+        v->fault->provided = s->signature;
+        v->fault->string_to_sign = str_dup(v->a, buf_str(&text));
+        v->fault->canonical = str_dup(v->a, buf_str(&canonical));
+    }
     return refuse(
         v, INVALID,
         S("The request signature we calculated does not match the signature you provided. "
@@ -425,11 +531,16 @@ static Err check_signature(struct verifier *v, const Key *key)
 
 static Err check_key(struct verifier *v, Key *key)
 {
+    Str declared;
+    v->why = AUTH_KEY;
     if (keyring_find(v->keys->keys, v->a, v->s.access_key, key).kind != ERR_NONE)
         return refuse(v, UNRECOGNIZED, S("The security token included in the request is invalid."));
-    if (key->unverified)
-        return OK;
+    if (key->unverified) // the profile dev: how the body is framed must be known all the same
+        return v->want->declared && http_header(v->x, S("x-amz-content-sha256")).p != NULL
+                   ? declared_hash(v, &declared)
+                   : OK;
     TRY(check_token(v, key));
+    v->why = AUTH_MALFORMED;
     TRY(take_time(v));
     TRY(check_time(v));
     TRY(check_signed_headers(v));
@@ -439,7 +550,11 @@ static Err check_key(struct verifier *v, Key *key)
 Err sigv4_verify(struct sigv4 *keys, const struct http_exchange *x, const Sigv4Want *want,
                  Caller *ret, AuthFault *ret_fault)
 {
-    struct verifier v = { .keys = keys, .x = x, .want = want, .a = x->arena, .fault = ret_fault };
+    Sigv4Payload payload = { 0 };
+    struct verifier v = {
+        .keys = keys, .x = x, .want = want, .a = x->arena, .fault = ret_fault, .payload = &payload
+    };
+    *ret_fault = (AuthFault){ 0 };
     Key key = { 0 };
     TRY(take_parts(&v));
     TRY(take_scope(&v));
@@ -449,7 +564,9 @@ Err sigv4_verify(struct sigv4 *keys, const struct http_exchange *x, const Sigv4W
                      .account = key.account,
                      .principal = key.principal,
                      .region = v.s.scope.region,
-                     .service = v.s.scope.service };
+                     .service = v.s.scope.service,
+                     .payload = payload };
+    explicit_bzero(&payload.key, sizeof payload.key);
     return OK;
 }
 

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: Apache-2.0
+// REST requests, in S3's order: who asks, what for, the body against what is said of it, its
+// syntax, permission. Its sender is known before anything of a body is read.
+#include "aws/bind_priv.h"
+#include "aws/body.h"
+#include "aws/front_priv.h"
+#include "aws/rest.h"
+#include "base/time.h"
+#include "os/io.h"
+
+// ---- Whether a request is one
+
+static const struct front_service *rest_service(const struct front *f, Str signing)
+{
+    for (size_t i = 0; i < f->service_count; i++) {
+        const struct api_service *api = f->services[i].api;
+        if ((api->protocols & API_REST_XML) != 0 &&
+            (signing.p == NULL || str_eq(api->signing, signing)))
+            return &f->services[i];
+    }
+    return NULL;
+}
+
+// Version 2 of signatures, which names no service.
+static bool is_signed_v2(const struct http_exchange *x)
+{
+    return str_starts(http_header(x, S("authorization")), S("AWS ")) ||
+           str_starts(x->query, S("AWSAccessKeyId=")) ||
+           str_search(x->query, S("&AWSAccessKeyId=")) < x->query.n;
+}
+
+// Without any signature a request is for whoever takes such: what is like nothing else.
+static bool may_be_unsigned(const struct http_exchange *x)
+{
+    Str host = http_header(x, S("host"));
+    if (rest_host_is_s3(host.p != NULL ? host : http_header(x, S(":authority"))))
+        return true;
+    if (str_eq(x->path, S("/")) || str_starts(x->path, S("/_")))
+        return false;
+    if (!str_eq(x->method, S("POST")))
+        return true;
+    return str_starts(content_type_of(x), S("multipart/form-data")) || x->query.n > 0;
+}
+
+bool rest_is_signed(const struct front *f, const struct http_exchange *x)
+{
+    Str scope = f->speaks_rest ? sigv4_scope_service(x) : (Str){ 0 };
+    return scope.n > 0 && rest_service(f, scope) != NULL;
+}
+
+bool rest_route(const struct front *f, const struct http_exchange *x, Route *ret)
+{
+    if (!f->speaks_rest)
+        return false;
+    Str scope = sigv4_scope_service(x);
+    const struct front_service *service = NULL;
+    if (scope.n > 0)
+        service = rest_service(f, scope);
+    else if (is_signed_v2(x) ||
+             (http_header(x, S("authorization")).p == NULL && may_be_unsigned(x)))
+        service = rest_service(f, (Str){ 0 });
+    if (service == NULL)
+        return false;
+    *ret = (Route){ .kind = ROUTE_REST, .service = service, .protocol = &protocol_rest_xml };
+    RestRequest r;
+    ret->broken = rest_request(x->arena, x, &r).kind != ERR_NONE;
+    if (!ret->broken)
+        rest_match(service->api, &r);
+    ret->op = r.op;
+    ret->unserved = r.unserved;
+    return true;
+}
+
+// ---- Who asks
+
+static void refuse_signature(struct front_call *f, const AuthFault *fault)
+{
+    struct call *c = &f->call;
+    bool presigned = http_header(f->x, S("authorization")).p == NULL;
+    const struct api_error *error =
+        presigned ? &rest_AuthorizationQueryParametersError : &rest_AuthorizationHeaderMalformed;
+    Str text = fault->message;
+    switch (fault->why) {
+    case AUTH_KEY:
+        error = &rest_InvalidAccessKeyId;
+        text = S("The AWS Access Key Id you provided does not exist in our records.");
+        call_detail(c, S("AWSAccessKeyId"), fault->access_key);
+        break;
+    case AUTH_TOKEN:
+        error = &rest_InvalidToken;
+        text = S("The provided token is malformed or otherwise invalid.");
+        break;
+    case AUTH_TOKEN_OLD:
+        error = &rest_ExpiredToken;
+        text = S("The provided token has expired.");
+        break;
+    case AUTH_SKEW:
+        error = &rest_RequestTimeTooSkewed;
+        text = S("The difference between the request time and the current time is too large.");
+        call_detail(c, S("ServerTime"), time_iso_ms(c->arena, c->now_ns));
+        call_detail(c, S("MaxAllowedSkewMilliseconds"), S("900000"));
+        break;
+    case AUTH_EXPIRED:
+        error = &rest_AccessDenied;
+        text = S("Request has expired");
+        call_detail(c, S("Expires"), time_iso_ms(c->arena, fault->expired_ns));
+        call_detail(c, S("ServerTime"), time_iso_ms(c->arena, c->now_ns));
+        break;
+    case AUTH_NOT_SIGNED:
+        error = &rest_AccessDenied;
+        if (fault->headers.p != NULL)
+            call_detail(c, S("HeadersNotSigned"), fault->headers);
+        break;
+    case AUTH_NO_HASH:
+        error = &rest_InvalidRequest;
+        break;
+    case AUTH_BAD_HASH:
+        error = &rest_InvalidArgument;
+        break;
+    case AUTH_MISMATCH:
+        error = &rest_SignatureDoesNotMatch;
+        text = S(REST_MISMATCH_TEXT);
+        call_detail(c, S("AWSAccessKeyId"), fault->access_key);
+        call_detail(c, S("StringToSign"), fault->string_to_sign);
+        call_detail(c, S("SignatureProvided"), fault->provided);
+        call_detail(c, S("CanonicalRequest"), fault->canonical);
+        break;
+    default:
+        break;
+    }
+    reply_fault(f, error, text);
+}
+
+// Whoever does not sign is nobody, whom only resources themselves can let in; in the profile dev,
+// which believes everybody, the root of the first account.
+static void take_nobody(struct front_call *f, Sigv4Payload *payload)
+{
+    struct call *c = &f->call;
+    bool everybody = f->front->guard == NULL;
+    c->account = c->caller = everybody ? S("000000000000") : S("");
+    c->principal = everybody ? S("arn:aws:iam::000000000000:root") : S("");
+    c->access_key = S("");
+    c->region = S("us-east-1");
+    *payload = (Sigv4Payload){ 0 };
+    Str stated = http_header(f->x, S("x-amz-content-sha256"));
+    if (stated.p != NULL && !sigv4_payload_named(stated, payload))
+        *payload = (Sigv4Payload){ 0 };
+    payload->verified = payload->kind == PAYLOAD_HASH;
+}
+
+static bool believe(struct front_call *f, Sigv4Payload *payload)
+{
+    struct front *front = f->front;
+    Caller caller = { 0 };
+    AuthFault fault = { 0 };
+    Sigv4Want want = { .service = f->service->api->signing,
+                       .now_ns = front->io->wall_ns(front->io),
+                       .declared = true };
+    if (is_signed_v2(f->x)) {
+        reply_fault(f, &rest_InvalidRequest,
+                    S("The authorization mechanism you have provided is not supported. Please use "
+                      "AWS4-HMAC-SHA256."));
+        return false;
+    }
+    Err e = sigv4_verify(front->verifier, f->x, &want, &caller, &fault);
+    if (e.kind == ERR_MEMORY) {
+        reply_no_memory(f);
+        return false;
+    }
+    if (e.kind != ERR_NONE && fault.why == AUTH_MISSING) {
+        take_nobody(f, payload);
+        return true;
+    }
+    if (e.kind != ERR_NONE) {
+        refuse_signature(f, &fault);
+        return false;
+    }
+    f->call.account = f->call.caller = caller.account;
+    f->call.access_key = caller.access_key;
+    f->call.region = caller.region;
+    f->call.principal = caller.principal;
+    *payload = caller.payload;
+    return true;
+}
+
+// ---- The body
+
+// Gathers a body that is a document.
+struct gatherer {
+    struct call_sink sink;
+    struct buf body;
+};
+
+static Err gather(struct call *c, struct call_sink *s, Str piece)
+{
+    struct gatherer *g = (struct gatherer *)s;
+    (void)c;
+    buf_add(&g->body, piece);
+    return buf_err(&g->body);
+}
+
+// False: it has been answered.
+static bool failed(struct front_call *f, Err e)
+{
+    if (e.kind == ERR_NONE)
+        return false;
+    if (e.kind == ERR_FAULT && f->call.error != NULL)
+        reply_fault(f, f->call.error, f->call.error_text);
+    else if (e.kind == ERR_MEMORY)
+        reply_no_memory(f);
+    else
+        reply_fault(f, &rest_InternalError,
+                    S("We encountered an internal error. Please try again."));
+    return true;
+}
+
+static Err take_document(struct front_call *f, Str *ret)
+{
+    struct gatherer g = { .sink = { .take = gather } };
+    buf_init_request(&g.body, f->call.op->body_bytes_max);
+    Err e = body_push(&f->call, f->x->body, &g.sink);
+    if (e.kind == ERR_NONE)
+        e = body_end(&f->call);
+    if (e.kind == ERR_NONE)
+        e = str_dup_try(f->x->arena, buf_str(&g.body), ret);
+    buf_done(&g.body);
+    return e;
+}
+
+Err rest_take_body(struct front_call *f)
+{
+    struct call *c = &f->call;
+    struct call_sink *sink = c->sink;
+    Err e = body_push(c, f->x->body, sink);
+    if (e.kind == ERR_NONE)
+        e = body_end(c);
+    return sink->end(c, sink, e);
+}
+
+// ---- The input
+
+static void refuse_value(struct front_call *f, const RestRequest *r, const struct member *m)
+{
+    struct call *c = &f->call;
+    if (r->fault_place == PLACE_DOCUMENT || r->fault_place == PLACE_PAYLOAD ||
+        r->fault_place == PLACE_ATTRIBUTE) {
+        reply_fault(f, &rest_MalformedXML, S(REST_MALFORMED_TEXT));
+        return;
+    }
+    call_detail(c, S("ArgumentName"), r->fault_name);
+    call_detail(c, S("ArgumentValue"), r->fault_value);
+    bool number = m != NULL && (m->shape->kind == SHAPE_INT || m->shape->kind == SHAPE_LONG);
+    if (number)
+        reply_fault(f, &rest_InvalidArgument,
+                    str_fmt(c->arena, "Provided %.*s not an integer or within integer range",
+                            FMT(r->fault_name)));
+    else
+        reply_fault(f, &rest_InvalidArgument, S("Invalid argument"));
+}
+
+static const struct member *member_called(const struct shape *shape, Str called)
+{
+    for (size_t i = 0; i < shape->member_count; i++)
+        if (str_eq(shape->members[i].called, called))
+            return &shape->members[i];
+    return NULL;
+}
+
+// Whether something that is required is not there, and is part of the body.
+static bool lacks_body(const struct shape *shape, const void *in)
+{
+    for (size_t i = 0; i < shape->member_count; i++) {
+        const struct member *m = &shape->members[i];
+        if (m->required && m->place == PLACE_PAYLOAD && !bind_given(in, m))
+            return true;
+    }
+    return false;
+}
+
+static bool decode(struct front_call *f, RestRequest *r)
+{
+    const struct shape *input = f->call.op->input;
+    struct protocol_reader reader;
+    Str type_fault = { 0 };
+    rest_reader(&reader, r);
+    Err e = bind_decode(&reader, input, f->x->arena, f->in, &type_fault);
+    if (e.kind == ERR_MEMORY) {
+        reply_no_memory(f);
+        return false;
+    }
+    if (e.kind != ERR_NONE || type_fault.p != NULL) {
+        reply_fault(f, &rest_MalformedXML, S(REST_MALFORMED_TEXT));
+        return false;
+    }
+    if (r->fault) {
+        refuse_value(f, r, member_called(input, r->fault_name));
+        return false;
+    }
+    if (lacks_body(input, f->in)) {
+        reply_fault(f, &rest_MissingRequestBodyError, S("Request Body is empty"));
+        return false;
+    }
+    Str broken = bind_validate(input, f->in, f->x->arena);
+    if (broken.p == NULL)
+        return true;
+    bool document = r->body.n > 0 && !f->call.op->streams;
+    reply_fault(f, document ? &rest_MalformedXML : &rest_InvalidArgument,
+                document ? S(REST_MALFORMED_TEXT) : broken);
+    return false;
+}
+
+// ---- The request
+
+static void refuse_operation(struct front_call *f, const Route *route)
+{
+    if (route->broken)
+        reply_fault(f, &rest_InvalidURI, S("Couldn't parse the specified URI."));
+    else if (route->unserved)
+        reply_fault(f, &rest_NotImplemented,
+                    S("A header or query you provided implies functionality that is not "
+                      "implemented"));
+    else {
+        call_detail(&f->call, S("Method"), f->x->method);
+        reply_fault(f, &rest_MethodNotAllowed,
+                    S("The specified method is not allowed against this resource."));
+    }
+}
+
+void rest_take(struct front_call *f, const Route *route)
+{
+    Sigv4Payload payload;
+    RestRequest r;
+    struct call *c = &f->call;
+    if (!believe(f, &payload))
+        return;
+    if (c->op == NULL) {
+        refuse_operation(f, route);
+        return;
+    }
+    f->in = arena_alloc(f->x->arena, c->op->input->struct_bytes, _Alignof(max_align_t));
+    if (failed(f, rest_request(f->x->arena, f->x, &r)))
+        return;
+    r.op = c->op;
+    r.body = S("");
+    Err e = body_open(c, f->x, &payload);
+    explicit_bzero(&payload.key, sizeof payload.key);
+    if (failed(f, e) || (!c->op->streams && failed(f, take_document(f, &r.body))))
+        return;
+    f->body = r.body;
+    if (decode(f, &r) && front_permits(f))
+        front_run(f);
+}
+
+// ---- The reply
+
+// All of a payload that comes from elsewhere. An error breaks it off.
+static void read_source(struct front_call *f, struct buf *body)
+{
+    enum { PIECE_BYTES = 256 << 10 };
+    struct call_source *s = f->call.source;
+    buf_init_request(body, 0);
+    size_t got = 1;
+    while (got > 0 && buf_reserve(body, PIECE_BYTES)) {
+        if (s->read(s, body->p + body->n, PIECE_BYTES, &got).kind != ERR_NONE) {
+            body->overflown = true;
+            break;
+        }
+        body->n += got;
+    }
+}
+
+void rest_reply_output(struct front_call *f)
+{
+    const struct call *c = &f->call;
+    struct arena *a = f->x->arena;
+    struct reply_headers usual;
+    AUTO_BUF(body);
+    RestReply reply = { 0 };
+    reply.headers = arena_new(a, HttpHeader, rest_header_max(c->op, f->out) + HEADERS_MAX);
+    rest_write_reply(f->service->api, c->op, f->out, a, &reply, &body);
+    if (c->source != NULL)
+        read_source(f, &body);
+    if (buf_err(&body).kind != ERR_NONE) {
+        reply_no_memory(f);
+        return;
+    }
+    usual = reply_usual_headers(f, reply.content_type);
+    for (size_t i = 0; i < usual.n; i++)
+        reply.headers[reply.header_count++] = usual.at[i];
+    reply.headers = reply_own_headers(f, reply.headers, &reply.header_count);
+    unsigned status = c->status != 0 ? c->status : c->op->status;
+    reply_account_for(f, status, S(""));
+    reply_release(f);
+    http_reply_take(f->x, status, reply.headers, reply.header_count, &body);
+}

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the parts of the REST protocol share.
+#pragma once
+#include "aws/rest.h"
+
+// A label of the path, decoded.
+Err rest_label(const RestRequest *r, Str name, Str *ret);
