@@ -43,6 +43,8 @@ typedef struct RestRequest {
 
 // ERR_INVALID: path or query are no UTF-8 or have broken escapes. ERR_LIMIT: too many pairs.
 Err rest_request(struct arena *a, const struct http_exchange *x, RestRequest *ret);
+// Percent-decodes what stands in a path, where a plus sign is one. ERR_INVALID.
+Err rest_decode_path(struct arena *a, Str raw, Str *ret);
 // Finds the operation, by the head alone; NULL in r->op: none.
 void rest_match(const struct api_service *api, RestRequest *r);
 bool rest_query_has(const RestRequest *r, Str name);
@@ -54,6 +56,10 @@ bool rest_host_is_s3(Str host);
 // The request's members as events, in the order of path, query, headers, body. After reading,
 // r->fault says whether a value was not of its type.
 void rest_reader(struct protocol_reader *p, RestRequest *r);
+
+// Fills a struct, which is zeroed, from a document that a service has kept. ERR_INVALID: it is
+// none of that shape.
+Err rest_read_document(struct arena *a, const struct shape *shape, Str xml, void *into);
 
 // ---- Replies
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The members of a REST request as events. They are made at once, not as they are asked for: a body
 // in XML is a tree by then, whose elements of one name need not stand together.
+#include "aws/bind.h"
 #include "aws/rest_priv.h"
 #include "base/time.h"
 #include "codec/xml.h"
@@ -383,6 +384,21 @@ static Err rest_next(struct protocol_reader *p, const struct shape *want, Event 
         return fail(ERR_CLOSED, "the request has ended");
     *ret = d->at[d->next++];
     return OK;
+}
+
+Err rest_read_document(struct arena *a, const struct shape *shape, Str xml, void *into)
+{
+    RestRequest r = { .a = a };
+    struct reader *d = arena_new(a, struct reader, 1);
+    struct protocol_reader reader = { .next = rest_next, .own = d };
+    struct xml_node *root = NULL;
+    Str fault = { 0 };
+    *d = (struct reader){ .r = &r, .a = a };
+    TRY(xml_parse(a, xml, &root));
+    TRY(add_node(d, shape, root));
+    TRY(add_kind(d, EVENT_END));
+    TRY(bind_decode(&reader, shape, a, into, &fault));
+    return fault.p == NULL && !r.fault ? OK : fail(ERR_INVALID, "an XML document is another");
 }
 
 void rest_reader(struct protocol_reader *p, RestRequest *r)

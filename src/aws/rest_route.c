@@ -25,6 +25,11 @@ static Err decode(struct arena *a, Str raw, char plus, Str *ret)
     return str_utf8_count(*ret) != SIZE_MAX ? OK : fail(ERR_INVALID, "a URI is not UTF-8");
 }
 
+Err rest_decode_path(struct arena *a, Str raw, Str *ret)
+{
+    return decode(a, raw, '+', ret);
+}
+
 static Err take_query(RestRequest *r, Str query)
 {
     size_t max = 1;

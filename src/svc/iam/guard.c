@@ -127,9 +127,17 @@ static void add_attached(struct iam *s, Asker *k, const struct entity *e)
     }
 }
 
+// Who has not signed at all; the front lets such calls come to services that may serve them.
+static bool is_nobody(const struct call *c)
+{
+    return c->access_key.n == 0 && c->principal.n == 0;
+}
+
 static void gather(struct iam *s, struct call *c, Asker *k)
 {
     struct arena *a = c->arena;
+    if (is_nobody(c))
+        return; // only resources let them in
     k->signer = iam_signer(s, c->access_key);
     if (k->signer == NULL) {
         k->lost = !str_ends(c->principal, S(":root")); // its key was deleted meanwhile
@@ -236,6 +244,10 @@ static void add_entity(struct context *x, const struct call *c, const struct ent
 
 static void add_asker(struct context *x, const struct call *c, const Asker *k)
 {
+    if (is_nobody(c)) {
+        add(x, S("aws:PrincipalType"), S("Anonymous"));
+        return;
+    }
     if (k->entity != NULL) { // found by its signer
         add_entity(x, c, k->entity, k->signer);
     } else {
@@ -288,9 +300,10 @@ static void ask(struct iam *s, struct call *c, const AccessTarget *t, const Aske
     *ret_request = (AccessRequest){
         .action = t->action,
         .resource = t->resource,
-        .principal = c->principal,
+        .principal = is_nobody(c) ? S("anonymous") : c->principal,
         .role = k->entity != NULL && k->entity->kind == ENTITY_ROLE ? k->entity->arn : (Str){ 0 },
-        .principal_account = c->caller,
+        // For nobody there is no account that could allow it: the resource's word is enough.
+        .principal_account = is_nobody(c) ? t->account : c->caller,
         .resource_account = t->account,
         .context = x.at,
         .context_count = x.n,

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+// What calls are about, for the front to ask whether they are permitted: actions as IAM calls them
+// (Service Authorization Reference, "Actions, resources, and condition keys for Amazon S3"), ARNs,
+// the bucket's policy.
+#include "codec/json.h"
+#include "hub/hub.h"
+#include "svc/s3/s3.h"
+
+// Where the action is not called like the operation. `versioned`: another one if a version is
+// named.
+static const struct {
+    Str op, action;
+    bool versioned;
+} actions[] = {
+    { S_INIT("AbortMultipartUpload"), S_INIT("AbortMultipartUpload"), false },
+    { S_INIT("CompleteMultipartUpload"), S_INIT("PutObject"), false },
+    { S_INIT("CopyObject"), S_INIT("PutObject"), false },
+    { S_INIT("CreateMultipartUpload"), S_INIT("PutObject"), false },
+    { S_INIT("DeleteBucketCors"), S_INIT("PutBucketCORS"), false },
+    { S_INIT("DeleteBucketEncryption"), S_INIT("PutEncryptionConfiguration"), false },
+    { S_INIT("DeleteBucketLifecycle"), S_INIT("PutLifecycleConfiguration"), false },
+    { S_INIT("DeleteBucketOwnershipControls"), S_INIT("PutBucketOwnershipControls"), false },
+    { S_INIT("DeleteBucketTagging"), S_INIT("PutBucketTagging"), false },
+    { S_INIT("DeleteObject"), S_INIT("DeleteObject"), true },
+    { S_INIT("DeleteObjectTagging"), S_INIT("DeleteObjectTagging"), false },
+    { S_INIT("DeletePublicAccessBlock"), S_INIT("PutBucketPublicAccessBlock"), false },
+    { S_INIT("GetBucketAccelerateConfiguration"), S_INIT("GetAccelerateConfiguration"), false },
+    { S_INIT("GetBucketCors"), S_INIT("GetBucketCORS"), false },
+    { S_INIT("GetBucketEncryption"), S_INIT("GetEncryptionConfiguration"), false },
+    { S_INIT("GetBucketLifecycleConfiguration"), S_INIT("GetLifecycleConfiguration"), false },
+    { S_INIT("GetBucketNotificationConfiguration"), S_INIT("GetBucketNotification"), false },
+    { S_INIT("GetBucketReplication"), S_INIT("GetReplicationConfiguration"), false },
+    { S_INIT("GetObject"), S_INIT("GetObject"), true },
+    { S_INIT("GetObjectLockConfiguration"), S_INIT("GetBucketObjectLockConfiguration"), false },
+    { S_INIT("GetPublicAccessBlock"), S_INIT("GetBucketPublicAccessBlock"), false },
+    { S_INIT("HeadBucket"), S_INIT("ListBucket"), false },
+    { S_INIT("HeadObject"), S_INIT("GetObject"), true },
+    { S_INIT("ListBuckets"), S_INIT("ListAllMyBuckets"), false },
+    { S_INIT("ListMultipartUploads"), S_INIT("ListBucketMultipartUploads"), false },
+    { S_INIT("ListObjectVersions"), S_INIT("ListBucketVersions"), false },
+    { S_INIT("ListObjects"), S_INIT("ListBucket"), false },
+    { S_INIT("ListObjectsV2"), S_INIT("ListBucket"), false },
+    { S_INIT("ListParts"), S_INIT("ListMultipartUploadParts"), false },
+    { S_INIT("PutBucketCors"), S_INIT("PutBucketCORS"), false },
+    { S_INIT("PutBucketEncryption"), S_INIT("PutEncryptionConfiguration"), false },
+    { S_INIT("PutBucketLifecycleConfiguration"), S_INIT("PutLifecycleConfiguration"), false },
+    { S_INIT("PutBucketNotificationConfiguration"), S_INIT("PutBucketNotification"), false },
+    { S_INIT("PutObjectLockConfiguration"), S_INIT("PutBucketObjectLockConfiguration"), false },
+    { S_INIT("PutPublicAccessBlock"), S_INIT("PutBucketPublicAccessBlock"), false },
+    { S_INIT("UploadPart"), S_INIT("PutObject"), false },
+    { S_INIT("UploadPartCopy"), S_INIT("PutObject"), false },
+};
+
+static Str action_of(struct call *c, const void *in)
+{
+    Str name = c->op->name;
+    bool versioned = str_ends(name, S("ObjectTagging")) || str_eq(name, S("GetObjectAttributes")) ||
+                     str_ends(name, S("ObjectAcl"));
+    for (size_t i = 0; i < COUNT_OF(actions); i++)
+        if (str_eq(actions[i].op, name)) {
+            versioned = actions[i].versioned;
+            name = actions[i].action;
+            break;
+        }
+    versioned = versioned && s3_text_of(c->op->input, in, S("VersionId")).p != NULL;
+    if (!versioned)
+        return str_cat(c->arena, S("s3:"), name);
+    size_t at = str_search(name, S("Object")) + S("Object").n; // GetObject > GetObjectVersion
+    return str_fmt(c->arena, "s3:%.*sVersion%.*s", FMT(str_head(name, at)),
+                   FMT(str_skip(name, at)));
+}
+
+static Str arn_of(struct arena *a, Str bucket, Str key)
+{
+    Str arn = str_cat(a, S("arn:aws:s3:::"), bucket);
+    return key.p != NULL ? str_cat3(a, arn, S("/"), key) : arn;
+}
+
+static Str account_of_call(struct call *c, const void *in)
+{
+    Str name = s3_text_of(c->op->input, in, S("Bucket"));
+    AUTO(bucket) b = name.p != NULL ? s3_bucket_ref(s3_of(c), name) : NULL;
+    return b != NULL && !str_eq(c->op->name, S("CreateBucket")) ? str_dup(c->arena, b->is.owner)
+                                                                : c->account;
+}
+
+// The policy that counts for this caller.
+static struct policy *policy_for(const struct call *c, const struct bucket *b)
+{
+    bool stranger = !str_eq(c->caller, b->is.owner);
+    return b->restrict_public && b->public_policy && stranger ? NULL : b->policy;
+}
+
+// Whether an ACL of the bucket lets in somebody whom no policy would.
+static bool acl_permits(const struct call *c, const struct bucket *b, Str action)
+{
+    if (!b->acls || b->ignore_acls)
+        return false;
+    bool listing = str_eq(action, S("s3:ListBucket"));
+    bool writing = str_eq(action, S("s3:PutObject")) || str_eq(action, S("s3:DeleteObject"));
+    if (str_eq(b->acl, S("public-read-write")))
+        return listing || writing;
+    return listing && (str_eq(b->acl, S("public-read")) ||
+                       (str_eq(b->acl, S("authenticated-read")) && c->access_key.n > 0));
+}
+
+static void add_context(struct call *c, const void *in, AccessTarget *t)
+{
+    static const struct {
+        Str member, key;
+    } known[] = { { S_INIT("Prefix"), S_INIT("s3:prefix") },
+                  { S_INIT("Delimiter"), S_INIT("s3:delimiter") },
+                  { S_INIT("VersionId"), S_INIT("s3:VersionId") },
+                  { S_INIT("ACL"), S_INIT("s3:x-amz-acl") },
+                  { S_INIT("ServerSideEncryption"), S_INIT("s3:x-amz-server-side-encryption") },
+                  { S_INIT("SSEKMSKeyId"),
+                    S_INIT("s3:x-amz-server-side-encryption-aws-kms-key-id") },
+                  { S_INIT("StorageClass"), S_INIT("s3:x-amz-storage-class") },
+                  { S_INIT("CopySource"), S_INIT("s3:x-amz-copy-source") } };
+    AccessValue *values = arena_new(c->arena, AccessValue, COUNT_OF(known));
+    Str *texts = arena_new(c->arena, Str, COUNT_OF(known));
+    for (size_t i = 0; i < COUNT_OF(known); i++) {
+        texts[i] = s3_text_of(c->op->input, in, known[i].member);
+        if (texts[i].p != NULL)
+            values[t->context_count++] = (AccessValue){ known[i].key, &texts[i], 1 };
+    }
+    t->context = values;
+}
+
+// Operations that ask for themselves, or whom everybody may call.
+static bool is_free(Str op)
+{
+    return str_starts(op, S("Preflight")) || str_eq(op, S("PostObject")) ||
+           str_eq(op, S("DeleteObjects"));
+}
+
+static void target_of_call(struct call *c, const void *in, AccessTarget *ret)
+{
+    Str name = s3_text_of(c->op->input, in, S("Bucket"));
+    Str key = s3_text_of(c->op->input, in, S("Key"));
+    bool making = str_eq(c->op->name, S("CreateBucket"));
+    AUTO(bucket) b = name.p != NULL && !making ? s3_bucket_ref(s3_of(c), name) : NULL;
+    ret->action = action_of(c, in);
+    ret->resource = name.p != NULL ? arn_of(c->arena, name, key) : S("*");
+    add_context(c, in, ret);
+    if (name.p != NULL && b == NULL && !making) {
+        ret->for_everybody = true; // to hear that there is no such bucket
+        return;
+    }
+    ret->for_everybody = is_free(c->op->name);
+    if (b == NULL)
+        return;
+    struct policy *policy = policy_for(c, b);
+    ret->policy = policy != NULL ? policy_ref(policy) : NULL;
+    // ACLs of objects are known when the object is: who reads is asked there (s3_check_acl).
+    bool reading = str_eq(ret->action, S("s3:GetObject"));
+    ret->for_everybody = ret->for_everybody || acl_permits(c, b, ret->action) ||
+                         (reading && b->acls && !b->ignore_acls);
+}
+
+const struct call_targets s3_targets = { .account = account_of_call, .target = target_of_call };
+
+// ---- Questions in the course of a call
+
+bool s3_may(struct call *c, Str action, Str bucket, Str key, Str *ret_text)
+{
+    struct s3 *s = s3_of(c);
+    const struct access_guard *guard = s->env.hub != NULL ? s->env.hub->access : NULL;
+    AUTO(bucket) b = s3_bucket_ref(s, bucket);
+    *ret_text = S("Access Denied");
+    if (b == NULL || guard == NULL || s->env.dev)
+        return true;
+    if (str_ends(c->principal, S(":root")) && str_eq(c->caller, b->is.owner))
+        return true;
+    if (acl_permits(c, b, action))
+        return true;
+    AccessTarget t = { .action = action,
+                       .resource = arn_of(c->arena, bucket, key),
+                       .account = b->is.owner,
+                       .policy = policy_for(c, b) };
+    return guard->may(guard->self, c, &t, ret_text);
+}
+
+Err s3_check_acl(struct call *c, const BlobBucket *bucket, const BlobObject *o)
+{
+    AUTO(bucket) b = s3_bucket_ref(s3_of(c), bucket->name);
+    Str text, acl = blob_pair(o->attributes, S("s3-acl"));
+    if (b == NULL || !b->acls || b->ignore_acls)
+        return OK; // the front has asked
+    if (str_starts(acl, S("public-read")) ||
+        (str_eq(acl, S("authenticated-read")) && c->access_key.n > 0) ||
+        s3_may(c, S("s3:GetObject"), bucket->name, o->key, &text))
+        return OK;
+    return call_fail(c, &s3_AccessDenied, "%.*s", FMT(text));
+}
+
+// ---- Public policies: an allow for anybody, without a condition
+
+static bool is_anybody(const JsonValue *principal)
+{
+    if (principal == NULL)
+        return false;
+    if (principal->kind == JSON_STRING)
+        return str_eq(principal->text, S("*"));
+    const JsonValue *aws = json_find(principal, S("AWS"));
+    if (aws == NULL)
+        return false;
+    if (aws->kind == JSON_STRING)
+        return str_eq(aws->text, S("*"));
+    for (size_t i = 0; i < aws->n; i++)
+        if (str_eq(aws->items[i].text, S("*")))
+            return true;
+    return false;
+}
+
+static bool is_open(const JsonValue *statement)
+{
+    return str_eq(json_text(statement, S("Effect")), S("Allow")) &&
+           (is_anybody(json_find(statement, S("Principal"))) ||
+            json_find(statement, S("NotPrincipal")) != NULL) &&
+           json_find(statement, S("Condition")) == NULL;
+}
+
+bool s3_policy_is_public(Str document)
+{
+    AUTO(arena) tmp = arena_open();
+    JsonValue *root = NULL;
+    if (json_parse(tmp, document, &root).kind != ERR_NONE)
+        return true; // what is not understood is not called private
+    const JsonValue *statements = json_find(root, S("Statement"));
+    if (statements == NULL || statements->kind != JSON_LIST)
+        return statements != NULL && is_open(statements);
+    for (size_t i = 0; i < statements->n; i++)
+        if (is_open(&statements->items[i]))
+            return true;
+    return false;
+}

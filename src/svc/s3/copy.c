@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copies: an object from another, and a part from a range of one. Where the store can, both then
+// share the bytes; else they are read and written.
+#include "base/memory.h"
+#include "codec/hash.h"
+#include "svc/s3/s3.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+struct source {
+    BlobBucket bucket;
+    Str key, version_id;
+    BlobObject object;
+    struct blob_reader *reader;
+};
+
+static void source_done(struct source *s)
+{
+    blob_reader_close(s->reader);
+}
+
+// "/bucket/key?versionId=V", percent-encoded; the first slash may be missing.
+static Err take_source(struct call *c, Str header, Str owner, struct source *s)
+{
+    Str path, query, plain, bucket, key;
+    str_cut(header, '?', &path, &query);
+    bool good = rest_decode_path(c->arena, path, &plain).kind == ERR_NONE;
+    while (good && str_starts(plain, S("/")))
+        plain = str_skip(plain, 1);
+    if (good && str_cut(plain, '/', &bucket, &key) && bucket.n > 0 && key.n > 0) {
+        s->key = key;
+        if (str_starts(query, S("versionId="))) // which are letters and digits
+            s->version_id = str_skip(query, S("versionId=").n);
+        return s3_bucket(c, bucket, owner, &s->bucket);
+    }
+    call_detail(c, S("ArgumentName"), S("x-amz-copy-source"));
+    call_detail(c, S("ArgumentValue"), header);
+    return call_fail(c, &s3_InvalidArgument,
+                     "Copy Source must mention the source bucket and key: "
+                     "sourcebucket/sourcekey");
+}
+
+static Err open_source(struct call *c, Str header, Str owner, struct source *s)
+{
+    Str text;
+    TRY(take_source(c, header, owner, s));
+    Str action = s->version_id.p != NULL ? S("s3:GetObjectVersion") : S("s3:GetObject");
+    if (!s3_may(c, action, s->bucket.name, s->key, &text))
+        return call_fail(c, &s3_AccessDenied, "%.*s", FMT(text));
+    return s3_open_reader(c, &s->bucket, s->key, s->version_id, &s->object, &s->reader);
+}
+
+// Appends bytes of the source, and their checksums to `sums`.
+static Err append(struct call *c, struct source *s, struct blob_put *put, uint64_t from, uint64_t n,
+                  struct checksum *const *sums, size_t sum_count)
+{
+    char *piece = memory_try(S3_PIECE_BYTES);
+    Err e = piece != NULL ? OK : fail(ERR_MEMORY, "no memory to copy an object");
+    while (e.kind == ERR_NONE && n > 0) {
+        size_t got = 0;
+        e = blob_reader_read(s->reader, piece, (size_t)MIN(n, (uint64_t)S3_PIECE_BYTES), from,
+                             &got);
+        if (e.kind == ERR_NONE && got == 0)
+            e = fail(ERR_CORRUPT, "an object is shorter than it should be");
+        if (e.kind == ERR_NONE)
+            e = blob_put_write(put, str_from(piece, got));
+        for (size_t i = 0; e.kind == ERR_NONE && i < sum_count; i++)
+            checksum_add(sums[i], piece, got);
+        from += got;
+        n -= got;
+    }
+    free(piece);
+    (void)c;
+    return e;
+}
+
+static S3Conditions conditions(Str match, Str none_match, bool has_modified, int64_t modified,
+                               bool has_unmodified, int64_t unmodified)
+{
+    return (S3Conditions){ .if_match = match,
+                           .if_none_match = none_match,
+                           .has_modified = has_modified,
+                           .modified_since_ns = modified,
+                           .has_unmodified = has_unmodified,
+                           .unmodified_since_ns = unmodified };
+}
+
+// ---- Objects
+
+// The attributes that a copy gets from its source, or from its request.
+static Err take_attributes(struct call *c, const struct s3_CopyObject_in *in,
+                           const struct source *s, struct attributes *into)
+{
+    bool replace = str_eq(in->metadata_directive, S("REPLACE"));
+    BlobPairs from = s->object.attributes;
+    if (in->metadata_directive.p != NULL && !replace && !str_eq(in->metadata_directive, S("COPY")))
+        return call_fail(c, &s3_InvalidArgument, "Unknown metadata directive.");
+    if (replace)
+        return s3_take_headers(c, in, into);
+    for (size_t i = 0; i < from.n; i++) {
+        Str name = from.at[i].name;
+        bool own = str_starts(name, S("s3-")) || str_starts(name, S("x-amz-checksum-")) ||
+                   str_starts(name, S("x-amz-server-side-encryption")) ||
+                   str_eq(name, S("x-amz-storage-class")) ||
+                   str_eq(name, S("x-amz-website-redirect-location"));
+        if (!own)
+            attributes_add(into, name, from.at[i].value);
+    }
+    if (in->storage_class.p != NULL && !str_eq(in->storage_class, S("STANDARD")))
+        attributes_add(into, S("x-amz-storage-class"), in->storage_class);
+    return OK;
+}
+
+static Err take_tags(struct call *c, const struct s3_CopyObject_in *in, const struct source *s,
+                     BlobPairs *ret)
+{
+    bool replace = str_eq(in->tagging_directive, S("REPLACE"));
+    if (in->tagging_directive.p != NULL && !replace && !str_eq(in->tagging_directive, S("COPY")))
+        return call_fail(c, &s3_InvalidArgument, "Unknown tagging directive.");
+    if (replace)
+        return s3_parse_tags(c, in->tagging, ret);
+    *ret = s->object.tags;
+    return OK;
+}
+
+static bool is_onto_itself(const struct s3_CopyObject_in *in, const struct source *s)
+{
+    return str_eq(s->bucket.name, in->bucket) && str_eq(s->key, in->key) &&
+           s->version_id.p == NULL && !str_eq(in->metadata_directive, S("REPLACE")) &&
+           in->storage_class.p == NULL && in->server_side_encryption.p == NULL &&
+           in->website_redirect_location.p == NULL && !str_eq(in->tagging_directive, S("REPLACE"));
+}
+
+static ChecksumKind kind_of(Str name, BlobPairs attributes)
+{
+    for (ChecksumKind k = 0; k < CHECKSUM_KINDS; k++) {
+        if (checksum_header(k).p == NULL)
+            continue;
+        if (name.p != NULL ? str_eq(name, checksum_name(k))
+                           : blob_pair(attributes, checksum_header(k)).p != NULL)
+            return k;
+    }
+    return CHECKSUM_CRC64NVME;
+}
+
+// Copies all of the source and gives the new object its etag and checksum.
+static Err copy_all(struct call *c, const struct s3_CopyObject_in *in, struct source *s,
+                    struct blob_put *put, struct attributes *attributes, Str *ret_etag)
+{
+    unsigned char md5[CHECKSUM_BYTES_MAX], sum[CHECKSUM_BYTES_MAX];
+    ChecksumKind kind = kind_of(in->checksum_algorithm, s->object.attributes);
+    AUTO(checksum) digest = NULL;
+    AUTO(checksum) other = NULL;
+    checksum_open(CHECKSUM_MD5, &digest);
+    checksum_open(kind, &other);
+    struct checksum *const sums[] = { digest, other };
+    TRY(append(c, s, put, 0, s->object.bytes, sums, COUNT_OF(sums)));
+    checksum_end(digest, md5);
+    checksum_end(other, sum);
+    *ret_etag = hex_str(c->arena, md5, MD5_BYTES);
+    attributes_add(attributes, checksum_header(kind),
+                   s3_checksum_text(c->arena, sum, checksum_bytes(kind)));
+    attributes_add(attributes, S("x-amz-checksum-type"), S("FULL_OBJECT"));
+    return OK;
+}
+
+static Err copy_object(struct call *c, const struct s3_CopyObject_in *in, struct source *s,
+                       struct s3_CopyObject_out *out)
+{
+    unsigned char seal[BLOB_SEAL_BYTES];
+    bool sealed;
+    BlobBucket b;
+    BlobNew object = { .key = in->key };
+    BlobObject made = { 0 };
+    struct attributes attributes = { .arena = c->arena };
+    AUTO(blob_put) put = NULL;
+    TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &b));
+    TRY(s3_check_key(c, in->key));
+    TRY(open_source(c, in->copy_source, in->expected_source_bucket_owner, s));
+    S3Conditions want =
+        conditions(in->copy_source_if_match, in->copy_source_if_none_match,
+                   in->has_copy_source_if_modified_since, in->copy_source_if_modified_since,
+                   in->has_copy_source_if_unmodified_since, in->copy_source_if_unmodified_since);
+    TRY(s3_check_conditions(c, &want, &s->object, false));
+    if (s->object.bytes > S3_PUT_BYTES_MAX)
+        return call_fail(c, &s3_InvalidRequest,
+                         "The specified copy source is larger than the maximum allowable size for "
+                         "a copy source: 5368709120");
+    if (is_onto_itself(in, s))
+        return call_fail(c, &s3_InvalidRequest,
+                         "This copy request is illegal because it is trying to copy an object to "
+                         "itself without changing the object's metadata, storage class, website "
+                         "redirect location or encryption attributes.");
+    TRY(take_attributes(c, in, s, &attributes));
+    TRY(take_tags(c, in, s, &object.tags));
+    TRY(s3_take_acl(c, in, &attributes));
+    TRY(s3_take_retention(c, &b, in, &object.retention));
+    TRY(s3_take_condition(c, in->if_match, in->if_none_match, &object.condition));
+    TRY(s3_seal_new(c, &b, in, &attributes, seal, &sealed));
+    TRY(s3_store_error(c, &b, blob_put_begin(s3_of(c)->blob, &b, sealed ? seal : NULL, &put)));
+    explicit_bzero(seal, sizeof seal);
+    TRY(s3_store_error(c, &b, copy_all(c, in, s, put, &attributes, &object.etag)));
+    object.attributes = attributes_pairs(&attributes);
+    Err e = blob_put_finish(put, c->arena, &object, &made);
+    TRY(s3_store_error(c, &b, s3_condition_failed(c, e, in->key, &object.condition)));
+    s3_give_headers(c, out, &b, &made, false);
+    if (s->bucket.versioning != BLOB_UNVERSIONED)
+        out->copy_source_version_id = s3_version_text(c->arena, &s->object);
+    s3_CopyObjectResult *result = arena_new(c->arena, s3_CopyObjectResult, 1);
+    result->e_tag = s3_quoted(c->arena, made.etag);
+    result->last_modified = made.modified_ns;
+    result->has_last_modified = true;
+    s3_give_checksums(c, s3_member(c->op->output, S("CopyObjectResult"))->shape, result,
+                      made.attributes);
+    out->copy_object_result = result;
+    s3_notify(c, &b, "ObjectCreated:Copy", &made);
+    return OK;
+}
+
+Err s3_CopyObject(struct call *c, const struct s3_CopyObject_in *in, struct s3_CopyObject_out *out)
+{
+    struct source s = { 0 };
+    Err e = copy_object(c, in, &s, out);
+    source_done(&s);
+    return e;
+}
+
+// ---- Parts
+
+static Err take_range(struct call *c, Str header, uint64_t bytes, uint64_t *ret_from,
+                      uint64_t *ret_n)
+{
+    bool is_range;
+    *ret_from = 0;
+    *ret_n = bytes;
+    if (header.p == NULL)
+        return OK;
+    Str first, last, range = str_starts(header, S("bytes=")) ? str_skip(header, 6) : S("");
+    uint64_t from, to;
+    if (!str_cut(range, '-', &first, &last) || str_u64(first, &from).kind != ERR_NONE ||
+        str_u64(last, &to).kind != ERR_NONE || to < from)
+        return call_fail(c, &s3_InvalidArgument,
+                         "The x-amz-copy-source-range value must be of the form bytes=first-last "
+                         "where first and last are the zero-based offsets of the first and last "
+                         "bytes to copy");
+    if (to >= bytes)
+        return call_fail(c, &s3_InvalidArgument,
+                         "Range specified is not valid for source object of size: %" PRIu64, bytes);
+    return s3_range(c, header, bytes, &is_range, ret_from, ret_n);
+}
+
+static Err copy_part(struct call *c, const struct s3_UploadPartCopy_in *in, struct source *s,
+                     struct s3_UploadPartCopy_out *out)
+{
+    unsigned char seal[BLOB_SEAL_BYTES], md5[CHECKSUM_BYTES_MAX], sum[CHECKSUM_BYTES_MAX];
+    bool sealed;
+    BlobBucket b;
+    BlobUpload upload;
+    uint64_t from, n;
+    struct attributes attributes = { .arena = c->arena };
+    AUTO(blob_put) put = NULL;
+    AUTO(checksum) digest = NULL;
+    AUTO(checksum) other = NULL;
+    TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &b));
+    TRY(s3_part_target(c, &b, in->key, in->upload_id, in->part_number, &upload, seal, &sealed));
+    TRY(open_source(c, in->copy_source, in->expected_source_bucket_owner, s));
+    S3Conditions want =
+        conditions(in->copy_source_if_match, in->copy_source_if_none_match,
+                   in->has_copy_source_if_modified_since, in->copy_source_if_modified_since,
+                   in->has_copy_source_if_unmodified_since, in->copy_source_if_unmodified_since);
+    TRY(s3_check_conditions(c, &want, &s->object, false));
+    TRY(take_range(c, in->copy_source_range, s->object.bytes, &from, &n));
+    if (n > S3_PUT_BYTES_MAX)
+        return call_fail(c, &s3_InvalidRequest,
+                         "The specified copy source is larger than the maximum allowable size for "
+                         "a copy source: 5368709120");
+    ChecksumKind kind = kind_of(blob_pair(upload.attributes, S("s3-checksum")), (BlobPairs){ 0 });
+    checksum_open(CHECKSUM_MD5, &digest);
+    checksum_open(kind, &other);
+    struct checksum *const sums[] = { digest, other };
+    TRY(s3_store_error(c, &b, blob_put_begin(s3_of(c)->blob, &b, sealed ? seal : NULL, &put)));
+    explicit_bzero(seal, sizeof seal);
+    TRY(s3_store_error(c, &b, append(c, s, put, from, n, sums, COUNT_OF(sums))));
+    checksum_end(digest, md5);
+    checksum_end(other, sum);
+    attributes_add(&attributes, checksum_header(kind),
+                   s3_checksum_text(c->arena, sum, checksum_bytes(kind)));
+    BlobPart part = { .number = (uint32_t)in->part_number,
+                      .etag = hex_str(c->arena, md5, MD5_BYTES),
+                      .attributes = attributes_pairs(&attributes) },
+             made = { 0 };
+    TRY(s3_store_error(c, &b, blob_put_finish_part(put, in->key, upload.id, &part, &made)));
+    s3_CopyPartResult *result = arena_new(c->arena, s3_CopyPartResult, 1);
+    result->e_tag = s3_quoted(c->arena, part.etag);
+    result->last_modified = made.modified_ns;
+    result->has_last_modified = true;
+    s3_give_checksums(c, s3_member(c->op->output, S("CopyPartResult"))->shape, result,
+                      part.attributes);
+    out->copy_part_result = result;
+    if (s->bucket.versioning != BLOB_UNVERSIONED)
+        out->copy_source_version_id = s3_version_text(c->arena, &s->object);
+    return OK;
+}
+
+Err s3_UploadPartCopy(struct call *c, const struct s3_UploadPartCopy_in *in,
+                      struct s3_UploadPartCopy_out *out)
+{
+    struct source s = { 0 };
+    Err e = copy_part(c, in, &s, out);
+    source_done(&s);
+    return e;
+}

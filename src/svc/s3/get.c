@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+// GetObject and HeadObject: conditions, ranges, parts; the bytes come from a reader as they are
+// sent.
+#include "base/time.h"
+#include "svc/s3/s3.h"
+
+#include <inttypes.h>
+
+struct sending {
+    struct call_source source;
+    struct blob_reader *reader;
+    uint64_t at, left;
+};
+
+static Err send_read(struct call_source *source, char *p, size_t n, size_t *ret_n)
+{
+    struct sending *s = (struct sending *)source;
+    *ret_n = 0;
+    if (s->left == 0)
+        return OK;
+    TRY(blob_reader_read(s->reader, p, (size_t)MIN((uint64_t)n, s->left), s->at, ret_n));
+    if (*ret_n == 0)
+        return fail(ERR_CORRUPT, "an object is shorter than it should be");
+    s->at += *ret_n;
+    s->left -= *ret_n;
+    return OK;
+}
+
+static void send_close(struct call_source *source)
+{
+    struct sending *s = (struct sending *)source;
+    blob_reader_close(s->reader);
+    s->reader = NULL;
+}
+
+// What of an object is asked for.
+struct wanted {
+    bool is_range;
+    uint64_t from, n;
+};
+
+// The bytes of one part.
+static Err take_part(struct call *c, const BlobBucket *bucket, const BlobObject *o, int32_t number,
+                     struct wanted *w)
+{
+    uint32_t last = MAX(o->part_count, 1u);
+    if (number < 1 || (uint32_t)number > last) {
+        call_detail(c, S("PartNumberRequested"), str_fmt(c->arena, "%" PRId32, number));
+        call_detail(c, S("ActualPartCount"), str_fmt(c->arena, "%" PRIu32, last));
+        return call_fail(c, &s3_InvalidPartNumber, "The requested partnumber is not satisfiable");
+    }
+    w->is_range = o->bytes > 0;
+    if (o->part_count == 0)
+        return OK;
+    // Numbers of parts have gaps; what is asked for is the n-th.
+    uint64_t at = 0;
+    uint32_t after = 0, seen = 0;
+    for (bool more = true; more;) {
+        BlobPart *parts;
+        size_t n;
+        TRY(s3_store_error(c, bucket,
+                           blob_object_parts(s3_of(c)->blob, c->arena, bucket, o, after,
+                                             BLOB_LIST_MAX, &parts, &n, &more)));
+        for (size_t i = 0; i < n; i++) {
+            if (++seen == (uint32_t)number) {
+                w->from = at;
+                w->n = parts[i].bytes;
+                return OK;
+            }
+            at += parts[i].bytes;
+            after = parts[i].number;
+        }
+        if (n == 0)
+            break;
+    }
+    return fail(ERR_CORRUPT, "an object has fewer parts than it should");
+}
+
+// GetObject and HeadObject have the same members.
+_Static_assert(sizeof(struct s3_GetObject_in) == sizeof(struct s3_HeadObject_in),
+               "GetObject and HeadObject take the same");
+
+static void override(struct call *c, const struct s3_GetObject_in *in, Str *type, Str *language,
+                     Str *encoding, Str *disposition, Str *cache, Str *expires)
+{
+    const struct {
+        Str given;
+        Str *place;
+    } all[] = {
+        { in->response_content_type, type },
+        { in->response_content_language, language },
+        { in->response_content_encoding, encoding },
+        { in->response_content_disposition, disposition },
+        { in->response_cache_control, cache },
+        { in->has_response_expires ? time_http(c->arena, in->response_expires) : (Str){ 0 },
+          expires },
+    };
+    for (size_t i = 0; i < COUNT_OF(all); i++)
+        if (all[i].given.p != NULL)
+            *all[i].place = all[i].given;
+}
+
+static Err look(struct call *c, const struct s3_GetObject_in *in, const BlobBucket *bucket,
+                const BlobObject *o, struct wanted *w)
+{
+    TRY(s3_check_acl(c, bucket, o));
+    S3Conditions want = { .if_match = in->if_match,
+                          .if_none_match = in->if_none_match,
+                          .has_modified = in->has_if_modified_since,
+                          .modified_since_ns = in->if_modified_since,
+                          .has_unmodified = in->has_if_unmodified_since,
+                          .unmodified_since_ns = in->if_unmodified_since };
+    TRY(s3_check_conditions(c, &want, o, true));
+    *w = (struct wanted){ .n = o->bytes };
+    if (in->has_part_number && in->range.p != NULL)
+        return call_fail(c, &s3_InvalidRequest,
+                         "Cannot specify both Range header and partNumber "
+                         "query parameter");
+    if (in->has_part_number)
+        return take_part(c, bucket, o, in->part_number, w);
+    return s3_range(c, in->range, o->bytes, &w->is_range, &w->from, &w->n);
+}
+
+// What both replies say.
+#define FILL(c, in, out, bucket, o, w)                                                           \
+    do {                                                                                         \
+        bool sums = str_eq((in)->checksum_mode, S("ENABLED")) &&                                 \
+                    (!(w)->is_range || (in)->has_part_number);                                   \
+        s3_give_headers((c), (out), (bucket), (o), sums);                                        \
+        override((c), (in), &(out)->content_type, &(out)->content_language,                      \
+                 &(out)->content_encoding, &(out)->content_disposition, &(out)->cache_control,   \
+                 &(out)->expires);                                                               \
+        (out)->accept_ranges = S("bytes");                                                       \
+        if ((out)->content_type.p == NULL)                                                       \
+            (out)->content_type = S("binary/octet-stream");                                      \
+        if ((w)->is_range) {                                                                     \
+            (c)->status = 206;                                                                   \
+            (out)->content_range = str_fmt((c)->arena, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, \
+                                           (w)->from, (w)->from + (w)->n - 1, (o)->bytes);       \
+        }                                                                                        \
+        if ((in)->has_part_number && (o)->part_count > 0) {                                      \
+            (out)->parts_count = (int32_t)(o)->part_count;                                       \
+            (out)->has_parts_count = true;                                                       \
+        }                                                                                        \
+    } while (0)
+
+Err s3_GetObject(struct call *c, const struct s3_GetObject_in *in, struct s3_GetObject_out *out)
+{
+    BlobBucket bucket;
+    BlobObject o;
+    struct wanted w;
+    AUTO(blob_reader) reader = NULL;
+    TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &bucket));
+    TRY(s3_open_reader(c, &bucket, in->key, in->version_id, &o, &reader));
+    TRY(look(c, in, &bucket, &o, &w));
+    FILL(c, in, out, &bucket, &o, &w);
+    struct sending *s = arena_new(c->arena, struct sending, 1);
+    *s = (struct sending){ .source = { .read = send_read, .close = send_close, .bytes = w.n },
+                           .reader = reader,
+                           .at = w.from,
+                           .left = w.n };
+    reader = NULL;
+    call_reply_source(c, &s->source);
+    return OK;
+}
+
+// S3 answers HEAD without a body, so that its errors are known by their status alone.
+Err s3_HeadObject(struct call *c, const struct s3_HeadObject_in *head,
+                  struct s3_HeadObject_out *out)
+{
+    const struct s3_GetObject_in *in = (const void *)head;
+    BlobBucket bucket;
+    BlobObject o = { 0 };
+    BlobSelect which;
+    struct wanted w;
+    TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &bucket));
+    TRY(s3_select(c, in->version_id, &which));
+    Err e = blob_find(s3_of(c)->blob, c->arena, &bucket, in->key, which, &o);
+    if (e.kind != ERR_NONE || o.is_marker)
+        return s3_found(c, &bucket, in->key, in->version_id, e, &o);
+    TRY(look(c, in, &bucket, &o, &w));
+    FILL(c, in, out, &bucket, &o, &w);
+    out->content_length = (int64_t)w.n;
+    out->has_content_length = true;
+    return OK;
+}

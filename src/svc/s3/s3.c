@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// The room's opening and its end.
+#include "svc/s3/s3.h"
+
+#include <stdlib.h>
+
+static void s3_close(void *state)
+{
+    struct s3 *s = state;
+    if (s == NULL)
+        return;
+    s3_table_close(s);
+    blob_close(s->blob);
+    free(s);
+}
+
+static Err s3_open(const struct service_env *env, void **ret_state)
+{
+    struct s3 *s = xalloc(sizeof *s);
+    s->env = *env;
+    AUTO(arena) tmp = arena_open();
+    Err e = blob_open(&(BlobConfig){ .io = env->io,
+                                     .kv = env->kv,
+                                     .dir = str_cat(tmp, env->data_dir, S("/blobs")) },
+                      &s->blob);
+    if (e.kind == ERR_NONE)
+        e = s3_table_open(s);
+    if (e.kind != ERR_NONE) {
+        s3_table_close(s);
+        blob_close(s->blob);
+        free(s);
+        return e;
+    }
+    *ret_state = s;
+    return OK;
+}
+
+extern const struct service s3_service;
+const struct service s3_service = {
+    .api = &s3_api, .targets = &s3_targets, .open = s3_open, .stop = s3_stop, .close = s3_close
+};

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the parts of the room share. The object store (store/blob.h) keeps everything; what is
+// needed to decide about a call without asking the disk - which buckets there are, whose they are,
+// their policies - is held in memory beside it (struct bucket).
+//
+// Attributes of an object are headers, by their names in lower case: what a request has said and a
+// reply says again. Beside them the room keeps what begins with "s3-":
+//
+//     s3-acl       the canned ACL, if it is another than private
+//     s3-key       the ARN of the key that its data key is wrapped with
+//     s3-wrapped   the data key, wrapped
+//     s3-context   the encryption context as it was given
+//     s3-owner     the account that has written it
+#pragma once
+#include "access/policy.h"
+#include "aws/body.h"
+#include "aws/rest.h"
+#include "codec/checksum.h"
+#include "gen/s3_api.h"
+#include "hub/service.h"
+#include "store/blob.h"
+#include "store/blob_upload.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct map;
+
+enum {
+    S3_BUCKETS_MAX = 10000, // of an account, as S3 has it since 2024
+    S3_KEYS_PAGE = 1000,    // results of a list
+    S3_PARTS_PAGE = 1000,
+    S3_DELETE_MAX = 1000, // keys of one DeleteObjects
+    S3_TAGS_MAX = 10,     // of an object
+    S3_BUCKET_TAGS_MAX = 50,
+    S3_METADATA_BYTES_MAX = 2048,
+    S3_PIECE_BYTES = 256 << 10, // read and written at once
+};
+#define S3_OBJECT_BYTES_MAX (UINT64_C(5) << 40)
+#define S3_PUT_BYTES_MAX (UINT64_C(5) << 30) // of one PutObject, part or copy
+#define S3_PART_BYTES_MIN (UINT64_C(5) << 20)
+#define S3_EVERYBODY S("http://acs.amazonaws.com/groups/global/AllUsers")
+#define S3_AUTHENTICATED S("http://acs.amazonaws.com/groups/global/AuthenticatedUsers")
+
+// What is known of a bucket without asking the disk. Never changed: replaced, and counted.
+struct bucket {
+    atomic_int refs;
+    struct arena *arena;
+    BlobBucket is;
+    struct policy *policy;                                       // NULL: none
+    bool block_acls, ignore_acls, block_policy, restrict_public; // PublicAccessBlock
+    bool acls; // they count: the ownership is not BucketOwnerEnforced
+    Str acl;   // canned
+    bool public_policy;
+    Str notification, cors; // documents; absent: none
+};
+
+struct s3 {
+    struct service_env env;
+    struct blob *blob;
+    pthread_rwlock_t lock;
+    struct map *buckets; // name to struct bucket
+};
+
+static inline struct s3 *s3_of(const struct call *c)
+{
+    return c->state;
+}
+
+// ---- table.c
+Err s3_table_open(struct s3 *s);
+void s3_table_close(struct s3 *s);
+struct bucket *s3_bucket_ref(struct s3 *s, Str name); // NULL: there is none
+void bucket_unref(struct bucket *b);                  // NULL is fine
+static inline void bucket_close(struct bucket *b)
+{
+    bucket_unref(b);
+}
+AUTO_CLOSE(bucket)
+// Reads what is known of it anew, after a change; one that is gone is forgotten.
+Err s3_bucket_reload(struct s3 *s, Str name);
+
+// ---- common.c
+const struct api_op *s3_api_op(Str name); // which exists
+// The bucket that a call is about. ERR_FAULT: NoSuchBucket; or another's than is expected.
+Err s3_bucket(struct call *c, Str name, Str expected_owner, BlobBucket *ret);
+// What the store's error means for the client; ERR_CLOSED: the bucket has gone meanwhile.
+Err s3_store_error(struct call *c, const BlobBucket *bucket, Err e);
+Err s3_no_such_key(struct call *c, Str key);
+Err s3_check_key(struct call *c, Str key); // KeyTooLongError
+Str s3_quoted(struct arena *a, Str etag);
+Str s3_unquoted(Str etag);
+Str s3_version_text(struct arena *a, const BlobObject *o); // "null" or a number's text
+// What versionId names; absent: the latest. ERR_FAULT: no version has such a name.
+Err s3_select(struct call *c, Str version_id, BlobSelect *ret);
+Str s3_url_encoded(struct arena *a, Str text);     // as encoding-type=url has it
+Str s3_canonical_id(struct arena *a, Str account); // 64 hexadecimal digits
+Str s3_checksum_text(struct arena *a, const unsigned char *bytes, size_t n);
+// The member of an input or output of that name on the wire; NULL: it has none.
+const struct member *s3_member(const struct shape *shape, Str name);
+Str s3_text_of(const struct shape *shape, const void *in, Str member); // absent: none
+
+// ---- attributes.c
+// What of a request's headers belongs to the object; `from` are those of a source whose metadata is
+// kept. ERR_FAULT: MetadataTooLarge.
+struct attributes {
+    BlobPair *at;
+    size_t n, cap;
+    struct arena *arena;
+};
+void attributes_add(struct attributes *p, Str name, Str value);
+void attributes_set(struct attributes *p, Str name, Str value); // in place of what there was
+static inline BlobPairs attributes_pairs(const struct attributes *p)
+{
+    return (BlobPairs){ .at = p->at, .n = p->n };
+}
+Err s3_take_headers(struct call *c, const void *in, struct attributes *into);
+// Writes the attributes of an object into the members of the output that are headers, with its
+// etag, version, size, retention and tags.
+void s3_give_headers(struct call *c, void *out, const BlobBucket *bucket, const BlobObject *o,
+                     bool checksums);
+// Writes the checksums of attributes into members ChecksumCRC32 ... and ChecksumType of a struct.
+void s3_give_checksums(struct call *c, const struct shape *shape, void *into, BlobPairs attributes);
+Err s3_parse_tags(struct call *c, Str header, BlobPairs *ret); // a=b&c=d
+Err s3_check_tags(struct call *c, BlobPairs tags, size_t max);
+Err s3_take_retention(struct call *c, const BlobBucket *bucket, const void *in, BlobRetention *ret);
+// The condition of If-Match and If-None-Match of a write. ERR_FAULT: it is none that S3 knows.
+Err s3_take_condition(struct call *c, Str if_match, Str if_none_match, BlobCondition *ret);
+Err s3_condition_failed(struct call *c, Err e, Str key, const BlobCondition *condition);
+
+// ---- seal.c
+// The data key of a new object by its request and the bucket's default; *ret_sealed: it is to be
+// encrypted. What belongs to the object is added to the attributes.
+Err s3_seal_new(struct call *c, const BlobBucket *bucket, const void *in, struct attributes *into,
+                unsigned char ret_key[BLOB_SEAL_BYTES], bool *ret_sealed);
+// The data key of what has these attributes.
+Err s3_unseal(struct call *c, BlobPairs attributes, unsigned char ret_key[BLOB_SEAL_BYTES]);
+// Opens an object for reading, unsealed. ERR_FAULT: NoSuchKey and its like.
+Err s3_open_reader(struct call *c, const BlobBucket *bucket, Str key, Str version_id,
+                   BlobObject *ret, struct blob_reader **ret_reader);
+// What a find or open of the store has answered: *o counts if e is OK.
+Err s3_found(struct call *c, const BlobBucket *bucket, Str key, Str version_id, Err e,
+             const BlobObject *o);
+
+// ---- upload.c
+Str s3_upload_text(struct arena *a, uint64_t id);
+bool s3_upload_number(Str text, uint64_t *ret); // false: no upload's name
+// The upload that a part is for, and what the part is to be sealed with.
+Err s3_part_target(struct call *c, const BlobBucket *bucket, Str key, Str upload_id, int32_t number,
+                   BlobUpload *ret, unsigned char ret_key[BLOB_SEAL_BYTES], bool *ret_sealed);
+
+// ---- acl.c
+// The canned ACL of a request, if the bucket takes any. ERR_FAULT: it does not.
+Err s3_take_acl(struct call *c, const void *in, struct attributes *into);
+
+// ---- conditions.c
+typedef struct S3Conditions {
+    Str if_match, if_none_match;
+    bool has_modified, has_unmodified;
+    int64_t modified_since_ns, unmodified_since_ns;
+} S3Conditions;
+// ERR_FAULT: PreconditionFailed; or NotModified, where `reading`.
+Err s3_check_conditions(struct call *c, const S3Conditions *want, const BlobObject *o,
+                        bool reading);
+// "bytes=0-9". False: not a range, or none that S3 takes: all is given. ERR_FAULT: InvalidRange.
+Err s3_range(struct call *c, Str header, uint64_t bytes, bool *ret_is, uint64_t *ret_from,
+             uint64_t *ret_n);
+
+// ---- notify.c
+// Something has happened to an object: "ObjectCreated:Put".
+void s3_notify(struct call *c, const BlobBucket *bucket, const char *event, const BlobObject *o);
+
+Err s3_check_destinations(struct call *c, const BlobBucket *b,
+                          const s3_NotificationConfiguration *n);
+
+// ---- cors.c
+// The headers that let a page of another origin read this reply, if the bucket's rules do.
+void s3_allow_origin(struct call *c, Str document);
+
+// ---- documents.c
+Err s3_get_document(struct call *c, const BlobBucket *bucket, Str name, Str *ret); // absent: none
+Err s3_decode_document(struct call *c, const struct shape *shape, Str xml, void *into);
+Str s3_xml_document(struct call *c, Str root, const struct shape *shape, const void *value);
+
+// ---- access.c
+extern const struct call_targets s3_targets;
+// Whether the caller may do something else in the course of a call: the key of a source, each key
+// of many. On a refusal the text.
+bool s3_may(struct call *c, Str action, Str bucket, Str key, Str *ret_text);
+bool s3_policy_is_public(Str document);
+// Where ACLs count: whether one of the object, or anything else, lets the caller read it.
+Err s3_check_acl(struct call *c, const BlobBucket *bucket, const BlobObject *o);

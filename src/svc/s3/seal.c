@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+// Encryption at rest. Each object that is encrypted has a data key of its own, made and wrapped by
+// the key service: by the account's key for S3 (SSE-S3, AES256) or by a key that the request or the
+// bucket names (SSE-KMS). The wrapped form is kept with the object.
+#include "base/time.h"
+#include "hub/hub.h"
+#include "svc/s3/s3.h"
+
+#define MANAGED_KEY S("alias/aws/s3")
+
+static const struct hub_keys *keys_of(const struct call *c)
+{
+    const struct s3 *s = c->state;
+    return s->env.hub != NULL ? s->env.hub->keys : NULL;
+}
+
+static Err refused(struct call *c, const HubKeyAnswer *answer)
+{
+    switch (answer->fault) {
+    case HUB_KEY_NOT_FOUND:
+        return call_fail(c, &s3_KmsNotFound, "%.*s", FMT(answer->text));
+    case HUB_KEY_DISABLED:
+        return call_fail(c, &s3_KmsDisabled, "%.*s", FMT(answer->text));
+    case HUB_KEY_PENDING_DELETION:
+        return call_fail(c, &s3_KmsInvalidState, "%.*s", FMT(answer->text));
+    case HUB_KEY_DENIED:
+        return call_fail(c, &s3_AccessDenied, "%.*s", FMT(answer->text));
+    default:
+        return fail(ERR_CORRUPT, "the wrapped data key of an object is damaged");
+    }
+}
+
+// What the bucket says of objects whose writer says nothing.
+static Err bucket_default(struct call *c, const BlobBucket *bucket, Str *ret_algorithm,
+                          Str *ret_key)
+{
+    s3_ServerSideEncryptionConfiguration e = { 0 };
+    Str xml;
+    TRY(s3_get_document(c, bucket, S("encryption"), &xml));
+    if (xml.p == NULL)
+        return OK;
+    const struct member *m = s3_member(s3_api_op(S("PutBucketEncryption"))->input,
+                                       S("ServerSideEncryptionConfiguration"));
+    TRY(s3_decode_document(c, m->shape, xml, &e));
+    const s3_ServerSideEncryptionByDefault *d =
+        e.rules.n > 0 ? e.rules.at[0].apply_server_side_encryption_by_default : NULL;
+    if (d != NULL) {
+        *ret_algorithm = d->sse_algorithm;
+        *ret_key = d->kms_master_key_id;
+    }
+    return OK;
+}
+
+static Err no_customer_keys(struct call *c)
+{
+    static const Str header = S_INIT("x-amz-server-side-encryption-customer-algorithm");
+    if (c->exchange != NULL && http_header(c->exchange, header).p != NULL) {
+        call_detail(c, S("Header"), header);
+        return call_fail(c, &s3_NotImplemented,
+                         "A header you provided implies functionality that is not implemented");
+    }
+    return OK;
+}
+
+Err s3_seal_new(struct call *c, const BlobBucket *bucket, const void *in, struct attributes *into,
+                unsigned char ret_key[BLOB_SEAL_BYTES], bool *ret_sealed)
+{
+    const struct shape *shape = c->op->input;
+    const struct hub_keys *keys = keys_of(c);
+    Str algorithm = s3_text_of(shape, in, S("ServerSideEncryption"));
+    Str key = s3_text_of(shape, in, S("SSEKMSKeyId"));
+    Str context = s3_text_of(shape, in, S("SSEKMSEncryptionContext"));
+    HubKeyAnswer answer = { 0 };
+    Str arn, wrapped;
+    *ret_sealed = false;
+    TRY(no_customer_keys(c));
+    if (algorithm.p == NULL && key.p != NULL)
+        return call_fail(c, &s3_InvalidArgument,
+                         "Server Side Encryption with KMS managed key requires HTTP header "
+                         "x-amz-server-side-encryption : aws:kms");
+    if (algorithm.p == NULL)
+        TRY(bucket_default(c, bucket, &algorithm, &key));
+    if (algorithm.p == NULL || (keys == NULL && str_eq(algorithm, S("AES256"))))
+        return OK;
+    bool kms = str_eq(algorithm, S("aws:kms"));
+    if ((!kms && !str_eq(algorithm, S("AES256"))) || keys == NULL)
+        return call_fail(c, &s3_InvalidArgument,
+                         "The encryption method specified is not supported");
+    Str name = kms && key.n > 0 ? key : MANAGED_KEY;
+    TRY(keys->find(keys->self, c, name, &arn, &answer));
+    if (answer.fault != HUB_KEY_GOOD)
+        return refused(c, &answer);
+    keys->make(keys->self, c, arn, S(""), ret_key, &wrapped, &answer);
+    if (answer.fault != HUB_KEY_GOOD)
+        return refused(c, &answer);
+    attributes_add(into, S("x-amz-server-side-encryption"), algorithm);
+    attributes_add(into, S("s3-key"), arn);
+    attributes_add(into, S("s3-wrapped"), wrapped);
+    if (kms)
+        attributes_add(into, S("x-amz-server-side-encryption-aws-kms-key-id"), arn);
+    if (kms && context.p != NULL)
+        attributes_add(into, S("x-amz-server-side-encryption-context"), context);
+    *ret_sealed = true;
+    return OK;
+}
+
+Err s3_unseal(struct call *c, BlobPairs attributes, unsigned char ret_key[BLOB_SEAL_BYTES])
+{
+    const struct hub_keys *keys = keys_of(c);
+    HubKeyAnswer answer = { 0 };
+    if (keys == NULL)
+        return fail(ERR_NOT_FOUND, "there is no service that knows keys");
+    keys->unwrap(keys->self, c, blob_pair(attributes, S("s3-key")), S(""),
+                 blob_pair(attributes, S("s3-wrapped")), ret_key, &answer);
+    return answer.fault == HUB_KEY_GOOD ? OK : refused(c, &answer);
+}
+
+// ---- Objects, found and opened
+
+// A delete marker is said to be one: by its version a method is not allowed for it, else the key is
+// not there.
+static Err marker_found(struct call *c, const BlobBucket *bucket, Str key, Str version_id,
+                        const BlobObject *o)
+{
+    (void)bucket;
+    call_header(c, S("x-amz-delete-marker"), S("true"));
+    call_header(c, S("x-amz-version-id"), s3_version_text(c->arena, o));
+    if (version_id.p == NULL)
+        return s3_no_such_key(c, key);
+    call_header(c, S("Last-Modified"), time_http(c->arena, o->modified_ns));
+    call_header(c, S("Allow"), S("DELETE"));
+    call_detail(c, S("Method"), c->exchange != NULL ? c->exchange->method : S("GET"));
+    call_detail(c, S("ResourceType"), S("DeleteMarker"));
+    return call_fail(c, &s3_MethodNotAllowed,
+                     "The specified method is not allowed against this resource.");
+}
+
+Err s3_found(struct call *c, const BlobBucket *bucket, Str key, Str version_id, Err e,
+             const BlobObject *o)
+{
+    if (o->is_marker && (e.kind == ERR_NONE || e.kind == ERR_NOT_FOUND || e.kind == ERR_INVALID))
+        return marker_found(c, bucket, key, version_id, o);
+    if (e.kind != ERR_NOT_FOUND)
+        return s3_store_error(c, bucket, e);
+    if (version_id.p == NULL)
+        return s3_no_such_key(c, key);
+    call_detail(c, S("Key"), key);
+    call_detail(c, S("VersionId"), version_id);
+    return call_fail(c, &s3_NoSuchVersion, "The specified version does not exist.");
+}
+
+Err s3_open_reader(struct call *c, const BlobBucket *bucket, Str key, Str version_id,
+                   BlobObject *ret, struct blob_reader **ret_reader)
+{
+    unsigned char seal[BLOB_SEAL_BYTES];
+    BlobSelect which;
+    AUTO(blob_reader) reader = NULL;
+    *ret = (BlobObject){ 0 };
+    TRY(s3_select(c, version_id, &which));
+    Err e = blob_reader_open(s3_of(c)->blob, c->arena, bucket, key, which, ret, &reader);
+    if (e.kind != ERR_NONE || ret->is_marker)
+        return s3_found(c, bucket, key, version_id, e, ret);
+    if (blob_reader_is_sealed(reader)) {
+        TRY(s3_unseal(c, ret->attributes, seal));
+        blob_reader_unseal(reader, seal);
+        explicit_bzero(seal, sizeof seal);
+    }
+    *ret_reader = reader;
+    reader = NULL;
+    return OK;
+}
