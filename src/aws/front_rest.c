@@ -5,6 +5,7 @@
 #include "aws/body.h"
 #include "aws/front_priv.h"
 #include "aws/rest.h"
+#include "aws/sigv2.h"
 #include "base/time.h"
 #include "os/io.h"
 
@@ -21,19 +22,16 @@ static const struct front_service *rest_service(const struct front *f, Str signi
     return NULL;
 }
 
-// Version 2 of signatures, which names no service.
-static bool is_signed_v2(const struct http_exchange *x)
+static Str host_of(const struct http_exchange *x)
 {
-    return str_starts(http_header(x, S("authorization")), S("AWS ")) ||
-           str_starts(x->query, S("AWSAccessKeyId=")) ||
-           str_search(x->query, S("&AWSAccessKeyId=")) < x->query.n;
+    Str host = http_header(x, S("host"));
+    return host.p != NULL ? host : http_header(x, S(":authority"));
 }
 
 // Without any signature a request is for whoever takes such: what is like nothing else.
 static bool may_be_unsigned(const struct http_exchange *x)
 {
-    Str host = http_header(x, S("host"));
-    if (rest_host_is_s3(host.p != NULL ? host : http_header(x, S(":authority"))))
+    if (rest_host_is_s3(host_of(x)))
         return true;
     if (str_eq(x->path, S("/")) || str_starts(x->path, S("/_")))
         return false;
@@ -56,8 +54,7 @@ bool rest_route(const struct front *f, const struct http_exchange *x, Route *ret
     const struct front_service *service = NULL;
     if (scope.n > 0)
         service = rest_service(f, scope);
-    else if (is_signed_v2(x) ||
-             (http_header(x, S("authorization")).p == NULL && may_be_unsigned(x)))
+    else if (sigv2_is(x) || (http_header(x, S("authorization")).p == NULL && may_be_unsigned(x)))
         service = rest_service(f, (Str){ 0 });
     if (service == NULL)
         return false;
@@ -123,7 +120,8 @@ static void refuse_signature(struct front_call *f, const AuthFault *fault)
         call_detail(c, S("AWSAccessKeyId"), fault->access_key);
         call_detail(c, S("StringToSign"), fault->string_to_sign);
         call_detail(c, S("SignatureProvided"), fault->provided);
-        call_detail(c, S("CanonicalRequest"), fault->canonical);
+        if (fault->canonical.p != NULL)
+            call_detail(c, S("CanonicalRequest"), fault->canonical);
         break;
     default:
         break;
@@ -156,13 +154,9 @@ static bool believe(struct front_call *f, Sigv4Payload *payload)
     Sigv4Want want = { .service = f->service->api->signing,
                        .now_ns = front->io->wall_ns(front->io),
                        .declared = true };
-    if (is_signed_v2(f->x)) {
-        reply_fault(f, &rest_InvalidRequest,
-                    S("The authorization mechanism you have provided is not supported. Please use "
-                      "AWS4-HMAC-SHA256."));
-        return false;
-    }
-    Err e = sigv4_verify(front->verifier, f->x, &want, &caller, &fault);
+    Err e = sigv2_is(f->x) ? sigv2_verify(front->keys, f->x, rest_host_bucket(host_of(f->x)),
+                                          want.now_ns, &caller, &fault)
+                           : sigv4_verify(front->verifier, f->x, &want, &caller, &fault);
     if (e.kind == ERR_MEMORY) {
         reply_no_memory(f);
         return false;

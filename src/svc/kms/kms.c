@@ -279,7 +279,7 @@ static Err make_managed(struct call *c, Str alias_name)
 // The services whose keys are made when somebody asks for them.
 static bool is_managed_alias(Str name)
 {
-    return str_eq(name, S("alias/aws/kinesis"));
+    return str_eq(name, S("alias/aws/kinesis")) || str_eq(name, S("alias/aws/s3"));
 }
 
 Err kms_find_or_make(struct call *c, Str name, struct key **ret)
