@@ -7,6 +7,7 @@
 import argparse
 import base64
 import glob
+import hashlib
 import json
 import os
 import re
@@ -29,7 +30,7 @@ VARIABLE = re.compile(r"\$(\$|\.\.\.|\*|\((?P<text>[^()]*)\*(?P<count>\d+)\)|(?P
 # Atomic groups: a number is never tried in pieces, so that a mismatch is found in linear time.
 SCALAR = r'(?>"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*|true|false|null)'
 FLAT = rf'(?:{SCALAR}|[\[\]{{}},:\s])*?'
-FORM_TYPE, RPC_TYPE = "application/x-www-form-urlencoded", "application/cbor"
+FORM_TYPE, RPC_TYPE, REST_TYPE = "application/x-www-form-urlencoded", "application/cbor", "rest"
 ANY_VALUE = rf"(?:{SCALAR}|\[{FLAT}\]|\{{{FLAT}\}})"
 
 
@@ -54,6 +55,8 @@ class Dialogue:
         """How it is played: [(name, content type)]."""
         if "@query" in self.marks or protocols == "query":
             return [("query", FORM_TYPE)]
+        if protocols == "rest-xml":
+            return [("rest", REST_TYPE)]
         kinds = [("json", f"application/x-amz-{re.search('json-1.[01]', protocols)[0]}")]
         if self.cbor_too:
             kinds.append(("cbor", headrace.CBOR_TYPE))
@@ -308,6 +311,13 @@ def decode_messages(raw):
     return f"[{','.join(found)}]"
 
 
+def without_ids(text):
+    """A reply of REST without what every one has: the declaration, the namespace, the request's names."""
+    text = re.sub(r'^<\?xml version="1.0" encoding="UTF-8"\?>\n', "", text)
+    text = re.sub(r"<RequestId>[-0-9a-f]{36}</RequestId><HostId>[^<]*</HostId>", "", text)
+    return re.sub(r' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"', "", text, count=1)
+
+
 def decode_body(raw, content_type):
     if content_type == eventstream.CONTENT_TYPE:
         return decode_messages(raw)
@@ -349,6 +359,8 @@ class Player:
         self.server.start()
 
     def request(self, exchange):
+        if self.content_type == REST_TYPE:
+            return self.rest_request(exchange)
         method, path, signed, dropped, messages = "POST", "/", True, set(), None
         headers = {"Host": f"127.0.0.1:{self.server.port}", "Content-Type": self.content_type}
         is_form = self.content_type == FORM_TYPE
@@ -404,12 +416,35 @@ class Player:
         connection.close()
         return reply.status, reply.headers, raw
 
+    def rest_request(self, exchange):
+        """`> METHOD /path?query BODY`; what is signed are all headers."""
+        path, _, body = substitute(exchange.body, self.variables).partition(" ")
+        body, signed = body.encode(), True
+        headers = {"Host": f"127.0.0.1:{self.server.port}",
+                   "x-amz-content-sha256": hashlib.sha256(body).hexdigest()}
+        for directive in exchange.directives:
+            word, _, value = directive.partition(" ")
+            name, _, content = substitute(value, self.variables).partition(":")
+            if word == "unsigned":
+                signed = False
+            elif word == "header":
+                headers[name] = content.strip()
+            else:
+                raise WireError(f"'{word}' is none of REST's directives")
+        if signed:
+            place, _, query = path.partition("?")
+            headers = sigv4.sign(self.client.key_id, self.client.secret, self.client.region, self.client.service,
+                                 exchange.operation, place, headers, body, query=query)
+        return self.client.send(exchange.operation, path, headers, body)
+
     def mismatch(self, exchange, status, headers, raw):
         """What is wrong with this answer, or None; captures variables if nothing is."""
         text = decode_body(raw, headers.get("Content-Type", ""))
         if self.content_type == FORM_TYPE:
             text = inside_frame(text, exchange.operation, self.service["xmlns"], status)
-        wanted = pattern_of(exchange.answer, self.variables)
+        if self.content_type == REST_TYPE:
+            text = without_ids(text)
+        wanted = pattern_of(exchange.answer, self.variables, is_json=self.content_type != REST_TYPE)
         match = wanted.fullmatch(text)
         captured = match.groupdict() if match else {}
         if status != exchange.status or match is None:
