@@ -21,12 +21,11 @@ struct call_sink {
     Err (*end)(struct call *c, struct call_sink *s, Err e);
 };
 
-// Where a reply's payload comes from that is of any size.
+// Where a reply's payload comes from that is of any size. It may outlive the call.
 struct call_source {
-    // On the worker pool, one at a time. Fills up to n bytes; none: the end. An error breaks the
-    // reply off.
+    // On the worker pool, one at a time. At least one of n bytes. An error breaks the reply off.
     Err (*read)(struct call_source *s, char *p, size_t n, size_t *ret_n);
-    void (*close)(struct call_source *s); // once, also if nothing was read
+    void (*close)(struct call_source *s); // once, also if nothing was read; frees it
     uint64_t bytes;                       // all of it
 };
 
@@ -143,8 +142,8 @@ struct call_stream {
 // stays as it is until it has ended.
 Err call_take_body(struct call *c, struct call_sink *sink);
 
-// The reply's payload comes from there, whatever the output's payload member says. The source lies
-// in the call's arena and is closed when the payload has been sent, or cannot be.
+// The reply's payload comes from there, whatever the output's payload member says. The source is
+// the front's from here on, and closed when the payload has been sent, or cannot be.
 void call_reply_source(struct call *c, struct call_source *source);
 
 // Elements of the error's body, and headers of the reply whatever it is. Names are literals, values

@@ -325,6 +325,11 @@ static bool wants_sha256(void *self, const struct http_exchange *x)
            sigv4_hashes_payload(front->verifier, x);
 }
 
+static bool wants_stream(void *self, const struct http_exchange *x)
+{
+    return rest_wants_stream(self, x);
+}
+
 // What never became a request. AWS sends its 413 chunked and empty.
 static void broken(void *self, struct http_exchange *x, unsigned status)
 {
@@ -435,6 +440,7 @@ struct http_handler front_handler(struct front *f)
     return (struct http_handler){ .self = f,
                                   .body_max = body_max,
                                   .wants_sha256 = wants_sha256,
+                                  .wants_stream = wants_stream,
                                   .request = take_request,
                                   .broken = broken };
 }

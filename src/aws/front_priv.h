@@ -90,7 +90,9 @@ bool rest_route(const struct front *f, const struct http_exchange *x, Route *ret
 // Whether it is signed for a service of REST, whatever its path.
 bool rest_is_signed(const struct front *f, const struct http_exchange *x);
 void rest_take(struct front_call *f, const Route *route);
-// The body to whom the operation has named; the operation's result.
+// Whether the body of a request is taken as it comes.
+bool rest_wants_stream(const struct front *f, const struct http_exchange *x);
+// The body to whom the operation has named; the operation's result, or ERR_WAIT.
 Err rest_take_body(struct front_call *f);
 void rest_reply_output(struct front_call *f);
 

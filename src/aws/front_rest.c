@@ -6,8 +6,13 @@
 #include "aws/front_priv.h"
 #include "aws/rest.h"
 #include "aws/sigv2.h"
+#include "base/logline.h"
 #include "base/time.h"
 #include "os/io.h"
+
+#include <stdlib.h>
+
+enum { REST_WHOLE_BYTES = 256 << 10 }; // bodies up to here are taken and given at once
 
 // ---- Whether a request is one
 
@@ -221,14 +226,71 @@ static Err take_document(struct front_call *f, Str *ret)
     return e;
 }
 
+// A body that comes in pieces, on threads of the pool, after the operation has returned.
+struct pump {
+    struct http_sink sink;
+    struct front_call *f;
+};
+
+static Err pump_take(struct http_sink *s, Str piece)
+{
+    struct front_call *f = ((struct pump *)s)->f;
+    return body_push(&f->call, piece, f->call.sink);
+}
+
+// What http says of a body that did not come to its end.
+static Err broken_off(struct call *c, Err e)
+{
+    switch (e.kind) {
+    case ERR_TIMEOUT:
+        return call_fail(c, &rest_RequestTimeout,
+                         "Your socket connection to the server was not read from or written to "
+                         "within the timeout period. Idle connections will be closed.");
+    case ERR_CLOSED:
+    case ERR_INVALID:
+        return call_fail(c, &rest_IncompleteBody, "The request body terminated unexpectedly");
+    case ERR_LIMIT:
+        return call_fail(c, &rest_EntityTooLarge,
+                         "Your proposed upload exceeds the maximum allowed size");
+    default:
+        return e;
+    }
+}
+
+static void pump_end(struct http_sink *s, Err e)
+{
+    struct front_call *f = ((struct pump *)s)->f;
+    struct call *c = &f->call;
+    if (e.kind == ERR_NONE)
+        e = body_end(c);
+    else if (e.kind != ERR_FAULT)
+        e = broken_off(c, e);
+    call_done(c, c->sink->end(c, c->sink, e));
+}
+
 Err rest_take_body(struct front_call *f)
 {
     struct call *c = &f->call;
-    struct call_sink *sink = c->sink;
-    Err e = body_push(c, f->x->body, sink);
+    if (f->x->streams) {
+        struct pump *p = arena_new(f->x->arena, struct pump, 1);
+        *p = (struct pump){ .sink = { .take = pump_take, .end = pump_end }, .f = f };
+        http_body_pump(f->x, f->front->pool, &p->sink);
+        return call_wait(c);
+    }
+    Err e = body_push(c, f->x->body, c->sink);
     if (e.kind == ERR_NONE)
         e = body_end(c);
-    return sink->end(c, sink, e);
+    return c->sink->end(c, c->sink, e);
+}
+
+bool rest_wants_stream(const struct front *f, const struct http_exchange *x)
+{
+    Route route;
+    uint64_t bytes;
+    Str length = http_header(x, S("content-length"));
+    if (length.p != NULL && str_u64(length, &bytes).kind == ERR_NONE && bytes <= REST_WHOLE_BYTES)
+        return false; // as quick, and one turn less
+    return rest_route(f, x, &route) && route.op != NULL && route.op->streams;
 }
 
 // ---- The input
@@ -347,20 +409,66 @@ void rest_take(struct front_call *f, const Route *route)
 
 // ---- The reply
 
-// All of a payload that comes from elsewhere. An error breaks it off.
-static void read_source(struct front_call *f, struct buf *body)
+// A small payload that comes from elsewhere.
+static Err read_source(struct call_source *s, struct buf *body)
 {
-    enum { PIECE_BYTES = 256 << 10 };
-    struct call_source *s = f->call.source;
-    buf_init_request(body, 0);
-    size_t got = 1;
-    while (got > 0 && buf_reserve(body, PIECE_BYTES)) {
-        if (s->read(s, body->p + body->n, PIECE_BYTES, &got).kind != ERR_NONE) {
-            body->overflown = true;
-            break;
-        }
+    for (uint64_t left = s->bytes; left > 0;) {
+        size_t got = 0;
+        if (!buf_reserve(body, (size_t)left))
+            return buf_err(body);
+        TRY(s->read(s, body->p + body->n, (size_t)left, &got));
+        if (got == 0)
+            return fail(ERR_CORRUPT, "a payload is shorter than it should be");
         body->n += got;
+        left -= got;
     }
+    return OK;
+}
+
+// A large one, as the client takes it; the source may outlive the call.
+struct outflow {
+    struct http_source source;
+    struct call_source *from;
+};
+
+static Err outflow_read(struct http_source *s, char *p, size_t n, size_t *ret_n)
+{
+    struct call_source *from = ((struct outflow *)s)->from;
+    return from->read(from, p, n, ret_n);
+}
+
+static void outflow_close(struct http_source *s)
+{
+    struct call_source *from = ((struct outflow *)s)->from;
+    from->close(from);
+    free(s);
+}
+
+static void send(struct front_call *f, unsigned status, const RestReply *reply, struct buf *body)
+{
+    struct call_source *from = f->call.source;
+    reply_account_for(f, status, S(""));
+    bool whole = from == NULL || from->bytes <= REST_WHOLE_BYTES;
+    Err e = from != NULL && whole ? read_source(from, body) : OK;
+    if (e.kind != ERR_NONE) {
+        LOG(LOG_ERROR, "an object could not be read", F_ERR(e),
+            F_STR("request_id", f->call.request_id));
+        reply_fault(f, &rest_InternalError,
+                    S("We encountered an internal error. Please try again."));
+        return;
+    }
+    if (!whole)
+        f->call.source = NULL; // http's from here on
+    reply_release(f);
+    if (whole) {
+        http_reply_take(f->x, status, reply->headers, reply->header_count, body);
+        return;
+    }
+    struct outflow *o = xalloc(sizeof *o);
+    *o = (struct outflow){ .source = { .read = outflow_read, .close = outflow_close },
+                           .from = from };
+    http_reply_source(f->x, f->front->pool, status, reply->headers, reply->header_count,
+                      from->bytes, &o->source);
 }
 
 void rest_reply_output(struct front_call *f)
@@ -372,8 +480,6 @@ void rest_reply_output(struct front_call *f)
     RestReply reply = { 0 };
     reply.headers = arena_new(a, HttpHeader, rest_header_max(c->op, f->out) + HEADERS_MAX);
     rest_write_reply(f->service->api, c->op, f->out, a, &reply, &body);
-    if (c->source != NULL)
-        read_source(f, &body);
     if (buf_err(&body).kind != ERR_NONE) {
         reply_no_memory(f);
         return;
@@ -382,8 +488,5 @@ void rest_reply_output(struct front_call *f)
     for (size_t i = 0; i < usual.n; i++)
         reply.headers[reply.header_count++] = usual.at[i];
     reply.headers = reply_own_headers(f, reply.headers, &reply.header_count);
-    unsigned status = c->status != 0 ? c->status : c->op->status;
-    reply_account_for(f, status, S(""));
-    reply_release(f);
-    http_reply_take(f->x, status, reply.headers, reply.header_count, &body);
+    send(f, c->status != 0 ? c->status : c->op->status, &reply, &body);
 }

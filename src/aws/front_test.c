@@ -80,6 +80,23 @@ void http_reply_take(struct http_exchange *x, unsigned status, const HttpHeader 
     buf_done(take_body);
 }
 
+void http_reply_source(struct http_exchange *x, struct pool *pool, unsigned status,
+                       const HttpHeader *headers, size_t n, uint64_t length,
+                       struct http_source *take_source)
+{
+    (void)pool;
+    (void)length;
+    http_reply(x, status, headers, n, S(""));
+    take_source->close(take_source);
+}
+
+void http_body_pump(struct http_exchange *x, struct pool *pool, struct http_sink *sink)
+{
+    (void)x;
+    (void)pool;
+    (void)sink;
+}
+
 void http_stream_start(struct http_exchange *x, unsigned status, const HttpHeader *headers,
                        size_t n)
 {

@@ -167,8 +167,8 @@ void reply_output(struct front_call *f)
 
 void reply_stream(struct front_call *f)
 {
-    struct reply_headers h = usual_headers(f, S("application/vnd.amazon.eventstream"));
-    account_for(f, 200, S(""));
+    struct reply_headers h = reply_usual_headers(f, S("application/vnd.amazon.eventstream"));
+    reply_account_for(f, 200, S(""));
     http_stream_start(f->x, 200, h.at, h.n);
 }
 

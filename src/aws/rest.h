@@ -90,5 +90,5 @@ extern const struct api_error rest_AccessDenied, rest_AuthorizationHeaderMalform
     rest_InvalidDigest, rest_InvalidRequest, rest_InvalidToken, rest_InvalidURI, rest_MalformedXML,
     rest_MalformedTrailerError, rest_MethodNotAllowed, rest_MissingContentLength,
     rest_MissingRequestBodyError, rest_NotImplemented, rest_RequestTimeTooSkewed,
-    rest_SignatureDoesNotMatch, rest_SlowDown, rest_ServiceUnavailable,
+    rest_RequestTimeout, rest_SignatureDoesNotMatch, rest_SlowDown, rest_ServiceUnavailable,
     rest_XAmzContentSHA256Mismatch, rest_XAmzContentSHA256Missing;

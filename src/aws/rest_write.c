@@ -153,6 +153,7 @@ ERROR(MissingContentLength, 411);
 ERROR(MissingRequestBodyError, 400);
 ERROR(NotImplemented, 501);
 ERROR(RequestTimeTooSkewed, 403);
+ERROR(RequestTimeout, 400);
 ERROR(SignatureDoesNotMatch, 403);
 ERROR(SlowDown, 503);
 ERROR(ServiceUnavailable, 503);

@@ -5,6 +5,7 @@
 #include "svc/s3/s3.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 
 struct sending {
     struct call_source source;
@@ -30,7 +31,7 @@ static void send_close(struct call_source *source)
 {
     struct sending *s = (struct sending *)source;
     blob_reader_close(s->reader);
-    s->reader = NULL;
+    free(s);
 }
 
 // What of an object is asked for.
@@ -154,7 +155,7 @@ Err s3_GetObject(struct call *c, const struct s3_GetObject_in *in, struct s3_Get
     TRY(s3_open_reader(c, &bucket, in->key, in->version_id, &o, &reader));
     TRY(look(c, in, &bucket, &o, &w));
     FILL(c, in, out, &bucket, &o, &w);
-    struct sending *s = arena_new(c->arena, struct sending, 1);
+    struct sending *s = xalloc(sizeof *s);
     *s = (struct sending){ .source = { .read = send_read, .close = send_close, .bytes = w.n },
                            .reader = reader,
                            .at = w.from,
