@@ -12,6 +12,8 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import api_grammar
+
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import layers  # noqa: E402
 
@@ -170,6 +172,37 @@ def check_file_length():
     return [], remarks
 
 
+def rest_operation(api, method, path, headers):
+    """The operation that a request of REST is for, as src/aws/rest_route.c finds it; None: none."""
+    place, _, query = path.partition("?")
+    names = {pair.partition("=")[0] for pair in query.split("&")}
+    best = (-1, None)
+    for op in api.ops.values():
+        form = re.sub(r"\\\{\w+\\\+\\\}", ".+", re.escape(op.http[1]))
+        form = re.sub(r"\\\{\w+\\\}", "[^/]+", form)
+        wanted = {pair.partition("=")[0] for pair in op.http[2].split("&") if pair}
+        required = {m.called for m in op.input.members if m.required and m.place == "query"}
+        required_headers = {m.called.lower() for m in op.input.members if m.required and m.place == "header"}
+        if (op.http[0] == method and re.fullmatch(form + "/?", place) and wanted | required <= names
+                and required_headers <= headers):
+            best = max(best, (2 * len(wanted) + len(required) + len(required_headers), op.name))
+    return best[1]
+
+
+def rest_spoken(api, text):
+    """The operations that a dialogue in REST speaks."""
+    spoken, headers = set(), set()
+    for line in text.splitlines():
+        name = re.match(r"! header ([\w-]+):", line)
+        if name:
+            headers.add(name[1].lower())
+        request = re.match(r">\s*([A-Z]+) (\S+)", line)
+        if request:
+            spoken.add(rest_operation(api, request[1], request[2], headers))
+            headers = set()
+    return spoken
+
+
 def check_dialogues():
     """Every operation of an .api file is spoken at least once in a .wire file beside it."""
     found = []
@@ -181,6 +214,8 @@ def check_dialogues():
         spoken = set()
         for wire in FILES:
             if wire.endswith(".wire") and os.path.dirname(wire) == folder:
+                if "protocol=rest-xml" in read(path):
+                    spoken |= rest_spoken(api_grammar.parse(read(path)), read(wire))
                 spoken |= set(re.findall(r"^>\s*(\w+)", read(wire), re.M))
         found += [f"{path}: no dialogue speaks {op}" for op in operations if op not in spoken]
     return found, []

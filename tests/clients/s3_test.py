@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""boto3, unmodified, against S3: buckets, objects of all sizes, parts, versions, links, policies; over plain HTTP
+and over TLS.
+
+    tests/clients/s3_test.py --program build/headrace
+"""
+import argparse
+import hashlib
+import io
+import json
+import os
+import sys
+import urllib.error
+import urllib.request
+
+import boto3
+import botocore.config
+from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import ClientError
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import headrace  # noqa: E402
+import tap  # noqa: E402
+
+MIB = 1 << 20
+KEYS = ("plain", "a/b c+d&é.txt", "Ümläut/文字 😀", "../../etc/passwd", "//double//", "per%cent", "k" * 1024)
+
+
+def client(server, tls=False, **more):
+    config = botocore.config.Config(retries={"total_max_attempts": 1, "mode": "standard"}, connect_timeout=10,
+                                    read_timeout=60, **more)
+    return boto3.client("s3", region_name="us-east-1", endpoint_url=server.tls_url if tls else server.url,
+                        verify=server.certificate if tls else None, aws_access_key_id=headrace.KEY_ID,
+                        aws_secret_access_key=headrace.SECRET, config=config)
+
+
+def refused(code, call, **arguments):
+    try:
+        call(**arguments)
+    except ClientError as error:
+        assert error.response["Error"]["Code"] == code, error.response["Error"]
+    else:
+        raise AssertionError(f"{code} was expected, and the call succeeded")
+
+
+class Path:
+    """One bucket's life; the tests are its stages, in order."""
+
+    def __init__(self, server, tls):
+        self.server, self.s3, self.bucket = server, client(server, tls), "boto3-tls" if tls else "boto3"
+        self.tls = tls
+
+    def body(self, key, **more):
+        return self.s3.get_object(Bucket=self.bucket, Key=key, **more)["Body"].read()
+
+    def a_bucket_is_made_and_listed(self):
+        self.s3.create_bucket(Bucket=self.bucket)
+        self.s3.get_waiter("bucket_exists").wait(Bucket=self.bucket)
+        assert self.bucket in [b["Name"] for b in self.s3.list_buckets()["Buckets"]]
+        assert self.s3.get_bucket_location(Bucket=self.bucket)["LocationConstraint"] is None
+
+    def objects_of_any_name_come_back(self):
+        for key in KEYS:
+            self.s3.put_object(Bucket=self.bucket, Key=key, Body=key.encode(), ContentType="text/x", Metadata={"a": "b"})
+        for key in KEYS:
+            reply = self.s3.get_object(Bucket=self.bucket, Key=key)
+            assert reply["Body"].read() == key.encode() and reply["Metadata"] == {"a": "b"}, key
+            assert reply["ContentType"] == "text/x" and reply["ETag"] == f'"{hashlib.md5(key.encode()).hexdigest()}"'
+        found = [o["Key"] for o in self.s3.list_objects_v2(Bucket=self.bucket)["Contents"]]
+        assert found == sorted(KEYS, key=str.encode), found
+
+    def lists_go_on_page_by_page(self):
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, PaginationConfig={"PageSize": 2})
+        assert [o["Key"] for p in pages for o in p["Contents"]] == sorted(KEYS, key=str.encode)
+        pages = self.s3.get_paginator("list_objects").paginate(Bucket=self.bucket, PaginationConfig={"PageSize": 2})
+        assert [o["Key"] for p in pages for o in p["Contents"]] == sorted(KEYS, key=str.encode)
+        page = self.s3.list_objects_v2(Bucket=self.bucket, Delimiter="/", Prefix="a/")
+        assert [o["Key"] for o in page["Contents"]] == ["a/b c+d&é.txt"] and "CommonPrefixes" not in page
+        page = self.s3.list_objects_v2(Bucket=self.bucket, Delimiter="/")
+        assert [p["Prefix"] for p in page["CommonPrefixes"]] == ["../", "/", "a/", "Ümläut/"], page
+
+    def checksums_of_every_kind_are_verified(self):
+        for kind in ("CRC32", "SHA1", "SHA256"):  # for others the client needs a library of its own
+            put = self.s3.put_object(Bucket=self.bucket, Key="sum", Body=b"123456789", ChecksumAlgorithm=kind)
+            head = self.s3.head_object(Bucket=self.bucket, Key="sum", ChecksumMode="ENABLED")
+            assert head[f"Checksum{kind}"] == put[f"Checksum{kind}"], (kind, head)
+        refused("BadDigest", self.s3.put_object, Bucket=self.bucket, Key="bad", Body=b"x", ChecksumCRC32="AAAAAA==")
+        refused("BadDigest", self.s3.put_object, Bucket=self.bucket, Key="bad", Body=b"x",
+                ContentMD5="AAAAAAAAAAAAAAAAAAAAAA==")
+        refused("NoSuchKey", self.s3.get_object, Bucket=self.bucket, Key="bad")
+
+    def a_large_object_comes_in_one_piece_and_in_ranges(self):
+        data = os.urandom(9 * MIB + 7)
+        self.s3.put_object(Bucket=self.bucket, Key="large", Body=io.BytesIO(data))
+        assert self.body("large") == data
+        for first, last in ((0, 0), (1, 5 * MIB), (8 * MIB - 3, 9 * MIB + 6)):
+            assert self.body("large", Range=f"bytes={first}-{last}") == data[first:last + 1]
+        assert self.body("large", Range="bytes=-9") == data[-9:]
+        refused("InvalidRange", self.s3.get_object, Bucket=self.bucket, Key="large", Range="bytes=99999999-")
+
+    def the_transfer_manager_sends_and_fetches_parts(self):
+        data = os.urandom(17 * MIB)
+        config = TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB, max_concurrency=4)
+        self.s3.upload_fileobj(io.BytesIO(data), self.bucket, "parts", Config=config)
+        back = io.BytesIO()
+        self.s3.download_fileobj(self.bucket, "parts", back, Config=config)
+        assert back.getvalue() == data
+        digests = b"".join(hashlib.md5(data[at:at + 5 * MIB]).digest() for at in range(0, len(data), 5 * MIB))
+        head = self.s3.head_object(Bucket=self.bucket, Key="parts", PartNumber=1)
+        assert head["ETag"] == f'"{hashlib.md5(digests).hexdigest()}-4"' and head["PartsCount"] == 4, head
+        assert self.body("parts", PartNumber=4) == data[15 * MIB:]
+        self.s3.copy({"Bucket": self.bucket, "Key": "parts"}, self.bucket, "parts-copied", Config=config)
+        assert self.body("parts-copied") == data
+        assert "Uploads" not in self.s3.list_multipart_uploads(Bucket=self.bucket)
+
+    def links_are_good_until_they_end(self):
+        for signature in ("s3v4", "s3"):
+            signer = client(self.server, self.tls, signature_version=signature)
+            if self.tls:
+                continue  # urllib knows nothing of the certificate
+            link = signer.generate_presigned_url("put_object", Params={"Bucket": self.bucket, "Key": "linked"})
+            urllib.request.urlopen(urllib.request.Request(link, method="PUT", data=b"by link",
+                                                          headers={"Content-Type": ""})).read()
+            link = signer.generate_presigned_url("get_object", Params={"Bucket": self.bucket, "Key": "linked"})
+            assert urllib.request.urlopen(link).read() == b"by link"
+            try:
+                urllib.request.urlopen(link.replace("linked", "parts"))
+                raise AssertionError("a link was good for another object")
+            except urllib.error.HTTPError as error:
+                assert error.code == 403 and b"SignatureDoesNotMatch" in error.read()
+
+    def versions_are_kept_and_markers_hide_them(self):
+        bucket = self.bucket + "-versions"
+        self.s3.create_bucket(Bucket=bucket)
+        self.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        ids = [self.s3.put_object(Bucket=bucket, Key="k", Body=str(n).encode())["VersionId"] for n in range(3)]
+        marker = self.s3.delete_object(Bucket=bucket, Key="k")
+        assert marker["DeleteMarker"]
+        refused("NoSuchKey", self.s3.get_object, Bucket=bucket, Key="k")
+        for n, version in enumerate(ids):
+            assert self.s3.get_object(Bucket=bucket, Key="k", VersionId=version)["Body"].read() == str(n).encode()
+        found = self.s3.list_object_versions(Bucket=bucket)
+        assert [v["VersionId"] for v in found["Versions"]] == ids[::-1]
+        self.s3.delete_object(Bucket=bucket, Key="k", VersionId=marker["VersionId"])
+        assert self.s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"2"
+        refused("BucketNotEmpty", self.s3.delete_bucket, Bucket=bucket)
+        everything = [{"Key": "k", "VersionId": v} for v in ids]
+        assert len(self.s3.delete_objects(Bucket=bucket, Delete={"Objects": everything})["Deleted"]) == 3
+        self.s3.delete_bucket(Bucket=bucket)
+
+    def objects_are_encrypted_with_the_keys_of_this_server(self):
+        self.s3.put_object(Bucket=self.bucket, Key="sealed", Body=b"s" * 100000, ServerSideEncryption="aws:kms")
+        head = self.s3.head_object(Bucket=self.bucket, Key="sealed")
+        assert head["ServerSideEncryption"] == "aws:kms" and ":key/" in head["SSEKMSKeyId"], head
+        assert self.body("sealed", Range="bytes=65530-65540") == b"s" * 11
+        self.s3.copy_object(Bucket=self.bucket, Key="opened", CopySource={"Bucket": self.bucket, "Key": "sealed"})
+        assert self.body("opened") == b"s" * 100000
+
+    def conditions_guard_writes(self):
+        etag = self.s3.put_object(Bucket=self.bucket, Key="guarded", Body=b"1", IfNoneMatch="*")["ETag"]
+        refused("PreconditionFailed", self.s3.put_object, Bucket=self.bucket, Key="guarded", Body=b"2", IfNoneMatch="*")
+        self.s3.put_object(Bucket=self.bucket, Key="guarded", Body=b"2", IfMatch=etag)
+        refused("PreconditionFailed", self.s3.put_object, Bucket=self.bucket, Key="guarded", Body=b"3", IfMatch=etag)
+        refused("304", self.s3.get_object, Bucket=self.bucket, Key="guarded", IfNoneMatch=f'"{hashlib.md5(b"2").hexdigest()}"')
+
+    def policies_let_strangers_in(self):
+        link = f"{self.server.url}/{self.bucket}/plain"
+        try:
+            urllib.request.urlopen(link)
+            raise AssertionError("a stranger came in")
+        except urllib.error.HTTPError as error:
+            assert error.code == 403, error.code
+        statement = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject",
+                     "Resource": f"arn:aws:s3:::{self.bucket}/plain"}
+        self.s3.put_bucket_policy(Bucket=self.bucket,
+                                  Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+        assert urllib.request.urlopen(link).read() == b"plain"
+        self.s3.delete_bucket_policy(Bucket=self.bucket)
+
+    def everything_survives_a_kill(self):
+        if self.tls:
+            return
+        before = {o["Key"]: o["ETag"] for o in self.s3.list_objects_v2(Bucket=self.bucket)["Contents"]}
+        parts = self.body("parts")
+        self.server.kill()
+        self.server.start()
+        after = {o["Key"]: o["ETag"] for o in self.s3.list_objects_v2(Bucket=self.bucket)["Contents"]}
+        assert after == before and self.body("parts") == parts
+
+    def the_bucket_is_emptied_and_removed(self):
+        bucket = boto3.resource("s3", region_name="us-east-1", endpoint_url=self.server.tls_url if self.tls else self.server.url,
+                                verify=self.server.certificate if self.tls else None,
+                                aws_access_key_id=headrace.KEY_ID, aws_secret_access_key=headrace.SECRET).Bucket(self.bucket)
+        bucket.objects.all().delete()
+        bucket.delete()
+        refused("NoSuchBucket", self.s3.list_objects_v2, Bucket=self.bucket)
+
+
+STAGES = [function for name, function in vars(Path).items()
+          if callable(function) and name not in ("__init__", "body")]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--program", default="build/headrace")
+    options = parser.parse_args()
+    report = tap.Tap()
+    with headrace.Server(options.program) as server:
+        for tls in (False, True):
+            path = Path(server, tls)
+            for stage in STAGES:
+                report.run(f"{'TLS' if tls else 'HTTP'}: {stage.__name__.replace('_', ' ')}",
+                           lambda s=stage, p=path: s(p))
+    return report.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
