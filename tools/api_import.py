@@ -161,7 +161,7 @@ class Draft:
     def op(self, name):
         o = self.ops[name]
         inputs = list(member_texts(self.shapes[o["input"]["shape"]], self.rest)) if "input" in o else []
-        http = o["http"]
+        http = o.get("http", {})
         head = f"op {name}"
         if self.rest:
             head += f' http="{http["method"]} {http["requestUri"]}"'

@@ -320,8 +320,8 @@ def shape_json(shape):
         out["xml"] = {"flat": shape.flat, **shape.names}
     if shape.kind == "struct":
         out["members"] = [{"name": m.name, "c_name": snake(m.name), "type": m.type,
-                           "required": m.required, "default": m.default, "place": m.place,
-                           "called": m.called} for m in shape.members]
+                           "required": m.required, "default": m.default,
+                           **({"place": m.place, "called": m.called} if m.place else {})} for m in shape.members]
     return out
 
 

@@ -145,7 +145,7 @@ class Refused(unittest.TestCase):
         (2, HEAD + "op O in {} throws\n", "needs errors"),
         (3, HEAD + "op O in {}\nop O in {}\n", "was defined on line 2"),
         (3, HEAD + "op O in {}\nstruct O_in X int\n", "taken by operation O"),
-        (2, HEAD + "error E 200\n", "400 to 599"),
+        (2, HEAD + "error E 200\n", "300 to 599"),
         (3, HEAD + "error E 400\nerror E 400\n", "was defined on line 2"),
     ]
 
@@ -278,6 +278,27 @@ class Imported(unittest.TestCase):
                      "error": {"httpStatusCode": 409}},
         },
     }
+
+    REST = ("service r protocol=rest-xml sign=r xmlns=u\nstring T\nmap M T T\nunserved a b\n"
+            'op X http="PUT /{B}/{K+}?q" status=204 root=R streams in '
+            "{ B! string @path, K! string @path, H T @header:x-h, M M @headers:x-m-, P blob @payload } "
+            "out { A T @as:Other, C T @attribute:type }\n")
+
+    def test_places_of_rest_are_kept(self):
+        api = parse(self.REST)
+        op = api.ops["X"]
+        self.assertEqual((op.http, op.status, op.root, op.streams), (("PUT", "/{B}/{K+}", "q"), 204, "R", True))
+        self.assertEqual([(m.place, m.called) for m in op.input.members],
+                         [("path", "B"), ("path", "K"), ("header", "x-h"), ("headers", "x-m-"), ("payload", "P")])
+        self.assertEqual(api.unserved, ["a", "b"])
+
+    def test_rest_that_makes_no_sense_is_refused(self):
+        for old, new in (("{K+}", "{L+}"), ("@header:x-h", "@header"), ("@path, K", "@path:x, K"), ("M M @headers", "M T @headers"),
+                         ("P blob @payload", "P blob @payload, Q T"), ("H T @header:x-h", "H M @header:x-h"), ("204", "404"),
+                         ('http="PUT /{B}/{K+}?q"', ""), ("protocol=rest-xml", "protocol=json-1.1 target=t"), ("xmlns=u", ""),
+                         ("@as:Other", "@nowhere:Other"), ('"PUT /', '"put /')):
+            with self.subTest(new=new), self.assertRaises(ApiError):
+                parse(self.REST.replace(old, new, 1))
 
     def test_a_draft_is_a_valid_api_file_without_prose(self):
         text = api_import.Draft(self.MODEL, None).text("t")
