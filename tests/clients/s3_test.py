@@ -11,6 +11,7 @@ import io
 import json
 import os
 import sys
+import time
 import urllib.error
 import urllib.request
 
@@ -201,6 +202,29 @@ STAGES = [function for name, function in vars(Path).items()
           if callable(function) and name not in ("__init__", "body")]
 
 
+def lifecycle_rules_are_applied_as_the_clock_goes(program):
+    with headrace.Server(program, profile="dev") as server:
+        s3 = client(server)
+        s3.create_bucket(Bucket="aging")
+        s3.put_bucket_lifecycle_configuration(Bucket="aging", LifecycleConfiguration={"Rules": [
+            {"ID": "logs", "Status": "Enabled", "Filter": {"Prefix": "log/"}, "Expiration": {"Days": 2}},
+            {"ID": "off", "Status": "Disabled", "Filter": {"Prefix": "keep/"}, "Expiration": {"Days": 1}},
+            {"ID": "parts", "Status": "Enabled", "Filter": {}, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}]})
+        for key in ("log/1", "log/2", "keep/1", "other"):
+            s3.put_object(Bucket="aging", Key=key, Body=b"x")
+        s3.create_multipart_upload(Bucket="aging", Key="never")
+        server.advance_clock("80h")
+        s3 = client(server)  # signs with the real clock, which is still this one's
+        end = time.monotonic() + 30
+        found = None
+        while time.monotonic() < end:
+            found = [o["Key"] for o in s3.list_objects_v2(Bucket="aging")["Contents"]]
+            if found == ["keep/1", "other"] and "Uploads" not in s3.list_multipart_uploads(Bucket="aging"):
+                return
+            time.sleep(0.2)
+        raise AssertionError(f"after 80 hours there is {found}")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--program", default="build/headrace")
@@ -212,6 +236,8 @@ def main():
             for stage in STAGES:
                 report.run(f"{'TLS' if tls else 'HTTP'}: {stage.__name__.replace('_', ' ')}",
                            lambda s=stage, p=path: s(p))
+    report.run("lifecycle rules are applied as the clock goes",
+               lambda: lifecycle_rules_are_applied_as_the_clock_goes(options.program))
     return report.end()
 
 

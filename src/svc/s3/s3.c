@@ -9,9 +9,15 @@ static void s3_close(void *state)
     struct s3 *s = state;
     if (s == NULL)
         return;
+    s3_lifecycle_close(s);
     s3_table_close(s);
     blob_close(s->blob);
     free(s);
+}
+
+static void s3_stop(void *state)
+{
+    s3_lifecycle_stop(state);
 }
 
 static Err s3_open(const struct service_env *env, void **ret_state)
@@ -31,11 +37,12 @@ static Err s3_open(const struct service_env *env, void **ret_state)
         free(s);
         return e;
     }
+    s3_lifecycle_open(s);
     *ret_state = s;
     return OK;
 }
 
 extern const struct service s3_service;
 const struct service s3_service = {
-    .api = &s3_api, .targets = &s3_targets, .open = s3_open, .close = s3_close
+    .api = &s3_api, .targets = &s3_targets, .open = s3_open, .stop = s3_stop, .close = s3_close
 };

@@ -60,6 +60,7 @@ struct s3 {
     struct blob *blob;
     pthread_rwlock_t lock;
     struct map *buckets; // name to struct bucket
+    struct lifecycle *lifecycle;
 };
 
 static inline struct s3 *s3_of(const struct call *c)
@@ -176,6 +177,11 @@ Err s3_check_destinations(struct call *c, const BlobBucket *b,
 // ---- cors.c
 // The headers that let a page of another origin read this reply, if the bucket's rules do.
 void s3_allow_origin(struct call *c, Str document);
+
+// ---- lifecycle.c: a thread that removes what has reached its end
+void s3_lifecycle_open(struct s3 *s);
+void s3_lifecycle_stop(struct s3 *s);
+void s3_lifecycle_close(struct s3 *s); // after stop, or without it
 
 // ---- documents.c
 Err s3_get_document(struct call *c, const BlobBucket *bucket, Str name, Str *ret); // absent: none

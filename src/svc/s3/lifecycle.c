@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+// Lifecycle rules at work: once in an hour of the server's clock, which may be a virtual one, every
+// bucket that has rules is walked in pieces. S3 promises a day; who advances the clock by days sees
+// the rules applied within seconds.
+#include "base/logline.h"
+#include "base/time.h"
+#include "os/io.h"
+#include "store/blob_expire.h"
+#include "svc/s3/s3.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+enum {
+    WALK_MAX = 1000, // objects, versions and uploads in one step
+    LOOKS_PER_S = 4, // at the clock
+    PERIOD_S = 3600, // of the clock
+};
+
+struct lifecycle {
+    struct s3 *s;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool ending, joined;
+};
+
+// ---- Rules
+
+static BlobPairs pairs_of(struct arena *a, const s3_Tag *one, const s3_TagList *many)
+{
+    size_t n = many != NULL ? many->n : 0;
+    BlobPair *at = arena_new(a, BlobPair, n + 1);
+    size_t count = 0;
+    if (one != NULL)
+        at[count++] = (BlobPair){ one->key, one->value };
+    for (size_t i = 0; i < n; i++)
+        at[count++] = (BlobPair){ many->at[i].key, many->at[i].value };
+    return (BlobPairs){ .at = at, .n = count };
+}
+
+static void take_filter(struct arena *a, const s3_LifecycleRule *r, BlobRule *ret)
+{
+    const s3_LifecycleRuleFilter *f = r->filter;
+    const s3_LifecycleRuleAndOperator *all = f != NULL ? f->and : NULL;
+    ret->prefix = r->prefix.p != NULL ? r->prefix : S("");
+    if (f == NULL)
+        return;
+    if (all == NULL) {
+        ret->prefix = f->prefix.p != NULL ? f->prefix : S("");
+        ret->tags = pairs_of(a, f->tag, NULL);
+        ret->bytes_above =
+            f->has_object_size_greater_than ? (uint64_t)f->object_size_greater_than : 0;
+        ret->bytes_below = f->has_object_size_less_than ? (uint64_t)f->object_size_less_than : 0;
+        return;
+    }
+    ret->prefix = all->prefix.p != NULL ? all->prefix : S("");
+    ret->tags = pairs_of(a, NULL, &all->tags);
+    ret->bytes_above =
+        all->has_object_size_greater_than ? (uint64_t)all->object_size_greater_than : 0;
+    ret->bytes_below = all->has_object_size_less_than ? (uint64_t)all->object_size_less_than : 0;
+}
+
+static void take_rule(struct arena *a, const s3_LifecycleRule *r, BlobRule *ret)
+{
+    const s3_LifecycleExpiration *x = r->expiration;
+    const s3_NoncurrentVersionExpiration *old = r->noncurrent_version_expiration;
+    *ret = (BlobRule){ 0 };
+    take_filter(a, r, ret);
+    if (x != NULL && x->has_days)
+        ret->days = x->days;
+    if (x != NULL && x->has_date)
+        ret->at_ns = x->date;
+    ret->lonely_markers =
+        x != NULL && x->has_expired_object_delete_marker && x->expired_object_delete_marker;
+    if (old != NULL) {
+        ret->noncurrent_days = old->noncurrent_days;
+        ret->noncurrent_kept =
+            old->has_newer_noncurrent_versions ? (uint32_t)old->newer_noncurrent_versions : 0;
+    }
+    const s3_AbortIncompleteMultipartUpload *u = r->abort_incomplete_multipart_upload;
+    if (u != NULL && u->has_days_after_initiation)
+        ret->upload_days = u->days_after_initiation;
+}
+
+static Err read_rules(struct arena *a, Str document, BlobRule **ret, size_t *ret_n)
+{
+    s3_BucketLifecycleConfiguration l = { 0 };
+    const struct member *m = s3_member(s3_api_op(S("PutBucketLifecycleConfiguration"))->input,
+                                       S("LifecycleConfiguration"));
+    TRY(rest_read_document(a, m->shape, document, &l));
+    *ret = arena_new(a, BlobRule, l.rules.n);
+    *ret_n = 0;
+    for (size_t i = 0; i < l.rules.n; i++)
+        if (str_eq(l.rules.at[i].status, S("Enabled")))
+            take_rule(a, &l.rules.at[i], &(*ret)[(*ret_n)++]);
+    return OK;
+}
+
+// ---- Walking
+
+static bool is_ending(struct lifecycle *l)
+{
+    pthread_mutex_lock(&l->lock);
+    bool ending = l->ending;
+    pthread_mutex_unlock(&l->lock);
+    return ending;
+}
+
+static Err walk(struct lifecycle *l, const BlobBucket *b)
+{
+    struct s3 *s = l->s;
+    AUTO(arena) a = arena_open();
+    Str document, after;
+    BlobExpire e = { .now_ns = s->env.io->wall_ns(s->env.io), .max = WALK_MAX };
+    BlobRule *rules;
+    Err found = blob_bucket_get_document(s->blob, a, b, S("lifecycle"), &document);
+    if (found.kind == ERR_NOT_FOUND)
+        return OK;
+    TRY(found);
+    TRY(read_rules(a, document, &rules, &e.rule_count));
+    e.rules = rules;
+    AUTO_BUF(place); // where to go on
+    for (bool more = true; more && !is_ending(l);) {
+        AUTO(arena) step = arena_open();
+        TRY(blob_expire(s->blob, step, b, &e, &after));
+        more = after.p != NULL;
+        buf_clear(&place);
+        buf_add(&place, after);
+        e.after = buf_str(&place);
+    }
+    return OK;
+}
+
+static void walk_all(struct lifecycle *l)
+{
+    char name[64] = { 0 }; // names of buckets are shorter
+    for (bool more = true; more && !is_ending(l);) {
+        AUTO(arena) a = arena_open();
+        Str after = str_of(name);
+        BlobBucket *at;
+        size_t n;
+        Err e = blob_bucket_list(l->s->blob, a, (Str){ 0 }, S(""), after, BLOB_BUCKET_LIST_MAX, &at,
+                                 &n, &more);
+        for (size_t i = 0; e.kind == ERR_NONE && i < n; i++) {
+            e = walk(l, &at[i]);
+            if (e.kind != ERR_NONE && e.kind != ERR_CLOSED)
+                LOG(LOG_ERROR, "lifecycle rules could not be applied", F_STR("bucket", at[i].name),
+                    F_ERR(e));
+            e = OK; // the next bucket has its own
+        }
+        if (e.kind != ERR_NONE || n == 0)
+            break;
+        Str last = str_head(at[n - 1].name, sizeof name - 1);
+        memcpy(name, last.p, last.n);
+        name[last.n] = '\0';
+    }
+}
+
+static void *run(void *self)
+{
+    struct lifecycle *l = self;
+    struct io *io = l->s->env.io;
+    int64_t hour = io->wall_ns(io) / (PERIOD_S * NS_PER_S);
+    pthread_mutex_lock(&l->lock);
+    while (!l->ending) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += 1000000000 / LOOKS_PER_S;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        pthread_cond_timedwait(&l->changed, &l->lock, &until);
+        int64_t now = io->wall_ns(io) / (PERIOD_S * NS_PER_S);
+        if (l->ending || now == hour)
+            continue;
+        hour = now;
+        pthread_mutex_unlock(&l->lock);
+        walk_all(l);
+        pthread_mutex_lock(&l->lock);
+    }
+    pthread_mutex_unlock(&l->lock);
+    return NULL;
+}
+
+void s3_lifecycle_open(struct s3 *s)
+{
+    struct lifecycle *l = xalloc(sizeof *l);
+    l->s = s;
+    CHECK(pthread_mutex_init(&l->lock, NULL) == 0 && pthread_cond_init(&l->changed, NULL) == 0);
+    s->lifecycle = l;
+    l->joined = pthread_create(&l->thread, NULL, run, l) != 0;
+    if (l->joined)
+        LOG(LOG_ERROR, "lifecycle rules are not applied: no thread can be had");
+}
+
+void s3_lifecycle_stop(struct s3 *s)
+{
+    struct lifecycle *l = s->lifecycle;
+    if (l == NULL || l->joined)
+        return;
+    pthread_mutex_lock(&l->lock);
+    l->ending = true;
+    pthread_cond_signal(&l->changed);
+    pthread_mutex_unlock(&l->lock);
+    pthread_join(l->thread, NULL);
+    l->joined = true;
+}
+
+void s3_lifecycle_close(struct s3 *s)
+{
+    struct lifecycle *l = s->lifecycle;
+    s3_lifecycle_stop(s);
+    if (l == NULL)
+        return;
+    pthread_cond_destroy(&l->changed);
+    pthread_mutex_destroy(&l->lock);
+    free(l);
+    s->lifecycle = NULL;
+}
