@@ -27,16 +27,21 @@ struct lifecycle {
 
 // ---- Rules
 
-static BlobPairs pairs_of(struct arena *a, const s3_Tag *one, const s3_TagList *many)
+static BlobPairs pairs_of(struct arena *a, const s3_TagList *tags)
 {
-    size_t n = many != NULL ? many->n : 0;
-    BlobPair *at = arena_new(a, BlobPair, n + 1);
-    size_t count = 0;
-    if (one != NULL)
-        at[count++] = (BlobPair){ one->key, one->value };
-    for (size_t i = 0; i < n; i++)
-        at[count++] = (BlobPair){ many->at[i].key, many->at[i].value };
-    return (BlobPairs){ .at = at, .n = count };
+    BlobPair *at = arena_new(a, BlobPair, tags->n + 1);
+    for (size_t i = 0; i < tags->n; i++)
+        at[i] = (BlobPair){ tags->at[i].key, tags->at[i].value };
+    return (BlobPairs){ .at = at, .n = tags->n };
+}
+
+static BlobPairs one_pair(struct arena *a, const s3_Tag *tag)
+{
+    BlobPair *at = arena_new(a, BlobPair, 1);
+    if (tag == NULL)
+        return (BlobPairs){ 0 };
+    *at = (BlobPair){ tag->key, tag->value };
+    return (BlobPairs){ .at = at, .n = 1 };
 }
 
 static void take_filter(struct arena *a, const s3_LifecycleRule *r, BlobRule *ret)
@@ -48,14 +53,14 @@ static void take_filter(struct arena *a, const s3_LifecycleRule *r, BlobRule *re
         return;
     if (all == NULL) {
         ret->prefix = f->prefix.p != NULL ? f->prefix : S("");
-        ret->tags = pairs_of(a, f->tag, NULL);
+        ret->tags = one_pair(a, f->tag);
         ret->bytes_above =
             f->has_object_size_greater_than ? (uint64_t)f->object_size_greater_than : 0;
         ret->bytes_below = f->has_object_size_less_than ? (uint64_t)f->object_size_less_than : 0;
         return;
     }
     ret->prefix = all->prefix.p != NULL ? all->prefix : S("");
-    ret->tags = pairs_of(a, NULL, &all->tags);
+    ret->tags = pairs_of(a, &all->tags);
     ret->bytes_above =
         all->has_object_size_greater_than ? (uint64_t)all->object_size_greater_than : 0;
     ret->bytes_below = all->has_object_size_less_than ? (uint64_t)all->object_size_less_than : 0;
