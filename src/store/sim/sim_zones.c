@@ -268,6 +268,9 @@ void zones_end(struct sim_life *l)
     if (is_well)
         expect_repair(l);
     l->w->whole = members(l) & ~sim_zones_late;
+    // Its fence may be on the disks already, though the power went before anybody was told.
+    if (l->power.is_off && has_trouble(&l->plan))
+        l->w->whole &= ~(1u << l->plan.bad);
     zones_close(l->zones);
     // A write that has failed in too many zones leaves them different until the next start.
     if (is_well && !l->plan.lies && !zones_are_beyond(l))
