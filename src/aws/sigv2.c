@@ -54,9 +54,9 @@ bool sigv2_is(const struct http_exchange *x)
            str_search(x->query, S("&AWSAccessKeyId=")) < x->query.n;
 }
 
-static void hmac_sha1(Str key, Str message, unsigned char out[CHECKSUM_BYTES_MAX])
+void hmac_sha1(Str key, Str message, unsigned char *out)
 {
-    unsigned char pad[SHA1_BLOCK_BYTES], hashed[CHECKSUM_BYTES_MAX];
+    unsigned char pad[SHA1_BLOCK_BYTES], hashed[CHECKSUM_BYTES_MAX], inner[CHECKSUM_BYTES_MAX];
     if (key.n > sizeof pad) {
         checksum_of(CHECKSUM_SHA1, key, hashed);
         key = str_from(hashed, SHA1_BYTES);
@@ -71,9 +71,10 @@ static void hmac_sha1(Str key, Str message, unsigned char out[CHECKSUM_BYTES_MAX
         if (side == 0)
             checksum_add(c, message.p, message.n);
         else
-            checksum_add(c, out, SHA1_BYTES);
-        checksum_end(c, out);
+            checksum_add(c, inner, SHA1_BYTES);
+        checksum_end(c, inner);
     }
+    memcpy(out, inner, SHA1_BYTES);
     explicit_bzero(pad, sizeof pad);
     explicit_bzero(hashed, sizeof hashed);
 }

@@ -13,6 +13,9 @@
 // Whether a request is signed so, in its header or its query.
 bool sigv2_is(const struct http_exchange *x);
 
+// HMAC-SHA-1, twenty bytes: of no use but for such signatures.
+void hmac_sha1(Str key, Str message, unsigned char *out);
+
 // `bucket` is the one that the host names; absent: none. ERR_DENIED with the fault, as
 // sigv4_verify.
 Err sigv2_verify(struct keyring *keys, const struct http_exchange *x, Str bucket, int64_t now_ns,

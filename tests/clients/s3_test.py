@@ -45,6 +45,21 @@ def refused(code, call, **arguments):
         raise AssertionError(f"{code} was expected, and the call succeeded")
 
 
+def post_form(url, fields, data):
+    """What a browser sends: (status, body)."""
+    parts = [f'--b0undary\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+             for name, value in fields.items()]
+    parts.append(b'--b0undary\r\nContent-Disposition: form-data; name="file"; filename="C:\\dir\\a file.txt"\r\n'
+                 b"Content-Type: text/plain\r\n\r\n" + data + b"\r\n--b0undary--\r\n")
+    request = urllib.request.Request(url, data=b"".join(parts),
+                                     headers={"Content-Type": "multipart/form-data; boundary=b0undary"})
+    try:
+        with urllib.request.urlopen(request) as reply:
+            return reply.status, reply.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
 class Path:
     """One bucket's life; the tests are its stages, in order."""
 
@@ -130,6 +145,33 @@ class Path:
                 raise AssertionError("a link was good for another object")
             except urllib.error.HTTPError as error:
                 assert error.code == 403 and b"SignatureDoesNotMatch" in error.read()
+
+    def forms_are_taken_as_their_policy_says(self):
+        if self.tls:
+            return
+        for signature in ("s3v4", "s3"):
+            signer = client(self.server, signature_version=signature)
+            made = signer.generate_presigned_post(
+                self.bucket, "form/${filename}", Fields={"x-amz-meta-a": "b", "success_action_status": "201"},
+                Conditions=[{"x-amz-meta-a": "b"}, {"success_action_status": "201"}, ["content-length-range", 1, 400000]])
+            for data in (b"small \r\n--not it", os.urandom(390000)):
+                status, reply = post_form(made["url"], made["fields"], data)
+                assert status == 201 and b"<Key>form/a file.txt</Key>" in reply, reply
+                assert self.body("form/a file.txt") == data
+            assert self.s3.head_object(Bucket=self.bucket, Key="form/a file.txt")["Metadata"] == {"a": "b"}
+            for change, code in (({"x-amz-meta-a": "c"}, b"AccessDenied"), ({"x-amz-meta-b": "c"}, b"AccessDenied"),
+                                 ({"key": "elsewhere"}, b"AccessDenied"), ({"policy": made["fields"]["policy"][:-4]}, b"SignatureDoesNotMatch")):
+                status, reply = post_form(made["url"], {**made["fields"], **change}, b"x")
+                assert status == 403 and code in reply, (change, reply)
+            for data, code in ((b"", b"EntityTooSmall"), (b"x" * 400001, b"EntityTooLarge")):
+                status, reply = post_form(made["url"], made["fields"], data)
+                assert status == 400 and code in reply, reply
+        old = client(self.server).generate_presigned_post(self.bucket, "late", ExpiresIn=-5)
+        status, reply = post_form(old["url"], old["fields"], b"x")
+        assert status == 403 and b"Policy expired" in reply, reply
+        status, reply = post_form(made["url"], {"key": "nobody"}, b"x")
+        assert status == 403 and b"AccessDenied" in reply, reply
+        refused("NoSuchKey", self.s3.get_object, Bucket=self.bucket, Key="elsewhere")
 
     def versions_are_kept_and_markers_hide_them(self):
         bucket = self.bucket + "-versions"

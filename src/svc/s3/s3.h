@@ -154,6 +154,12 @@ Err s3_part_target(struct call *c, const BlobBucket *bucket, Str key, Str upload
 // The canned ACL of a request, if the bucket takes any. ERR_FAULT: it does not.
 Err s3_take_acl(struct call *c, const void *in, struct attributes *into);
 
+// ---- post_policy.c
+// Whether a form with these fields is permitted by its policy, a JSON document. ERR_FAULT: it is
+// not, or has ended. The sizes of a file that it takes.
+Err s3_check_policy(struct call *c, Str policy, BlobPairs fields, uint64_t *ret_min,
+                    uint64_t *ret_max);
+
 // ---- conditions.c
 typedef struct S3Conditions {
     Str if_match, if_none_match;
