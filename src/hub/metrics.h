@@ -136,6 +136,14 @@ static inline size_t wide_meter_take_bins(struct wide_meter *m, GatheredBin ret[
     return n;
 }
 
+// Forgets what was counted.
+static inline void wide_meter_drop(struct wide_meter *m)
+{
+    GatheredBin bins[METER_BINS];
+    (void)meter_take(&m->sums);
+    (void)wide_meter_take_bins(m, bins);
+}
+
 static inline void wide_meter_done(struct wide_meter *m)
 {
     free(atomic_load_explicit(&m->bins, memory_order_relaxed));

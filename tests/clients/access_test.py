@@ -255,6 +255,35 @@ class Access:
         self.root.delete_stream(StreamName="tagged")
         self.iam.delete_user_policy(UserName="bob", PolicyName="maker")
 
+    def a_consumer_and_a_queue_have_tags_of_their_own(self):
+        consumer = self.root.register_stream_consumer(StreamARN=self.arn, ConsumerName="c",
+                                                      Tags={"team": "pushed"})["Consumer"]["ConsumerARN"]
+        self.root.create_stream(StreamName="queued", StreamModeDetails={"StreamMode": "ON_DEMAND"})
+        self.root.get_waiter("stream_exists").wait(StreamName="queued", WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+        queue = self.root.create_queue(QueueName="q", Tags={"team": "queued"}, StreamConfigurationList=[
+            {"StreamARN": self.arn.replace("clicks", "queued")}])["QueueDescription"]["QueueARN"]
+        for team, allowed in (("a", False), ("pushed", True)):
+            self.allow_team(team)
+            self.is_allowed(allowed, self.bob().describe_stream_consumer, ConsumerARN=consumer)
+        for team, allowed in (("pushed", False), ("queued", True)):
+            self.allow_team(team)
+            self.is_allowed(allowed, self.bob().describe_queue, QueueARN=queue)
+        self.iam.delete_user_policy(UserName="bob", PolicyName="team")
+        self.root.delete_queue(QueueARN=queue)
+        self.root.delete_stream(StreamName="queued")
+        self.root.deregister_stream_consumer(ConsumerARN=consumer)
+
+    def allow_team(self, team):
+        self.iam.put_user_policy(UserName="bob", PolicyName="team", PolicyDocument=policy(
+            allow(["kinesis:DescribeStreamConsumer", "kinesis:DescribeQueue"],
+                  Condition={"StringEquals": {"aws:ResourceTag/team": team}})))
+
+    def is_allowed(self, allowed, call, **arguments):
+        if allowed:
+            call(**arguments)
+        else:
+            refused("AccessDeniedException", "", call, **arguments)
+
     def tags_of_a_session_are_those_of_its_principal(self):
         trust = {"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole"}
         role = self.iam.create_role(RoleName="Tagged", AssumeRolePolicyDocument=policy(trust))["Role"]["Arn"]
@@ -338,7 +367,8 @@ STAGES = [
     Access.another_account_sees_nothing_until_a_policy_shares_it, Access.a_consumer_has_tags_and_a_policy_of_its_own,
     Access.a_role_is_assumed_by_who_may_and_its_session_is_narrowed,
     Access.records_are_encrypted_and_the_key_decides_who_reads, Access.a_blob_of_the_key_service_comes_back,
-    Access.tags_in_a_request_decide, Access.tags_of_a_session_are_those_of_its_principal,
+    Access.tags_in_a_request_decide, Access.a_consumer_and_a_queue_have_tags_of_their_own,
+    Access.tags_of_a_session_are_those_of_its_principal,
     Access.no_secret_is_in_the_database,
     Access.all_of_it_outlives_a_kill, Access.the_command_line_sees_the_same, Access.a_key_that_is_deleted_does_not_sign,
 ]

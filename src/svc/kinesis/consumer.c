@@ -33,6 +33,7 @@ void consumer_unref(struct consumer *x)
     if (x == NULL || __atomic_sub_fetch(&x->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
     tag_set_done(&x->tags);
+    meters_consumer_done(&x->meters);
     pthread_mutex_destroy(&x->lock);
     free(x->shards);
     free((void *)(uintptr_t)x->name.p);

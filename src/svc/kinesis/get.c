@@ -359,7 +359,7 @@ static void count(struct call *c, struct stream *s, struct shard *sh, size_t rec
     struct shard_meters *m = shard_meters_of(sh);
     meter_add(&m->out_bytes, (int64_t)bytes);
     meter_add(&m->out_records, (int64_t)records);
-    meter_add(&m->out_age, behind_ms);
+    wide_meter_add(&m->out_age, behind_ms);
 }
 
 static void count_refused(struct stream *s, struct shard *sh)

@@ -52,7 +52,17 @@ void meters_push(struct consumer_meters *m, int64_t records, int64_t bytes, int6
 {
     meter_add(&m->event_bytes, bytes);
     meter_add(&m->event_records, records);
-    meter_add(&m->event_behind, behind_ms);
+    wide_meter_add(&m->event_behind, behind_ms);
+}
+
+void meters_shard_done(struct shard_meters *m)
+{
+    wide_meter_done(&m->out_age);
+}
+
+void meters_consumer_done(struct consumer_meters *m)
+{
+    wide_meter_done(&m->event_behind);
 }
 
 // ---- Telling
@@ -168,8 +178,7 @@ void meters_tell_consumer(struct consumer_meters *s, Str stream, Str consumer, M
     tell(&t, S("SubscribeToShard.RateExceeded"), COUNT, meter_take(&s->exceeded));
     tell(&t, S("SubscribeToShardEvent.Bytes"), BYTES, bytes);
     tell(&t, S("SubscribeToShardEvent.Records"), COUNT, meter_take(&s->event_records));
-    tell(&t, S("SubscribeToShardEvent.MillisBehindLatest"), MILLISECONDS,
-         meter_take(&s->event_behind));
+    tell_wide(&t, S("SubscribeToShardEvent.MillisBehindLatest"), MILLISECONDS, &s->event_behind);
     tell(&t, S("SubscribeToShardEvent.Success"), COUNT, successes(bytes.count, failed.count));
 }
 
@@ -192,7 +201,6 @@ void meters_tell_shard(struct shard_meters *s, unsigned wanted, Str stream, Str 
           with_zeros(refused, in.count + refused.count) },
         { SHARD_METRIC_READ_EXCEEDED, S("ReadProvisionedThroughputExceeded"), COUNT,
           with_zeros(unread, out.count + unread.count) },
-        { SHARD_METRIC_AGE, S("IteratorAgeMilliseconds"), MILLISECONDS, meter_take(&s->out_age) },
     };
     m->dims[0] = (MetricDimension){ S("ShardId"), shard };
     m->dims[1] = (MetricDimension){ S("StreamName"), stream };
@@ -200,4 +208,8 @@ void meters_tell_shard(struct shard_meters *s, unsigned wanted, Str stream, Str 
     for (size_t i = 0; i < COUNT_OF(all); i++)
         if ((wanted & all[i].bit) != 0)
             tell(&t, all[i].name, all[i].unit, all[i].values);
+    if ((wanted & SHARD_METRIC_AGE) != 0)
+        tell_wide(&t, S("IteratorAgeMilliseconds"), MILLISECONDS, &s->out_age);
+    else
+        wide_meter_drop(&s->out_age);
 }

@@ -18,16 +18,18 @@ struct stream_meters {
 };
 
 struct shard_meters {
-    struct meter in_bytes, write_exceeded;        // of a record
-    struct meter out_bytes, out_records, out_age; // of a GetRecords
+    struct meter in_bytes, write_exceeded; // of a record
+    struct meter out_bytes, out_records;   // of a GetRecords
+    struct wide_meter out_age;
     struct meter read_exceeded;
 };
 
 // Of a consumer: its calls of SubscribeToShard, and what it is pushed.
 struct consumer_meters {
-    struct meter subscribed, exceeded;                     // 1 or 0 for each call
-    struct meter event_bytes, event_records, event_behind; // of an event
-    struct meter event_failed;                             // subscriptions that ended with an error
+    struct meter subscribed, exceeded;       // 1 or 0 for each call
+    struct meter event_bytes, event_records; // of an event
+    struct wide_meter event_behind;
+    struct meter event_failed; // subscriptions that ended with an error
 };
 
 // The metrics of shards as bits of a stream's `shard_metrics`, in the order of the API's names.
@@ -62,7 +64,11 @@ static inline void meters_get_failed(struct stream_meters *m)
 // How a SubscribeToShard has ended: exceeded: another one was too recent or is open.
 void meters_subscribe(struct consumer_meters *m, bool well, bool exceeded);
 void meters_push(struct consumer_meters *m, int64_t records, int64_t bytes, int64_t behind_ms);
-void meters_done(struct stream_meters *m); // what they have allocated
+
+// What they have allocated.
+void meters_done(struct stream_meters *m);
+void meters_shard_done(struct shard_meters *m);
+void meters_consumer_done(struct consumer_meters *m);
 
 // Tells all of a stream's meters that have counted something, and empties them. `m` says whose they
 // are; its dimensions are set here.

@@ -131,6 +131,7 @@ TEST(a_consumer_tells_of_its_calls_and_its_events)
     n.text = S("");
     meters_tell_consumer(&m, S("s"), S("c"), &as, &n.sink);
     EXPECT_STR(S(""), n.text);
+    meters_consumer_done(&m);
 }
 
 TEST(of_a_shard_only_what_is_wanted_is_told)
@@ -141,7 +142,7 @@ TEST(of_a_shard_only_what_is_wanted_is_told)
     meter_add(&m.in_bytes, 7);
     meter_add(&m.in_bytes, 9);
     meter_add(&m.out_bytes, 16);
-    meter_add(&m.out_age, 5);
+    wide_meter_add(&m.out_age, 5);
     meters_tell_shard(&m, SHARD_METRIC_IN_RECORDS | SHARD_METRIC_AGE, S("s"), S("shardId-0"), &as,
                       &n.sink);
     EXPECT_STR(S("IncomingRecords 2/2/1/1, IteratorAgeMilliseconds 1/5/5/5"), n.text);
@@ -149,6 +150,11 @@ TEST(of_a_shard_only_what_is_wanted_is_told)
     n.text = S("");
     meters_tell_shard(&m, SHARD_METRICS_ALL, S("s"), S("shardId-0"), &as, &n.sink);
     EXPECT_STR(S(""), n.text);
+    wide_meter_add(&m.out_age, 5);
+    meters_tell_shard(&m, 0, S("s"), S("shardId-0"), &as, &n.sink); // what nobody wants is dropped
+    meters_tell_shard(&m, SHARD_METRICS_ALL, S("s"), S("shardId-0"), &as, &n.sink);
+    EXPECT_STR(S(""), n.text);
+    meters_shard_done(&m);
 }
 
 // ---- The meters themselves

@@ -77,11 +77,10 @@ void queues_unref_all(struct queue **all, size_t n)
         queue_unref(all[i]);
 }
 
-Err queues_find(struct call *c, Str arn, struct queue **ret)
+static struct queue *look(struct call *c, Str arn)
 {
     struct kinesis *k = c->state;
     struct queues *qs = k->queues;
-    TRY(kinesis_admit(c, arn));
     pthread_mutex_lock(&qs->lock);
     struct queue *q = map_get(qs->by_arn, arn);
     if (q != NULL && str_eq(q->account, c->account) && str_eq(q->region, c->region))
@@ -89,6 +88,23 @@ Err queues_find(struct call *c, Str arn, struct queue **ret)
     else
         q = NULL;
     pthread_mutex_unlock(&qs->lock);
+    return q;
+}
+
+void queues_copy_tags(struct call *c, Str arn, TagSet *to)
+{
+    AUTO(queue) q = look(c, arn);
+    if (q == NULL)
+        return;
+    pthread_mutex_lock(&q->lock);
+    tag_set_copy(to, &q->tags);
+    pthread_mutex_unlock(&q->lock);
+}
+
+Err queues_find(struct call *c, Str arn, struct queue **ret)
+{
+    TRY(kinesis_admit(c, arn));
+    struct queue *q = look(c, arn);
     if (q == NULL)
         return call_fail(c, &kinesis_ResourceNotFoundException,
                          "Queue %.*s under account %.*s not found.", FMT(arn), FMT(c->account));

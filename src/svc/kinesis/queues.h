@@ -56,6 +56,7 @@ bool queues_is_arn(Str resource_arn);
 Err queues_tag(struct call *c, Str arn, const kinesis_TagMap *tags);
 Err queues_untag(struct call *c, Str arn, const kinesis_TagKeyList *keys);
 Err queues_list_tags(struct call *c, Str arn, kinesis_TagList *ret);
+void queues_copy_tags(struct call *c, Str arn, TagSet *to); // none if there is no such queue
 
 // ---- For the files of queues
 

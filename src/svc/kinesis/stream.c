@@ -74,6 +74,8 @@ static void use_free(struct shard *sh)
     if (sh->use != NULL) {
         pthread_mutex_destroy(&sh->use->lock);
         free(sh->use->demand);
+        if (sh->use->meters != NULL)
+            meters_shard_done(sh->use->meters);
         free(sh->use->meters);
     }
     free(sh->use);

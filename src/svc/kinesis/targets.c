@@ -7,9 +7,10 @@
 //     StreamName, StreamId                  the stream's ARN
 //     ShardIterator                         the stream that it was made for
 //
-// or "*". Condition keys: aws:ResourceTag/KEY, of the stream's or the consumer's tags.
+// or "*". Condition keys: aws:ResourceTag/KEY, of the tags of what the ARN names.
 #include "svc/kinesis/consumer.h"
 #include "svc/kinesis/kinesis.h"
+#include "svc/kinesis/queues.h"
 
 #include <stdlib.h>
 
@@ -84,47 +85,48 @@ static Str stream_arn(struct call *c, Str account, Str name)
                    FMT(name));
 }
 
-// The tags of what is named below a stream: a consumer has its own. Under the lock.
-static const TagSet *tags_of(const struct stream *s, Str below)
-{
-    static const TagSet none;
-    Str consumer = S("consumer/");
-    if (s == NULL)
-        return &none;
-    if (!str_starts(below, consumer))
-        return &s->tags;
-    Str name = str_skip(below, consumer.n);
-    size_t at;
-    const struct consumer *x = consumer_find(s, str_head(name, str_find(name, ':')), &at);
-    return x != NULL ? &x->tags : &none;
-}
-
-// Tags of the stream or consumer of an ARN, as values of the request.
-static void add_tags(struct call *c, Str arn, AccessTarget *ret)
+// The tags of what the ARN names: a queue, a consumer or a stream.
+static void copy_tags(struct call *c, Str arn, Str account, TagSet *to)
 {
     struct kinesis *k = c->state;
-    Str prefix = stream_arn(c, ret->account, S(""));
-    if (!str_starts(arn, prefix))
+    Str prefix = stream_arn(c, account, S("")), of_stream, consumer = { 0 };
+    int64_t created_s;
+    size_t at;
+    if (queues_is_arn(arn)) {
+        queues_copy_tags(c, arn, to);
         return;
-    Str name, below = { 0 }, rest = str_skip(arn, prefix.n);
-    if (!str_cut(rest, '/', &name, &below))
-        name = rest;
-    Str key = stream_row_key(c->arena, ret->account, c->region, name);
-    pthread_rwlock_rdlock(&k->lock);
-    const TagSet *tags = tags_of(map_get(k->by_key, key), below);
-    size_t n = tags->n;
-    AccessValue *values = arena_new(c->arena, AccessValue, n);
-    Str *texts = arena_new(c->arena, Str, n);
-    for (size_t i = 0; i < n; i++) {
-        texts[i] = str_dup(c->arena, tags->at[i].value);
-        values[i] =
-            (AccessValue){ .name = str_cat(c->arena, S("aws:ResourceTag/"), tags->at[i].key),
-                           .values = &texts[i],
-                           .n = 1 };
     }
+    if (!consumer_arn_split(arn, &of_stream, &consumer, &created_s))
+        of_stream = arn;
+    if (!str_starts(of_stream, prefix))
+        return;
+    Str key = stream_row_key(c->arena, account, c->region, str_skip(of_stream, prefix.n));
+    pthread_rwlock_rdlock(&k->lock);
+    const struct stream *s = map_get(k->by_key, key);
+    const struct consumer *x =
+        s != NULL && consumer.p != NULL ? consumer_find(s, consumer, &at) : NULL;
+    if (x != NULL)
+        tag_set_copy(to, &x->tags);
+    else if (s != NULL && consumer.p == NULL)
+        tag_set_copy(to, &s->tags);
     pthread_rwlock_unlock(&k->lock);
+}
+
+static void add_tags(struct call *c, Str arn, AccessTarget *ret)
+{
+    TagSet tags = { 0 };
+    copy_tags(c, arn, ret->account, &tags);
+    AccessValue *values = arena_new(c->arena, AccessValue, tags.n);
+    Str *texts = arena_new(c->arena, Str, tags.n);
+    for (size_t i = 0; i < tags.n; i++) {
+        texts[i] = str_dup(c->arena, tags.at[i].value);
+        values[i] = (AccessValue){ .name = str_cat(c->arena, S("aws:ResourceTag/"), tags.at[i].key),
+                                   .values = &texts[i],
+                                   .n = 1 };
+    }
     ret->context = values;
-    ret->context_count = n;
+    ret->context_count = tags.n;
+    tag_set_done(&tags);
 }
 
 static Str name_of_id(struct call *c, Str id)
