@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Channels: CreateChannel, DescribeChannel, ListChannels, UpdateChannel, DeleteChannel (API
-// reference of the model of 2026). A channel delivers a stream to an S3 bucket or a table. There is
-// no object store here, so no destination exists and no channel ever comes to be: all that a
-// request says is checked, the stream, the role and the key are looked for, and then CreateChannel
-// says that its destination is not there.
+// reference of the model of 2026). A channel delivers a stream to an S3 bucket or a table. Nobody
+// here takes what a channel delivers, svc/s3 included, so for this room no destination exists and
+// no channel ever comes to be: all that a request says is checked, the stream, the role and the key
+// are looked for, and then CreateChannel says that its destination is not there.
 //
 // Nothing of it is on record of AWS: texts and their order are in the manner of queues.
 #include "hub/hub.h"
@@ -11,8 +11,6 @@
 #include "svc/kinesis/kinesis.h"
 #include "svc/kinesis/page.h"
 #include "svc/kinesis/tags.h"
-
-enum { LIST_CHANNELS_MAX = 100 };
 
 static Err invalid(struct call *c, const char *text)
 {
