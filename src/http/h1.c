@@ -171,6 +171,10 @@ static void begin_body(struct conn *c, const H1Head *h)
         return;
     }
     if (!h->chunked && h->length == 0) {
+        // It could be left out (RFC 9110 10.1.1), but botocore takes a reply without it for that of
+        // the connection's next request that expects it, too, and waits for its body for ever.
+        if (h->expects_continue)
+            h1_continue(c, arena_new(e->x.arena, struct out, 1));
         hand(c);
         return;
     }
