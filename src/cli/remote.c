@@ -138,6 +138,19 @@ ExitCode remote_send(const struct invocation *in, struct client *c, struct arena
     return e.kind == ERR_NONE ? EXIT_GOOD : remote_unreachable(in, e);
 }
 
+ExitCode remote_refused(const ClientReply *reply)
+{
+    if (reply->status == 404)
+        return complain(EXIT_FAILED, "the server is of an older version, or is no headrace");
+    if (str_eq(reply->error, S("not_found")))
+        return complain(EXIT_NOT_FOUND, "%.*s", FMT(reply->message));
+    return complain(reply->status == 403   ? EXIT_AUTH
+                    : reply->status == 400 ? EXIT_USAGE
+                    : reply->status == 503 ? EXIT_THROTTLED
+                                           : EXIT_FAILED,
+                    "the server answers %u: %.*s", reply->status, FMT(reply->message));
+}
+
 ExitCode remote_complain(const ClientReply *reply)
 {
     static const struct {

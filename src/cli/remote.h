@@ -29,6 +29,7 @@ ExitCode remote_send(const struct invocation *in, struct client *c, struct arena
                      Str body, ClientReply *ret);
 // Says why no reply came from the server.
 ExitCode remote_unreachable(const struct invocation *in, Err e);
+ExitCode remote_refused(const ClientReply *reply);  // the same for a page of operators
 ExitCode remote_complain(const ClientReply *reply); // prints an AWS error; its exit code
 
 // {"StreamName":"..."}

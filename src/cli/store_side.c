@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/store_side.h"
 
-#include "aws/sigv4.h"
 #include "base/time.h"
 #include "cli/term.h"
 #include "os/io.h"
@@ -79,66 +78,25 @@ ExitCode store_side(struct invocation *in, StoreSide *ret)
 
 // ---- The server's pages
 
-static ExitCode send_signed(const struct invocation *in, const ClientConfig *c, Str path, Str body,
-                            HttpReply *ret)
-{
-    HttpClientConfig config = {
-        .url = c->endpoint, .verify = c->verify, .ca_file = c->ca_file, .timeout_ns = c->timeout_ns
-    };
-    AUTO(http_client) http = NULL;
-    Err e = http_client_open(&config, &http);
-    if (e.kind != ERR_NONE)
-        return complain(EXIT_USAGE, "%.*s: %s", FMT(c->endpoint), e.text);
-    HttpHeader headers[8] = { { S("host"), http_client_host(http) },
-                              { S("content-type"), S("application/json") } };
-    size_t n = 2;
-    Sigv4Sign sign = {
-        .access_key = c->access_key,
-        .secret = c->secret_key,
-        .session_token = c->session_token,
-        .region = c->region,
-        .service = S("headrace"),
-        .method = S("POST"),
-        .path = path,
-        .headers = headers,
-        .header_count = n,
-        .body = body,
-        .now_ns = io_real()->wall_ns(io_real()),
-    };
-    Sigv4Headers made = { 0 };
-    e = sigv4_sign(&sign, in->a, &made);
-    for (size_t i = 0; i < made.n && n < COUNT_OF(headers); i++)
-        headers[n++] = made.at[i];
-    if (e.kind == ERR_NONE)
-        e = http_client_call(http, in->a, S("POST"), path, headers, n, body, ret);
-    return e.kind == ERR_NONE ? EXIT_GOOD : remote_unreachable(in, e);
-}
-
 ExitCode store_ask(const struct invocation *in, Str page, Str body, const JsonValue **ret,
                    Str *ret_text)
 {
-    ClientConfig c = { 0 };
-    HttpReply reply = { 0 };
-    ExitCode code = remote_config(in, &c);
-    Str path = str_cat(in->a, S("/_headrace/admin/"), page);
-    if (code == EXIT_GOOD)
-        code = send_signed(in, &c, path, body, &reply);
+    AUTO(client) c = NULL;
+    ClientReply reply = { 0 };
+    JsonValue *v = NULL;
+    ExitCode code = remote_open(in, &c);
     if (code != EXIT_GOOD)
         return code;
-    JsonValue *v = NULL;
-    bool is_json = json_parse(in->a, reply.body, &v).kind == ERR_NONE;
-    if (reply.status == 200 && is_json) {
-        *ret = v;
-        *ret_text = reply.body;
-        return EXIT_GOOD;
-    }
-    Str why = is_json ? json_text(v, S("error")) : S("");
-    if (reply.status == 404)
-        return complain(EXIT_FAILED, "the server at %.*s is of an older version", FMT(c.endpoint));
-    return complain(reply.status == 403   ? EXIT_AUTH
-                    : reply.status == 400 ? EXIT_USAGE
-                                          : EXIT_FAILED,
-                    "the server answers %u: %.*s", reply.status, FMT(why));
+    Err e = client_ask(c, in->a, page, body, &reply);
+    if (e.kind != ERR_NONE)
+        return remote_unreachable(in, e);
+    if (reply.status != 200)
+        return remote_refused(&reply);
+    if (json_parse(in->a, reply.body, &v).kind != ERR_NONE)
+        return complain(EXIT_FAILED, "the server's answer is not JSON");
+    *ret = v;
+    *ret_text = reply.body;
+    return EXIT_GOOD;
 }
 
 ExitCode store_ask_stat(const struct invocation *in, const StoreSide *side, const JsonValue **ret,

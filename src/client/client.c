@@ -84,23 +84,18 @@ static void decode_error(struct arena *a, const HttpReply *http, ClientReply *re
         reply->error = str_fmt(a, "HTTP status %u", http->status);
 }
 
-Err client_call(struct client *c, struct arena *a, const ClientService *service, Str operation,
-                Str body, ClientReply *ret)
+// Signs and sends. `headers` has room for HEADERS_MAX, of which n are given.
+static Err send_signed(struct client *c, struct arena *a, Str service, Str path,
+                       HttpHeader *headers, size_t n, Str body, HttpReply *ret)
 {
-    HttpHeader headers[HEADERS_MAX] = {
-        { S("host"), http_client_host(c->http) },
-        { S("content-type"), S("application/x-amz-json-1.1") },
-        { S("x-amz-target"), str_cat3(a, service->target, S("."), operation) },
-    };
-    size_t n = 3;
     Sigv4Sign sign = {
         .access_key = c->config.access_key,
         .secret = c->config.secret_key,
         .session_token = c->config.session_token,
         .region = c->config.region,
-        .service = service->signing,
+        .service = service,
         .method = S("POST"),
-        .path = S("/"),
+        .path = path,
         .headers = headers,
         .header_count = n,
         .body = body,
@@ -110,8 +105,38 @@ Err client_call(struct client *c, struct arena *a, const ClientService *service,
     TRY(sigv4_sign(&sign, a, &made));
     for (size_t i = 0; i < made.n && n < HEADERS_MAX; i++)
         headers[n++] = made.at[i];
+    return http_client_call(c->http, a, S("POST"), path, headers, n, body, ret);
+}
+
+Err client_ask(struct client *c, struct arena *a, Str page, Str body, ClientReply *ret)
+{
+    HttpHeader headers[HEADERS_MAX] = { { S("host"), http_client_host(c->http) },
+                                        { S("content-type"), S("application/json") } };
     HttpReply reply = { 0 };
-    TRY(http_client_call(c->http, a, S("POST"), S("/"), headers, n, body, &reply));
+    JsonValue *v = NULL;
+    TRY(send_signed(c, a, S("headrace"), str_cat(a, S("/_headrace/admin/"), page), headers, 2, body,
+                    &reply));
+    *ret = (ClientReply){ .status = reply.status, .body = reply.body };
+    if (reply.status == 200)
+        return OK;
+    bool is_json = json_parse(a, reply.body, &v).kind == ERR_NONE;
+    Str kind = is_json ? json_text(v, S("kind")) : S(""), text = is_json ? json_text(v, S("error"))
+                                                                         : S("");
+    ret->error = kind.n > 0 ? kind : str_fmt(a, "HTTP status %u", reply.status);
+    ret->message = text.p != NULL ? text : S("");
+    return OK;
+}
+
+Err client_call(struct client *c, struct arena *a, const ClientService *service, Str operation,
+                Str body, ClientReply *ret)
+{
+    HttpHeader headers[HEADERS_MAX] = {
+        { S("host"), http_client_host(c->http) },
+        { S("content-type"), S("application/x-amz-json-1.1") },
+        { S("x-amz-target"), str_cat3(a, service->target, S("."), operation) },
+    };
+    HttpReply reply = { 0 };
+    TRY(send_signed(c, a, service->signing, S("/"), headers, 3, body, &reply));
     *ret = (ClientReply){ .status = reply.status,
                           .body = reply.body,
                           .request_id = reply_header(&reply, S("x-amzn-requestid")) };

@@ -2,7 +2,7 @@
 // What a service is to the server, and what the server is to a service. The list of services is
 // made from src/svc/meson.build: each room there exports `const struct service <name>_service`.
 #pragma once
-#include "base/str.h"
+#include "codec/json.h"
 
 struct alarm_target;
 struct api_service;
@@ -35,9 +35,27 @@ struct service_env {
     struct alarm_target **targets; // the first who does what alarms want; may be NULL
 };
 
+// What an operator asks of a service beside AWS's API: a page of server/admin.h, for the root key
+// alone.
+struct operator_call {
+    struct arena *arena; // of the request
+    Str account, region, principal;
+    int64_t now_ns;
+    const JsonValue *body; // a map
+};
+
+struct operator_page {
+    Str name; // below /_headrace/admin/
+    // On the worker pool. JSON in `ret`; or an error, with a sentence for whoever asks in
+    // ret_problem, if there is one: ERR_INVALID, ERR_NOT_FOUND; ERR_MEMORY and ERR_BUSY: not now.
+    Err (*answer)(void *state, const struct operator_call *c, struct buf *ret, Str *ret_problem);
+};
+
 struct service {
     const struct api_service *api;
     const struct call_targets *targets; // what its calls are about; NULL: of the caller's account
+    const struct operator_page *pages;  // NULL: none
+    size_t page_count;
     // Recovers its state from kv and declares its shards to the log; the log is made ready after
     // all services are open.
     Err (*open)(const struct service_env *env, void **ret_state);

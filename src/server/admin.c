@@ -6,6 +6,7 @@
 #include "base/logline.h"
 #include "base/time.h"
 #include "codec/json.h"
+#include "hub/service.h"
 #include "os/io.h"
 #include "server/store_stat.h"
 #include "store/backup.h"
@@ -25,6 +26,8 @@ enum {
     // The check rests as long as it has worked, and never longer than this at once.
     REST_MS_MAX = 50,
 };
+
+#define PAGES_BELOW "/_headrace/admin/"
 
 typedef enum JobKind { JOB_CHECK, JOB_BACKUP } JobKind;
 typedef enum JobState { JOB_NONE, JOB_RUNNING, JOB_DONE, JOB_FAILED } JobState;
@@ -332,8 +335,89 @@ static void answer_access(struct admin *ad, struct http_exchange *x)
         reply(x, 200, guard->recent(guard->self, x->arena));
 }
 
+// ---- What services offer
+
+struct operator_request {
+    struct task task;
+    struct http_exchange *x;
+    const struct operator_page *page;
+    void *state;
+    struct operator_call call;
+};
+
+static void reply_problem(struct http_exchange *x, Err e, Str problem)
+{
+    unsigned status = e.kind == ERR_INVALID || e.kind == ERR_NOT_FOUND ? 400
+                      : e.kind == ERR_MEMORY || e.kind == ERR_BUSY     ? 503
+                                                                       : 500;
+    Str text = problem.p != NULL ? problem : str_of(e.text);
+    AUTO_BUF(b);
+    struct event_writer w;
+    json_writer_init(&w, &b);
+    w.ops->map(&w);
+    put_text(&w, S("error"), text.p != NULL ? text : S(""));
+    put_text(&w, S("kind"), str_of(err_kind_name(e.kind)));
+    w.ops->map_end(&w);
+    reply(x, status, buf_str(&b));
+}
+
+static void answer_operator(struct task *t)
+{
+    struct operator_request *r = (struct operator_request *)t;
+    AUTO_BUF(b);
+    Str problem = { 0 };
+    Err e = r->page->answer(r->state, &r->call, &b, &problem);
+    if (e.kind == ERR_NONE)
+        e = buf_err(&b);
+    if (e.kind != ERR_NONE && problem.p == NULL && e.kind != ERR_MEMORY)
+        LOG(LOG_ERROR, "an operator's page failed", F_STR("page", r->page->name), F_ERR(e));
+    if (e.kind != ERR_NONE)
+        reply_problem(r->x, e, problem);
+    else
+        reply(r->x, 200, buf_str(&b));
+}
+
+static const struct operator_page *find_page(const struct admin *ad, Str path, void **ret_state)
+{
+    Str name = str_skip(path, sizeof PAGES_BELOW - 1);
+    for (size_t i = 0; i < ad->config.service_count; i++) {
+        const struct service *s = ad->config.services[i];
+        *ret_state = ad->config.states[i];
+        for (size_t k = 0; k < s->page_count; k++)
+            if (str_eq(s->pages[k].name, name))
+                return &s->pages[k];
+    }
+    return NULL;
+}
+
+static void ask_service(struct admin *ad, struct http_exchange *x, const Caller *caller,
+                        const struct operator_page *page, void *state)
+{
+    JsonValue *body = NULL;
+    if (json_parse(x->arena, x->body, &body).kind != ERR_NONE || body->kind != JSON_MAP) {
+        reply_error(x, 400, S("the body is not a JSON object"));
+        return;
+    }
+    struct io *clock = ad->config.io;
+    struct operator_request *r = arena_new(x->arena, struct operator_request, 1);
+    *r = (struct operator_request){ .task.run = answer_operator,
+                                    .x = x,
+                                    .page = page,
+                                    .state = state,
+                                    .call = { .arena = x->arena,
+                                              .account = caller->account,
+                                              .region = caller->region,
+                                              .principal = caller->principal,
+                                              .now_ns = clock->wall_ns(clock),
+                                              .body = body } };
+    if (pool_submit(ad->config.pool, &r->task).kind != ERR_NONE)
+        reply_error(x, 503, S("all workers are busy"));
+}
+
 static void serve_admin(void *self, struct http_exchange *x)
 {
+    const struct operator_page *page;
+    void *state;
     struct admin *ad = self;
     Caller caller = { 0 };
     AuthFault fault = { 0 };
@@ -345,6 +429,8 @@ static void serve_admin(void *self, struct http_exchange *x)
         reply_error(x, 403, fault.message.n > 0 ? fault.message : fault.type);
     else if (!str_ends(caller.principal, S(":root")))
         reply_error(x, 403, S("only the root key may ask"));
+    else if ((page = find_page(ad, x->path, &state)) != NULL)
+        ask_service(ad, x, &caller, page, state);
     else if (str_ends(x->path, S("/access")))
         answer_access(ad, x);
     else if (str_ends(x->path, S("/stat")))
@@ -358,6 +444,18 @@ static void serve_admin(void *self, struct http_exchange *x)
 }
 
 // ---- Opening
+
+static Err add_service_pages(struct admin *ad, struct front *front)
+{
+    AUTO(arena) tmp = arena_open();
+    for (size_t i = 0; i < ad->config.service_count; i++) {
+        const struct service *s = ad->config.services[i];
+        for (size_t k = 0; k < s->page_count; k++)
+            TRY(front_add_form(front, str_cat(tmp, S(PAGES_BELOW), s->pages[k].name), serve_admin,
+                               ad));
+    }
+    return OK;
+}
 
 Err admin_open(const AdminConfig *config, struct front *front, struct admin **ret)
 {
@@ -373,6 +471,8 @@ Err admin_open(const AdminConfig *config, struct front *front, struct admin **re
     Err e = OK;
     for (size_t i = 0; i < COUNT_OF(paths) && e.kind == ERR_NONE; i++)
         e = front_add_form(front, paths[i], serve_admin, ad);
+    if (e.kind == ERR_NONE)
+        e = add_service_pages(ad, front);
     if (e.kind != ERR_NONE) {
         admin_close(ad);
         return e;

@@ -8,9 +8,11 @@
 //     POST /_headrace/admin/backup     begins a backup:
 //     {"to":"/directory","with_credentials":false} POST /_headrace/admin/job        how the newest
 //     of these is going
+//     POST /_headrace/admin/...        what services offer (hub/service.h), on the worker pool
 //
 // One check or backup runs at a time, on a thread of its own with low priority. Answers are JSON;
-// errors are {"error":"..."} with 400 (a wrong request), 403 (not signed), 409 (one is running).
+// errors are {"error":"...","kind":"..."} with 400 (a wrong request), 403 (not signed), 409 (one is
+// running), 503 (not now).
 #pragma once
 #include "aws/front.h"
 
@@ -18,6 +20,7 @@ struct access_guard;
 struct admin;
 struct kv;
 struct log;
+struct service;
 
 typedef struct AdminConfig {
     struct io *io;       // the store's files
@@ -28,6 +31,9 @@ typedef struct AdminConfig {
     struct log *log;
     struct kv *kv;
     const struct access_guard *guard; // NULL: nobody decides about calls
+    const struct service *const *services;
+    void *const *states; // beside services
+    size_t service_count;
 } AdminConfig;
 
 // Registers the pages. Everything is borrowed, strings too.

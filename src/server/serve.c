@@ -453,7 +453,10 @@ static ExitCode open_front(struct server *s)
                           .version = s->config->version,
                           .log = s->log,
                           .kv = s->kv,
-                          .guard = s->dev ? NULL : s->hub.access };
+                          .guard = s->dev ? NULL : s->hub.access,
+                          .services = services,
+                          .states = s->states,
+                          .service_count = service_count };
     if (e.kind == ERR_NONE)
         e = admin_open(&admin, s->front, &s->admin);
     return e.kind == ERR_NONE ? EXIT_GOOD : refuse(e, "cannot open the front", S(""));

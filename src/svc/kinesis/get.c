@@ -265,6 +265,16 @@ static Err open_iterator(struct call *c, Str iterator, struct stream **ret,
     return OK;
 }
 
+Err get_iterator(struct call *c, const struct stream *of, Str iterator, struct shard **ret,
+                 uint64_t *ret_position)
+{
+    AUTO(stream) s = NULL;
+    TRY(open_iterator(c, iterator, &s, ret, ret_position));
+    if (s != of)
+        return call_fail(c, &kinesis_InvalidArgumentException, "Invalid ShardIterator.");
+    return OK;
+}
+
 Str kinesis_iterator_stream(struct call *c, Str iterator)
 {
     struct kinesis *k = c->state;
@@ -387,6 +397,7 @@ static Err answer_batch(struct call *c, struct stream *s, struct shard *sh, cons
         out->millis_behind_latest =
             MAX(c->now_ns / NS_PER_MS - batch.at[batch.n - 1].arrival_ms, (int64_t)0);
     count(c, s, sh, batch.n, bytes, out->millis_behind_latest);
+    shard_note_read(sh, c->now_ns / NS_PER_MS, batch.next, out->millis_behind_latest);
     if (span.ended && !batch.more && batch.next >= span.end)
         out->child_shards = get_children(k, c->arena, s, sh->index);
     if (!out->child_shards.set) // one of both is always there: readers depend on it

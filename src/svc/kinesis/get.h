@@ -11,6 +11,11 @@ Err get_shard_of(struct call *c, const struct stream *s, Str shard_id, struct sh
 Err get_position(struct call *c, const struct kinesis_GetShardIterator_in *in,
                  const struct stream *s, const struct shard *sh, uint64_t *ret);
 
+// Where an iterator of the stream stands: its shard and position. As GetRecords refuses it, and
+// InvalidArgumentException if it is another stream's.
+Err get_iterator(struct call *c, const struct stream *of, Str iterator, struct shard **ret,
+                 uint64_t *ret_position);
+
 Err get_shard_not_found(struct call *c, Str stream_name, uint32_t index);
 Err get_dry_run(struct call *c);
 

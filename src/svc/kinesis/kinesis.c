@@ -3,6 +3,7 @@
 #include "base/logline.h"
 #include "base/time.h"
 #include "svc/kinesis/crypt.h"
+#include "svc/kinesis/operate.h"
 #include "svc/kinesis/consumers.h"
 #include "svc/kinesis/subscribe.h"
 #include "svc/kinesis/queues.h"
@@ -416,6 +417,8 @@ extern const struct service kinesis_service;
 const struct service kinesis_service = {
     .api = &kinesis_api,
     .targets = &kinesis_targets,
+    .pages = kinesis_pages,
+    .page_count = KINESIS_PAGES,
     .open = kinesis_open,
     .stop = kinesis_stop,
     .close = kinesis_close,

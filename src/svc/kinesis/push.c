@@ -190,7 +190,7 @@ static bool take(struct subscription *s, Pushed *p)
 {
     bool is_last = p->is_last;
     if (p->records > 0)
-        s->position = p->next; // else it stays among those with whom it may share events
+        subscription_move(s, p->next); // else it stays among those with whom it may share events
     s->behind_ms = p->behind_ms;
     s->version = p->version;
     s->is_at_tip = p->is_at_tip;
@@ -242,7 +242,7 @@ static void read_on_pool(struct task *t)
     if (e.kind == ERR_NONE)
         e = make(s, a, &batch, true, &s->read);
     if (e.kind == ERR_NONE && batch.n == 0)
-        s->position = batch.next; // so that it is not looked for again
+        subscription_move(s, batch.next); // so that it is not looked for again
     s->read.is_at_tip = false;    // it was not asked before how often the shard had changed
     s->read_err = e;
     s->read_task = (struct task){ .run = read_on_loop };

@@ -64,6 +64,7 @@ struct cursor {
     struct queue_watch *watch; // queue_watch.c; NULL: none
 };
 
+struct kv_table;
 struct queue_watch;
 struct receive; // a call that waits: queue_receive.c
 struct stream;
@@ -147,6 +148,10 @@ void cursor_row(uint8_t ret[FLIGHT_ROW_BYTES], uint64_t next);
 // One row of the queue into memory, by its key without the queue's number; not yet placed.
 // ERR_CORRUPT, ERR_FORMAT: not a row of ours.
 Err flight_row_read(struct queue *q, Str rest, Str row);
+
+// How far the queue's rows say that the shard was handed out; 0: from its beginning.
+Err queue_cursor_row(struct kv_table *flights, struct arena *a, const struct queue *q,
+                     uint64_t shard, uint64_t *ret_next);
 
 Str queue_row_key(struct arena *a, const struct queue *q);
 void queue_row_write(struct buf *b, const struct queue *q, Str stream_name);

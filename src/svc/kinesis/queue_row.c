@@ -82,6 +82,23 @@ Err flight_row_read(struct queue *q, Str rest, Str row)
     return OK;
 }
 
+Err queue_cursor_row(struct kv_table *flights, struct arena *a, const struct queue *q,
+                     uint64_t shard, uint64_t *ret_next)
+{
+    uint8_t key[FLIGHT_KEY_BYTES];
+    Str row;
+    AUTO(kv_txn) tx = kv_read(flights);
+    flight_key(key, q->id, shard, 0);
+    Err e = kv_get(tx, a, str_from(key, sizeof key), &row);
+    if (e.kind == ERR_NONE && row.n != FLIGHT_ROW_BYTES)
+        return fail(ERR_CORRUPT, "a row of a queue is no such row");
+    if (e.kind == ERR_NONE)
+        *ret_next = get64((const uint8_t *)row.p + 8);
+    else if (e.kind == ERR_NOT_FOUND)
+        *ret_next = 0;
+    return e.kind == ERR_NOT_FOUND ? OK : e;
+}
+
 // ---- The queue
 
 static Str arn_id(const struct queue *q)

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MINUTE_MS INT64_C(60000)
+
 Str stream_own(Str s)
 {
     char *p = xalloc(s.n + 1);
@@ -311,6 +313,41 @@ void shard_read_done(struct shard *sh, double scale, int64_t now_ns, size_t byte
     pthread_mutex_lock(&use->lock);
     limit_read_done(&use->limits, scale, now_ns, bytes);
     pthread_mutex_unlock(&use->lock);
+}
+
+// Brings the minutes up to now.
+static void turn_minutes(ShardReads *r, int64_t now_ms)
+{
+    int64_t minute = now_ms / MINUTE_MS;
+    if (minute == r->minute)
+        return;
+    r->worst_ms[1] = minute == r->minute + 1 ? r->worst_ms[0] : 0;
+    r->worst_ms[0] = 0;
+    r->minute = minute;
+}
+
+void shard_note_read(struct shard *sh, int64_t now_ms, uint64_t next, int64_t behind_ms)
+{
+    struct shard_use *use = shard_use_of(sh);
+    ShardReads *r = &use->reads;
+    pthread_mutex_lock(&use->lock);
+    turn_minutes(r, now_ms);
+    r->at_ms = now_ms;
+    r->next = next;
+    r->worst_ms[0] = MAX(r->worst_ms[0], behind_ms);
+    pthread_mutex_unlock(&use->lock);
+}
+
+bool shard_reads(struct shard *sh, int64_t now_ms, ShardReads *ret)
+{
+    struct shard_use *use = __atomic_load_n(&sh->use, __ATOMIC_ACQUIRE);
+    if (use == NULL)
+        return false;
+    pthread_mutex_lock(&use->lock);
+    turn_minutes(&use->reads, now_ms);
+    *ret = use->reads;
+    pthread_mutex_unlock(&use->lock);
+    return ret->at_ms != 0;
 }
 
 bool shard_take_iterator(struct shard *sh, double scale, int64_t now_ns)

@@ -86,11 +86,21 @@ typedef struct Turns {
     size_t n;
 } Turns;
 
+// What is remembered of calls of GetRecords, since the start: where the newest left off, and how far
+// behind the slowest reader of a minute was.
+typedef struct ShardReads {
+    int64_t at_ms;       // of the newest; 0: none
+    uint64_t next;       // where it left off
+    int64_t minute;      // since 1970, of worst_ms[0]
+    int64_t worst_ms[2]; // of that minute and the one before
+} ShardReads;
+
 // Most shards of a large account are idle, so that what only a used one needs is apart, and made
 // when it is first used.
 struct shard_use {
     pthread_mutex_t lock;
     ShardLimits limits;
+    ShardReads reads;
     uint64_t end_position;       // of the barrier, when closed
     int64_t closed_ms;           // atomic; 0: it is open
     struct shard_demand *demand; // atomic (demand.h); NULL: the stream is not on demand
@@ -208,6 +218,10 @@ bool shard_take_write(struct shard *sh, double scale, int64_t now_ns, size_t rec
 bool shard_take_read(struct shard *sh, double scale, int64_t now_ns);
 void shard_read_done(struct shard *sh, double scale, int64_t now_ns, size_t bytes);
 bool shard_take_iterator(struct shard *sh, double scale, int64_t now_ns);
+
+// A GetRecords left off at `next`, so far behind. And what is remembered: false if nothing is.
+void shard_note_read(struct shard *sh, int64_t now_ms, uint64_t next, int64_t behind_ms);
+bool shard_reads(struct shard *sh, int64_t now_ms, ShardReads *ret);
 
 // Where the shard counts, made when it is first asked for.
 struct shard_meters *shard_meters_of(struct shard *sh);

@@ -16,6 +16,8 @@ struct consumer_shard {
     int64_t called_ns;           // of the last call that was not refused for its rate
     int64_t subscribed_ns;       // of the last that succeeded
     int64_t full_ns;             // of what it is pushed (limit.h)
+    bool has_begun;              // there was a subscription
+    uint64_t reached;            // where the last one ended
     struct subscription *active; // NULL: none
 };
 
@@ -63,6 +65,7 @@ static Claim claim_locked(struct subscription *s, int64_t now_ns, double limits)
     end_active(sh, SUBSCRIPTION_TAKEN_OVER);
     sh->subscribed_ns = now_ns;
     sh->active = s;
+    sh->has_begun = true;
     s->full_ns = sh->full_ns;
     subscription_wake(s); // under the lock: whoever takes it over comes later
     return CLAIM_GOOD;
@@ -73,6 +76,7 @@ void subscribe_leave(struct subscription *s)
     pthread_mutex_lock(&s->consumer->lock);
     struct consumer_shard *sh = shard_of(s->consumer, s->shard.index);
     sh->full_ns = MAX(sh->full_ns, s->full_ns);
+    sh->reached = atomic_load(&s->reached);
     if (sh->active == s)
         sh->active = NULL;
     pthread_mutex_unlock(&s->consumer->lock);
@@ -85,6 +89,25 @@ void subscribe_cancel(struct consumer *x)
     for (size_t i = 0; i < x->shard_count; i++)
         end_active(&x->shards[i], SUBSCRIPTION_CANCELLED);
     pthread_mutex_unlock(&x->lock);
+}
+
+SubscribedPlace *subscribe_places(struct consumer *x, struct arena *a, size_t *ret_n)
+{
+    pthread_mutex_lock(&x->lock);
+    size_t n = x->shard_count;
+    SubscribedPlace *all = arena_new(a, SubscribedPlace, n);
+    for (size_t i = 0; i < n; i++) {
+        const struct consumer_shard *sh = &x->shards[i];
+        all[i] = (SubscribedPlace){
+            .shard = sh->index,
+            .is_active = sh->active != NULL,
+            .has_begun = sh->has_begun,
+            .position = sh->active != NULL ? atomic_load(&sh->active->reached) : sh->reached,
+        };
+    }
+    pthread_mutex_unlock(&x->lock);
+    *ret_n = n;
+    return all;
 }
 
 // ---- The operation
@@ -168,7 +191,7 @@ Err kinesis_SubscribeToShard(struct call *c, const struct kinesis_SubscribeToSha
     sub->stream = s;
     sub->shard = (struct shard){ .id = sh->id, .created_s = sh->created_s, .index = sh->index };
     sub->consumer = x;
-    sub->position = position;
+    subscription_move(sub, position);
     subscription_init(sub);
     TRY(claim(c, sub));
     s = NULL; // the subscription's from here on, and it is on its way

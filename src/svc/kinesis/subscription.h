@@ -58,6 +58,7 @@ struct subscription {
     atomic_int why; // SubscriptionEnd
     struct timer timer;
     uint64_t position; // where to read on
+    _Atomic uint64_t reached; // the same, for others that hold the consumer's lock
     uint64_t version;  // of the feed, as of the last read
     bool is_at_tip;    // that read found the end of what there was
     int64_t started_ns, sent_ns, full_ns;
@@ -73,6 +74,12 @@ struct subscription {
     Pushed read;
     Err read_err;
 };
+
+static inline void subscription_move(struct subscription *s, uint64_t position)
+{
+    s->position = position;
+    atomic_store(&s->reached, position);
+}
 
 // Ready to be woken for the first time, which begins it.
 void subscription_init(struct subscription *s);
