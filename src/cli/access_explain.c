@@ -44,7 +44,7 @@ static ExitCode run_explain(struct invocation *in)
     uint64_t count = 10, shown = 0;
     ExitCode code = flag_number(in, S("count"), 1, 1000, count, &count);
     if (code == EXIT_GOOD)
-        code = store_ask(in, S("access"), S("{}"), &answer, &text);
+        code = remote_ask(in, S("access"), S("{}"), &answer, &text);
     if (code != EXIT_GOOD)
         return code;
     const JsonValue *refusals = json_find(answer, S("refusals"));

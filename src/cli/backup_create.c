@@ -47,7 +47,7 @@ static ExitCode create_online(struct invocation *in, const StoreSide *side, Str 
     add_json_text(&body, to);
     buf_addf(&body, ",\"with_credentials\":%s}",
              flag_given(in, S("with-credentials")) ? "true" : "false");
-    code = store_ask(in, S("backup"), buf_str(&body), &v, &text);
+    code = remote_ask(in, S("backup"), buf_str(&body), &v, &text);
     if (code == EXIT_GOOD)
         code = store_wait_job(in, v, &v);
     if (code == EXIT_GOOD)

@@ -5,8 +5,9 @@
 
 extern const struct command command_serve, command_demo, command_env, command_stream_ls,
     command_stream_create, command_stream_show, command_stream_consumers, command_stream_put,
-    command_stream_tail, command_stream_split, command_stream_merge, command_stream_scale,
-    command_stream_rm, command_doctor, command_config_print, command_healthcheck, command_version,
+    command_stream_tail, command_stream_lag, command_stream_replay, command_stream_split,
+    command_stream_merge, command_stream_scale, command_stream_rm, command_doctor,
+    command_config_print, command_config_check, command_healthcheck, command_version,
     command_store_check, command_store_stat, command_store_dump, command_backup_create,
     command_backup_list, command_backup_verify, command_backup_restore, command_backup_prune,
     command_access_explain, command_clock_show, command_clock_advance, command_completion,

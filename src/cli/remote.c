@@ -197,6 +197,36 @@ ExitCode remote_call(const struct invocation *in, struct client *c, Str operatio
     return EXIT_GOOD;
 }
 
+ExitCode remote_ask(const struct invocation *in, Str page, Str body, const JsonValue **ret,
+                    Str *ret_text)
+{
+    AUTO(client) c = NULL;
+    ClientReply reply = { 0 };
+    JsonValue *v = NULL;
+    ExitCode code = remote_open(in, &c);
+    if (code != EXIT_GOOD)
+        return code;
+    Err e = client_ask(c, in->a, page, body, &reply);
+    if (e.kind != ERR_NONE)
+        return remote_unreachable(in, e);
+    if (reply.status != 200)
+        return remote_refused(&reply);
+    if (json_parse(in->a, reply.body, &v).kind != ERR_NONE)
+        return complain(EXIT_FAILED, "the server's answer is not JSON");
+    *ret = v;
+    *ret_text = reply.body;
+    return EXIT_GOOD;
+}
+
+Str stream_page_body(struct arena *a, Str stream)
+{
+    AUTO_BUF(b);
+    buf_add(&b, S("{\"stream\":"));
+    add_json_text(&b, stream);
+    buf_add(&b, S("}"));
+    return str_dup(a, buf_str(&b));
+}
+
 Str stream_body(struct arena *a, Str stream)
 {
     AUTO_BUF(b);

@@ -27,11 +27,16 @@ ExitCode remote_call(const struct invocation *in, struct client *c, Str operatio
 // The same for callers that handle AWS errors themselves: only failures to get a reply are printed.
 ExitCode remote_send(const struct invocation *in, struct client *c, struct arena *a, Str operation,
                      Str body, ClientReply *ret);
+// The answer of a page for operators (server/admin.h), and its text. Errors have been printed.
+// EXIT_AUTH: the key was refused.
+ExitCode remote_ask(const struct invocation *in, Str page, Str body, const JsonValue **ret,
+                    Str *ret_text);
 // Says why no reply came from the server.
 ExitCode remote_unreachable(const struct invocation *in, Err e);
 ExitCode remote_refused(const ClientReply *reply);  // the same for a page of operators
 ExitCode remote_complain(const ClientReply *reply); // prints an AWS error; its exit code
 
+Str stream_page_body(struct arena *a, Str stream); // {"stream":"..."}, of such pages
 // {"StreamName":"..."}
 Str stream_body(struct arena *a, Str stream);
 Str json_number_text(const JsonValue *map, Str key); // its digits, or empty

@@ -110,7 +110,7 @@ static ExitCode check_server(struct invocation *in, const StoreSide *side)
     Str text;
     ExitCode code = store_ask_stat(in, side, &v, &text);
     if (code == EXIT_GOOD)
-        code = store_ask(in, S("check"), S("{}"), &v, &text);
+        code = remote_ask(in, S("check"), S("{}"), &v, &text);
     if (code == EXIT_GOOD)
         code = store_wait_job(in, v, &v);
     if (code != EXIT_GOOD)

@@ -78,31 +78,10 @@ ExitCode store_side(struct invocation *in, StoreSide *ret)
 
 // ---- The server's pages
 
-ExitCode store_ask(const struct invocation *in, Str page, Str body, const JsonValue **ret,
-                   Str *ret_text)
-{
-    AUTO(client) c = NULL;
-    ClientReply reply = { 0 };
-    JsonValue *v = NULL;
-    ExitCode code = remote_open(in, &c);
-    if (code != EXIT_GOOD)
-        return code;
-    Err e = client_ask(c, in->a, page, body, &reply);
-    if (e.kind != ERR_NONE)
-        return remote_unreachable(in, e);
-    if (reply.status != 200)
-        return remote_refused(&reply);
-    if (json_parse(in->a, reply.body, &v).kind != ERR_NONE)
-        return complain(EXIT_FAILED, "the server's answer is not JSON");
-    *ret = v;
-    *ret_text = reply.body;
-    return EXIT_GOOD;
-}
-
 ExitCode store_ask_stat(const struct invocation *in, const StoreSide *side, const JsonValue **ret,
                         Str *ret_text)
 {
-    ExitCode code = store_ask(in, S("stat"), S("{}"), ret, ret_text);
+    ExitCode code = remote_ask(in, S("stat"), S("{}"), ret, ret_text);
     if (code != EXIT_GOOD || side->any_server)
         return code;
     Str theirs = absolute_path(in->a, json_text(*ret, S("data_dir")));
@@ -133,7 +112,7 @@ ExitCode store_wait_job(const struct invocation *in, const JsonValue *job, const
     Str text;
     while (str_eq(json_text(job, S("state")), S("running"))) {
         io->sleep_ns(io, POLL_NS);
-        ExitCode code = store_ask(in, S("job"), S("{}"), &job, &text);
+        ExitCode code = remote_ask(in, S("job"), S("{}"), &job, &text);
         if (code != EXIT_GOOD)
             return code;
         if (shows)

@@ -25,10 +25,6 @@ typedef struct StoreSide {
 // --endpoint.
 ExitCode store_side(struct invocation *in, StoreSide *ret);
 
-// The answer of the server's page for operators (server/admin.h). EXIT_AUTH: the key was refused.
-ExitCode store_ask(const struct invocation *in, Str page, Str body, const JsonValue **ret,
-                   Str *ret_text);
-
 // What the server at the endpoint holds (the answer of "stat"). EXIT_FAILED: it holds another
 // directory than this one. With --endpoint any will do.
 ExitCode store_ask_stat(const struct invocation *in, const StoreSide *side, const JsonValue **ret,

@@ -68,3 +68,25 @@ ExitCode stream_shards(const struct invocation *in, struct client *c, Str stream
     *ret_n = n;
     return EXIT_GOOD;
 }
+
+ExitCode where_of_flag(const struct invocation *in, const struct where **ret)
+{
+    Str text = flag_text(in, S("where"));
+    struct where *w = NULL;
+    WhereFault fault = { 0 };
+    *ret = NULL;
+    if (text.p == NULL)
+        return EXIT_GOOD;
+    if (where_parse(in->a, text, &w, &fault).kind != ERR_NONE)
+        return complain(EXIT_USAGE, "--where: %.*s\n  %.*s\n  %*s^", FMT(fault.reason), FMT(text),
+                        (int)fault.at, "");
+    *ret = w;
+    return EXIT_GOOD;
+}
+
+uint32_t where_shard(Str shard_id)
+{
+    uint64_t n = 0;
+    Str digits = str_starts(shard_id, S("shardId-")) ? str_skip(shard_id, 8) : shard_id;
+    return str_u64(digits, &n).kind == ERR_NONE ? (uint32_t)n : 0;
+}

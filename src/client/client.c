@@ -120,8 +120,8 @@ Err client_ask(struct client *c, struct arena *a, Str page, Str body, ClientRepl
     if (reply.status == 200)
         return OK;
     bool is_json = json_parse(a, reply.body, &v).kind == ERR_NONE;
-    Str kind = is_json ? json_text(v, S("kind")) : S(""), text = is_json ? json_text(v, S("error"))
-                                                                         : S("");
+    Str kind = is_json ? json_text(v, S("kind")) : S(""),
+        text = is_json ? json_text(v, S("error")) : S("");
     ret->error = kind.n > 0 ? kind : str_fmt(a, "HTTP status %u", reply.status);
     ret->message = text.p != NULL ? text : S("");
     return OK;

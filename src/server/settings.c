@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/time.h"
 #include "os/io.h"
+#include "server/port_owner.h"
 #include "server/toml.h"
 
 #include <math.h>
@@ -231,13 +232,21 @@ struct loader {
     struct arena *a;
     Settings *settings;
     Str *problem;
+    Str *all; // of settings_check: where problems gather; NULL: the first one ends it
+    size_t all_count;
     int rank[SETTING_COUNT_MAX]; // of the source that set a value: a higher one replaces it
 };
 
 enum { RANK_DEFAULT, RANK_SYSTEMD, RANK_FILE, RANK_ENVIRONMENT, RANK_FLAG };
 
+// OK when all problems are wanted: what is wrong is left as it was.
 static Err refuse(struct loader *l, Str problem)
 {
+    if (l->all != NULL) {
+        if (l->all_count < SETTINGS_PROBLEMS_MAX)
+            l->all[l->all_count++] = problem;
+        return OK;
+    }
     *l->problem = problem;
     return fail(ERR_INVALID, "configuration refused");
 }
@@ -346,6 +355,14 @@ static Str suggestion(struct arena *a, Str key)
     return name.n > 0 ? str_fmt(a, "; did you mean '%.*s'?", FMT(name)) : S("");
 }
 
+static Str lines_before(Str content, unsigned line)
+{
+    Str rest = content, head;
+    for (unsigned i = 1; i < line && rest.n > 0; i++)
+        (void)str_cut(rest, '\n', &head, &rest);
+    return str_head(content, content.n - rest.n);
+}
+
 static Err set_defaults(struct loader *l)
 {
     for (size_t i = 0; i < setting_count; i++)
@@ -354,36 +371,44 @@ static Err set_defaults(struct loader *l)
     return OK;
 }
 
+static Err set_from_line(struct loader *l, Str path, const TomlValue *v)
+{
+    Str origin = str_fmt(l->a, "%.*s line %u", FMT(path), v->line);
+    const struct setting *s = setting_of_key(v->key);
+    if (s == NULL)
+        return refuse(l, str_fmt(l->a, "%.*s: unknown key '%.*s' in line %u%.*s", FMT(path),
+                                 FMT(v->key), v->line, FMT(suggestion(l->a, v->key))));
+    if (v->kind == TOML_LIST && s->type != SETTING_LIST)
+        return refuse(
+            l, str_fmt(l->a, "%.*s: %.*s takes one value, not a list", FMT(origin), FMT(s->key)));
+    SettingValue given = { .text = v->text };
+    if (v->kind == TOML_LIST) {
+        given.items = v->items;
+        given.item_count = v->item_count;
+        given.text = S("");
+        for (size_t k = 0; k < v->item_count; k++)
+            given.text = k == 0 ? v->items[0] : str_cat3(l->a, given.text, S(","), v->items[k]);
+        if (v->item_count == 0 && s->fallback.n > 0)
+            return refuse(l,
+                          str_fmt(l->a, "%.*s: %.*s is an empty list", FMT(origin), FMT(s->key)));
+    }
+    return set(l, s, RANK_FILE, origin, given);
+}
+
 static Err set_from_file(struct loader *l, Str path, Str content)
 {
     TomlDoc doc = { 0 };
     TomlFault fault = { 0 };
-    if (toml_parse(l->a, content, &doc, &fault).kind != ERR_NONE)
-        return refuse(
-            l, str_fmt(l->a, "%.*s line %u: %.*s", FMT(path), fault.line, FMT(fault.reason)));
-    for (size_t i = 0; i < doc.n; i++) {
-        const TomlValue *v = &doc.at[i];
-        Str origin = str_fmt(l->a, "%.*s line %u", FMT(path), v->line);
-        const struct setting *s = setting_of_key(v->key);
-        if (s == NULL)
-            return refuse(l, str_fmt(l->a, "%.*s: unknown key '%.*s' in line %u%.*s", FMT(path),
-                                     FMT(v->key), v->line, FMT(suggestion(l->a, v->key))));
-        if (v->kind == TOML_LIST && s->type != SETTING_LIST)
-            return refuse(l, str_fmt(l->a, "%.*s: %.*s takes one value, not a list", FMT(origin),
-                                     FMT(s->key)));
-        SettingValue given = { .text = v->text };
-        if (v->kind == TOML_LIST) {
-            given.items = v->items;
-            given.item_count = v->item_count;
-            given.text = S("");
-            for (size_t k = 0; k < v->item_count; k++)
-                given.text = k == 0 ? v->items[0] : str_cat3(l->a, given.text, S(","), v->items[k]);
-            if (v->item_count == 0 && s->fallback.n > 0)
-                return refuse(
-                    l, str_fmt(l->a, "%.*s: %.*s is an empty list", FMT(origin), FMT(s->key)));
-        }
-        TRY(set(l, s, RANK_FILE, origin, given));
+    if (toml_parse(l->a, content, &doc, &fault).kind != ERR_NONE) {
+        TRY(refuse(l,
+                   str_fmt(l->a, "%.*s line %u: %.*s", FMT(path), fault.line, FMT(fault.reason))));
+        // What stands before that line may have problems of its own.
+        content = lines_before(content, fault.line);
+        if (toml_parse(l->a, content, &doc, &fault).kind != ERR_NONE)
+            return OK;
     }
+    for (size_t i = 0; i < doc.n; i++)
+        TRY(set_from_line(l, path, &doc.at[i]));
     return OK;
 }
 
@@ -464,8 +489,10 @@ static Err set_from_flags(struct loader *l, const SettingsInput *in)
     for (size_t i = 0; i < in->flag_count; i++) {
         const SettingFlag *f = &in->flags[i];
         const struct setting *s = setting_of_flag(f->name);
-        if (s == NULL)
-            return refuse(l, str_fmt(l->a, "unknown flag --%.*s", FMT(f->name)));
+        if (s == NULL) {
+            TRY(refuse(l, str_fmt(l->a, "unknown flag --%.*s", FMT(f->name))));
+            continue;
+        }
         TRY(set(l, s, RANK_FLAG, str_cat(l->a, S("flag --"), setting_flag(l->a, s)),
                 (SettingValue){ .text = f->value }));
     }
@@ -519,29 +546,107 @@ static Str config_path(struct arena *a, const SettingsInput *in, bool *ret_named
                       S("headrace/config.toml"));
 }
 
+static Err load(struct loader *l, const SettingsInput *in)
+{
+    TRY(set_defaults(l));
+    TRY(set_data_dir(l, in));
+
+    bool named;
+    Str path = config_path(l->a, in, &named), content = S("");
+    Err e = path.n > 0 ? io_read_file(io_real(), l->a, path, CONFIG_BYTES_MAX, &content)
+                       : fail(ERR_NOT_FOUND, "no place for a configuration file");
+    if (e.kind == ERR_NONE) {
+        l->settings->file = path;
+        TRY(set_from_file(l, path, content));
+    } else if (named || e.kind != ERR_NOT_FOUND) {
+        TRY(refuse(l, str_fmt(l->a, "%.*s cannot be read: %s (%s)", FMT(path), e.text,
+                              err_kind_name(e.kind))));
+    }
+    TRY(set_from_environment(l, in->environment));
+    note_unknown_variables(l, in->environment);
+    return set_from_flags(l, in);
+}
+
 Err settings_load(struct arena *a, const SettingsInput *in, Settings *ret, Str *ret_problem)
 {
     Settings *settings = arena_new(a, Settings, 1);
     struct loader l = { .a = a, .settings = settings, .problem = ret_problem };
-    TRY(set_defaults(&l));
-    TRY(set_data_dir(&l, in));
-
-    bool named;
-    Str path = config_path(a, in, &named), content = S("");
-    Err e = path.n > 0 ? io_read_file(io_real(), a, path, CONFIG_BYTES_MAX, &content)
-                       : fail(ERR_NOT_FOUND, "no place for a configuration file");
-    if (e.kind == ERR_NONE) {
-        settings->file = path;
-        TRY(set_from_file(&l, path, content));
-    } else if (named || e.kind != ERR_NOT_FOUND) {
-        return refuse(&l, str_fmt(a, "%.*s cannot be read: %s (%s)", FMT(path), e.text,
-                                  err_kind_name(e.kind)));
-    }
-    TRY(set_from_environment(&l, in->environment));
-    note_unknown_variables(&l, in->environment);
-    TRY(set_from_flags(&l, in));
+    TRY(load(&l, in));
     *ret = *settings;
     return OK;
+}
+
+// ---- Together
+
+// "listen (headrace.toml line 3): why".
+static void refuse_value(struct loader *l, Str key, Str why)
+{
+    Str origin = settings_value(l->settings, key)->origin;
+    err_ignore(refuse(l, str_fmt(l->a, "%.*s: %.*s: %.*s", FMT(origin), FMT(key), FMT(why))));
+}
+
+static void check_listen(struct loader *l)
+{
+    const SettingValue *listen = settings_value(l->settings, S("listen"));
+    bool is_dev = str_eq(settings_text(l->settings, S("profile")), S("dev"));
+    for (size_t i = 0; i < listen->item_count; i++) {
+        Str address = listen->items[i];
+        uint16_t port;
+        if (address_port(address, &port).kind != ERR_NONE)
+            refuse_value(l, S("listen"),
+                         str_fmt(l->a, "'%.*s' is no address; write HOST:PORT", FMT(address)));
+        else if (is_dev && !address_is_loopback(address) &&
+                 !settings_switch(l->settings, S("allow_dev_on_network")))
+            refuse_value(l, S("listen"),
+                         str_fmt(l->a,
+                                 "%.*s can be reached by other machines, and the profile dev "
+                                 "takes any credentials; set allow_dev_on_network if that is "
+                                 "wanted",
+                                 FMT(address)));
+    }
+}
+
+static void check_file(struct loader *l, Str key)
+{
+    struct io *io = io_real();
+    struct io_file *f = NULL;
+    Str path = settings_text(l->settings, key);
+    if (path.n == 0)
+        return;
+    Err e = io->open(io, path, IO_READ, &f);
+    if (e.kind != ERR_NONE)
+        refuse_value(l, key,
+                     str_fmt(l->a, "%.*s cannot be read (%s)", FMT(path), err_kind_name(e.kind)));
+    io->close(f);
+}
+
+static void check_together(struct loader *l)
+{
+    Str cert = settings_text(l->settings, S("tls.cert"));
+    Str key = settings_text(l->settings, S("tls.key"));
+    check_listen(l);
+    if ((cert.n > 0) != (key.n > 0))
+        refuse_value(l, cert.n > 0 ? S("tls.cert") : S("tls.key"),
+                     S("tls.cert and tls.key must be given together"));
+    check_file(l, S("tls.cert"));
+    check_file(l, S("tls.key"));
+    if (settings_text(l->settings, S("data_dir")).n == 0)
+        err_ignore(refuse(l, S("data_dir: there is no default without HOME; name a directory")));
+}
+
+void settings_check(struct arena *a, const SettingsInput *in, Settings *ret, Str **ret_problems,
+                    size_t *ret_n)
+{
+    Str problem;
+    struct loader l = { .a = a,
+                        .settings = arena_new(a, Settings, 1),
+                        .problem = &problem,
+                        .all = arena_new(a, Str, SETTINGS_PROBLEMS_MAX) };
+    CHECK(load(&l, in).kind == ERR_NONE); // refuse() lets it go on
+    check_together(&l);
+    *ret = *l.settings;
+    *ret_problems = l.all;
+    *ret_n = l.all_count;
 }
 
 const SettingValue *settings_value(const Settings *s, Str key)

@@ -69,6 +69,14 @@ typedef struct SettingsInput {
 // ERR_INVALID (or the file's own error) with a full sentence in ret_problem.
 Err settings_load(struct arena *a, const SettingsInput *in, Settings *ret, Str *ret_problem);
 
+// The same without stopping at the first problem: all of them, each a sentence that says where it
+// is (file and line, variable or flag) and which key is meant. Also what only shows when settings
+// are seen together. A file that is not TOML is read up to where it is none. What good values there
+// are is in `ret`.
+enum { SETTINGS_PROBLEMS_MAX = 1000 };
+void settings_check(struct arena *a, const SettingsInput *in, Settings *ret, Str **ret_problems,
+                    size_t *ret_n);
+
 // The row of a flag's name ("log-level" or "log.level"), or NULL.
 const struct setting *setting_of_flag(Str name);
 Str setting_flag(struct arena *a, const struct setting *s);        // "log-level"

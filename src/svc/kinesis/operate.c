@@ -41,8 +41,8 @@ Err operator_sequence(const struct operator_call *c, const OperatorView *v, Str 
         if (v->shards[i].shard->index == q.shard && v->shards[i].shard->created_s == q.created_s)
             of = v->shards[i].shard;
     if (of == NULL) {
-        *ret_problem = str_fmt(c->arena, "%.*s is no sequence number of a record of this stream",
-                               FMT(text));
+        *ret_problem =
+            str_fmt(c->arena, "%.*s is no sequence number of a record of this stream", FMT(text));
         return fail(ERR_INVALID, "no sequence number");
     }
     *ret = q.index + after;

@@ -71,7 +71,8 @@ typedef struct Reader {
 } Reader;
 
 // How many records follow, beginning with those of the first batch.
-static Err count_records(struct lag *l, uint64_t shard, uint64_t from, uint64_t *ret, bool *ret_more)
+static Err count_records(struct lag *l, uint64_t shard, uint64_t from, uint64_t *ret,
+                         bool *ret_more)
 {
     LogBatch batch = { .next = from, .more = true };
     *ret = 0;
@@ -138,7 +139,8 @@ static Err write_reader(struct lag *l, const struct shard *sh, const Reader *rea
 
 static Err bad_place(struct lag *l)
 {
-    *l->problem = S("a place is a \"shard\" with a \"sequence\", a \"time_ms\", or an \"iterator\"");
+    *l->problem =
+        S("a place is a \"shard\" with a \"sequence\", a \"time_ms\", or an \"iterator\"");
     return fail(ERR_INVALID, "a place is none");
 }
 
@@ -205,7 +207,9 @@ static Err write_reads(struct lag *l)
         if (!shard_reads(sh, now_ms(l), &reads))
             continue;
         const Reader reader = {
-            .kind = S("reads"), .name = S("GetRecords"), .at_ms = reads.at_ms,
+            .kind = S("reads"),
+            .name = S("GetRecords"),
+            .at_ms = reads.at_ms,
             .worst_ms = MAX(reads.worst_ms[0], reads.worst_ms[1]),
         };
         TRY(write_reader(l, sh, &reader, reads.next));
@@ -242,7 +246,8 @@ static Err write_consumer(struct lag *l, struct consumer *x)
     for (size_t i = 0; i < n; i++) {
         struct shard *sh = shard_in_view(l, places[i].shard);
         const Reader reader = {
-            .kind = S("consumer"), .name = x->name,
+            .kind = S("consumer"),
+            .name = x->name,
             .state = places[i].is_active ? S("subscribed") : S("not subscribed"),
         };
         if (sh != NULL && places[i].has_begun)
@@ -293,8 +298,7 @@ static void write_flights(struct lag *l, struct queue *q)
 static Err write_queues(struct lag *l, bool flights)
 {
     size_t n = 0;
-    struct queue **all =
-        queues_all(l->k->queues, l->c->arena, l->c->account, l->c->region, &n);
+    struct queue **all = queues_all(l->k->queues, l->c->arena, l->c->account, l->c->region, &n);
     Err e = OK;
     for (size_t i = 0; i < n && e.kind == ERR_NONE; i++) {
         if (all[i]->stream != l->v.stream)

@@ -16,7 +16,7 @@
 
 enum {
     READ_RECORDS_MAX = 10000,
-    READ_BYTES_MAX = 4 << 20,       // of keys and data, but at least one record
+    READ_BYTES_MAX = 4 << 20,        // of keys and data, but at least one record
     READ_SHARD_BYTES_MIN = 64 << 10, // asked of one shard at once
 };
 
@@ -112,15 +112,13 @@ static Err read_shards(struct reading *r)
     for (size_t i = 0; i < v->shard_count; i++)
         candidates += may_have_records(r, &v->shards[i].span);
     r->pieces = arena_new(r->c->arena, struct piece, candidates);
-    size_t bytes =
-        MAX(READ_BYTES_MAX / MAX(candidates, (size_t)1), (size_t)READ_SHARD_BYTES_MIN);
+    size_t bytes = MAX(READ_BYTES_MAX / MAX(candidates, (size_t)1), (size_t)READ_SHARD_BYTES_MIN);
     r->next = r->until;
     for (size_t i = 0; i < v->shard_count; i++) {
         const OperatorShard *sh = &v->shards[i];
-        LogRead read = { .shard = sh->shard->id,
-                         .from = r->from,
-                         .max_records = r->limit,
-                         .max_bytes = bytes };
+        LogRead read = {
+            .shard = sh->shard->id, .from = r->from, .max_records = r->limit, .max_bytes = bytes
+        };
         if (!may_have_records(r, &sh->span))
             continue;
         struct piece p = { .shard = sh->shard };
@@ -190,8 +188,9 @@ static void write_record(struct reading *r, struct event_writer *w, const Ordere
     ArenaMark mark = arena_mark(r->c->arena);
     w->ops->map(w);
     put_text(w, S("shard"), shard_id_str(r->c->arena, o->piece->shard->index));
-    put_text(w, S("sequence"),
-             sequence_str(r->c->arena, shard_sequence(o->piece->shard, e->position, e->arrival_ms)));
+    put_text(
+        w, S("sequence"),
+        sequence_str(r->c->arena, shard_sequence(o->piece->shard, e->position, e->arrival_ms)));
     put_number(w, S("arrival_ms"), e->arrival_ms);
     put_text(w, S("key"), e->key);
     if (e->hash_key.n > 0)

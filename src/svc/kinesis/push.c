@@ -243,7 +243,7 @@ static void read_on_pool(struct task *t)
         e = make(s, a, &batch, true, &s->read);
     if (e.kind == ERR_NONE && batch.n == 0)
         subscription_move(s, batch.next); // so that it is not looked for again
-    s->read.is_at_tip = false;    // it was not asked before how often the shard had changed
+    s->read.is_at_tip = false;            // it was not asked before how often the shard had changed
     s->read_err = e;
     s->read_task = (struct task){ .run = read_on_loop };
     loop_post(s->call->loop, &s->read_task);

@@ -86,8 +86,8 @@ typedef struct Turns {
     size_t n;
 } Turns;
 
-// What is remembered of calls of GetRecords, since the start: where the newest left off, and how far
-// behind the slowest reader of a minute was.
+// What is remembered of calls of GetRecords, since the start: where the newest left off, and how
+// far behind the slowest reader of a minute was.
 typedef struct ShardReads {
     int64_t at_ms;       // of the newest; 0: none
     uint64_t next;       // where it left off

@@ -57,10 +57,10 @@ struct subscription {
     atomic_bool posted;
     atomic_int why; // SubscriptionEnd
     struct timer timer;
-    uint64_t position; // where to read on
+    uint64_t position;        // where to read on
     _Atomic uint64_t reached; // the same, for others that hold the consumer's lock
-    uint64_t version;  // of the feed, as of the last read
-    bool is_at_tip;    // that read found the end of what there was
+    uint64_t version;         // of the feed, as of the last read
+    bool is_at_tip;           // that read found the end of what there was
     int64_t started_ns, sent_ns, full_ns;
     int64_t behind_ms; // as the last event told it
     bool sees_end;     // of its shard, whose children it waits for
