@@ -133,7 +133,7 @@ static ExitCode next_of_page(struct reader *r, struct arena *a, ReaderRecord **r
 // Whether it was our page that answered, with an error or without.
 static bool is_page(const ClientReply *reply)
 {
-    static const Str kinds[] = { S_INIT("invalid"), S_INIT("not_found"), S_INIT("memory"),
+    static const Str kinds[] = { S_INIT("invalid"), S_INIT("not-found"), S_INIT("memory"),
                                  S_INIT("busy"),    S_INIT("io"),        S_INIT("corrupt") };
     for (size_t i = 0; i < COUNT_OF(kinds); i++)
         if (str_eq(kinds[i], reply->error))

@@ -142,7 +142,7 @@ ExitCode remote_refused(const ClientReply *reply)
 {
     if (reply->status == 404)
         return complain(EXIT_FAILED, "the server is of an older version, or is no headrace");
-    if (str_eq(reply->error, S("not_found")))
+    if (str_eq(reply->error, S("not-found")))
         return complain(EXIT_NOT_FOUND, "%.*s", FMT(reply->message));
     return complain(reply->status == 403   ? EXIT_AUTH
                     : reply->status == 400 ? EXIT_USAGE

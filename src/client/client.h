@@ -45,7 +45,7 @@ Err client_call(struct client *c, struct arena *a, const ClientService *service,
                 Str body, ClientReply *ret);
 
 // One of the server's pages for operators ("stream/read"; server/admin.h), with the root's key. As
-// client_call; the error is the page's kind ("not_found"), else "HTTP status 404" and the like.
+// client_call; the error is the page's kind ("not-found"), else "HTTP status 404" and the like.
 Err client_ask(struct client *c, struct arena *a, Str page, Str body, ClientReply *ret);
 
 // Whether an AWS error says that the same call may succeed a little later.

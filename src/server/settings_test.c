@@ -209,3 +209,68 @@ TEST(sizes_and_durations_have_units)
     EXPECT_INT(7200 * NS_PER_S, ns);
     EXPECT_ERR(ERR_INVALID, parse_duration(S("30"), &ns));
 }
+
+static Str *problems_of(struct arena *a, SettingsInput in, size_t *ret_n)
+{
+    Settings *s = arena_new(a, Settings, 1);
+    Str *all = NULL;
+    settings_check(a, &in, s, &all, ret_n);
+    return all;
+}
+
+TEST(a_check_names_every_problem_with_its_line_and_key)
+{
+    size_t n = 0;
+    Str file = config_file(a, S("lisen = [\"127.0.0.1:1\"]\n"
+                                "profile = \"none\"\n"
+                                "limits = \"off\"\n"
+                                "[journal]\n"
+                                "file_size = \"lots\"\n"
+                                "[tls]\n"
+                                "cert = \"/nowhere/cert.pem\"\n"));
+    Str *all = problems_of(a, (SettingsInput){ .environment = nothing, .file = file }, &n);
+    static const char *const wanted[] = {
+        "unknown key 'lisen' in line 1; did you mean 'listen'?",
+        "line 2: 'none' is not a value for profile",
+        "line 5: 'lots' is not a value for journal.file_size",
+        "line 7: tls.cert: tls.cert and tls.key must be given together",
+        "line 7: tls.cert: /nowhere/cert.pem cannot be read (not-found)",
+    };
+    EXPECT_INT(COUNT_OF(wanted), n);
+    for (size_t i = 0; i < n; i++)
+        EXPECT(mentions(all[i], str_of(wanted[i])) && mentions(all[i], file));
+}
+
+TEST(a_check_finds_what_stands_before_a_line_that_is_no_toml)
+{
+    size_t n = 0;
+    Str file = config_file(a, S("listn = \"x\"\nprofile = dev\nlisen = 1\n"));
+    Str *all = problems_of(a, (SettingsInput){ .environment = nothing, .file = file }, &n);
+    EXPECT_INT(2, n);
+    EXPECT(mentions(all[0], S("line 2")) && mentions(all[1], S("unknown key 'listn' in line 1")));
+}
+
+TEST(a_check_sees_settings_together_wherever_they_come_from)
+{
+    size_t n = 0;
+    static const char *const variables[] = { "HEADRACE_PROFILE=dev", "HEADRACE_LIMITS=much", NULL };
+    static const SettingFlag flags[] = { { S_INIT("listen"), S_INIT("0.0.0.0:4566") },
+                                         { S_INIT("listen"), S_INIT("nonsense") } };
+    Str *all = problems_of(
+        a, (SettingsInput){ .environment = variables, .flags = flags, .flag_count = 2 }, &n);
+    EXPECT_INT(4, n);
+    EXPECT(mentions(all[0], S("environment HEADRACE_LIMITS")) && mentions(all[0], S("limits")));
+    EXPECT(mentions(all[1], S("flag --listen")) && mentions(all[1], S("the profile dev")));
+    EXPECT(mentions(all[2], S("'nonsense' is no address")));
+    EXPECT(mentions(all[3], S("data_dir")));
+}
+
+TEST(a_check_of_a_good_configuration_finds_nothing)
+{
+    size_t n = 1;
+    Str file = config_file(a, S("profile = \"production\"\nlisten = [\"127.0.0.1:0\"]\n"));
+    (void)problems_of(a, (SettingsInput){ .environment = nothing, .file = file }, &n);
+    EXPECT_INT(0, n);
+    (void)problems_of(a, (SettingsInput){ .environment = nothing, .file = S("/nowhere") }, &n);
+    EXPECT_INT(1, n); // a file that was named and is not there
+}

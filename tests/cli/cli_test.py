@@ -546,6 +546,254 @@ def a_tail_follows_what_is_put_while_it_runs():
     assert sorted(out.split()) == sorted(f"n{i}" for i in range(40)) and tail.returncode == 0
 
 
+def put_json(name, user, documents, key="k"):
+    """One record after the other, so that their order is known."""
+    for document in documents:
+        run("stream", "put", name, json.dumps(document), "--key", key, environment=user)
+
+
+def tail_of(name, user, *more, start="trim"):
+    out = run("stream", "tail", name, "--from", start, "--no-follow", "--json", *more, environment=user)[0]
+    return [json.loads(line) for line in out.splitlines()]
+
+
+@tap.test
+def a_tail_prints_all_shards_in_the_order_of_arrival_whichever_way_it_reads():
+    user = reach()
+    run("stream", "create", "merged", "--shards", "5", environment=user)
+    client = SERVER.client()
+    for number in range(60):
+        client.put("merged", b"%d" % number, f"key {number}")
+    client.close()
+    for more in ((), ("--as-consumer",)):
+        records = tail_of("merged", user, *more)
+        arrivals = [r["arrival"] for r in records]
+        assert arrivals == sorted(arrivals) and sorted(int(r["data"]) for r in records) == list(range(60)), more
+    assert [int(r["data"]) for r in tail_of("merged", user)] == list(range(60))
+    assert len({r["shard"] for r in tail_of("merged", user)}) == 5
+    middle = tail_of("merged", user)[30]
+    assert [int(r["data"]) for r in tail_of("merged", user, start=middle["sequence_number"])] == list(range(30, 60))
+    run("stream", "tail", "merged", "--from", middle["sequence_number"], "--as-consumer", environment=user, status=2)
+
+
+@tap.test
+def a_tail_prints_what_meets_a_condition():
+    user = reach()
+    run("stream", "create", "where", "--shards", "2", environment=user)
+    put_json("where", user, [{"page": "/hello", "user": {"id": 1}}, {"page": "/bye", "user": {"id": 2}},
+                             {"page": "/hello/you", "tags": ["a", "b"]}, {"other": 1}, [1]])
+    run("stream", "put", "where", "plain text", "--key", "another", environment=user)
+
+    def pages(condition):
+        return [json.loads(r["data"]).get("page") for r in tail_of("where", user, "--where", condition)]
+
+    assert pages("page = '/hello'") == ["/hello"]
+    assert pages("page like '/hello%' and not user.id = 1") == ["/hello/you"]
+    assert pages('user.id in (1, 2) or tags[1] = "b"') == ["/hello", "/bye", "/hello/you"]
+    assert [r["data"] for r in tail_of("where", user, "--where", "@key = 'another' and @size = 10")] == ["plain text"]
+    out = run("stream", "tail", "where", "--from", "trim", "--data", "-n", "1", "--where", "page is null and @size > 3",
+              environment=user)[0]
+    assert out == '{"other": 1}\n', out
+    err = run("stream", "tail", "where", "--where", "page = = 1", environment=user, status=2)[1]
+    assert err == "headrace: --where: a value is missing here\n  page = = 1\n         ^\n", err
+
+
+@tap.test
+def a_tail_and_a_replay_spend_nothing_of_the_read_limits():
+    with headrace.Server(PROGRAM, limits="on", environment={"HEADRACE_CONFIG": ""}) as server:
+        user = clean_environment(AWS_ENDPOINT_URL=server.url, AWS_ACCESS_KEY_ID=headrace.KEY_ID,
+                                 AWS_SECRET_ACCESS_KEY=headrace.SECRET)
+        client = server.client()
+        client.create_stream("limited")
+        client.put("limited", b"x", "k")
+        iterators = [client.iterator("limited", "shardId-000000000000") for _ in range(5)]
+        for _ in range(8):
+            assert len(tail_of("limited", user)) == 1
+        for iterator in iterators:  # AWS's five, at once
+            client.call("GetRecords", ShardIterator=iterator)
+        client.close()
+
+
+def hashed(client, name, count):
+    """Records, every second with an explicit hash key that sends it to the last shard."""
+    for number in range(count):
+        more = {"ExplicitHashKey": str(2 ** 128 - 1 - number)} if number % 2 else {}
+        client.put(name, b"%d" % number, f"key {number % 7}", **more)
+
+
+@tap.test
+def a_replay_keeps_order_keys_and_explicit_hash_keys():
+    user, client = reach(), SERVER.client()
+    for name, shards in (("source", "3"), ("copy", "4")):
+        run("stream", "create", name, "--shards", shards, environment=user)
+    hashed(client, "source", 40)
+    client.close()
+    told = json.loads(run("stream", "replay", "source", "copy", "--from", "trim", "--json", environment=user)[0])
+    assert (told["read"], told["stored"], told["done"], told["sent_again"]) == (40, 40, True, 0), told
+    source, copy = tail_of("source", user), tail_of("copy", user)
+    for key in {r["key"] for r in source}:
+        assert [r["data"] for r in copy if r["key"] == key] == [r["data"] for r in source if r["key"] == key]
+    assert {r["data"]: r.get("hash_key") for r in copy} == {r["data"]: r.get("hash_key") for r in source}
+    assert {r["shard"][-1] for r in copy if "hash_key" in r} == {"3"}
+
+
+@tap.test
+def a_replay_takes_a_part_and_may_go_into_its_own_stream():
+    user, client = reach(), SERVER.client()
+    run("stream", "create", "again", environment=user)
+    hashed(client, "again", 20)
+    client.close()
+    records = tail_of("again", user)
+    first, last = records[5]["sequence_number"], records[8]["sequence_number"]
+    span = ("--from", first, "--until", last)
+    out = run("stream", "replay", "again", "again", *span, "--dry-run", environment=user)[0]
+    assert out.startswith("4 of 4 records would go from again to again\n"), out
+    assert len(tail_of("again", user)) == 20
+    out = run("stream", "replay", "again", "again", *span, "--where", "@data in ('6', '7')", environment=user)[0]
+    assert out.startswith("2 of 4 records (") and "they arrived between " in out, out
+    assert [r["data"] for r in tail_of("again", user)[20:]] == ["6", "7"]
+    late = ("--from", "2020-01-01T00:00:00Z", "--until", "2020-01-02T00:00:00Z")
+    assert run("stream", "replay", "again", "again", *late, environment=user)[0].startswith("0 of 0 ")
+    run("stream", "replay", "again", "again", environment=user, status=2)
+    run("stream", "replay", "again", "again", "--from", "trim", "--rate", "5", "--pace", "1", environment=user, status=2)
+    run("stream", "replay", "again", "never", "--from", "trim", environment=user, status=3)
+
+
+@tap.test
+def a_replay_that_was_killed_goes_on_where_it_was():
+    user, count = reach(), 1500
+    for name in ("long", "longer"):
+        run("stream", "create", name, "--shards", "2", environment=user)
+    run("stream", "put", "long", text_in="".join(f"{i}\n" for i in range(count)), environment=user)
+    state = os.path.join(new_dir(), "state.json")
+    command = [PROGRAM, "stream", "replay", "long", "longer", "--from", "trim", "--state", state, "--rate", "1000"]
+    replay = subprocess.Popen(command, env=user, cwd=SCRATCH, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + SECONDS_MAX
+        while not (os.path.exists(state) and json.load(open(state, encoding="utf-8"))["records"] > 100):
+            assert time.monotonic() < end and replay.poll() is None
+            time.sleep(0.02)
+    finally:
+        replay.kill()
+        replay.wait()
+    noted = json.load(open(state, encoding="utf-8"))
+    assert not noted["done"] and noted["records"] < count, noted
+    command[-2:] = ["--json"]
+    out, err = run(*command[1:], environment=user)
+    assert json.loads(out)["done"] and f"behind the {noted['records']} records" in err, (out, err)
+    seen = [int(r["data"]) for r in tail_of("longer", user)]
+    assert set(seen) == set(range(count)) and len(seen) - count <= 500, len(seen)
+    assert json.loads(run(*command[1:], environment=user)[0])["stored"] == 0  # nothing is left
+    other = ["stream", "replay", "long", "source", "--from", "trim", "--state", state]
+    assert "another replay" in run(*other, environment=user, status=2)[1]
+
+
+@tap.test
+def a_replay_ends_well_at_ctrl_c_and_says_what_it_did():
+    user = reach()
+    run("stream", "create", "paced", environment=user)
+    run("stream", "put", "paced", text_in="".join(f"{i}\n" for i in range(50)), environment=user)
+    state = os.path.join(new_dir(), "state.json")
+    replay = subprocess.Popen([PROGRAM, "stream", "replay", "paced", "paced", "--from", "trim", "--rate", "10",
+                               "--state", state], env=user, cwd=SCRATCH, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True)
+    try:
+        end = time.monotonic() + SECONDS_MAX
+        while not (os.path.exists(state) and json.load(open(state, encoding="utf-8"))["records"] > 0):
+            assert time.monotonic() < end and replay.poll() is None
+            time.sleep(0.02)
+        replay.send_signal(signal.SIGINT)
+        out, err = replay.communicate(timeout=SECONDS_MAX)
+    finally:
+        replay.kill()
+        replay.wait()
+    assert replay.returncode == 130 and "it is not complete; the same command goes on" in out, (out, err)
+    stored = json.load(open(state, encoding="utf-8"))["records"]
+    assert 0 < stored < 50 and len(tail_of("paced", user)) == 50 + stored
+
+
+def lag_of(name, user, *more):
+    out = run("stream", "lag", name, "--json", *more, environment=user)[0]
+    return [json.loads(line) for line in out.splitlines()]
+
+
+@tap.test
+def the_lag_of_readers_is_told():
+    user, client = reach(), SERVER.client()
+    run("stream", "create", "lag", "--shards", "2", environment=user)
+    hashed(client, "lag", 10)
+    assert lag_of("lag", user) == []
+    records = tail_of("lag", user)
+    last = {r["shard"]: r["sequence_number"] for r in records}
+    shard = records[0]["shard"]
+    unread = len([r for r in records if r["shard"] == shard]) - 1
+    client.call("GetRecords", ShardIterator=client.iterator("lag", shard), Limit=1)
+    row, = lag_of("lag", user, "--count")
+    assert (row["reader"], row["kind"], row["shard"], row["records"]) == ("GetRecords", "reads", shard, unread), row
+    assert (row["behind_ms"] > 0) == (unread > 0) and row["newest_ms"] > 1e12, row
+    leases = os.path.join(new_dir(), "leases")
+    with open(leases, "w", encoding="utf-8") as file:
+        file.write(f"# lease table\n{shard}\tTRIM_HORIZON\n\n")
+        file.writelines(f"{s}  {n}\n" for s, n in last.items() if s != shard)
+    rows = [r for r in lag_of("lag", user, "--checkpoints", leases, "--count", "--shards") if r["kind"] == "place"]
+    assert {r["shard"]: r["records"] for r in rows if r["behind_ms"] > 0} == {shard: unread + 1}, rows
+    assert all(r["expires_ms"] is None for r in rows if r["behind_ms"] == 0), rows
+    iterator = client.iterator("lag", shard, "LATEST")
+    for at, behind in ((last[shard], False), (records[0]["sequence_number"], unread > 0), (iterator, False),
+                       ("2020-01-01T00:00:00Z", True)):
+        assert any(r["behind_ms"] > 0 for r in lag_of("lag", user, "--at", at) if r["kind"] == "place") == behind, at
+    client.close()
+    run("stream", "lag", "never", environment=user, status=3)
+    run("stream", "lag", "lag", "--at", "nonsense", environment=user, status=2)
+    run("stream", "lag", "lag", "--checkpoints", "/nowhere", environment=user, status=3)
+
+
+@tap.test
+def the_lag_of_consumers_and_queues_is_told():
+    user, client = reach(), SERVER.client()
+    run("stream", "create", "lags", environment=user)
+    arn = f"arn:aws:kinesis:us-east-1:{headrace.ACCOUNT}:stream/lags"
+    consumer = client.call("RegisterStreamConsumer", StreamARN=arn, ConsumerName="app")["Consumer"]["ConsumerARN"]
+    client.call("CreateQueue", QueueName="jobs", StreamARN=arn, StartingPosition={"Type": "TRIM_HORIZON"})
+    hashed(client, "lags", 5)
+    subscription = client.subscribe(consumer, Type="TRIM_HORIZON")
+    pushed = 0
+    while pushed < 5:
+        pushed += len(subscription.event()["Records"])
+
+    def rows():
+        return {r["kind"]: r for r in lag_of("lags", user, "--count")}
+
+    found = rows()
+    assert found["consumer"]["reader"] == "app" and found["consumer"]["note"] == "subscribed", found
+    assert found["consumer"]["behind_ms"] == 0 and found["queue"]["records"] == 5, found
+    assert found["queue"]["note"] == "0 in flight, 0 dead" and found["queue"]["reader"] == "jobs", found
+    subscription.close()
+    client.put("lags", b"more", "k")
+    end = time.monotonic() + SECONDS_MAX
+    while rows()["consumer"]["note"] != "not subscribed":
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert rows()["consumer"]["records"] <= 1  # whether the last one was sent before it left
+    client.close()
+
+
+@tap.test
+def a_configuration_is_checked_and_nothing_is_started():
+    good = new_file('profile = "dev"\nlisten = ["127.0.0.1:0"]\n')
+    out = run("config", "check", good)[0]
+    assert re.match(re.escape(good) + r": good, [23] of \d+ settings are given\n", out), out
+    bad = new_file('lisen = 1\n[journal]\nfile_size = "x"\n')
+    out, err = run("config", "check", bad, status=2)
+    lines = err.splitlines()
+    assert out == "" and len(lines) == 2 and "'lisen' in line 1" in lines[0] and "line 3: 'x'" in lines[1], err
+    assert run("config", "check", "--config", bad, status=2)[1] == err
+    assert "cannot be read" in run("config", "check", "/nowhere", status=2)[1]
+    assert "HEADRACE_LISTEM" in run("config", "check", good, environment=clean_environment(HEADRACE_LISTEM="x"))[1]
+    assert "flag --limits" in run("config", "check", good, "--limits", "x", status=2)[1]
+    run("config", "check", good, "--config", bad, status=2)
+
+
 @tap.test
 def a_thousand_lines_are_put_in_order_of_their_key():
     user = reach()
