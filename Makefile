@@ -21,7 +21,7 @@ NINJA  = ninja -j$(JOBS)
 PYTHON = build/venv/bin/python
 
 .DEFAULT_GOAL := all
-.PHONY: all run test test-build test-thread tests-ready check fuzz bench soak soak-hour sim analyze \
+.PHONY: all run test test-build test-thread tests-ready check fuzz bench soak soak-hour sim conformance analyze \
         install packages clean help
 
 all: build/build.ninja ## build the release program: build/headrace (the default)
@@ -79,6 +79,11 @@ sim: ## the store on a simulated disk with faults: make sim SEEDS=10000, make si
 	@$(MAKE) --no-print-directory build/build.ninja
 	@$(NINJA) -C build src/store/sim/headrace-sim
 	@build/src/store/sim/headrace-sim --jobs $(JOBS) $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
+
+conformance: ## write docs/conformance anew, from contracts, dialogues and what unmodified clients call
+	@tools/install_packages build test
+	@$(MAKE) --no-print-directory all tests-ready
+	@$(PYTHON) tools/conformance.py --record build/headrace
 
 analyze: ## gcc's static analyzer over the whole source (slow, and it cries wolf)
 	@tools/install_packages build

@@ -10,6 +10,7 @@ sys.path.insert(0, os.path.join(ROOT, "tools"))
 sys.path.insert(0, os.path.join(ROOT, "tests"))
 sys.path.insert(0, os.path.join(ROOT, "tests", "tools"))
 import bench_test  # noqa: E402,F401: its tests are among these
+import conformance_test  # noqa: E402,F401: and these
 import check  # noqa: E402
 import layers  # noqa: E402
 import cbor  # noqa: E402
