@@ -138,6 +138,7 @@ SUITES = {
     "cloudwatch": lambda: server_suite("cloudwatch", "clients/cloudwatch_test.py", 300),
     "javascript": lambda: server_suite("javascript", "clients/javascript_test.py", 300),
     "java": lambda: server_suite("java", "clients/java_test.py", 900),
+    "terraform": lambda: server_suite("terraform", "clients/terraform_test.py", 600),
     "crash": lambda: server_suite("crash", "crash.py", 900, "--rounds", "50"),
     "crash-encrypted": lambda: server_suite("crash-encrypted", "crash_encrypted.py", 900, "--rounds", "30"),
     "reshard": lambda: server_suite("reshard", "reshard.py", 600),
