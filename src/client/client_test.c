@@ -129,6 +129,33 @@ TEST(errors_are_found_wherever_aws_puts_their_names)
     }
 }
 
+TEST(a_page_for_operators_is_asked_and_its_errors_are_told_by_kind)
+{
+    static const struct wrong cases[] = {
+        { S_INIT("{\"cursor\":\"7\"}"), S_INIT(""), S_INIT(""), S_INIT(""), 200 },
+        { S_INIT("{\"error\":\"no such stream\",\"kind\":\"not-found\"}"), S_INIT(""),
+          S_INIT("not-found"), S_INIT("no such stream"), 400 },
+        { S_INIT("{\"error\":\"only the root key may ask\"}"), S_INIT(""),
+          S_INIT("HTTP status 403"), S_INIT("only the root key may ask"), 403 },
+        { S_INIT("<html>"), S_INIT(""), S_INIT("HTTP status 404"), S_INIT(""), 404 },
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct rig r = { .status = cases[i].status, .body = cases[i].body };
+        struct client *c = rig_start(&r, a);
+        ClientReply reply = { 0 };
+        EXPECT_OK(client_ask(c, a, S("stream/read"), S("{\"stream\":\"s\"}"), &reply));
+        client_close(c);
+        rig_stop(&r);
+        EXPECT_INT(cases[i].status, reply.status);
+        EXPECT_STR(cases[i].error, reply.error.p != NULL ? reply.error : S(""));
+        EXPECT_STR(cases[i].message, reply.message.p != NULL ? reply.message : S(""));
+        EXPECT_STR(S("{\"stream\":\"s\"}"), r.request_body);
+        Str scope = S("/eu-west-1/headrace/aws4_request");
+        EXPECT(str_search(r.authorization, scope) < r.authorization.n);
+        arena_close(r.a);
+    }
+}
+
 TEST(nobody_at_the_endpoint_is_an_error_of_its_own)
 {
     ClientConfig config = { .endpoint = S("http://127.0.0.1:1"),

@@ -184,6 +184,16 @@ class Access:
         events.close()
         self.root.deregister_stream_consumer(ConsumerARN=arn)
 
+    def who_is_not_the_root_looks_on_as_a_consumer(self):
+        tail = ("stream", "tail", "clicks", "--from", "trim", "--no-follow", "--data")
+        assert "AccessDeniedException" in self.headrace(*tail, keys=self.keys, good=False)  # ListShards
+        self.iam.put_user_policy(UserName="bob", PolicyName="lists",
+                                 PolicyDocument=policy(allow("kinesis:ListShards", self.arn)))
+        assert self.headrace(*tail, keys=self.keys) == self.headrace(*tail) == "x\n" * 4
+        assert "only the root key" in self.headrace("stream", "lag", "clicks", keys=self.keys, good=False)
+        assert "GetRecords\treads\tshardId-000000000000\t0\t" in self.headrace("stream", "lag", "clicks")
+        self.iam.delete_user_policy(UserName="bob", PolicyName="lists")
+
     def a_role_is_assumed_by_who_may_and_its_session_is_narrowed(self):
         trust = policy({"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:user/bob"},
                         "Action": "sts:AssumeRole", "Condition": {"StringEquals": {"sts:ExternalId": "17"}}})
@@ -226,7 +236,10 @@ class Access:
         self.kms.disable_key(KeyId=key["KeyId"])
         refused("KMSDisabledException", "is disabled.", self.put, kinesis=self.root)
         refused("KMSDisabledException", "is disabled.", self.root.get_records, ShardIterator=iterator)
+        tail = ("stream", "tail", "clicks", "--from", "trim", "--no-follow", "--data")
+        assert "is disabled." in self.headrace(*tail, good=False)
         self.kms.enable_key(KeyId=key["KeyId"])
+        assert self.headrace(*tail) == "x\n" * len(records)
         self.put(self.root)
 
     def a_blob_of_the_key_service_comes_back(self):
@@ -365,6 +378,7 @@ STAGES = [
     Access.a_deny_wins_and_is_explained, Access.a_condition_on_a_tag_of_the_stream_decides,
     Access.a_resource_policy_is_enough_in_the_same_account,
     Access.another_account_sees_nothing_until_a_policy_shares_it, Access.a_consumer_has_tags_and_a_policy_of_its_own,
+    Access.who_is_not_the_root_looks_on_as_a_consumer,
     Access.a_role_is_assumed_by_who_may_and_its_session_is_narrowed,
     Access.records_are_encrypted_and_the_key_decides_who_reads, Access.a_blob_of_the_key_service_comes_back,
     Access.tags_in_a_request_decide, Access.a_consumer_and_a_queue_have_tags_of_their_own,
