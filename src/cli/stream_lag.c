@@ -160,7 +160,7 @@ typedef struct Line {
     int64_t behind_ms, newest_ms;
     bool has_unread;
     uint64_t records;
-    bool more, counted;
+    bool more;
     size_t shards; // summed up
     Str note;
 } Line;
@@ -184,11 +184,16 @@ static Str duration(struct arena *a, int64_t ms)
     return s < 172800 ? str_fmt(a, "%.1f h", s / 3600) : str_fmt(a, "%.1f d", s / 86400);
 }
 
-static Str duration_cell(struct arena *a, bool is_human, bool is_known, int64_t ms)
+static Str absent_cell(TableStyle style)
+{
+    return style == TABLE_JSON ? S("null") : S("-");
+}
+
+static Str duration_cell(struct arena *a, TableStyle style, bool is_known, int64_t ms)
 {
     if (!is_known)
-        return is_human ? S("-") : S("null");
-    return is_human ? duration(a, ms) : str_fmt(a, "%lld", (long long)ms);
+        return absent_cell(style);
+    return style == TABLE_HUMAN ? duration(a, ms) : str_fmt(a, "%lld", (long long)ms);
 }
 
 static Str note_of(struct arena *a, const JsonValue *r, int64_t now_ms)
@@ -282,26 +287,26 @@ static void print_line(struct invocation *in, struct table *t, const JsonValue *
                        const Line *l)
 {
     struct arena *a = in->a;
-    bool is_human = t->style == TABLE_HUMAN, counts = flag_given(in, S("count"));
+    bool is_human = t->style == TABLE_HUMAN;
     int64_t now_ms = number_in(answer, S("now_ms"));
     int64_t left_ms = MAX(number_in(answer, S("retention_ms")) - l->behind_ms, INT64_C(0));
     Str shard =
         l->shards > 1 && is_human ? str_fmt(a, "%.*s of %zu", FMT(l->shard), l->shards) : l->shard;
-    Str records = !counts    ? (is_human ? S("-") : S("null"))
-                  : is_human ? term_count(a, l->records)
-                             : str_fmt(a, "%llu", (unsigned long long)l->records);
-    if (is_human && counts && l->more)
+    Str records = !flag_given(in, S("count")) ? absent_cell(t->style)
+                  : is_human                  ? term_count(a, l->records)
+                                              : str_fmt(a, "%llu", (unsigned long long)l->records);
+    if (is_human && l->more)
         records = str_cat(a, records, S("+"));
     Str note = str_eq(l->kind, S("queue")) ? queue_note(a, answer, l->reader) : l->note;
     const Str cells[] = {
         l->reader,
         l->kind,
         shard,
-        duration_cell(a, is_human, true, l->behind_ms),
-        duration_cell(a, is_human, l->has_unread, left_ms),
+        duration_cell(a, t->style, true, l->behind_ms),
+        duration_cell(a, t->style, l->has_unread, left_ms),
         records,
-        is_human ? duration_cell(a, true, l->newest_ms != 0, now_ms - l->newest_ms)
-                 : duration_cell(a, false, l->newest_ms != 0, l->newest_ms),
+        duration_cell(a, t->style, l->newest_ms != 0,
+                      is_human ? now_ms - l->newest_ms : l->newest_ms),
         note,
     };
     table_row(t, cells);
