@@ -13,7 +13,7 @@
 #include "base/time.h"
 #include "cli/commands.h"
 #include "cli/put_batch.h"
-#include "cli/reader.h"
+#include "cli/stream_reader.h"
 #include "cli/stream.h"
 #include "cli/term.h"
 #include "os/io.h"
@@ -54,7 +54,7 @@ static void note_signal(int number)
 struct replay {
     const struct invocation *in;
     struct client *client;
-    struct reader *reader;
+    struct stream_reader *reader;
     struct put_batch *batch;
     const struct where *where;
     Str from, to, condition, state_file;
@@ -161,15 +161,15 @@ static ExitCode find_until(struct replay *r)
 {
     ReaderFrom from = { .start = READ_LATEST };
     Str text = flag_text(r->in, S("until"));
-    ExitCode code = text.p != NULL ? reader_parse_from(S("until"), text, &from) : EXIT_GOOD;
+    ExitCode code = text.p != NULL ? stream_reader_parse_from(S("until"), text, &from) : EXIT_GOOD;
     if (from.start == READ_SEQUENCE)
         from.start = READ_AFTER;
-    struct reader *end = NULL;
+    struct stream_reader *end = NULL;
     if (code == EXIT_GOOD)
-        code = reader_open(r->in, r->client, r->from, from, READER_PAGE, &end);
+        code = stream_reader_open(r->in, r->client, r->from, from, READER_PAGE, &end);
     if (code == EXIT_GOOD)
-        r->until = reader_cursor(end);
-    reader_close(end);
+        r->until = stream_reader_cursor(end);
+    stream_reader_close(end);
     return code;
 }
 
@@ -187,15 +187,15 @@ static ExitCode open_reader(struct replay *r)
             code = complain(EXIT_USAGE, "--from says where to begin: trim, a time or a sequence "
                                         "number");
         if (code == EXIT_GOOD)
-            code = reader_parse_from(S("from"), flag_text(r->in, S("from")), &from);
+            code = stream_reader_parse_from(S("from"), flag_text(r->in, S("from")), &from);
     }
     if (code == EXIT_GOOD)
-        code = reader_open(r->in, r->client, r->from, from, READER_PAGE, &r->reader);
+        code = stream_reader_open(r->in, r->client, r->from, from, READER_PAGE, &r->reader);
     if (code != EXIT_GOOD)
         return code;
     if (!resumes)
-        r->cursor = reader_cursor(r->reader);
-    reader_set_until(r->reader, r->until);
+        r->cursor = stream_reader_cursor(r->reader);
+    stream_reader_set_until(r->reader, r->until);
     if (resumes)
         fprintf(stderr, "headrace: goes on behind the %llu records that are done\n",
                 (unsigned long long)r->before_records);
@@ -278,7 +278,7 @@ static ExitCode replay_page(struct replay *r, bool *ret_at_end)
     size_t n = 0;
     Str before = S("");
     arena_reset(r->page);
-    ExitCode code = reader_next(r->reader, r->page, &records, &n, ret_at_end);
+    ExitCode code = stream_reader_next(r->reader, r->page, &records, &n, ret_at_end);
     for (size_t i = 0; code == EXIT_GOOD && i < n && !interrupted; i++) {
         bool taken = true;
         if (is_wanted(r, &records[i]))
@@ -412,7 +412,7 @@ static ExitCode run(struct invocation *in)
     r.page = page;
     r.noted = noted;
     code = run_with(&r);
-    reader_close(r.reader);
+    stream_reader_close(r.reader);
     return code;
 }
 

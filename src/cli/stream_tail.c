@@ -2,7 +2,7 @@
 // Prints records of all shards as they come, merged by arrival, those that meet a condition.
 #include "base/time.h"
 #include "cli/commands.h"
-#include "cli/reader.h"
+#include "cli/stream_reader.h"
 #include "cli/stream.h"
 #include "cli/term.h"
 #include "codec/base64.h"
@@ -31,7 +31,7 @@ typedef enum TailForm { TAIL_HUMAN, TAIL_TABS, TAIL_DATA, TAIL_JSON } TailForm;
 struct tail {
     const struct invocation *in;
     struct arena *a; // of one reading
-    struct reader *reader;
+    struct stream_reader *reader;
     const struct where *where; // NULL: everything
     TailForm form;
     bool colour;
@@ -138,7 +138,7 @@ static ExitCode print_next(struct tail *t, bool *ret_at_end)
     ReaderRecord *records = NULL;
     size_t n = 0;
     arena_reset(t->a);
-    ExitCode code = reader_next(t->reader, t->a, &records, &n, ret_at_end);
+    ExitCode code = stream_reader_next(t->reader, t->a, &records, &n, ret_at_end);
     for (size_t i = 0; code == EXIT_GOOD && i < n && t->left > 0; i++) {
         t->seen++;
         if (!is_wanted(t, &records[i]))
@@ -161,7 +161,8 @@ static ExitCode tail_all(struct tail *t)
         ExitCode code = print_next(t, &at_end);
         if (code != EXIT_GOOD || t->left == 0 || (ends && at_end))
             return code;
-        if (at_end && !reader_is_consumer(t->reader)) // a consumer's reader keeps its own pace
+        if (at_end &&
+            !stream_reader_is_consumer(t->reader)) // a consumer's reader keeps its own pace
             io->sleep_ns(io, POLL_NS);
     }
 }
@@ -170,11 +171,11 @@ static ExitCode open_reader(struct tail *t, struct client *c)
 {
     ReaderFrom from = { .start = READ_LATEST };
     Str text = flag_text(t->in, S("from"));
-    ExitCode code = text.p != NULL ? reader_parse_from(S("from"), text, &from) : EXIT_GOOD;
+    ExitCode code = text.p != NULL ? stream_reader_parse_from(S("from"), text, &from) : EXIT_GOOD;
     ReaderWay way = flag_given(t->in, S("as-consumer")) ? READER_CONSUMER : READER_ANY;
     if (code == EXIT_GOOD)
-        code = reader_open(t->in, c, t->in->args[0], from, way, &t->reader);
-    if (code == EXIT_GOOD && way == READER_ANY && reader_is_consumer(t->reader) &&
+        code = stream_reader_open(t->in, c, t->in->args[0], from, way, &t->reader);
+    if (code == EXIT_GOOD && way == READER_ANY && stream_reader_is_consumer(t->reader) &&
         term_is_terminal(STDERR_FILENO))
         fprintf(stderr, "headrace: reading as a consumer, which spends the shards' read limits: "
                         "the server's own pages are for its root key\n");
@@ -202,7 +203,7 @@ static ExitCode run(struct invocation *in)
     code = open_reader(&t, c);
     if (code == EXIT_GOOD)
         code = tail_all(&t);
-    reader_close(t.reader);
+    stream_reader_close(t.reader);
     if (t.where != NULL && code == EXIT_GOOD && term_is_terminal(STDERR_FILENO))
         fprintf(stderr, "%llu of %llu records\n", (unsigned long long)t.printed,
                 (unsigned long long)t.seen);

@@ -760,6 +760,7 @@ def the_lag_of_consumers_and_queues_is_told():
     run("stream", "create", "lags", environment=user)
     arn = f"arn:aws:kinesis:us-east-1:{headrace.ACCOUNT}:stream/lags"
     consumer = client.call("RegisterStreamConsumer", StreamARN=arn, ConsumerName="app")["Consumer"]["ConsumerARN"]
+    client.call("UpdateStreamMode", StreamARN=arn, StreamModeDetails={"StreamMode": "ON_DEMAND"})
     client.call("CreateQueue", QueueName="jobs", StreamConfigurationList=[
         {"StreamARN": arn, "StartingPosition": {"Type": "TRIM_HORIZON"}}])
     hashed(client, "lags", 5)

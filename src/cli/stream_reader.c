@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/reader.h"
+#include "cli/stream_reader.h"
 #include "base/time.h"
 #include "cli/term.h"
 #include "codec/base64.h"
@@ -9,7 +9,7 @@
 
 enum { PAGE_RECORDS = 1000, CURSOR_CHARS_MAX = 24 };
 
-struct reader {
+struct stream_reader {
     const struct invocation *in;
     struct client *client;
     Str stream;
@@ -58,8 +58,8 @@ static bool keep(char place[CURSOR_CHARS_MAX], Str cursor)
     return true;
 }
 
-static ExitCode ask(struct reader *r, struct arena *a, const ReaderFrom *from, unsigned limit,
-                    ClientReply *ret)
+static ExitCode ask(struct stream_reader *r, struct arena *a, const ReaderFrom *from,
+                    unsigned limit, ClientReply *ret)
 {
     AUTO_BUF(b);
     buf_add(&b, S("{\"stream\":"));
@@ -72,7 +72,7 @@ static ExitCode ask(struct reader *r, struct arena *a, const ReaderFrom *from, u
     return e.kind == ERR_NONE ? EXIT_GOOD : remote_unreachable(r->in, e);
 }
 
-static ExitCode take_cursor(struct reader *r, struct arena *a, const ClientReply *reply,
+static ExitCode take_cursor(struct stream_reader *r, struct arena *a, const ClientReply *reply,
                             const JsonValue **ret)
 {
     JsonValue *v = NULL;
@@ -100,8 +100,8 @@ static bool decode(struct arena *a, const JsonValue *v, ReaderRecord *ret)
     return decoded.fault == BASE64_GOOD;
 }
 
-static ExitCode next_of_page(struct reader *r, struct arena *a, ReaderRecord **ret, size_t *ret_n,
-                             bool *ret_at_end)
+static ExitCode next_of_page(struct stream_reader *r, struct arena *a, ReaderRecord **ret,
+                             size_t *ret_n, bool *ret_at_end)
 {
     ClientReply reply = { 0 };
     const JsonValue *v = NULL;
@@ -143,13 +143,13 @@ static bool is_page(const ClientReply *reply)
 
 // ---- Both
 
-ExitCode reader_open(const struct invocation *in, struct client *c, Str stream, ReaderFrom from,
-                     ReaderWay way, struct reader **ret)
+ExitCode stream_reader_open(const struct invocation *in, struct client *c, Str stream,
+                            ReaderFrom from, ReaderWay way, struct stream_reader **ret)
 {
-    struct reader *r = arena_new(in->a, struct reader, 1);
+    struct stream_reader *r = arena_new(in->a, struct stream_reader, 1);
     ClientReply reply = { 0 };
     const JsonValue *v = NULL;
-    *r = (struct reader){ .in = in, .client = c, .stream = stream };
+    *r = (struct stream_reader){ .in = in, .client = c, .stream = stream };
     ExitCode code = EXIT_GOOD;
     if (way != READER_CONSUMER)
         code = ask(r, in->a, &from, 0, &reply);
@@ -166,29 +166,29 @@ ExitCode reader_open(const struct invocation *in, struct client *c, Str stream, 
     return code;
 }
 
-void reader_close(struct reader *r)
+void stream_reader_close(struct stream_reader *r)
 {
     if (r != NULL)
         shard_readers_close(r->shards);
 }
 
-bool reader_is_consumer(const struct reader *r)
+bool stream_reader_is_consumer(const struct stream_reader *r)
 {
     return r->shards != NULL;
 }
 
-Str reader_cursor(const struct reader *r)
+Str stream_reader_cursor(const struct stream_reader *r)
 {
     return str_dup(r->in->a, str_of(r->cursor));
 }
 
-void reader_set_until(struct reader *r, Str cursor)
+void stream_reader_set_until(struct stream_reader *r, Str cursor)
 {
     CHECK(keep(r->until, cursor)); // it came from a reader
 }
 
-ExitCode reader_next(struct reader *r, struct arena *a, ReaderRecord **ret, size_t *ret_n,
-                     bool *ret_at_end)
+ExitCode stream_reader_next(struct stream_reader *r, struct arena *a, ReaderRecord **ret,
+                            size_t *ret_n, bool *ret_at_end)
 {
     return r->shards != NULL ? shard_readers_next(r->shards, a, ret, ret_n, ret_at_end)
                              : next_of_page(r, a, ret, ret_n, ret_at_end);
@@ -203,7 +203,7 @@ static bool is_sequence(Str text)
     return text.n >= SEQUENCE_CHARS_MIN;
 }
 
-ExitCode reader_parse_from(Str flag, Str text, ReaderFrom *ret)
+ExitCode stream_reader_parse_from(Str flag, Str text, ReaderFrom *ret)
 {
     ReaderFrom from = { .start = READ_LATEST, .text = text };
     if (str_eq(text, S("trim")))

@@ -4,7 +4,8 @@
 //
 //     the page    the server's own for operators (svc/kinesis/operate.h): one call for all shards,
 //                 which spends nobody's read limits; for the root key of a headrace
-//     consumer    GetRecords of every shard (reader_shards.c), as any consumer reads, on AWS, too
+//     consumer    GetRecords of every shard (stream_reader_shards.c), as any consumer reads, on
+//     AWS, too
 #pragma once
 #include "cli/remote.h"
 
@@ -36,27 +37,27 @@ typedef struct ReaderRecord {
     int64_t arrival_ns;
 } ReaderRecord;
 
-struct reader;
+struct stream_reader;
 
 // Complains. The client is borrowed.
-ExitCode reader_open(const struct invocation *in, struct client *c, Str stream, ReaderFrom from,
-                     ReaderWay way, struct reader **ret);
-void reader_close(struct reader *r); // NULL is fine
-AUTO_CLOSE(reader)
+ExitCode stream_reader_open(const struct invocation *in, struct client *c, Str stream,
+                            ReaderFrom from, ReaderWay way, struct stream_reader **ret);
+void stream_reader_close(struct stream_reader *r); // NULL is fine
+AUTO_CLOSE(stream_reader)
 
-bool reader_is_consumer(const struct reader *r);
+bool stream_reader_is_consumer(const struct stream_reader *r);
 // The place it has come to, and the end at which it stops; by the page only. Copied.
-Str reader_cursor(const struct reader *r);
-void reader_set_until(struct reader *r, Str cursor);
+Str stream_reader_cursor(const struct stream_reader *r);
+void stream_reader_set_until(struct stream_reader *r, Str cursor);
 
 // What comes next, in the arena. *ret_at_end: nothing more is there for now; come again later.
-ExitCode reader_next(struct reader *r, struct arena *a, ReaderRecord **ret, size_t *ret_n,
-                     bool *ret_at_end);
+ExitCode stream_reader_next(struct stream_reader *r, struct arena *a, ReaderRecord **ret,
+                            size_t *ret_n, bool *ret_at_end);
 
 // "trim", "latest", a time, or a sequence number. EXIT_USAGE with a message that names the flag.
-ExitCode reader_parse_from(Str flag, Str text, ReaderFrom *ret);
+ExitCode stream_reader_parse_from(Str flag, Str text, ReaderFrom *ret);
 
-// ---- reader_shards.c
+// ---- stream_reader_shards.c
 
 struct shard_readers;
 ExitCode shard_readers_open(const struct invocation *in, struct client *c, Str stream,

@@ -5,7 +5,7 @@
 // A record is given when every other shard has one that arrived later, or was found empty in a
 // later round: then nothing older can come. So a record waits for one round more than it must.
 #include "base/time.h"
-#include "cli/reader.h"
+#include "cli/stream_reader.h"
 #include "cli/stream.h"
 #include "cli/term.h"
 #include "codec/base64.h"
