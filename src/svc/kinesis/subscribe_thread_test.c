@@ -8,6 +8,7 @@
 #include "store/kv.h"
 #include "store/log.h"
 #include "svc/kinesis/consumers.h"
+#include "svc/kinesis/operate.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -195,6 +196,50 @@ static void *write_much(void *self)
     return NULL;
 }
 
+// ---- Looking on
+
+struct looking {
+    struct stage *w;
+    atomic_bool is_over;
+    size_t seen; // records
+};
+
+// Asks a page as the admin does: on a thread of its own.
+static JsonValue *look(struct stage *w, struct arena *a, const struct operator_page *page,
+                       const char *asked)
+{
+    AUTO_BUF(b);
+    Str problem = { 0 };
+    JsonValue *body = NULL, *answer = NULL;
+    CHECK(json_parse(a, str_of(asked), &body).kind == ERR_NONE);
+    const struct operator_call c = { .arena = a,
+                                     .account = S("000000000000"),
+                                     .region = S("us-east-1"),
+                                     .now_ns = START_NS + 3600 * NS_PER_S,
+                                     .body = body };
+    CHECK(page->answer(w->kinesis, &c, &b, &problem).kind == ERR_NONE);
+    CHECK(json_parse(a, str_dup(a, buf_str(&b)), &answer).kind == ERR_NONE);
+    return answer;
+}
+
+static void *look_on(void *self)
+{
+    struct looking *o = self;
+    for (bool is_last = false; !is_last;) {
+        is_last = atomic_load(&o->is_over);
+        AUTO(arena) a = arena_open();
+        const JsonValue *lag =
+            look(o->w, a, &kinesis_pages[1], "{\"stream\":\"s\",\"count\":true}");
+        CHECK(json_find(lag, S("readers")) != NULL);
+        const JsonValue *read = look(o->w, a, &kinesis_pages[0],
+                                     "{\"stream\":\"s\",\"from\":\"trim\",\"limit\":10000}");
+        size_t n = json_find(read, S("records"))->n;
+        CHECK(n >= o->seen); // what was seen stays
+        o->seen = n;
+    }
+    return NULL;
+}
+
 // ---- The test
 
 static uint64_t create(struct stage *w, struct arena *a)
@@ -250,8 +295,10 @@ TEST(subscriptions_are_taken_over_and_cancelled_while_records_are_stored)
     struct writing writing = { &w, create(&w, a) };
     for (size_t i = 0; i < CONSUMERS; i++)
         arns[i] = create_consumer(&w, a, i);
-    pthread_t writer;
+    pthread_t writer, onlooker;
+    struct looking looking = { .w = &w };
     EXPECT(pthread_create(&writer, NULL, write_much, &writing) == 0);
+    EXPECT(pthread_create(&onlooker, NULL, look_on, &looking) == 0);
     for (size_t round = 0; round < ROUNDS; round++) {
         for (size_t i = 0; i < CONSUMERS; i++)
             all[round][i] = subscribe(&w, a, arns[i], (round + i) % LOOPS);
@@ -267,6 +314,9 @@ TEST(subscriptions_are_taken_over_and_cancelled_while_records_are_stored)
     for (size_t round = 0; round < ROUNDS; round++)
         for (size_t i = 0; i < CONSUMERS; i++)
             wait_for(&all[round][i]->is_done);
+    atomic_store(&looking.is_over, true);
+    EXPECT(pthread_join(onlooker, NULL) == 0);
+    EXPECT_INT(ROUNDS * PUTS, looking.seen);
     stage_close(&w);
     for (size_t round = 0; round < ROUNDS; round++)
         for (size_t i = 0; i < CONSUMERS; i++)
