@@ -55,7 +55,8 @@ static Err ask(struct rig *r, const char *page, Str body, const JsonValue **ret,
                                      .now_ns = r->w.env.io->wall_ns(r->w.env.io),
                                      .body = asked };
     AUTO_BUF(b);
-    const struct operator_page *p = &kinesis_pages[str_eq(str_of(page), S("stream/lag"))];
+    size_t which = str_eq(str_of(page), S("stream/lag"));
+    const struct operator_page *p = &kinesis_pages[which];
     EXPECT_STR(str_of(page), p->name);
     TRY(p->answer(r->w.kinesis, &c, &b, ret_problem));
     EXPECT_OK(json_parse(r->a, str_dup(r->a, buf_str(&b)), &answer));
