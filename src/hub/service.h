@@ -39,7 +39,7 @@ struct service_env {
 // alone.
 struct operator_call {
     struct arena *arena; // of the request
-    Str account, region, principal;
+    Str account, region, principal, access_key;
     int64_t now_ns;
     const JsonValue *body; // a map
 };

@@ -408,6 +408,7 @@ static void ask_service(struct admin *ad, struct http_exchange *x, const Caller 
                                               .account = caller->account,
                                               .region = caller->region,
                                               .principal = caller->principal,
+                                              .access_key = caller->access_key,
                                               .now_ns = clock->wall_ns(clock),
                                               .body = body } };
     if (pool_submit(ad->config.pool, &r->task).kind != ERR_NONE)

@@ -118,6 +118,8 @@ Err operator_view(struct kinesis *k, const struct operator_call *c, OperatorView
                                      .region = c->region,
                                      .principal = c->principal,
                                      .caller = c->account,
+                                     .access_key = c->access_key,
+                                     .request_id = S(""),
                                      .now_ns = c->now_ns } };
     Err e = kinesis_find(&ret->call, (StreamRef){ .name = name }, &ret->stream);
     if (e.kind == ERR_NONE)

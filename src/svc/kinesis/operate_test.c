@@ -52,6 +52,7 @@ static Err ask(struct rig *r, const char *page, Str body, const JsonValue **ret,
                                      .account = S("000000000000"),
                                      .region = S("us-east-1"),
                                      .principal = S("arn:aws:iam::000000000000:root"),
+                                     .access_key = S("AKIAROOT"),
                                      .now_ns = r->w.env.io->wall_ns(r->w.env.io),
                                      .body = asked };
     AUTO_BUF(b);
