@@ -244,7 +244,7 @@ def main():
         return 0
     old = stale()
     for path in old:
-        print(f"{path} is not what the generator makes; run: make conformance")
+        print(f"{path} is not what the generator makes; run: tools/conformance.py --write")
     return 1 if old else 0
 
 

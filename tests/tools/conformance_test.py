@@ -15,7 +15,7 @@ op Two in { Name! Name }
 
 @tap.test
 def the_conformance_pages_are_what_the_generator_makes():
-    assert conformance.stale() == [], "run: make conformance"
+    assert conformance.stale() == [], "run: tools/conformance.py --write"
 
 
 @tap.test
