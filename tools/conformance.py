@@ -23,11 +23,13 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "tools"))
 sys.path.insert(0, os.path.join(ROOT, "tests"))
 import api_grammar  # noqa: E402
+import check  # noqa: E402
 import wire  # noqa: E402
 
 PAGES = os.path.join(ROOT, "docs", "conformance")
 RECORD = os.path.join(ROOT, "tests", "clients", "operations.json")
-TITLES = {"kinesis": "Kinesis Data Streams", "kms": "KMS", "iam": "IAM", "sts": "STS", "cloudwatch": "CloudWatch"}
+TITLES = {"kinesis": "Kinesis Data Streams", "kms": "KMS", "iam": "IAM", "sts": "STS", "cloudwatch": "CloudWatch",
+          "s3": "S3"}
 # The suites of tests/run.py that drive unmodified clients, and what they are.
 SUITES = {
     "boto3": ("clients/boto3_test.py", "boto3, HTTP/1.1, plain and TLS"),
@@ -37,6 +39,7 @@ SUITES = {
     "java": ("clients/java_test.py", "the SDK for Java v2, CBOR, HTTP/1.1 and HTTP/2"),
     "cloudwatch": ("clients/cloudwatch_test.py", "boto3 and the AWS command line, metrics and alarms"),
     "access": ("clients/access_test.py", "boto3 and the AWS command line, identities, policies and keys"),
+    "boto3-s3": ("clients/s3_test.py", "boto3, buckets and objects"),
     "terraform": ("clients/terraform_test.py", "the calls of Terraform's AWS provider, made with boto3"),
 }
 SUITE_SECONDS_MAX = 900
@@ -59,6 +62,14 @@ def contract(name):
 # ---- Dialogues
 
 
+def operation_of(exchange, api):
+    """The operation that a request of a dialogue is for."""
+    if api.attributes["protocol"] != "rest-xml":
+        return exchange.operation.rpartition(".")[2]
+    headers = {d.partition(" ")[2].partition(":")[0].lower() for d in exchange.directives if d.startswith("header ")}
+    return check.rest_operation(api, exchange.operation, exchange.body.partition(" ")[0], headers)
+
+
 def spoken(name, api):
     """{operation: ({protocols in which it succeeded}, {errors it was answered with})}."""
     codes = {error.code: error.name for error in api.errors.values() if error.code}
@@ -67,11 +78,11 @@ def spoken(name, api):
         for dialogue in wire.parse_file(path):
             kinds = {kind for kind, _ in dialogue.kinds(api.attributes["protocol"])}
             for exchange in dialogue.exchanges:
-                operation = exchange.operation.rpartition(".")[2]
+                operation = operation_of(exchange, api)
                 if operation not in found:
                     continue
                 good, errors = found[operation]
-                if exchange.status == 200:
+                if exchange.status < 400:
                     good |= kinds
                 for match in TYPE.finditer(exchange.answer):
                     error = match[1] or match[2]
@@ -147,10 +158,11 @@ def callers(calls, service, op):
 
 def rows(name, api, calls):
     dialogues = spoken(name, api)
+    is_shared = not any(op.throws for op in api.ops.values())  # the model names errors of the whole service only
     for op in sorted(api.ops.values(), key=lambda op: op.name):
         good, errors = dialogues[op.name]
-        known = [e for e in op.throws if e in errors]
-        further = sorted(errors - set(op.throws))
+        known = sorted(errors & set(api.errors)) if is_shared else [e for e in op.throws if e in errors]
+        further = sorted(errors - set(known))
         missing = [e for e in op.throws if e not in errors]
         yield op.name, sorted(good), known, further, missing, callers(calls, name, op.name)
 
@@ -166,12 +178,13 @@ def page(name, calls):
     shown = sum(len(known) for _, _, known, _, _, _ in lines)
     called = sum(bool(clients) for *_, clients in lines)
     title = TITLES.get(name, name)
+    of_declared = f"{shown} of {declared} declared errors" if declared else "its operations declare no errors of their own"
     out = [f"<!-- SPDX-License-Identifier: Apache-2.0 -->\n# {title}: operation by operation\n",
            "Made by `make conformance` from the contract, the dialogues and what unmodified clients called; a test "
            "compares it.\n",
            f"- Operations served: {len(lines)}. Protocols: {api.attributes['protocol'].replace('+', ', ')}.",
            f"- Answered in a dialogue, byte for byte: {sum(bool(good) for _, good, *_ in lines)} with a result, "
-           f"{shown} of {declared} declared errors.",
+           f"{of_declared}.",
            f"- Called by unmodified clients: {called}.\n",
            "| operation | result | errors in dialogues | clients |", "|---|---|---|---|"]
     for op, good, known, further, _, clients in lines:
