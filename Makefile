@@ -48,7 +48,7 @@ test-thread: ## only the unit tests of the threaded rooms, under the thread sani
 	@$(PYTHON3) tests/run.py --build-thread-tests build-tsan
 	@$(PYTHON3) tests/run.py thread
 
-tests-ready: build/venv/ready build/clients/node/ready
+tests-ready: build/venv/ready build/venv-s3/ready build/clients/node/ready
 
 check: ## layers, format, banned calls, licences, lengths, dialogues, cppcheck
 	@tools/install_packages build check
@@ -126,6 +126,12 @@ build/venv/ready: tests/requirements.txt
 	@echo "Installing the Python clients of the tests into build/venv"
 	@mkdir -p build && $(PYTHON3) -m venv build/venv
 	@build/venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+build/venv-s3/ready: tests/requirements-s3.txt
+	@echo "Installing s3fs and DuckDB for the tests into build/venv-s3"
+	@mkdir -p build && $(PYTHON3) -m venv build/venv-s3
+	@build/venv-s3/bin/pip install --quiet --disable-pip-version-check -r tests/requirements-s3.txt
 	@touch $@
 
 build/clients/node/ready: tests/clients/node/package.json tests/clients/node/package-lock.json
