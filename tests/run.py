@@ -144,6 +144,7 @@ SUITES = {
     "crash-encrypted": lambda: server_suite("crash-encrypted", "crash_encrypted.py", 900, "--rounds", "30"),
     "reshard": lambda: server_suite("reshard", "reshard.py", 600),
     "queues": lambda: server_suite("queues", "queues.py", 600, "--rounds", "20"),
+    "s3-crash": lambda: server_suite("s3-crash", "s3_crash.py", 600, "--rounds", "20"),
     "model": lambda: server_suite("model", "model.py", 180, "--seconds", "30"),
     "storm": lambda: server_suite("storm", "storm.py", 300),
     "bad-input": lambda: server_suite("bad-input", "bad_input.py", 600),
