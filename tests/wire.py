@@ -330,6 +330,23 @@ def decode_body(raw, content_type):
 # ---- Playing.
 
 
+def denied_key(server):
+    """The key of a user of the server who may do nothing; made when it is first asked for."""
+    if getattr(server, "denied_key", None) is None:
+        client = server.client(service="iam")
+        for action in ("CreateUser", "CreateAccessKey"):
+            body = encode_form(action, "2010-05-08", '{"UserName":"denied"}')
+            headers = {"Host": f"127.0.0.1:{server.port}", "Content-Type": FORM_TYPE}
+            headers = sigv4.sign(client.key_id, client.secret, "us-east-1", "iam", "POST", "/", headers, body)
+            status, _, content = client.send("POST", "/", headers, body)
+            if status != 200:
+                raise WireError(f"{action}: {content.decode()}")
+        client.close()
+        found = re.search(rb"<AccessKeyId>(\w+)</AccessKeyId>.*<SecretAccessKey>([^<]+)</SecretAccessKey>", content, re.S)
+        server.denied_key = f"{found[1].decode()} {found[2].decode()}"
+    return server.denied_key
+
+
 class Player:
     """Plays one dialogue in one encoding."""
 
@@ -344,7 +361,10 @@ class Player:
         if what == "region":
             self.client.region = self.variables["region"] = value
         elif what == "key":
-            self.client.key_id, self.client.secret = value.split()
+            known = {"$root": f"{headrace.KEY_ID} {headrace.SECRET}"}
+            if value == "$denied":
+                known[value] = denied_key(self.server)
+            self.client.key_id, self.client.secret = known.get(value, value).split()
         else:
             self.restart(what)
 
