@@ -199,6 +199,14 @@ void stream_shut(struct stream_rig *s, bool shut)
     pthread_mutex_unlock(&s->lock);
 }
 
+size_t stream_count(struct stream_rig *s, const size_t *which)
+{
+    pthread_mutex_lock(&s->lock);
+    size_t n = *which;
+    pthread_mutex_unlock(&s->lock);
+    return n;
+}
+
 ErrKind stream_wait_end(struct stream_rig *s, size_t n)
 {
     pthread_mutex_lock(&s->lock);

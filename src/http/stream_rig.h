@@ -26,7 +26,8 @@ void stream_rig_init(struct stream_rig *s);
 void stream_rig_start(struct stream_rig *s);
 void stream_rig_stop(struct stream_rig *s);
 void stream_shut(struct stream_rig *s, bool shut);
-ErrKind stream_wait_end(struct stream_rig *s, size_t n); // of the n-th, from 0
+size_t stream_count(struct stream_rig *s, const size_t *which); // one of its numbers, now
+ErrKind stream_wait_end(struct stream_rig *s, size_t n);        // of the n-th, from 0
 struct http_exchange *stream_wait_held(struct stream_rig *s);
 void stream_wait_closes(struct stream_rig *s, size_t n);
 void stream_take(struct stream_rig *s, struct http_exchange *x); // what /take does
