@@ -361,7 +361,7 @@ class Kinesis(unittest.TestCase):
                           "TRIM_HORIZON"])
         self.assertIsNone(api.ops["CreateStream"].output)
         self.assertEqual({n for n, op in api.ops.items() if op.blocking},
-                         {"CreateQueue", "DeleteQueue", "UpdateQueue",
+                         {"CreateQueue", "DeleteQueue", "UpdateQueue", "CreateChannel",
                           "CreateStream", "DeleteStream", "IncreaseStreamRetentionPeriod",
                           "DecreaseStreamRetentionPeriod", "AddTagsToStream", "RemoveTagsFromStream",
                           "TagResource", "UntagResource", "GetShardIterator", "SplitShard", "MergeShards",
