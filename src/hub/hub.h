@@ -4,10 +4,19 @@
 #pragma once
 #include "access/guard.h"
 #include "hub/identities.h"
+#include "hub/invoke.h"
 #include "hub/keys.h"
+#include "hub/objects.h"
+#include "hub/source.h"
+
+struct hub_catalog; // hub/catalog.h
 
 struct hub {
     const struct hub_keys *keys;             // of svc/kms
     const struct access_guard *access;       // of svc/iam
     const struct hub_identities *identities; // of svc/iam
+    const struct hub_source *kinesis;        // of svc/kinesis
+    const struct hub_objects *objects;       // of svc/s3
+    const struct hub_invoke *invoke;         // whoever runs functions
+    const struct hub_catalog *catalog;       // of svc/glue
 };

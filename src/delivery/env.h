@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the parts of a delivery may use.
+#pragma once
+#include "base/err.h"
+
+struct io;
+struct kv;
+struct log;
+struct hub;
+struct pool;
+
+struct delivery_env {
+    struct io *io;
+    struct kv *kv;
+    struct log *log;
+    struct hub *hub;
+    struct pool *compute; // a thread per core, nice: reads, compresses, writes objects
+    struct pool *network; // many threads that wait for others
+    bool plain_http;      // http:// and private addresses may be destinations (a setting)
+    bool verify;          // certificates of https destinations
+    bool (*stopping)(const struct delivery_env *env);
+    // Waits that long by the server's clock; false: the server stops.
+    bool (*sleep)(const struct delivery_env *env, int64_t ns);
+};
