@@ -210,15 +210,31 @@ static void weigh(const AccessRequest *r, const AccessPolicies *p, const Kind ki
         allow(d, ACCESS_BY_RESOURCE, resource);
 }
 
+// An account's root in its own account may everything, but what a resource's policy denies that
+// counts for it.
+static void decide_root(struct arena *tmp, const AccessRequest *r, const AccessPolicies *p,
+                        AccessDecision *ret)
+{
+    bool conditional = false;
+    Kind k = ask_all(tmp, &p->resource, p->resource != NULL && p->resource_binds_root ? 1 : 0, r,
+                     &conditional);
+    *ret = (AccessDecision){ .source = ACCESS_BY_ROOT, .conditional = conditional };
+    if (k.denies)
+        *ret = (AccessDecision){ .reason = ACCESS_DENIED_BY_STATEMENT,
+                                 .source = ACCESS_BY_RESOURCE,
+                                 .policy = k.denied_in,
+                                 .statement = k.denied_by };
+}
+
 void access_decide(const AccessRequest *r, const AccessPolicies *p, AccessDecision *ret)
 {
     AccessDecision d = { 0 };
-    if (is_root(r) && r->service.p == NULL && str_eq(r->principal_account, r->resource_account)) {
-        *ret = (AccessDecision){ .source = ACCESS_BY_ROOT };
-        return;
-    }
     AUTO(arena) tmp = arena_open();
     bool all = false;
+    if (is_root(r) && r->service.p == NULL && str_eq(r->principal_account, r->resource_account)) {
+        decide_root(tmp, r, p, ret);
+        return;
+    }
     Kind kinds[] = {
         [ACCESS_BY_IDENTITY] = ask_all(tmp, p->identity, p->identity_count, r, &all),
         [ACCESS_BY_RESOURCE] = ask_all(tmp, &p->resource, p->resource != NULL, r, &all),

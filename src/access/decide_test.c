@@ -89,7 +89,11 @@ TEST(the_root_of_an_account_may_do_all_in_it_and_nothing_elsewhere_by_itself)
     AccessRequest other = by(S("arn:aws:iam::" OTHERS ":root"), S(OTHERS));
     EXPECT(decide(own, (AccessPolicies){ .resource = no }).reason == ACCESS_ALLOWED);
     EXPECT(decide(own, (AccessPolicies){ .resource = no }).source == ACCESS_BY_ROOT);
-    AccessDecision d = decide(other, (AccessPolicies){ 0 });
+    AccessDecision d = decide(own, (AccessPolicies){ .resource = no, .resource_binds_root = true });
+    EXPECT(d.reason == ACCESS_DENIED_BY_STATEMENT && d.source == ACCESS_BY_RESOURCE);
+    d = decide(own, (AccessPolicies){ .resource = yes, .resource_binds_root = true });
+    EXPECT(d.reason == ACCESS_ALLOWED && d.source == ACCESS_BY_ROOT);
+    d = decide(other, (AccessPolicies){ 0 });
     EXPECT(d.reason == ACCESS_NOT_ALLOWED && d.source == ACCESS_BY_RESOURCE);
     EXPECT(decide(other, (AccessPolicies){ .resource = yes }).reason == ACCESS_ALLOWED);
     EXPECT(decide(other, (AccessPolicies){ .resource = no }).reason == ACCESS_DENIED_BY_STATEMENT);

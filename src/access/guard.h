@@ -13,6 +13,7 @@ typedef struct AccessTarget {
     Str account;           // whose it is
     struct policy *policy; // of the resource; a reference for whoever asked, or NULL
     bool policy_decides;   // as AccessPolicies.resource_decides
+    bool binds_root;       // as AccessPolicies.resource_binds_root
     bool for_everybody;    // nobody needs a permission for it
     const AccessValue *context;
     size_t context_count;

@@ -77,6 +77,8 @@ typedef struct AccessPolicies {
     struct policy *resource; // NULL: none
     // The resource's policy must allow or hand over to the account (keys of KMS).
     bool resource_decides;
+    // A deny of the resource's policy counts for the root of its owner, too (buckets of S3).
+    bool resource_binds_root;
 } AccessPolicies;
 
 // ---- The answer

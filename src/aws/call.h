@@ -76,6 +76,9 @@ struct call_targets {
     // Everything; `ret` is zeroed, and its account is what the function above said. What is left
     // alone stays: the action "service:Operation", the resource "*".
     void (*target)(struct call *c, const void *in, AccessTarget *ret);
+    // Whether the resource has a policy that may refuse its owner's root, who is not asked about
+    // otherwise. Cheap; NULL: none has.
+    bool (*binds_root)(struct call *c, const void *in);
 };
 
 // Adds what the input says of tags to a target's context: aws:RequestTag/KEY for each of its member

@@ -961,7 +961,16 @@ static void play_target(struct call *c, const void *in, AccessTarget *ret)
         ret->for_everybody = str_eq(c->op->name, S("Nothing"));
 }
 
-static const struct call_targets play_targets = { .account = play_account, .target = play_target };
+// What is called "bound" has a policy that may refuse the root.
+static bool play_binds_root(struct call *c, const void *in)
+{
+    return str_eq(c->op->name, S("Put")) &&
+           str_eq(((const struct probe_Put_in *)in)->name, S("bound"));
+}
+
+static const struct call_targets play_targets = { .account = play_account,
+                                                  .target = play_target,
+                                                  .binds_root = play_binds_root };
 
 static void stage_open_guarded(struct stage *s, struct access_guard *guard)
 {
@@ -1033,6 +1042,13 @@ TEST(the_root_is_asked_about_only_in_other_accounts_and_works_there_if_it_may)
                ask_as(&s, a, "123456789012", "Put", "{\"Name\":\"abc\",\"Free\":\"444455556666\"}")
                    .status);
     EXPECT_INT(1, seen.asked);
+    seen.allows = true;
+    EXPECT_INT(200,
+               ask_as(&s, a, "123456789012", "Put", "{\"Name\":\"abc\",\"Free\":\"444455556666\"}")
+                   .status);
+    seen.allows = false;
+    EXPECT_INT(400, ask_as(&s, a, "123456789012", "Put", "{\"Name\":\"bound\"}").status);
+    EXPECT_INT(3, seen.asked);
     seen.allows = true;
     EXPECT_INT(200,
                ask_as(&s, a, "123456789012", "Put", "{\"Name\":\"abc\",\"Free\":\"444455556666\"}")

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whether a call is permitted. The root of an account may do everything in it, which is seen here
-// without asking anybody; whoever else is asked about with the operation and its resource.
+// without asking anybody, unless the resource has a policy that binds it; whoever else is asked
+// about with the operation and its resource.
 #include "aws/front_priv.h"
 
 static bool is_root(Str principal)
@@ -38,7 +39,8 @@ bool front_permits(struct front_call *f)
     if (f->front->guard == NULL)
         return true;
     Str account = targets != NULL ? targets->account(&f->call, f->in) : f->call.account;
-    if (is_root(f->call.principal) && str_eq(account, f->call.account))
+    if (is_root(f->call.principal) && str_eq(account, f->call.account) &&
+        (targets == NULL || targets->binds_root == NULL || !targets->binds_root(&f->call, f->in)))
         return true;
     return ask(f, account);
 }

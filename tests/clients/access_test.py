@@ -250,6 +250,21 @@ class Access:
         data = self.kms.generate_data_key(KeyId="alias/clicks", KeySpec="AES_256")
         assert self.kms.decrypt(CiphertextBlob=data["CiphertextBlob"])["Plaintext"] == data["Plaintext"]
 
+    def a_bucket_policy_denies_its_owner_too_who_can_always_mend_it(self):
+        s3 = client(self.server, "s3", ROOT)
+        s3.create_bucket(Bucket="guarded")
+        s3.put_object(Bucket="guarded", Key="k", Body=b"x")
+        resources = ["arn:aws:s3:::guarded", "arn:aws:s3:::guarded/*"]
+        s3.put_bucket_policy(Bucket="guarded", Policy=policy(
+            {"Effect": "Deny", "Principal": "*", "Action": ["s3:GetObject", "s3:*Policy"], "Resource": resources}))
+        refused("AccessDenied", "with an explicit deny in a resource-based policy", s3.get_object, Bucket="guarded", Key="k")
+        refused("AccessDenied", "", s3.copy_object, Bucket="guarded", Key="l", CopySource="guarded/k")
+        refused("AccessDenied", "", client(self.server, "s3", self.keys).list_objects_v2, Bucket="guarded")
+        s3.head_bucket(Bucket="guarded")
+        assert "Deny" in s3.get_bucket_policy(Bucket="guarded")["Policy"]
+        s3.delete_bucket_policy(Bucket="guarded")
+        assert s3.get_object(Bucket="guarded", Key="k")["Body"].read() == b"x"
+
     def tags_in_a_request_decide(self):
         self.iam.put_user_policy(UserName="bob", PolicyName="maker", PolicyDocument=policy(
             allow(["kinesis:CreateStream", "kinesis:AddTagsToStream", "kinesis:RemoveTagsFromStream"], Condition={

@@ -312,7 +312,8 @@ static void ask(struct iam *s, struct call *c, const AccessTarget *t, const Aske
                          .identity_count = k->policy_count,
                          .boundary = k->boundary,
                          .resource = t->policy,
-                         .resource_decides = t->policy_decides };
+                         .resource_decides = t->policy_decides,
+                         .resource_binds_root = t->binds_root };
     if (k->signer != NULL) {
         p.session = k->signer->session;
         p.session_count = k->signer->session_count;

@@ -134,6 +134,22 @@ static bool is_free(Str op)
            str_eq(op, S("DeleteObjects"));
 }
 
+// A bucket's owner can always mend its policy (User Guide, "Bucket policies": the root user may
+// get, put and delete one that denies it that).
+static bool is_about_policy(Str op)
+{
+    return str_eq(op, S("GetBucketPolicy")) || str_eq(op, S("PutBucketPolicy")) ||
+           str_eq(op, S("DeleteBucketPolicy"));
+}
+
+static bool binds_root(struct call *c, const void *in)
+{
+    Str name = s3_text_of(c->op->input, in, S("Bucket"));
+    AUTO(bucket) b = name.p != NULL ? s3_bucket_ref(s3_of(c), name) : NULL;
+    return b != NULL && b->policy != NULL && !is_about_policy(c->op->name) &&
+           !str_eq(c->op->name, S("CreateBucket"));
+}
+
 static void target_of_call(struct call *c, const void *in, AccessTarget *ret)
 {
     Str name = s3_text_of(c->op->input, in, S("Bucket"));
@@ -152,13 +168,16 @@ static void target_of_call(struct call *c, const void *in, AccessTarget *ret)
         return;
     struct policy *policy = policy_for(c, b);
     ret->policy = policy != NULL ? policy_ref(policy) : NULL;
+    ret->binds_root = !is_about_policy(c->op->name);
     // ACLs of objects are known when the object is: who reads is asked there (s3_check_acl).
     bool reading = str_eq(ret->action, S("s3:GetObject"));
     ret->for_everybody = ret->for_everybody || acl_permits(c, b, ret->action) ||
                          (reading && b->acls && !b->ignore_acls);
 }
 
-const struct call_targets s3_targets = { .account = account_of_call, .target = target_of_call };
+const struct call_targets s3_targets = { .account = account_of_call,
+                                         .target = target_of_call,
+                                         .binds_root = binds_root };
 
 // ---- Questions in the course of a call
 
@@ -170,14 +189,14 @@ bool s3_may(struct call *c, Str action, Str bucket, Str key, Str *ret_text)
     *ret_text = S("Access Denied");
     if (b == NULL || guard == NULL || s->env.dev)
         return true;
-    if (str_ends(c->principal, S(":root")) && str_eq(c->caller, b->is.owner))
-        return true;
-    if (acl_permits(c, b, action))
+    bool roots = str_ends(c->principal, S(":root")) && str_eq(c->caller, b->is.owner);
+    if ((roots && b->policy == NULL) || acl_permits(c, b, action))
         return true;
     AccessTarget t = { .action = action,
                        .resource = arn_of(c->arena, bucket, key),
                        .account = b->is.owner,
-                       .policy = policy_for(c, b) };
+                       .policy = policy_for(c, b),
+                       .binds_root = true };
     return guard->may(guard->self, c, &t, ret_text);
 }
 

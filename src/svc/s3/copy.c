@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copies: an object from another, and a part from a range of one. Where the store can, both then
-// share the bytes; else they are read and written.
+// share the bytes; else they are read and written. Bytes that are shared are read all the same
+// where etag and checksum of the copy are not those of the source.
 #include "base/memory.h"
 #include "codec/hash.h"
 #include "svc/s3/s3.h"
@@ -51,28 +52,75 @@ static Err open_source(struct call *c, Str header, Str owner, struct source *s)
     return s3_open_reader(c, &s->bucket, s->key, s->version_id, &s->object, &s->reader);
 }
 
-// Appends bytes of the source, and their checksums to `sums`.
-static Err append(struct call *c, struct source *s, struct blob_put *put, uint64_t from, uint64_t n,
-                  struct checksum *const *sums, size_t sum_count)
+// What a copy is made of, and what is known of it then.
+struct copying {
+    struct source *from;
+    struct blob_put *put; // NULL: bytes are only read
+    bool same_seal;       // both have the same data key
+    uint64_t at, n;       // of the source
+    ChecksumKind kind;
+    Str etag, sum;
+};
+
+// Bytes of the source go into the copy, if they do not have to be shared, and into `sums`.
+static Err move_bytes(const struct copying *k, struct checksum *const *sums, size_t sum_count)
 {
     char *piece = memory_try(S3_PIECE_BYTES);
     Err e = piece != NULL ? OK : fail(ERR_MEMORY, "no memory to copy an object");
+    uint64_t from = k->at, n = k->n;
     while (e.kind == ERR_NONE && n > 0) {
         size_t got = 0;
-        e = blob_reader_read(s->reader, piece, (size_t)MIN(n, (uint64_t)S3_PIECE_BYTES), from,
+        e = blob_reader_read(k->from->reader, piece, (size_t)MIN(n, (uint64_t)S3_PIECE_BYTES), from,
                              &got);
         if (e.kind == ERR_NONE && got == 0)
             e = fail(ERR_CORRUPT, "an object is shorter than it should be");
-        if (e.kind == ERR_NONE)
-            e = blob_put_write(put, str_from(piece, got));
+        if (e.kind == ERR_NONE && k->put != NULL)
+            e = blob_put_write(k->put, str_from(piece, got));
         for (size_t i = 0; e.kind == ERR_NONE && i < sum_count; i++)
             checksum_add(sums[i], piece, got);
         from += got;
         n -= got;
     }
     free(piece);
-    (void)c;
     return e;
+}
+
+// The etag and checksum of the source, if the copy has the same: it is all of an object that was
+// made in one piece, and has that kind.
+static bool knows_sums(struct copying *k)
+{
+    const BlobObject *o = &k->from->object;
+    Str sum = blob_pair(o->attributes, checksum_header(k->kind));
+    if (k->at != 0 || k->n != o->bytes || o->part_count > 0 || sum.p == NULL)
+        return false;
+    k->etag = o->etag;
+    k->sum = sum;
+    return true;
+}
+
+// Appends the bytes to what is being written, by reference if the store can, and finds their etag
+// and checksum.
+static Err append(struct call *c, struct copying *k)
+{
+    unsigned char md5[CHECKSUM_BYTES_MAX], sum[CHECKSUM_BYTES_MAX];
+    Err e = blob_put_share(k->put, k->from->reader, k->at, k->n, k->same_seal);
+    if (e.kind == ERR_NONE)
+        k->put = NULL;
+    else if (e.kind != ERR_INVALID)
+        return e;
+    if (knows_sums(k))
+        return k->put != NULL ? move_bytes(k, NULL, 0) : OK;
+    AUTO(checksum) digest = NULL;
+    AUTO(checksum) other = NULL;
+    checksum_open(CHECKSUM_MD5, &digest);
+    checksum_open(k->kind, &other);
+    struct checksum *const sums[] = { digest, other };
+    TRY(move_bytes(k, sums, COUNT_OF(sums)));
+    checksum_end(digest, md5);
+    checksum_end(other, sum);
+    k->etag = hex_str(c->arena, md5, MD5_BYTES);
+    k->sum = s3_checksum_text(c->arena, sum, checksum_bytes(k->kind));
+    return OK;
 }
 
 static S3Conditions conditions(Str match, Str none_match, bool has_modified, int64_t modified,
@@ -144,27 +192,6 @@ static ChecksumKind kind_of(Str name, BlobPairs attributes)
     return CHECKSUM_CRC64NVME;
 }
 
-// Copies all of the source and gives the new object its etag and checksum.
-static Err copy_all(struct call *c, const struct s3_CopyObject_in *in, struct source *s,
-                    struct blob_put *put, struct attributes *attributes, Str *ret_etag)
-{
-    unsigned char md5[CHECKSUM_BYTES_MAX], sum[CHECKSUM_BYTES_MAX];
-    ChecksumKind kind = kind_of(in->checksum_algorithm, s->object.attributes);
-    AUTO(checksum) digest = NULL;
-    AUTO(checksum) other = NULL;
-    checksum_open(CHECKSUM_MD5, &digest);
-    checksum_open(kind, &other);
-    struct checksum *const sums[] = { digest, other };
-    TRY(append(c, s, put, 0, s->object.bytes, sums, COUNT_OF(sums)));
-    checksum_end(digest, md5);
-    checksum_end(other, sum);
-    *ret_etag = hex_str(c->arena, md5, MD5_BYTES);
-    attributes_add(attributes, checksum_header(kind),
-                   s3_checksum_text(c->arena, sum, checksum_bytes(kind)));
-    attributes_add(attributes, S("x-amz-checksum-type"), S("FULL_OBJECT"));
-    return OK;
-}
-
 static Err copy_object(struct call *c, const struct s3_CopyObject_in *in, struct source *s,
                        struct s3_CopyObject_out *out)
 {
@@ -198,9 +225,18 @@ static Err copy_object(struct call *c, const struct s3_CopyObject_in *in, struct
     TRY(s3_take_retention(c, &b, in, &object.retention));
     TRY(s3_take_condition(c, in->if_match, in->if_none_match, &object.condition));
     TRY(s3_seal_new(c, &b, in, &attributes, seal, &sealed));
+    struct copying k = { .from = s,
+                         .n = s->object.bytes,
+                         .kind = kind_of(in->checksum_algorithm, s->object.attributes) };
+    if (sealed)
+        TRY(s3_seal_as(c, s->object.attributes, &attributes, seal, &k.same_seal));
     TRY(s3_store_error(c, &b, blob_put_begin(s3_of(c)->blob, &b, sealed ? seal : NULL, &put)));
     explicit_bzero(seal, sizeof seal);
-    TRY(s3_store_error(c, &b, copy_all(c, in, s, put, &attributes, &object.etag)));
+    k.put = put;
+    TRY(s3_store_error(c, &b, append(c, &k)));
+    attributes_add(&attributes, checksum_header(k.kind), k.sum);
+    attributes_add(&attributes, S("x-amz-checksum-type"), S("FULL_OBJECT"));
+    object.etag = k.etag;
     object.attributes = attributes_pairs(&attributes);
     Err e = blob_put_finish(put, c->arena, &object, &made);
     TRY(s3_store_error(c, &b, s3_condition_failed(c, e, in->key, &object.condition)));
@@ -253,15 +289,13 @@ static Err take_range(struct call *c, Str header, uint64_t bytes, uint64_t *ret_
 static Err copy_part(struct call *c, const struct s3_UploadPartCopy_in *in, struct source *s,
                      struct s3_UploadPartCopy_out *out)
 {
-    unsigned char seal[BLOB_SEAL_BYTES], md5[CHECKSUM_BYTES_MAX], sum[CHECKSUM_BYTES_MAX];
+    unsigned char seal[BLOB_SEAL_BYTES];
     bool sealed;
     BlobBucket b;
     BlobUpload upload;
-    uint64_t from, n;
+    struct copying k = { .from = s };
     struct attributes attributes = { .arena = c->arena };
     AUTO(blob_put) put = NULL;
-    AUTO(checksum) digest = NULL;
-    AUTO(checksum) other = NULL;
     TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &b));
     TRY(s3_part_target(c, &b, in->key, in->upload_id, in->part_number, &upload, seal, &sealed));
     TRY(open_source(c, in->copy_source, in->expected_source_bucket_owner, s));
@@ -270,24 +304,19 @@ static Err copy_part(struct call *c, const struct s3_UploadPartCopy_in *in, stru
                    in->has_copy_source_if_modified_since, in->copy_source_if_modified_since,
                    in->has_copy_source_if_unmodified_since, in->copy_source_if_unmodified_since);
     TRY(s3_check_conditions(c, &want, &s->object, false));
-    TRY(take_range(c, in->copy_source_range, s->object.bytes, &from, &n));
-    if (n > S3_PUT_BYTES_MAX)
+    TRY(take_range(c, in->copy_source_range, s->object.bytes, &k.at, &k.n));
+    if (k.n > S3_PUT_BYTES_MAX)
         return call_fail(c, &s3_InvalidRequest,
                          "The specified copy source is larger than the maximum allowable size for "
                          "a copy source: 5368709120");
-    ChecksumKind kind = kind_of(blob_pair(upload.attributes, S("s3-checksum")), (BlobPairs){ 0 });
-    checksum_open(CHECKSUM_MD5, &digest);
-    checksum_open(kind, &other);
-    struct checksum *const sums[] = { digest, other };
+    k.kind = kind_of(blob_pair(upload.attributes, S("s3-checksum")), (BlobPairs){ 0 });
     TRY(s3_store_error(c, &b, blob_put_begin(s3_of(c)->blob, &b, sealed ? seal : NULL, &put)));
     explicit_bzero(seal, sizeof seal);
-    TRY(s3_store_error(c, &b, append(c, s, put, from, n, sums, COUNT_OF(sums))));
-    checksum_end(digest, md5);
-    checksum_end(other, sum);
-    attributes_add(&attributes, checksum_header(kind),
-                   s3_checksum_text(c->arena, sum, checksum_bytes(kind)));
+    k.put = put;
+    TRY(s3_store_error(c, &b, append(c, &k)));
+    attributes_add(&attributes, checksum_header(k.kind), k.sum);
     BlobPart part = { .number = (uint32_t)in->part_number,
-                      .etag = hex_str(c->arena, md5, MD5_BYTES),
+                      .etag = k.etag,
                       .attributes = attributes_pairs(&attributes) },
              made = { 0 };
     TRY(s3_store_error(c, &b, blob_put_finish_part(put, in->key, upload.id, &part, &made)));

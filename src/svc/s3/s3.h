@@ -11,6 +11,7 @@
 //     s3-wrapped   the data key, wrapped
 //     s3-context   the encryption context as it was given
 //     s3-owner     the account that has written it
+//     s3-upload    the upload that has made it
 #pragma once
 #include "access/policy.h"
 #include "aws/body.h"
@@ -134,6 +135,10 @@ Err s3_condition_failed(struct call *c, Err e, Str key, const BlobCondition *con
 // encrypted. What belongs to the object is added to the attributes.
 Err s3_seal_new(struct call *c, const BlobBucket *bucket, const void *in, struct attributes *into,
                 unsigned char ret_key[BLOB_SEAL_BYTES], bool *ret_sealed);
+// Takes the data key of a source in place of the one that s3_seal_new has made, if both are wrapped
+// with the same key, so that a copy can share the source's bytes.
+Err s3_seal_as(struct call *c, BlobPairs source, struct attributes *into,
+               unsigned char ret_key[BLOB_SEAL_BYTES], bool *ret_same);
 // The data key of what has these attributes.
 Err s3_unseal(struct call *c, BlobPairs attributes, unsigned char ret_key[BLOB_SEAL_BYTES]);
 // Opens an object for reading, unsealed. ERR_FAULT: NoSuchKey and its like.

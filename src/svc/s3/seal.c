@@ -115,6 +115,18 @@ Err s3_unseal(struct call *c, BlobPairs attributes, unsigned char ret_key[BLOB_S
     return answer.fault == HUB_KEY_GOOD ? OK : refused(c, &answer);
 }
 
+Err s3_seal_as(struct call *c, BlobPairs source, struct attributes *into,
+               unsigned char ret_key[BLOB_SEAL_BYTES], bool *ret_same)
+{
+    Str key = blob_pair(attributes_pairs(into), S("s3-key"));
+    *ret_same = key.p != NULL && str_eq(key, blob_pair(source, S("s3-key")));
+    if (!*ret_same)
+        return OK;
+    TRY(s3_unseal(c, source, ret_key));
+    attributes_set(into, S("s3-wrapped"), blob_pair(source, S("s3-wrapped")));
+    return OK;
+}
+
 // ---- Objects, found and opened
 
 // A delete marker is said to be one: by its version a method is not allowed for it, else the key is

@@ -274,13 +274,14 @@ static Err find_parts(struct call *c, Str upload_id, struct completing *k)
     return OK;
 }
 
-static Str etag_of_parts(struct call *c, const struct completing *k)
+// Parts are there only with the etags by which they are named.
+static Str etag_of_refs(struct call *c, const struct completing *k)
 {
     unsigned char digest[CHECKSUM_BYTES_MAX], one[MD5_BYTES];
     AUTO(checksum) all = NULL;
     checksum_open(CHECKSUM_MD5, &all);
     for (size_t i = 0; i < k->list->n; i++)
-        if (k->parts[i].etag.n == 2 * sizeof one && hex_decode(one, k->parts[i].etag))
+        if (k->refs[i].etag.n == 2 * sizeof one && hex_decode(one, k->refs[i].etag))
             checksum_add(all, one, sizeof one);
     checksum_end(all, digest);
     return str_fmt(c->arena, "%.*s-%zu", FMT(hex_str(c->arena, digest, MD5_BYTES)), k->list->n);
@@ -297,6 +298,39 @@ static bool part_sum(const BlobPart *p, ChecksumKind kind, unsigned char out[CHE
         return false;
     memcpy(out, bytes, r.n);
     return true;
+}
+
+// ---- Completing again
+//
+// An answer may be lost, and SDKs ask again: the object knows the upload that has made it. Whoever
+// names the same upload and the same parts is told the same, as long as that version is there.
+
+static bool is_made_by(const BlobObject *o, Str upload_id, Str etag)
+{
+    return str_eq(blob_pair(o->attributes, S("s3-upload")), upload_id) && str_eq(o->etag, etag);
+}
+
+// Among the versions of the key, of which as many as one list has are looked at.
+static Err find_made(struct call *c, const struct s3_CompleteMultipartUpload_in *in,
+                     const struct completing *k, BlobObject *ret, bool *ret_found)
+{
+    BlobListing l = { .prefix = in->key, .max = BLOB_LIST_MAX };
+    BlobPage page = { 0 };
+    Str etag = etag_of_refs(c, k);
+    *ret_found = false;
+    Err e = blob_find(s3_of(c)->blob, c->arena, &k->b, in->key,
+                      (BlobSelect){ .which = BLOB_LATEST }, ret);
+    if (e.kind != ERR_NOT_FOUND)
+        TRY(s3_store_error(c, &k->b, e));
+    *ret_found = e.kind == ERR_NONE && is_made_by(ret, in->upload_id, etag);
+    if (*ret_found || k->b.versioning == BLOB_UNVERSIONED)
+        return OK;
+    TRY(s3_store_error(c, &k->b, blob_list_versions(s3_of(c)->blob, c->arena, &k->b, &l, &page)));
+    for (size_t i = 0; i < page.object_count && !*ret_found; i++) {
+        *ret = page.objects[i];
+        *ret_found = str_eq(ret->key, in->key) && is_made_by(ret, in->upload_id, etag);
+    }
+    return OK;
 }
 
 // The object's checksum from those of its parts; absent: a part has none of that kind.
@@ -390,9 +424,11 @@ static Err check_size(struct call *c, const struct s3_CompleteMultipartUpload_in
     return OK;
 }
 
-static Err complete(struct call *c, Str upload_id, struct completing *k, const BlobNew *object,
-                    BlobObject *ret)
+// *ret_again: somebody else has completed it meanwhile.
+static Err complete(struct call *c, const struct s3_CompleteMultipartUpload_in *in,
+                    struct completing *k, const BlobNew *object, BlobObject *ret, bool *ret_again)
 {
+    Str upload_id = in->upload_id;
     size_t wrong = 0;
     Err e = blob_upload_complete(s3_of(c)->blob, c->arena, &k->b, k->upload.id, k->refs, k->list->n,
                                  S3_PART_BYTES_MIN, object, ret, &wrong);
@@ -406,9 +442,43 @@ static Err complete(struct call *c, Str upload_id, struct completing *k, const B
         return call_fail(c, &s3_EntityTooSmall,
                          "Your proposed upload is smaller than the minimum allowed size");
     }
+    if (e.kind == ERR_NOT_FOUND) {
+        TRY(find_made(c, in, k, ret, ret_again));
+        if (*ret_again)
+            return OK;
+    }
     if (e.kind == ERR_NOT_FOUND && object->condition.if_etag.p == NULL)
         return no_such_upload(c, upload_id);
     return s3_store_error(c, &k->b, s3_condition_failed(c, e, object->key, &object->condition));
+}
+
+// The upload; or what it has made before.
+static Err find_open(struct call *c, const struct s3_CompleteMultipartUpload_in *in,
+                     struct completing *k, BlobObject *ret_made, bool *ret_again)
+{
+    uint64_t id;
+    *ret_again = false;
+    if (!s3_upload_number(in->upload_id, &id))
+        return no_such_upload(c, in->upload_id);
+    Err e = blob_upload_find(s3_of(c)->blob, c->arena, &k->b, in->key, id, &k->upload);
+    if (e.kind != ERR_NOT_FOUND)
+        return s3_store_error(c, &k->b, e);
+    TRY(find_made(c, in, k, ret_made, ret_again));
+    return *ret_again ? OK : no_such_upload(c, in->upload_id);
+}
+
+static void answer_completed(struct call *c, const struct s3_CompleteMultipartUpload_in *in,
+                             const struct completing *k, const BlobObject *made,
+                             struct s3_CompleteMultipartUpload_out *out)
+{
+    Str host = c->exchange != NULL ? http_header(c->exchange, S("host")) : S("");
+    s3_give_headers(c, out, &k->b, made, true);
+    s3_give_checksums(c, c->op->output, out, made->attributes);
+    out->location = str_fmt(c->arena, "http://%.*s/%.*s/%.*s", FMT(host), FMT(in->bucket),
+                            FMT(s3_url_encoded(c->arena, in->key)));
+    out->bucket = in->bucket;
+    out->key = in->key;
+    out->e_tag = s3_quoted(c->arena, made->etag);
 }
 
 Err s3_CompleteMultipartUpload(struct call *c, const struct s3_CompleteMultipartUpload_in *in,
@@ -419,27 +489,27 @@ Err s3_CompleteMultipartUpload(struct call *c, const struct s3_CompleteMultipart
     struct attributes attributes = { .arena = c->arena };
     BlobNew object = { .key = in->key };
     BlobObject made = { 0 };
+    bool again;
     TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &k.b));
     TRY(take_list(c, in->upload_id, &k));
-    TRY(find_upload(c, &k.b, in->key, in->upload_id, &k.upload));
+    TRY(find_open(c, in, &k, &made, &again));
+    if (again) {
+        answer_completed(c, in, &k, &made, out);
+        return OK;
+    }
     TRY(find_parts(c, in->upload_id, &k));
     TRY(check_part_sums(c, in->upload_id, &k));
     TRY(check_size(c, in, &k));
     TRY(object_attributes(c, in, &k, &attributes));
     TRY(s3_take_condition(c, in->if_match, in->if_none_match, &object.condition));
-    object.etag = etag_of_parts(c, &k);
-    object.attributes = attributes_pairs(&attributes);
+    object.etag = etag_of_refs(c, &k);
     object.tags = k.upload.tags;
     object.retention = k.upload.retention;
-    TRY(complete(c, in->upload_id, &k, &object, &made));
-    Str host = c->exchange != NULL ? http_header(c->exchange, S("host")) : S("");
-    s3_give_headers(c, out, &k.b, &made, true);
-    s3_give_checksums(c, c->op->output, out, made.attributes);
-    out->location = str_fmt(c->arena, "http://%.*s/%.*s/%.*s", FMT(host), FMT(in->bucket),
-                            FMT(s3_url_encoded(c->arena, in->key)));
-    out->bucket = in->bucket;
-    out->key = in->key;
-    out->e_tag = s3_quoted(c->arena, made.etag);
-    s3_notify(c, &k.b, "ObjectCreated:CompleteMultipartUpload", &made);
+    attributes_set(&attributes, S("s3-upload"), in->upload_id);
+    object.attributes = attributes_pairs(&attributes);
+    TRY(complete(c, in, &k, &object, &made, &again));
+    answer_completed(c, in, &k, &made, out);
+    if (!again)
+        s3_notify(c, &k.b, "ObjectCreated:CompleteMultipartUpload", &made);
     return OK;
 }
