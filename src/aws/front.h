@@ -25,6 +25,7 @@ typedef struct FrontService {
     const struct api_service *api;
     void *state;                        // what the service's open function returned
     const struct call_targets *targets; // NULL: its calls are about "*" of the caller's account
+    struct pool *pool;                  // for its operations that block; NULL: the front's
 } FrontService;
 
 // Everything is borrowed and outlives the front; strings and tables are copied.

@@ -19,6 +19,7 @@ struct front_service {
     const struct api_service *api;
     void *state;
     const struct call_targets *targets;
+    struct pool *pool;           // for operations that block
     const struct protocol *json; // what its own content type is; NULL: it speaks no JSON
     size_t body_bytes_max;       // of any of its operations
     bool gzip;                   // one of them may come compressed

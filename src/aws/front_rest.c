@@ -274,7 +274,7 @@ Err rest_take_body(struct front_call *f)
     if (f->x->streams) {
         struct pump *p = arena_new(f->x->arena, struct pump, 1);
         *p = (struct pump){ .sink = { .take = pump_take, .end = pump_end }, .f = f };
-        http_body_pump(f->x, f->front->pool, &p->sink);
+        http_body_pump(f->x, f->service->pool, &p->sink);
         return call_wait(c);
     }
     Err e = body_push(c, f->x->body, c->sink);
@@ -467,7 +467,7 @@ static void send(struct front_call *f, unsigned status, const RestReply *reply, 
     struct outflow *o = xalloc(sizeof *o);
     *o = (struct outflow){ .source = { .read = outflow_read, .close = outflow_close },
                            .from = from };
-    http_reply_source(f->x, f->front->pool, status, reply->headers, reply->header_count,
+    http_reply_source(f->x, f->service->pool, status, reply->headers, reply->header_count,
                       from->bytes, &o->source);
 }
 

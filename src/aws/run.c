@@ -90,7 +90,7 @@ static void run_on_pool(struct task *t)
 static void run_later(struct front_call *f)
 {
     f->task = (struct task){ .run = run_on_pool };
-    Err e = pool_submit(f->front->pool, &f->task);
+    Err e = pool_submit(f->service->pool, &f->task);
     if (e.kind != ERR_NONE)
         reply_error(f, aws_ThrottlingException.status, aws_ThrottlingException.name,
                     S("Rate exceeded"));

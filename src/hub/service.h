@@ -56,6 +56,9 @@ struct service {
     const struct call_targets *targets; // what its calls are about; NULL: of the caller's account
     const struct operator_page *pages;  // NULL: none
     size_t page_count;
+    // Its calls that block are short and many: they have a pool of their own, at normal priority,
+    // so that they neither wait behind long work nor give way to it.
+    bool prompt;
     // Recovers its state from kv and declares its shards to the log; the log is made ready after
     // all services are open.
     Err (*open)(const struct service_env *env, void **ret_state);

@@ -56,7 +56,10 @@ Err loop_watch(struct loop *l, struct watch *w, int fd, unsigned events);
 void loop_rewatch(struct loop *l, struct watch *w, unsigned events);
 void loop_unwatch(struct loop *l, struct watch *w); // before the descriptor is closed
 
+// Threads for long work: they take what reactors leave.
 Err pool_open(unsigned threads, size_t queue_max, const char *name, struct pool **ret);
+// The same for work that somebody waits for: threads with the reactors' priority.
+Err pool_open_prompt(unsigned threads, size_t queue_max, const char *name, struct pool **ret);
 void pool_close(struct pool *p); // finishes what is queued; NULL is fine
 AUTO_CLOSE(pool)
 Err pool_submit(struct pool *p, struct task *t); // ERR_LIMIT when the queue is full

@@ -20,7 +20,7 @@ struct pool {
     struct task *first;
     struct task **last;
     size_t queued, queue_max;
-    bool closing;
+    bool closing, prompt;
     unsigned threads;
     pthread_t thread[];
 };
@@ -29,7 +29,8 @@ static void *work(void *argument)
 {
     struct pool *p = argument;
     // On Linux of this thread only. It needs no right, and nothing depends on it.
-    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), POOL_NICE);
+    if (!p->prompt)
+        (void)setpriority(PRIO_PROCESS, (id_t)gettid(), POOL_NICE);
     pthread_mutex_lock(&p->lock);
     for (;;) {
         while (p->first == NULL && !p->closing)
@@ -49,12 +50,14 @@ static void *work(void *argument)
     return NULL;
 }
 
-Err pool_open(unsigned threads, size_t queue_max, const char *name, struct pool **ret)
+static Err open_with(unsigned threads, size_t queue_max, const char *name, bool prompt,
+                     struct pool **ret)
 {
     CHECK(threads > 0 && threads <= POOL_THREADS_MAX && queue_max > 0);
     struct pool *p = xalloc(sizeof *p + threads * sizeof(pthread_t));
     p->last = &p->first;
     p->queue_max = queue_max;
+    p->prompt = prompt;
     CHECK(pthread_mutex_init(&p->lock, NULL) == 0);
     CHECK(pthread_cond_init(&p->changed, NULL) == 0);
     for (; p->threads < threads; p->threads++) {
@@ -69,6 +72,16 @@ Err pool_open(unsigned threads, size_t queue_max, const char *name, struct pool 
     }
     *ret = p;
     return OK;
+}
+
+Err pool_open(unsigned threads, size_t queue_max, const char *name, struct pool **ret)
+{
+    return open_with(threads, queue_max, name, false, ret);
+}
+
+Err pool_open_prompt(unsigned threads, size_t queue_max, const char *name, struct pool **ret)
+{
+    return open_with(threads, queue_max, name, true, ret);
 }
 
 void pool_close(struct pool *p)

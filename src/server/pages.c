@@ -233,7 +233,8 @@ static unsigned render_metrics(struct pages *p, struct buf *b)
     set_memory_gauges();
     if (p->config.pool != NULL)
         set_gauge(S("headrace_workers_queued"), S("Calls that wait for a worker thread."),
-                  pool_queued(p->config.pool));
+                  pool_queued(p->config.pool) +
+                      (p->config.prompt != NULL ? pool_queued(p->config.prompt) : 0));
     set_gauge(S("process_resident_memory_bytes"), S("Resident memory of the process."),
               resident_bytes(p->config.io));
     set_gauge(S("process_start_time_seconds"), S("Start of the process since 1970."),

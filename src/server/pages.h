@@ -19,6 +19,7 @@ typedef struct PagesConfig {
     struct io *io;
     struct log *log;
     struct pool *pool;   // NULL: none
+    struct pool *prompt; // likewise
     struct zones *zones; // NULL: none
     Str version, profile;
     const Str *services; // names

@@ -78,7 +78,7 @@ struct server {
     struct loop_thread loops[LOOPS_MAX];
     struct loop *loop_list[LOOPS_MAX];
     size_t loop_count;
-    struct pool *pool;
+    struct pool *pool, *prompt; // the second of services with short calls that block
     struct clock *clock;
     struct log *log;
     struct kv *kv;
@@ -324,6 +324,8 @@ static ExitCode open_loops(struct server *s)
     }
     unsigned workers = (unsigned)settings_number(s->settings, S("workers"));
     Err e = pool_open(workers, POOL_QUEUE_MAX, "worker", &s->pool);
+    if (e.kind == ERR_NONE)
+        e = pool_open_prompt(workers, POOL_QUEUE_MAX, "prompt", &s->prompt);
     return e.kind == ERR_NONE ? EXIT_GOOD : refuse(e, "cannot start the workers", S(""));
 }
 
@@ -420,7 +422,8 @@ static ExitCode open_front(struct server *s)
     for (size_t i = 0; i < service_count; i++) {
         list[i] = (FrontService){ .api = services[i]->api,
                                   .state = s->states[i],
-                                  .targets = services[i]->targets };
+                                  .targets = services[i]->targets,
+                                  .pool = services[i]->prompt ? s->prompt : s->pool };
         names[i] = services[i]->api->name;
     }
     FrontConfig config = { .io = s->io,
@@ -436,6 +439,7 @@ static ExitCode open_front(struct server *s)
                           .log = s->log,
                           .zones = s->zones,
                           .pool = s->pool,
+                          .prompt = s->prompt,
                           .version = s->config->version,
                           .profile = settings_text(s->settings, S("profile")),
                           .services = names,
@@ -703,6 +707,7 @@ static void stop_work(struct server *s)
         if (services[i]->stop != NULL)
             services[i]->stop(s->states[i]);
     pool_close(s->pool);
+    pool_close(s->prompt);
     if (s->http != NULL && s->loop_count > 0 && s->loops[s->loop_count - 1].running)
         http_server_drain(s->http); // streams that a worker had just begun
     log_close(s->log);

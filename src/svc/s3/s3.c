@@ -44,5 +44,10 @@ static Err s3_open(const struct service_env *env, void **ret_state)
 
 extern const struct service s3_service;
 const struct service s3_service = {
-    .api = &s3_api, .targets = &s3_targets, .open = s3_open, .stop = s3_stop, .close = s3_close
+    .api = &s3_api,
+    .targets = &s3_targets,
+    .prompt = true,
+    .open = s3_open,
+    .stop = s3_stop,
+    .close = s3_close,
 };
