@@ -9,7 +9,7 @@
 #include "base/map.h"
 #include "gen/kinesis_api.h"
 #include "hub/service.h"
-#include "svc/kinesis/chores.h"
+#include "hub/chores.h"
 #include "svc/kinesis/rate.h"
 #include "svc/kinesis/stream.h"
 #include "svc/kinesis/token.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "svc/kinesis/chores.h"
+#include "hub/chores.h"
 #include "base/test.h"
 #include "base/time.h"
 #include "hub/service.h"
