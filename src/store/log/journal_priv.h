@@ -191,6 +191,10 @@ struct shards {
 };
 
 struct shard *shards_find(const struct shards *s, uint64_t id); // NULL: unknown
+enum { SHARDS_TOGETHER_MAX = 64, SHARDS_COLD_LEAST = 256 };
+// Many at once, `to_push` to each.
+void shards_find_all(const struct shards *s, const uint64_t *ids, size_t n, bool to_push,
+                     struct shard **ret);
 struct shard *shards_make(struct shards *s, uint64_t id);       // found or new
 // For writing: a shard's own.
 struct shard_data *shard_data(struct shard *s);
@@ -400,9 +404,9 @@ Err recover(struct log *l);
 
 // Applies control records that have become durable. Under lock.
 void log_apply(struct log *l, const Control *c);
-// Index entries of a block that has become durable. Under lock.
-void log_index_extent(struct log *l, struct journal_file *f, uint64_t number, int64_t arrival_ms,
-                      uint64_t block_place, const BlockExtent *x);
+// Index entries of extents of a block that has become durable. Under lock.
+void log_index_extents(struct log *l, struct journal_file *f, const BlockHead *head,
+                       const BlockExtent *extents, size_t n);
 // Forgets entries before `first` of a shard and counts them out of their files. Under lock.
 void log_trim(struct log *l, struct shard *s, uint32_t first);
 

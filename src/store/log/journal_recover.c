@@ -189,9 +189,9 @@ static void apply_one(struct scan *s, const struct held *h)
     for (size_t i = 0; i < h->extent_count; i++) {
         const BlockExtent *x = &h->extents[i];
         shards_make(&l->shards, x->shard);
-        log_index_extent(l, h->file, h->head.number, h->head.arrival_ms, h->head.place, x);
         l->stats.recovered_records += x->count;
     }
+    log_index_extents(l, h->file, &h->head, h->extents, h->extent_count);
     for (size_t i = 0; i < h->control_count; i++)
         log_apply(l, &h->controls[i]);
 }

@@ -113,16 +113,29 @@ static void plan_record(struct slot *s, size_t bytes)
     s->count++;
 }
 
+static void find_ahead(const struct log *l, const BuildPiece *p, size_t from, struct shard **ret)
+{
+    uint64_t ids[SHARDS_TOGETHER_MAX];
+    size_t n = MIN(p->to - from, (size_t)SHARDS_TOGETHER_MAX);
+    for (size_t i = 0; i < n; i++)
+        ids[i] = p->append->records[from + i].shard;
+    shards_find_all(&l->shards, ids, n, false, ret);
+}
+
 static void plan_piece(struct log *l, struct build *d, const BuildPiece *p)
 {
     uint64_t id = 0;
     uint32_t slot = NO_SLOT; // of shard 0, which no one has
+    struct shard *found[SHARDS_TOGETHER_MAX];
     reserve_records(d, p->to - p->from);
     for (size_t i = p->from; i < p->to; i++) {
         const LogRecord *r = &p->append->records[i];
+        size_t place = (i - p->from) % SHARDS_TOGETHER_MAX;
+        if (place == 0)
+            find_ahead(l, p, i, found);
         if (r->shard != id) { // neighbours often share a shard
             id = r->shard;
-            slot = slot_find(d, shards_find(&l->shards, id));
+            slot = slot_find(d, found[place]);
         }
         d->slot_of[d->record_count++] = slot;
         if (slot != NO_SLOT)

@@ -70,9 +70,7 @@ static struct log_append *publish(struct log *l, struct block *blocks, bool *ret
     for (struct block *b = blocks, *next; b != NULL; b = next) {
         next = b->next;
         b->file->newest_block = b->head.number;
-        for (size_t i = 0; i < b->extent_count; i++)
-            log_index_extent(l, b->file, b->head.number, b->head.arrival_ms, b->head.place,
-                             &b->extents[i]);
+        log_index_extents(l, b->file, &b->head, b->extents, b->extent_count);
         if (b->op != NULL)
             publish_op(l, b);
         if (b->appends != NULL) {

@@ -11,11 +11,11 @@ static const struct shard_data unused = { 0 };
 
 // ---- The table: open addressing with linear probing, at most three quarters full
 
-// Incarnation ids are counters: multiplying spreads them (the constant is 2^64 / golden ratio).
+// Incarnation ids are counters. Multiplied by 2^64 / golden ratio, their upper bits lie as far from
+// each other as they can: neighbours hardly ever meet (Knuth, The Art of Computer Programming 6.4).
 static size_t home(const struct shards *t, uint64_t id)
 {
-    uint64_t h = id * UINT64_C(0x9e3779b97f4a7c15);
-    return (size_t)(h >> 20) & (t->room - 1);
+    return (size_t)((id * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - __builtin_ctzll(t->room)));
 }
 
 static size_t probe(const struct shards *t, uint64_t id)
@@ -29,6 +29,26 @@ static size_t probe(const struct shards *t, uint64_t id)
 struct shard *shards_find(const struct shards *t, uint64_t id)
 {
     return t->room == 0 ? NULL : t->at[probe(t, id)];
+}
+
+// With thousands of shards each step of a search is a miss of the processor's cache; those of all
+// searches are asked for together, so that they are waited for together.
+void shards_find_all(const struct shards *t, const uint64_t *ids, size_t n, bool to_push,
+                     struct shard **ret)
+{
+    bool cold = t->n >= SHARDS_COLD_LEAST;
+    for (size_t i = 0; i < n && cold; i++)
+        __builtin_prefetch(&t->at[home(t, ids[i])]);
+    for (size_t i = 0; i < n && cold; i++) // most are at home; the others are not asked for
+        __builtin_prefetch(t->at[home(t, ids[i])]);
+    for (size_t i = 0; i < n; i++) {
+        ret[i] = shards_find(t, ids[i]);
+        if (ret[i] != NULL && cold)
+            __builtin_prefetch(ret[i]->data, 1);
+    }
+    for (size_t i = 0; i < n && cold && to_push; i++)
+        if (ret[i] != NULL && ret[i]->data->at != NULL)
+            __builtin_prefetch(&ret[i]->data->at[ret[i]->data->end], 1);
 }
 
 static void grow(struct shards *t)
@@ -174,10 +194,9 @@ uint32_t shard_search(const struct shard *s, uint32_t from, uint64_t position)
 
 // ---- What a durable block changes
 
-void log_index_extent(struct log *l, struct journal_file *f, uint64_t number, int64_t arrival_ms,
-                      uint64_t block_place, const BlockExtent *x)
+static void index_extent(struct log *l, struct shard *s, struct journal_file *f, uint64_t number,
+                         int64_t arrival_ms, uint64_t block_place, const BlockExtent *x)
 {
-    struct shard *s = shards_find(&l->shards, x->shard);
     if (s == NULL)
         return; // dropped meanwhile
     IndexEntry e = {
@@ -193,6 +212,22 @@ void log_index_extent(struct log *l, struct journal_file *f, uint64_t number, in
     l->entries++;
     f->live_extents++;
     f->live_bytes += x->bytes;
+}
+
+void log_index_extents(struct log *l, struct journal_file *f, const BlockHead *head,
+                       const BlockExtent *extents, size_t n)
+{
+    uint64_t ids[SHARDS_TOGETHER_MAX];
+    struct shard *found[SHARDS_TOGETHER_MAX];
+    for (size_t from = 0; from < n; from += SHARDS_TOGETHER_MAX) {
+        size_t some = MIN(n - from, (size_t)SHARDS_TOGETHER_MAX);
+        for (size_t i = 0; i < some; i++)
+            ids[i] = extents[from + i].shard;
+        shards_find_all(&l->shards, ids, some, true, found);
+        for (size_t i = 0; i < some; i++)
+            index_extent(l, found[i], f, head->number, head->arrival_ms, head->place,
+                         &extents[from + i]);
+    }
 }
 
 void log_trim(struct log *l, struct shard *s, uint32_t first)

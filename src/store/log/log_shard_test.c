@@ -320,3 +320,36 @@ TEST(a_block_that_was_made_void_stays_void_when_files_are_retired)
     test_expect_data(l, a, SECOND, NULL, 0);
     log_close(l);
 }
+
+// More than the processor's cache is expected to hold, so that they are found together.
+TEST(an_append_over_hundreds_of_shards_gives_each_its_own)
+{
+    enum { SHARDS = SHARDS_COLD_LEAST * 2, ROUNDS = 2 };
+    AUTO(io_mem) disk = io_mem_open(1);
+    LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    for (int restart = 0; restart < 2; restart++) {
+        AUTO(log) l = NULL;
+        EXPECT_OK(log_open(&config, &l));
+        for (uint64_t id = 1; id < SHARDS; id++) // not the last one: nobody knows it
+            EXPECT_OK(log_shard_add(l, id, HOUR_NS));
+        EXPECT_OK(log_ready(l));
+        for (int round = 0; round < ROUNDS && restart == 0; round++) {
+            struct test_append *t = test_append_new();
+            for (uint64_t i = 0; i < LOG_APPEND_RECORDS_MAX; i++) {
+                uint64_t id = i * 7 % SHARDS + 1;
+                test_append_add(t, id, S("key"), str_fmt(a, "%d of %d", round, (int)id));
+            }
+            EXPECT_OK(test_append_start(l, t));
+            EXPECT_OK(test_append_wait(t));
+            for (size_t i = 0; i < LOG_APPEND_RECORDS_MAX; i++)
+                EXPECT((t->places[i].position == 0) == (t->records[i].shard == SHARDS));
+            free(t);
+        }
+        for (uint64_t i = 0; i < LOG_APPEND_RECORDS_MAX; i++) {
+            uint64_t id = i * 7 % SHARDS + 1;
+            Str data[ROUNDS] = { str_fmt(a, "0 of %d", (int)id), str_fmt(a, "1 of %d", (int)id) };
+            if (id != SHARDS)
+                test_expect_data(l, a, id, data, ROUNDS);
+        }
+    }
+}

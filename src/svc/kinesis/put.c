@@ -20,9 +20,10 @@ enum {
 // One record of a request on its way.
 typedef struct PutEntry {
     Str key, hash_key, data;
-    struct shard *shard; // where it belongs
-    LogPlace *place;     // of the record that went to the log; NULL: it was throttled
-    Str mark;            // of an encrypted record, whose data is then sealed; else absent
+    struct shard *shard;                   // where it belongs
+    uint32_t shard_index, shard_created_s; // of it: far away by the time of the answer
+    LogPlace *place; // of the record that went to the log; NULL: it was throttled
+    Str mark;        // of an encrypted record, whose data is then sealed; else absent
 } PutEntry;
 
 // What the answer says of a stored entry.
@@ -148,19 +149,34 @@ static size_t entry_cost(const struct put *p, const PutEntry *e)
     return p->many != NULL ? bytes : (bytes + KIB - 1) / KIB * KIB;
 }
 
+static void entry_belongs(PutEntry *e, struct shard *sh)
+{
+    e->shard = sh;
+    e->shard_index = sh->index;
+    e->shard_created_s = sh->created_s;
+}
+
+static void find_shards(struct kinesis *k, const struct put *p, size_t from, size_t n,
+                        struct shard **ret)
+{
+    HashKey hashes[ROUTED_AT_ONCE];
+    entry_hashes(k, p, from, n, hashes);
+    stream_route_all(p->stream, hashes, n, ret);
+}
+
 // Chooses every entry's shard and takes it from the shard's limits; those that fit become the
 // records of the append.
 static void route(struct kinesis *k, struct put *p)
 {
     int64_t now_ns = kinesis_mono_ns(k);
     bool is_on_demand = p->stream->on_demand;
-    HashKey hashes[ROUTED_AT_ONCE];
+    struct shard *shards[ROUTED_AT_ONCE];
     for (size_t i = 0; i < p->n; i++) {
         PutEntry *e = &p->entries[i];
-        size_t place = i % ROUTED_AT_ONCE;
-        if (place == 0)
-            entry_hashes(k, p, i, MIN(p->n - i, (size_t)ROUTED_AT_ONCE), hashes);
-        struct shard *sh = e->shard = stream_route(p->stream, hashes[place]);
+        if (i % ROUTED_AT_ONCE == 0)
+            find_shards(k, p, i, MIN(p->n - i, (size_t)ROUTED_AT_ONCE), shards);
+        struct shard *sh = shards[i % ROUTED_AT_ONCE];
+        entry_belongs(e, sh);
         bool fits = shard_take_write(sh, k->env.limits, now_ns, 1, entry_cost(p, e));
         if (is_on_demand)
             demand_note(sh, e->key.n + e->data.n);
@@ -215,7 +231,8 @@ static bool route_lost(struct kinesis *k, struct put *p, LogRecord *records, Log
         PutEntry *e = &p->entries[i];
         if (!is_lost(e))
             continue;
-        struct shard *sh = e->shard = stream_route(p->stream, entry_hash(k, p, e));
+        struct shard *sh = stream_route(p->stream, entry_hash(k, p, e));
+        entry_belongs(e, sh);
         bool fits = shard_take_write(sh, k->env.limits, now_ns, 1, entry_cost(p, e));
         e->place = fits ? &places[p->append.n] : NULL;
         if (fits)
@@ -307,7 +324,7 @@ static Str fault_text(const struct put *p, const PutEntry *e, const struct api_e
     struct arena *a = p->call->arena;
     if (fault == &kinesis_ProvisionedThroughputExceededException)
         return str_fmt(a, "Rate exceeded for shard %.*s in stream %.*s under account %.*s.",
-                       FMT(shard_id_str(a, e->shard->index)), FMT(p->stream->name),
+                       FMT(shard_id_str(a, e->shard_index)), FMT(p->stream->name),
                        FMT(p->stream->account));
     if (fault == &kinesis_ResourceNotFoundException)
         return str_fmt(a, "Stream %.*s under account %.*s not found.", FMT(p->stream->name),
@@ -317,12 +334,14 @@ static Str fault_text(const struct put *p, const PutEntry *e, const struct api_e
 
 static void stored_as(const struct put *p, size_t i, Str *ret_shard_id, Str *ret_sequence)
 {
-    const struct shard *sh = p->entries[i].shard;
-    const LogPlace *place = p->entries[i].place;
+    const PutEntry *e = &p->entries[i];
     PutText *t = &p->texts[i];
-    shard_id_format(t->shard_id, sh->index);
+    shard_id_format(t->shard_id, e->shard_index);
     *ret_shard_id = str_from(t->shard_id, SHARD_ID_CHARS);
-    Sequence number = shard_sequence(sh, place->position, place->arrival_ms);
+    Sequence number = { .created_s = e->shard_created_s,
+                        .time_s = e->place->arrival_ms / 1000,
+                        .index = e->place->position,
+                        .shard = e->shard_index };
     *ret_sequence = str_from(t->sequence, sequence_format(t->sequence, number));
 }
 

@@ -183,6 +183,7 @@ int64_t stream_horizon_ms(const struct stream *s, int64_t now_ms);
 
 // The open shard that owns the hash key.
 struct shard *stream_route(const struct stream *s, HashKey h);
+void stream_route_all(const struct stream *s, const HashKey *hashes, size_t n, struct shard **ret);
 
 // By its index. NULL: there is none, or none any more.
 struct shard *stream_shard(const struct stream *s, int64_t index);
