@@ -195,7 +195,7 @@ enum { SHARDS_TOGETHER_MAX = 64, SHARDS_COLD_LEAST = 256 };
 // Many at once, `to_push` to each.
 void shards_find_all(const struct shards *s, const uint64_t *ids, size_t n, bool to_push,
                      struct shard **ret);
-struct shard *shards_make(struct shards *s, uint64_t id);       // found or new
+struct shard *shards_make(struct shards *s, uint64_t id); // found or new
 // For writing: a shard's own.
 struct shard_data *shard_data(struct shard *s);
 void shards_remove(struct shards *s, struct shard *take_shard);
