@@ -45,6 +45,9 @@ struct call {
     Str principal; // the caller's ARN
     Str caller;    // the caller's account
     Str access_key;
+    // Of what a service does when nobody has called: the role that it was given, and who it is
+    // ("firehose.amazonaws.com"). Absent: somebody has signed, or it acts for an account's root.
+    Str role, service;
     const struct http_exchange *exchange; // how it came; NULL in tests
     Str request_id;
     int64_t now_ns;     // wall clock at arrival

@@ -6,6 +6,8 @@
 #pragma once
 #include "hub/source.h"
 
+struct LogEntry; // store/log.h
+
 enum {
     DELIVERY_KEYS_MAX = 50,        // partition keys of a stream
     DELIVERY_PARTITIONS_MAX = 500, // live ones
@@ -118,6 +120,11 @@ typedef struct DeliveryConfig {
 
     // The source: a shard of the log that the front door writes to; or a stream of another service.
     uint64_t direct_shard; // 0: the stream
+    // Opens records of the direct shard that the front door has sealed, in place; called for each
+    // piece that was read, where it may block. NULL: none is. An error: their key cannot be used
+    // now, and they are tried again later.
+    void *unseal_self;
+    Err (*unseal)(void *self, struct arena *a, struct LogEntry *at, size_t n);
     Str source_arn, source_role_arn;
     int64_t start_ms; // where a delivery begins that has no position yet: records from then on
 

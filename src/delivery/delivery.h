@@ -27,16 +27,22 @@ AUTO_CLOSE(deliveries)
 Err delivery_check(struct deliveries *d, const DeliveryConfig *config, struct arena *a,
                    Str *ret_text);
 
-// Begins, or goes on where the positions of config->id are. Takes the config's arena.
+// Begins, or goes on where the positions of config->id are. The direct shard is declared to the
+// log, and nothing is put into it before this returns. Takes the config's arena. Nothing is read
+// and no other service is asked before loops[0] runs: services may add while they are opened.
 Err delivery_add(struct deliveries *d, const DeliveryConfig *config, struct delivery **ret);
 // From the next batch on. Takes the arena.
 void delivery_change(struct delivery *v, const DeliveryConfig *config);
-// Ends it: nothing of it runs when this returns (it waits for what does). `forget`: in this
-// transaction its positions go, too; NULL: they stay.
+// Ends it: nothing of it runs when this returns (it waits for what does, with no lock and no
+// transaction of the caller's held). Its positions stay.
+void delivery_remove(struct delivery *v);
+// In this transaction the positions of the config with this id go, also of one that was never
+// added.
 struct kv_txn;
-Err delivery_remove(struct delivery *v, struct kv_txn *forget);
+Err deliveries_forget(struct deliveries *d, struct kv_txn *tx, uint64_t id);
 
-// So many bytes have been stored in the direct shard. From any thread, cheap.
+// So many bytes of data have been stored in the direct shard: after the log has said so. From any
+// thread, cheap.
 void delivery_arrived(struct delivery *v, size_t records, size_t bytes);
 // Delivers what there is, whatever the hints say.
 void delivery_flush(struct delivery *v);

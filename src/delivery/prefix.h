@@ -33,3 +33,5 @@ Err prefix_evaluate(const struct prefix *p, struct arena *a, const PrefixValues 
 // <stream>-<version>-<yyyy>-<MM>-<dd>-<HH>-<mm>-<ss>-<uuid><extension>.
 Err prefix_object_key(const struct prefix *p, struct arena *a, const PrefixValues *v,
                       const DeliveryConfig *config, Str extension, Str *ret);
+// A random UUID, as requests and objects are named.
+Str delivery_uuid(struct arena *a, struct io *io);

@@ -34,7 +34,7 @@ struct hub_put;
 
 struct hub_objects {
     void *self;
-    // Whether the bucket is there and may be written to.
+    // Whether the bucket is there. Who may write which key is asked when an object is finished.
     Err (*look)(void *self, struct arena *a, const HubObjectWant *want, HubObjectAnswer *ret);
     Err (*begin)(void *self, struct arena *a, const HubObjectWant *want, struct hub_put **ret,
                  HubObjectAnswer *ret_answer);

@@ -51,15 +51,17 @@ typedef struct KeptKey {
 static void make_key(KeptKey *key, const struct call *c, const AccessTarget *t)
 {
     uint64_t serial = t->policy != NULL ? policy_serial(t->policy) : 0;
-    const Str parts[] = { c->access_key, t->action, t->resource, t->account,
-                          str_from(&serial, sizeof serial) };
+    Str who = c->role.p != NULL ? c->role : c->access_key.n > 0 ? c->access_key : c->principal;
+    const Str parts[] = { who,        t->action,  t->resource,
+                          t->account, c->service, str_from(&serial, sizeof serial) };
     key->n = 0;
     for (size_t i = 0; i < COUNT_OF(parts); i++) {
         if (parts[i].n + 1 > sizeof key->text - key->n) {
             key->n = 0;
             return;
         }
-        memcpy(key->text + key->n, parts[i].p, parts[i].n);
+        if (parts[i].n > 0)
+            memcpy(key->text + key->n, parts[i].p, parts[i].n);
         key->n += parts[i].n;
         key->text[key->n++] = '\0'; // in none of the texts
     }
@@ -133,23 +135,28 @@ static bool is_nobody(const struct call *c)
     return c->access_key.n == 0 && c->principal.n == 0;
 }
 
-static void gather(struct iam *s, struct call *c, Asker *k)
+// Whether the role lets the service act as it, by its trust policy. The external id is the account,
+// as Firehose gives it ("Controlling access": the trust policy).
+static bool trusts(const struct call *c, const struct entity *role)
 {
-    struct arena *a = c->arena;
-    if (is_nobody(c))
-        return; // only resources let them in
-    k->signer = iam_signer(s, c->access_key);
-    if (k->signer == NULL) {
-        k->lost = !str_ends(c->principal, S(":root")); // its key was deleted meanwhile
-        return;
-    }
-    if (k->signer->name.n == 0)
-        return; // a session of the root
-    k->entity = iam_look(s, k->signer->kind, k->signer->account, k->signer->name);
-    if (k->entity == NULL || !str_eq(k->entity->id, k->signer->entity_id)) {
-        k->lost = true;
-        return;
-    }
+    const AccessValue context[] = { { S_INIT("sts:ExternalId"), &c->caller, 1 },
+                                    { S_INIT("aws:SourceAccount"), &c->caller, 1 } };
+    AccessRequest r = { .action = S("sts:AssumeRole"),
+                        .resource = S("*"),
+                        .principal = c->service,
+                        .service = c->service,
+                        .principal_account = role->account,
+                        .resource_account = role->account,
+                        .context = context,
+                        .context_count = COUNT_OF(context) };
+    AccessPolicies p = { .resource = role->trust, .resource_decides = true };
+    AccessDecision d;
+    access_decide(&r, &p, &d);
+    return d.reason == ACCESS_ALLOWED;
+}
+
+static void add_policies(struct iam *s, struct arena *a, Asker *k)
+{
     const struct entity *e = k->entity;
     add_own(a, k, e);
     add_attached(s, k, e);
@@ -165,6 +172,32 @@ static void gather(struct iam *s, struct call *c, Asker *k)
         k->lost = boundary == NULL;
         k->boundary = boundary != NULL ? policy_ref(entity_default_version(boundary)) : NULL;
     }
+}
+
+static void gather(struct iam *s, struct call *c, Asker *k)
+{
+    if (is_nobody(c))
+        return; // only resources let them in
+    if (c->role.p != NULL) {
+        k->entity = iam_look_arn(s, ENTITY_ROLE, c->role);
+        k->lost = k->entity == NULL || !trusts(c, k->entity);
+        if (!k->lost)
+            add_policies(s, c->arena, k);
+        return;
+    }
+    k->signer = iam_signer(s, c->access_key);
+    if (k->signer == NULL) {
+        k->lost = !str_ends(c->principal, S(":root")); // its key was deleted meanwhile
+        return;
+    }
+    if (k->signer->name.n == 0)
+        return; // a session of the root
+    k->entity = iam_look(s, k->signer->kind, k->signer->account, k->signer->name);
+    if (k->entity == NULL || !str_eq(k->entity->id, k->signer->entity_id)) {
+        k->lost = true;
+        return;
+    }
+    add_policies(s, c->arena, k);
 }
 
 static void asker_done(Asker *k)
@@ -220,13 +253,15 @@ static void add_request(struct context *x, const struct call *c, const AccessTar
         add(x, S("aws:UserAgent"), agent);
 }
 
+// Without a signer: of a role that a service acts as.
 static void add_entity(struct context *x, const struct call *c, const struct entity *e,
                        const struct signer *k)
 {
     if (e->kind == ENTITY_ROLE) {
         add(x, S("aws:PrincipalArn"), e->arn);
         add(x, S("aws:PrincipalType"), S("AssumedRole"));
-        add(x, S("aws:userid"), str_cat3(x->a, e->id, S(":"), k->session_name));
+        Str session = k != NULL ? k->session_name : c->service;
+        add(x, S("aws:userid"), str_cat3(x->a, e->id, S(":"), session));
     } else {
         add(x, S("aws:PrincipalArn"), c->principal);
         add(x, S("aws:PrincipalType"), S("User"));
@@ -234,11 +269,11 @@ static void add_entity(struct context *x, const struct call *c, const struct ent
         add(x, S("aws:userid"), e->id);
     }
     // A tag of the session stands before the role's of that key: the first one counts.
-    for (size_t i = 0; i < k->tag_count; i++)
+    for (size_t i = 0; k != NULL && i < k->tag_count; i++)
         add(x, str_cat(x->a, S("aws:PrincipalTag/"), k->tags[i].key), k->tags[i].value);
     for (size_t i = 0; i < e->tag_count; i++)
         add(x, str_cat(x->a, S("aws:PrincipalTag/"), e->tags[i].key), e->tags[i].value);
-    if (k->source_identity.p != NULL)
+    if (k != NULL && k->source_identity.p != NULL)
         add(x, S("aws:SourceIdentity"), k->source_identity);
 }
 
@@ -248,7 +283,7 @@ static void add_asker(struct context *x, const struct call *c, const Asker *k)
         add(x, S("aws:PrincipalType"), S("Anonymous"));
         return;
     }
-    if (k->entity != NULL) { // found by its signer
+    if (k->entity != NULL) {
         add_entity(x, c, k->entity, k->signer);
     } else {
         add(x, S("aws:PrincipalArn"), c->principal);
@@ -290,7 +325,8 @@ static void ask(struct iam *s, struct call *c, const AccessTarget *t, const Aske
                 AccessRequest *ret_request, AccessDecision *ret)
 {
     (void)s;
-    size_t tags = k->entity != NULL ? k->entity->tag_count + k->signer->tag_count : 0;
+    size_t tags = k->entity != NULL ? k->entity->tag_count : 0;
+    tags += k->signer != NULL ? k->signer->tag_count : 0;
     struct context x = { .a = c->arena };
     x.at = arena_new(c->arena, AccessValue, VALUES_OWN + tags + t->context_count);
     add_request(&x, c, t);

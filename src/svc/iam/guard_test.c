@@ -301,3 +301,75 @@ TEST(decisions_go_on_while_identities_change)
     EXPECT(!may(&w, a, key, bob, &text)); // what was kept meanwhile is of the past
     iam_world_close(&w);
 }
+
+// ---- Services that act as a role when nobody has called
+
+#define TRUST(service, condition)                                                        \
+    S("{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Principal\":{" \
+      "\"Service\":\"" service "\"},\"Action\":\"sts:AssumeRole\"" condition "}]}")
+
+static bool service_may(struct iam_world *w, struct arena *a, Str role_arn, Str service,
+                        Str *ret_text)
+{
+    struct call *c = iam_world_call(w, a, "GetUser");
+    c->access_key = S("");
+    c->role = role_arn;
+    c->service = service;
+    c->principal = S("arn:aws:sts::000000000000:assumed-role/writer/firehose.amazonaws.com");
+    AccessTarget t = { .action = S("kinesis:PutRecord"),
+                       .resource = S(STREAM),
+                       .account = S("000000000000") };
+    return w->hub.access->may(w->hub.access->self, c, &t, ret_text);
+}
+
+static Str make_role(struct iam_world *w, struct arena *a, Str name, Str trust)
+{
+    struct iam_CreateRole_in in = { .role_name = name,
+                                    .path = S("/"),
+                                    .max_session_duration = 3600,
+                                    .assume_role_policy_document = trust };
+    struct iam_CreateRole_out out = { 0 };
+    EXPECT_OK(iam_world_run(w, a, "CreateRole", &in, &out, NULL));
+    return out.role->arn;
+}
+
+TEST(a_service_acts_as_a_role_that_trusts_it_and_may_what_the_role_may)
+{
+    struct iam_world w;
+    iam_world_open(&w);
+    const Str firehose = S("firehose.amazonaws.com");
+    Str text = S("");
+    Str arn = make_role(&w, a, S("writer"), TRUST("firehose.amazonaws.com", ""));
+    EXPECT(!service_may(&w, a, arn, firehose, &text)); // nothing allows it
+    struct iam_PutRolePolicy_in put = { .role_name = S("writer"),
+                                        .policy_name = S("yes"),
+                                        .policy_document = ALLOW("kinesis:Put*") };
+    EXPECT_OK(iam_world_run(&w, a, "PutRolePolicy", &put, NULL, NULL));
+    EXPECT(service_may(&w, a, arn, firehose, &text));
+    EXPECT(!service_may(&w, a, arn, S("events.amazonaws.com"), &text)); // it trusts another
+    EXPECT(!service_may(&w, a, S("arn:aws:iam::000000000000:role/none"), firehose, &text));
+    iam_world_close(&w);
+}
+
+TEST(a_trust_policy_may_want_the_account_as_external_id)
+{
+    struct iam_world w;
+    iam_world_open(&w);
+    Str text = S("");
+    for (int right = 0; right < 2; right++) {
+        Str trust = right ? TRUST("firehose.amazonaws.com",
+                                  ",\"Condition\":{\"StringEquals\":{\"sts:ExternalId\":"
+                                  "\"000000000000\"}}")
+                          : TRUST("firehose.amazonaws.com",
+                                  ",\"Condition\":{\"StringEquals\":{\"sts:ExternalId\":"
+                                  "\"111111111111\"}}");
+        Str name = right ? S("right") : S("wrong");
+        Str arn = make_role(&w, a, name, trust);
+        struct iam_PutRolePolicy_in put = { .role_name = name,
+                                            .policy_name = S("yes"),
+                                            .policy_document = ALLOW("kinesis:Put*") };
+        EXPECT_OK(iam_world_run(&w, a, "PutRolePolicy", &put, NULL, NULL));
+        EXPECT(service_may(&w, a, arn, S("firehose.amazonaws.com"), &text) == right);
+    }
+    iam_world_close(&w);
+}

@@ -290,10 +290,12 @@ Err s3_parse_tags(struct call *c, Str header, BlobPairs *ret)
 
 // ---- Retention and conditions
 
-static Err default_retention(struct call *c, const BlobBucket *bucket, BlobRetention *ret)
+Err s3_default_retention(struct call *c, const BlobBucket *bucket, BlobRetention *ret)
 {
     s3_ObjectLockConfiguration lock = { 0 };
     Str xml;
+    if (!bucket->locks)
+        return OK;
     TRY(s3_get_document(c, bucket, S("object-lock"), &xml));
     if (xml.p == NULL)
         return OK;
@@ -326,7 +328,7 @@ Err s3_take_retention(struct call *c, const BlobBucket *bucket, const void *in, 
         return call_fail(c, &s3_InvalidArgument,
                          "x-amz-object-lock-retain-until-date and x-amz-object-lock-mode must both "
                          "be supplied");
-    TRY(default_retention(c, bucket, ret));
+    TRY(s3_default_retention(c, bucket, ret));
     if (dated) {
         ret->mode = str_eq(mode, S("COMPLIANCE")) ? BLOB_COMPLIANCE : BLOB_GOVERNANCE;
         ret->until_ns = *(const int64_t *)(const void *)((const char *)in + until->offset);

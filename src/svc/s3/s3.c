@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The room's opening and its end.
+#include "hub/hub.h"
 #include "svc/s3/s3.h"
 
 #include <stdlib.h>
@@ -38,6 +39,9 @@ static Err s3_open(const struct service_env *env, void **ret_state)
         return e;
     }
     s3_lifecycle_open(s);
+    s3_offer_init(s);
+    if (env->hub != NULL)
+        env->hub->objects = &s->offer;
     *ret_state = s;
     return OK;
 }

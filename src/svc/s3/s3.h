@@ -18,6 +18,7 @@
 #include "aws/rest.h"
 #include "codec/checksum.h"
 #include "gen/s3_api.h"
+#include "hub/objects.h"
 #include "hub/service.h"
 #include "store/blob.h"
 #include "store/blob_upload.h"
@@ -62,6 +63,7 @@ struct s3 {
     pthread_rwlock_t lock;
     struct map *buckets; // name to struct bucket
     struct lifecycle *lifecycle;
+    struct hub_objects offer;
 };
 
 static inline struct s3 *s3_of(const struct call *c)
@@ -126,6 +128,7 @@ void s3_give_checksums(struct call *c, const struct shape *shape, void *into, Bl
 Err s3_parse_tags(struct call *c, Str header, BlobPairs *ret); // a=b&c=d
 Err s3_check_tags(struct call *c, BlobPairs tags, size_t max);
 Err s3_take_retention(struct call *c, const BlobBucket *bucket, const void *in, BlobRetention *ret);
+Err s3_default_retention(struct call *c, const BlobBucket *bucket, BlobRetention *ret); // if any
 // The condition of If-Match and If-None-Match of a write. ERR_FAULT: it is none that S3 knows.
 Err s3_take_condition(struct call *c, Str if_match, Str if_none_match, BlobCondition *ret);
 Err s3_condition_failed(struct call *c, Err e, Str key, const BlobCondition *condition);
@@ -139,6 +142,9 @@ Err s3_seal_new(struct call *c, const BlobBucket *bucket, const void *in, struct
 // with the same key, so that a copy can share the source's bytes.
 Err s3_seal_as(struct call *c, BlobPairs source, struct attributes *into,
                unsigned char ret_key[BLOB_SEAL_BYTES], bool *ret_same);
+// The same for what was said of it: absent algorithm: the bucket decides.
+Err s3_seal_with(struct call *c, const BlobBucket *bucket, Str algorithm, Str key, Str context,
+                 struct attributes *into, unsigned char ret_key[BLOB_SEAL_BYTES], bool *ret_sealed);
 // The data key of what has these attributes.
 Err s3_unseal(struct call *c, BlobPairs attributes, unsigned char ret_key[BLOB_SEAL_BYTES]);
 // Opens an object for reading, unsealed. ERR_FAULT: NoSuchKey and its like.
@@ -184,6 +190,9 @@ void s3_notify(struct call *c, const BlobBucket *bucket, const char *event, cons
 
 Err s3_check_destinations(struct call *c, const BlobBucket *b,
                           const s3_NotificationConfiguration *n);
+
+// ---- offer.c: objects for other services (hub/objects.h)
+void s3_offer_init(struct s3 *s);
 
 // ---- cors.c
 // The headers that let a page of another origin read this reply, if the bucket's rules do.

@@ -62,18 +62,13 @@ static Err no_customer_keys(struct call *c)
     return OK;
 }
 
-Err s3_seal_new(struct call *c, const BlobBucket *bucket, const void *in, struct attributes *into,
-                unsigned char ret_key[BLOB_SEAL_BYTES], bool *ret_sealed)
+Err s3_seal_with(struct call *c, const BlobBucket *bucket, Str algorithm, Str key, Str context,
+                 struct attributes *into, unsigned char ret_key[BLOB_SEAL_BYTES], bool *ret_sealed)
 {
-    const struct shape *shape = c->op->input;
     const struct hub_keys *keys = keys_of(c);
-    Str algorithm = s3_text_of(shape, in, S("ServerSideEncryption"));
-    Str key = s3_text_of(shape, in, S("SSEKMSKeyId"));
-    Str context = s3_text_of(shape, in, S("SSEKMSEncryptionContext"));
     HubKeyAnswer answer = { 0 };
     Str arn, wrapped;
     *ret_sealed = false;
-    TRY(no_customer_keys(c));
     if (algorithm.p == NULL && key.p != NULL)
         return call_fail(c, &s3_InvalidArgument,
                          "Server Side Encryption with KMS managed key requires HTTP header "
@@ -102,6 +97,17 @@ Err s3_seal_new(struct call *c, const BlobBucket *bucket, const void *in, struct
         attributes_add(into, S("x-amz-server-side-encryption-context"), context);
     *ret_sealed = true;
     return OK;
+}
+
+Err s3_seal_new(struct call *c, const BlobBucket *bucket, const void *in, struct attributes *into,
+                unsigned char ret_key[BLOB_SEAL_BYTES], bool *ret_sealed)
+{
+    const struct shape *shape = c->op->input;
+    TRY(no_customer_keys(c));
+    return s3_seal_with(c, bucket, s3_text_of(shape, in, S("ServerSideEncryption")),
+                        s3_text_of(shape, in, S("SSEKMSKeyId")),
+                        s3_text_of(shape, in, S("SSEKMSEncryptionContext")), into, ret_key,
+                        ret_sealed);
 }
 
 Err s3_unseal(struct call *c, BlobPairs attributes, unsigned char ret_key[BLOB_SEAL_BYTES])
