@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #define REGION "us-east-1"
-#define SERVICE "kinesis"
 
 static void hex_of(const unsigned char *p, char *ret)
 {
@@ -44,14 +43,16 @@ static void derive_key(struct caller *c, const char *day)
     snprintf(secret, sizeof secret, "AWS4%s", environment("HEADRACE_SECRET_ACCESS_KEY"));
     hmac(secret, strlen(secret), day, c->key);
     hmac(c->key, CALL_HASH_BYTES, REGION, c->key);
-    hmac(c->key, CALL_HASH_BYTES, SERVICE, c->key);
+    hmac(c->key, CALL_HASH_BYTES, c->service, c->key);
     hmac(c->key, CALL_HASH_BYTES, "aws4_request", c->key);
     snprintf(c->day, sizeof c->day, "%s", day);
 }
 
 void caller_open(struct caller *c, const char *port, size_t reply_bytes_max)
 {
-    *c = (struct caller){ .port = port, .fd = -1, .reply_bytes_max = reply_bytes_max };
+    *c = (struct caller){
+        .port = port, .fd = -1, .reply_bytes_max = reply_bytes_max, .service = "kinesis"
+    };
     c->reply = must_alloc(reply_bytes_max);
     snprintf(c->key_id, sizeof c->key_id, "%s", environment("HEADRACE_ACCESS_KEY_ID"));
 }
@@ -131,37 +132,74 @@ void caller_close(struct caller *c)
     free(c->reply);
 }
 
-size_t call_head(struct caller *c, const char *operation, const char *body_hash, size_t n,
-                 char head[CALL_HEAD_BYTES_MAX])
+// When a request is made, and its signature.
+struct signing {
+    char date[32], day[16], signature[CALL_HEX_BYTES];
+};
+
+static void begin_signing(struct caller *c, struct signing *s)
 {
-    char date[32], day[16], canonical[1024], hash[CALL_HEX_BYTES], text[512];
-    char signature[CALL_HEX_BYTES];
-    unsigned char mac[CALL_HASH_BYTES];
     time_t now = time(NULL);
     struct tm tm;
     gmtime_r(&now, &tm);
-    strftime(date, sizeof date, "%Y%m%dT%H%M%SZ", &tm);
-    strftime(day, sizeof day, "%Y%m%d", &tm);
-    if (strcmp(day, c->day) != 0)
-        derive_key(c, day);
+    strftime(s->date, sizeof s->date, "%Y%m%dT%H%M%SZ", &tm);
+    strftime(s->day, sizeof s->day, "%Y%m%d", &tm);
+    if (strcmp(s->day, c->day) != 0)
+        derive_key(c, s->day);
+}
+
+static void sign(const struct caller *c, const char *canonical, struct signing *s)
+{
+    char hash[CALL_HEX_BYTES], text[512];
+    unsigned char mac[CALL_HASH_BYTES];
+    call_hash(canonical, strlen(canonical), hash);
+    snprintf(text, sizeof text, "AWS4-HMAC-SHA256\n%s\n%s/" REGION "/%s/aws4_request\n%s", s->date,
+             s->day, c->service, hash);
+    hmac(c->key, CALL_HASH_BYTES, text, mac);
+    hex_of(mac, s->signature);
+}
+
+size_t call_head(struct caller *c, const char *operation, const char *body_hash, size_t n,
+                 char head[CALL_HEAD_BYTES_MAX])
+{
+    char canonical[1024];
+    struct signing s;
+    begin_signing(c, &s);
     snprintf(
         canonical, sizeof canonical,
         "POST\n/\n\ncontent-type:application/x-amz-json-1.1\nhost:127.0.0.1:%s\nx-amz-date:%s\n"
         "x-amz-target:Kinesis_20131202.%s\n\ncontent-type;host;x-amz-date;x-amz-target\n%s",
-        c->port, date, operation, body_hash);
-    call_hash(canonical, strlen(canonical), hash);
-    snprintf(text, sizeof text, "AWS4-HMAC-SHA256\n%s\n%s/" REGION "/" SERVICE "/aws4_request\n%s",
-             date, day, hash);
-    hmac(c->key, CALL_HASH_BYTES, text, mac);
-    hex_of(mac, signature);
+        c->port, s.date, operation, body_hash);
+    sign(c, canonical, &s);
+    int used =
+        snprintf(head, CALL_HEAD_BYTES_MAX,
+                 "POST / HTTP/1.1\r\nHost: 127.0.0.1:%s\r\n"
+                 "Content-Type: application/x-amz-json-1.1\r\nX-Amz-Target: Kinesis_20131202.%s\r\n"
+                 "X-Amz-Date: %s\r\nAuthorization: AWS4-HMAC-SHA256 Credential=%s/%s/" REGION "/%s"
+                 "/aws4_request, SignedHeaders=content-type;host;x-amz-date;x-amz-target"
+                 ", Signature=%s\r\nContent-Length: %zu\r\n\r\n",
+                 c->port, operation, s.date, c->key_id, s.day, c->service, s.signature, n);
+    return used > 0 && used < CALL_HEAD_BYTES_MAX ? (size_t)used : 0;
+}
+
+size_t call_object_head(struct caller *c, const char *method, const char *path, size_t n,
+                        char head[CALL_HEAD_BYTES_MAX])
+{
+    char canonical[1024];
+    struct signing s;
+    begin_signing(c, &s);
+    snprintf(canonical, sizeof canonical,
+             "%s\n%s\n\nhost:127.0.0.1:%s\nx-amz-content-sha256:UNSIGNED-PAYLOAD\n"
+             "x-amz-date:%s\n\nhost;x-amz-content-sha256;x-amz-date\nUNSIGNED-PAYLOAD",
+             method, path, c->port, s.date);
+    sign(c, canonical, &s);
     int used = snprintf(
         head, CALL_HEAD_BYTES_MAX,
-        "POST / HTTP/1.1\r\nHost: 127.0.0.1:%s\r\n"
-        "Content-Type: application/x-amz-json-1.1\r\nX-Amz-Target: Kinesis_20131202.%s\r\n"
-        "X-Amz-Date: %s\r\nAuthorization: AWS4-HMAC-SHA256 Credential=%s/%s/" REGION "/" SERVICE
-        "/aws4_request, SignedHeaders=content-type;host;x-amz-date;x-amz-target"
+        "%s %s HTTP/1.1\r\nHost: 127.0.0.1:%s\r\nX-Amz-Content-Sha256: UNSIGNED-PAYLOAD\r\n"
+        "X-Amz-Date: %s\r\nAuthorization: AWS4-HMAC-SHA256 Credential=%s/%s/" REGION "/%s"
+        "/aws4_request, SignedHeaders=host;x-amz-content-sha256;x-amz-date"
         ", Signature=%s\r\nContent-Length: %zu\r\n\r\n",
-        c->port, operation, date, c->key_id, day, signature, n);
+        method, path, c->port, s.date, c->key_id, s.day, c->service, s.signature, n);
     return used > 0 && used < CALL_HEAD_BYTES_MAX ? (size_t)used : 0;
 }
 

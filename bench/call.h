@@ -15,9 +15,10 @@ enum {
 };
 
 struct caller {
-    const char *port; // on 127.0.0.1
-    int fd;           // -1: not connected
-    SSL *tls;         // or NULL
+    const char *port;    // on 127.0.0.1
+    const char *service; // that requests are signed for: "kinesis" unless it is changed
+    int fd;              // -1: not connected
+    SSL *tls;            // or NULL
     char key_id[CALL_KEY_ID_BYTES];
     char *reply; // room for a whole reply, head included
     size_t reply_bytes_max;
@@ -45,6 +46,10 @@ unsigned call_send(struct caller *c, const char *operation, const char *body, si
 // The head of a request; what call_send sends before the body. Returns its length, or 0.
 size_t call_head(struct caller *c, const char *operation, const char *hash, size_t body_bytes,
                  char ret[CALL_HEAD_BYTES_MAX]);
+
+// The head of a request for an object, whose body is not part of the signature.
+size_t call_object_head(struct caller *c, const char *method, const char *path, size_t body_bytes,
+                        char ret[CALL_HEAD_BYTES_MAX]);
 
 // ---- Puts, as the options want them (kinesis.c)
 

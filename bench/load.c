@@ -10,9 +10,10 @@
 
 enum { STACK_BYTES = 256 << 10 };
 
-static const struct peer *const peers[] = { &kinesis_peer, &redis_peer,   &postgres_peer,
-                                            &kafka_peer,   &read_peer,    &queue_peer,
-                                            &push_peer,    &push_raw_peer };
+static const struct peer *const peers[] = { &kinesis_peer,   &redis_peer,    &postgres_peer,
+                                            &kafka_peer,     &read_peer,     &queue_peer,
+                                            &push_peer,      &push_raw_peer, &object_get_peer,
+                                            &object_put_peer };
 
 unsigned batches_of(size_t batch_bytes)
 {
@@ -182,7 +183,7 @@ static bool read_option(struct options *o, const char *word)
         { "inflight", &o->inflight, 0, 10000 },
         { "seconds", &o->seconds, 1, 3600 },
         { "records", &o->records, 1, 500 },
-        { "bytes", &o->record_bytes, 1, 10 << 20 },
+        { "bytes", &o->record_bytes, 1, 1u << 30 },
         { "batches", &o->batches, 0, 1u << 30 },
         { "follow", &o->follow, 0, 1 },
         { "rate", &o->rate, 0, 100000000 },

@@ -60,7 +60,7 @@ struct peer {
 };
 
 extern const struct peer kinesis_peer, redis_peer, postgres_peer, kafka_peer, read_peer, queue_peer,
-    push_peer, push_raw_peer;
+    push_peer, push_raw_peer, object_get_peer, object_put_peer;
 
 // How many different batches of that size a client has.
 unsigned batches_of(size_t batch_bytes);

@@ -21,7 +21,7 @@ import samples  # noqa: E402
 
 LOAD = os.path.join(fetch.BUILD, "load")
 NAMES = ("load", "net", "latency", "schedule", "probe", "call", "json", "kinesis", "many", "h2", "read", "redis", "postgres",
-         "kafka", "queue", "push", "push_raw")
+         "kafka", "queue", "push", "push_raw", "object")
 SOURCES = [os.path.join(ROOT, "bench", f"{name}.c") for name in NAMES]
 HEADERS = [os.path.join(ROOT, "bench", f"{name}.h") for name in ("load", "latency", "schedule", "call", "json", "push")]
 PROBE_SECONDS = 1
