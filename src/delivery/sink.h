@@ -24,6 +24,7 @@ typedef struct SinkAttempt {
     size_t pending_count;
     Str request_id;            // a UUID, the same over attempts
     int64_t attempt;           // from 1
+    int64_t began_ms;          // the first attempt, by the server's clock: the same over attempts
     const SinkObject *objects; // of sinks that want objects: written before
     size_t object_count;
     // Set by the sink.
@@ -48,6 +49,9 @@ struct sink_ops {
     SinkResult (*deliver)(struct sink *s, SinkAttempt *a);
     // How long to wait after so many attempts.
     int64_t (*pause_ns)(struct sink *s, int64_t attempts);
+    // What is pending is given up: what the sink itself leaves of it (Redshift's manifests). NULL:
+    // nothing. An error: to be called again.
+    Err (*give_up)(struct sink *s, SinkAttempt *a);
 };
 
 struct sink {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http/client.h"
 #include "http/h1_parse.h"
+#include "os/address.h"
 #include "os/io.h"
 #include "os/tls.h"
 
@@ -22,6 +23,8 @@ enum {
     REPLY_HEADERS_MAX = 256,
     READ_BYTES = 65536,
     TIMEOUT_MS_MAX = 3600000,
+    CHUNK_FRAME_BYTES = 64 << 10, // what may stand before a chunk: H1 limits it further
+    OVER_MS = 100,                // how often is_over is asked
 };
 
 struct http_client {
@@ -32,7 +35,13 @@ struct http_client {
     Str host_header;
     bool secure;
     struct tls_context *tls;
-    int timeout_ms;
+    int connect_ms, read_ms;
+    int timeout_ms;           // the one of both that counts now
+    int64_t total_ms, end_ms; // of a whole call; 0: none
+    size_t reply_max;
+    bool public_only, reached;
+    bool (*is_over)(void *of);
+    void *of;
     int fd; // -1: not connected
     SSL *ssl;
     struct buf in; // read, not yet taken
@@ -74,15 +83,26 @@ static Err parse_url(struct http_client *c, Str url)
     return OK;
 }
 
+static int timeout_ms(int64_t ns)
+{
+    return (int)MAX(MIN(ns / 1000000, (int64_t)TIMEOUT_MS_MAX), (int64_t)1);
+}
+
 Err http_client_open(const HttpClientConfig *config, struct http_client **ret)
 {
     AUTO(http_client) c = xalloc(sizeof *c);
     c->io = config->io != NULL ? config->io : io_real();
     c->fd = -1;
     c->names = arena_open();
-    buf_init(&c->in, REPLY_BYTES_MAX + REPLY_HEADER_BYTES_MAX);
-    int64_t ms = config->timeout_ns / 1000000;
-    c->timeout_ms = (int)MAX(MIN(ms, (int64_t)TIMEOUT_MS_MAX), (int64_t)1);
+    c->reply_max =
+        config->reply_max > 0 ? MIN(config->reply_max, (size_t)REPLY_BYTES_MAX) : REPLY_BYTES_MAX;
+    c->total_ms = MIN(config->total_ns / 1000000, (int64_t)TIMEOUT_MS_MAX);
+    c->public_only = config->public_only;
+    c->is_over = config->is_over;
+    c->of = config->of;
+    buf_init(&c->in, c->reply_max + REPLY_HEADER_BYTES_MAX);
+    c->read_ms = timeout_ms(config->timeout_ns);
+    c->connect_ms = config->connect_ns > 0 ? timeout_ms(config->connect_ns) : c->read_ms;
     TRY(parse_url(c, config->url));
     if (c->secure)
         TRY(tls_client_context(config->verify, config->ca_file, &c->tls));
@@ -112,6 +132,11 @@ void http_client_close(struct http_client *c)
     free(c);
 }
 
+bool http_client_reached(const struct http_client *c)
+{
+    return c->reached;
+}
+
 Str http_client_host(const struct http_client *c)
 {
     return c->host_header;
@@ -127,16 +152,21 @@ static int64_t mono_ms(const struct http_client *c)
 static Err wait_for(const struct http_client *c, short events)
 {
     int64_t until_ms = mono_ms(c) + c->timeout_ms;
+    if (c->end_ms > 0)
+        until_ms = MIN(until_ms, c->end_ms);
     for (;;) {
         int64_t left_ms = MAX(until_ms - mono_ms(c), (int64_t)0);
+        int64_t turn_ms = c->is_over != NULL ? MIN(left_ms, (int64_t)OVER_MS) : left_ms;
         struct pollfd p = { .fd = c->fd, .events = events };
-        int n = poll(&p, 1, (int)left_ms);
+        int n = poll(&p, 1, (int)turn_ms);
         if (n > 0)
             return OK;
-        if (n == 0)
-            return fail(ERR_TIMEOUT, "the server does not answer in time");
-        if (errno != EINTR)
+        if (n < 0 && errno != EINTR)
             return fail_os(errno, "waiting for the server failed");
+        if (c->is_over != NULL && c->is_over(c->of))
+            return fail(ERR_CLOSED, "the call is given up");
+        if (n == 0 && turn_ms == left_ms)
+            return fail(ERR_TIMEOUT, "the server does not answer in time");
     }
 }
 
@@ -152,9 +182,18 @@ static Err wait_for_tls(const struct http_client *c, int r)
     }
 }
 
+// A server that always has a byte more does not make a call endless.
+static Err in_time(const struct http_client *c)
+{
+    return c->end_ms > 0 && mono_ms(c) >= c->end_ms
+               ? fail(ERR_TIMEOUT, "the server does not answer in time")
+               : OK;
+}
+
 // Some bytes. *ret_n == 0: the server has closed.
 static Err receive(struct http_client *c, char *p, size_t room, size_t *ret_n)
 {
+    TRY(in_time(c));
     for (;;) {
         if (c->ssl != NULL) {
             ERR_clear_error();
@@ -180,6 +219,7 @@ static Err send_all(struct http_client *c, Str s)
 {
     while (s.n > 0) {
         size_t n = 0;
+        TRY(in_time(c));
         if (c->ssl != NULL) {
             ERR_clear_error();
             int r = SSL_write_ex(c->ssl, s.p, s.n, &n);
@@ -205,6 +245,8 @@ static Err send_all(struct http_client *c, Str s)
 
 static Err connect_to(struct http_client *c, const struct addrinfo *to)
 {
+    if (c->public_only && address_is_private(to->ai_addr))
+        return fail(ERR_DENIED, "the server's address is a private one");
     c->fd = socket(to->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (c->fd < 0)
         return fail_os(errno, "no socket for a connection");
@@ -220,7 +262,14 @@ static Err connect_to(struct http_client *c, const struct addrinfo *to)
     }
     if (setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) != 0)
         return fail_os(errno, "a connection cannot be set up");
+    c->reached = true;
     return OK;
+}
+
+// OpenSSL counts a connection that ends in the middle among the errors of the protocol.
+static bool gone(void)
+{
+    return ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING;
 }
 
 static Err start_tls(struct http_client *c, struct arena *tmp)
@@ -244,6 +293,8 @@ static Err start_tls(struct http_client *c, struct arena *tmp)
             return OK;
         if (SSL_get_error(c->ssl, r) == SSL_ERROR_SSL && SSL_get_verify_result(c->ssl) != X509_V_OK)
             return fail(ERR_DENIED, "the server's certificate is not trusted");
+        if (SSL_get_error(c->ssl, r) == SSL_ERROR_SSL && !gone())
+            return fail(ERR_DENIED, "the server and we do not agree on TLS");
         TRY(wait_for_tls(c, r));
     }
 }
@@ -255,6 +306,7 @@ static Err connect_any(struct http_client *c)
     if (getaddrinfo(str_c(tmp, c->host), str_c(tmp, c->port), &hints, &all) != 0)
         return fail(ERR_NOT_FOUND, "the server's name is not known");
     Err e = fail(ERR_NOT_FOUND, "the server's name has no address");
+    c->timeout_ms = c->connect_ms;
     for (const struct addrinfo *to = all; to != NULL; to = to->ai_next) {
         disconnect(c);
         e = connect_to(c, to);
@@ -313,7 +365,7 @@ static Err read_head(struct http_client *c, struct arena *a, H1Head *ret)
 
 static Err read_counted(struct http_client *c, size_t n)
 {
-    if (n > REPLY_BYTES_MAX)
+    if (n > c->reply_max + CHUNK_FRAME_BYTES)
         return fail(ERR_LIMIT, "the server's reply is too long");
     while (c->in.n < n)
         TRY(read_more(c));
@@ -356,7 +408,7 @@ static Err read_chunks(struct http_client *c, struct buf *body)
         at += used;
         if (n == 0)
             return read_trailers(c, at);
-        if (n > REPLY_BYTES_MAX - body->n)
+        if (body->n > c->reply_max || n > c->reply_max - body->n)
             return fail(ERR_LIMIT, "the server's reply is too long");
         TRY(read_counted(c, at + (size_t)n + 2));
         Str chunk = str_head(str_skip(buf_str(&c->in), at), (size_t)n);
@@ -381,7 +433,9 @@ static Err read_body(struct http_client *c, struct arena *a, H1Head *h, bool non
         return OK;
     }
     if (h->has_length) {
-        size_t n = (size_t)MIN(h->length, (uint64_t)REPLY_BYTES_MAX + 1);
+        size_t n = (size_t)h->length;
+        if (h->length > c->reply_max)
+            return fail(ERR_LIMIT, "the server's reply is too long");
         TRY(read_counted(c, n));
         *ret = str_dup(a, str_head(buf_str(&c->in), n));
         buf_drop(&c->in, n);
@@ -394,6 +448,8 @@ static Err read_body(struct http_client *c, struct arena *a, H1Head *h, bool non
             break;
         TRY(e);
     }
+    if (c->in.n > c->reply_max)
+        return fail(ERR_LIMIT, "the server's reply is too long");
     *ret = str_dup(a, buf_str(&c->in));
     return OK;
 }
@@ -458,10 +514,13 @@ Err http_client_call(struct http_client *c, struct arena *a, Str method, Str tar
 {
     AUTO_BUF(head);
     TRY(write_head(c, &head, method, target, headers, n, body.n));
-    if (!still_open(c)) {
+    c->end_ms = c->total_ms > 0 ? mono_ms(c) + c->total_ms : 0;
+    c->reached = still_open(c);
+    if (!c->reached) {
         disconnect(c);
         TRY(connect_any(c));
     }
+    c->timeout_ms = c->read_ms;
     // A server that closes at this moment may have taken the whole request: it is not sent again.
     Err e = send_request(c, &head, body);
     // It may have refused the request before it had read it all, and said so.

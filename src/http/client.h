@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A blocking HTTP/1.1 client for the command line and for tests: one connection, kept alive.
+// A blocking HTTP/1.1 client for the command line, for destinations and for tests: one connection,
+// kept alive.
 #pragma once
 #include "http/server.h"
 
@@ -10,9 +11,15 @@ struct http_client;
 typedef struct HttpClientConfig {
     Str url;
     bool verify;
-    Str ca_file;        // absent: the system's
-    int64_t timeout_ns; // for connecting and between two reads
-    struct io *io;      // moves the bytes and tells the time; NULL: io_real()
+    Str ca_file;               // absent: the system's
+    int64_t timeout_ns;        // for connecting and between two reads
+    int64_t connect_ns;        // for connecting alone, with TLS; 0: as above
+    int64_t total_ns;          // of a whole call, connecting included; 0: as long as it takes
+    size_t reply_max;          // bytes of a reply's body; 0: 64 MiB
+    bool public_only;          // no loopback, private or link-local addresses: ERR_DENIED
+    bool (*is_over)(void *of); // asked while it waits: true ends the call with ERR_CLOSED
+    void *of;
+    struct io *io; // moves the bytes and tells the time; NULL: io_real()
 } HttpClientConfig;
 
 typedef struct HttpReply {
@@ -28,8 +35,10 @@ AUTO_CLOSE(http_client)
 
 // Sends one request and reads its whole reply into `a`. A connection that the server closed while
 // idle is opened again once; a request that may have been received is never sent twice.
-// ERR_NOT_FOUND: nobody listens there. ERR_TIMEOUT. ERR_CLOSED: broken off. ERR_LIMIT: reply over
-// 64 MiB.
+// ERR_NOT_FOUND: nobody listens there. ERR_TIMEOUT. ERR_CLOSED: broken off. ERR_LIMIT: the reply is
+// too long. ERR_DENIED: no TLS with this server, or not its address. ERR_INVALID: this is not HTTP.
 Err http_client_call(struct http_client *c, struct arena *a, Str method, Str target,
                      const HttpHeader *headers, size_t n, Str body, HttpReply *ret);
+// Whether the last call had a connection: what failed then was not reaching the server.
+bool http_client_reached(const struct http_client *c);
 Str http_client_host(const struct http_client *c); // "127.0.0.1:4566", for the Host header

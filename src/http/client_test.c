@@ -127,7 +127,7 @@ static void *fake_run(void *argument)
     return NULL;
 }
 
-static Err call_fake(struct arena *a, Str answer, int64_t timeout_ns, HttpReply *ret)
+static Err call_fake_with(struct arena *a, Str answer, HttpClientConfig config, HttpReply *ret)
 {
     struct fake f = { .listener = socket(AF_INET, SOCK_STREAM, 0), .answer = answer };
     struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -135,15 +135,20 @@ static Err call_fake(struct arena *a, Str answer, int64_t timeout_ns, HttpReply 
     EXPECT(bind(f.listener, (struct sockaddr *)&at, n) == 0 && listen(f.listener, 1) == 0 &&
            getsockname(f.listener, (struct sockaddr *)&at, &n) == 0);
     EXPECT(pthread_create(&f.thread, NULL, fake_run, &f) == 0);
-    HttpClientConfig config = { .url = str_fmt(a, "http://127.0.0.1:%u", ntohs(at.sin_port)),
-                                .timeout_ns = timeout_ns };
+    config.url = str_fmt(a, "http://127.0.0.1:%u", ntohs(at.sin_port));
     struct http_client *c = NULL;
     EXPECT_OK(http_client_open(&config, &c));
     Err e = http_client_call(c, a, S("GET"), S("/"), NULL, 0, S(""), ret);
+    EXPECT(http_client_reached(c));
     http_client_close(c);
     EXPECT(pthread_join(f.thread, NULL) == 0);
     close(f.listener);
     return e;
+}
+
+static Err call_fake(struct arena *a, Str answer, int64_t timeout_ns, HttpReply *ret)
+{
+    return call_fake_with(a, answer, (HttpClientConfig){ .timeout_ns = timeout_ns }, ret);
 }
 
 TEST(broken_and_odd_replies_are_told_apart)
@@ -170,6 +175,36 @@ TEST(broken_and_odd_replies_are_told_apart)
     EXPECT_ERR(ERR_TIMEOUT, call_fake(a, S(""), 30000000, &reply));
 }
 
+static bool at_the_third_question(void *of)
+{
+    return ++*(int *)of == 3;
+}
+
+TEST(a_call_has_an_end_and_a_reply_a_length)
+{
+    const int64_t s = 10000000000;
+    HttpReply reply;
+    int asked = 0;
+    HttpClientConfig brief = { .timeout_ns = s, .total_ns = 30000000 };
+    EXPECT_ERR(ERR_TIMEOUT, call_fake_with(a, S(""), brief, &reply));
+    HttpClientConfig given_up = { .timeout_ns = s, .is_over = at_the_third_question, .of = &asked };
+    EXPECT_ERR(ERR_CLOSED, call_fake_with(a, S(""), given_up, &reply));
+    EXPECT_INT(3, asked);
+    static const Str five[] = {
+        S_INIT("HTTP/1.1 200 X\r\nContent-Length: 5\r\n\r\n12345"),
+        S_INIT("HTTP/1.1 200 X\r\n\r\n12345"),
+        S_INIT("HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n12\r\n3\r\n345\r\n0"
+               "\r\n\r\n"),
+    };
+    for (size_t i = 0; i < COUNT_OF(five); i++) {
+        HttpClientConfig enough = { .timeout_ns = s, .reply_max = 5 };
+        HttpClientConfig small = { .timeout_ns = s, .reply_max = 4 };
+        EXPECT_OK(call_fake_with(a, five[i], enough, &reply));
+        EXPECT_STR(S("12345"), reply.body);
+        EXPECT_ERR(ERR_LIMIT, call_fake_with(a, five[i], small, &reply));
+    }
+}
+
 TEST(nobody_at_the_address_is_not_found)
 {
     int fd = socket(AF_INET, SOCK_STREAM, 0); // bound but not listening: refused
@@ -183,6 +218,7 @@ TEST(nobody_at_the_address_is_not_found)
     EXPECT_OK(http_client_open(&config, &c));
     HttpReply reply;
     EXPECT_ERR(ERR_NOT_FOUND, http_client_call(c, a, S("GET"), S("/"), NULL, 0, S(""), &reply));
+    EXPECT(!http_client_reached(c));
     close(fd);
 }
 
