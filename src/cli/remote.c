@@ -54,10 +54,28 @@ static ExitCode find_key(const struct invocation *in, const Settings *settings, 
     return EXIT_GOOD;
 }
 
+// What a command is about, by its first word: the variable that AWS's tools have for the service.
+static const struct {
+    Str word, variable;
+    const ClientService *service;
+} abouts[] = {
+    { S_INIT("blob "), S_INIT("AWS_ENDPOINT_URL_S3"), NULL },
+    { S_INIT("firehose "), S_INIT("AWS_ENDPOINT_URL_FIREHOSE"), &client_firehose },
+    { S_INIT(""), S_INIT("AWS_ENDPOINT_URL_KINESIS"), &client_kinesis },
+};
+
+static size_t about(const struct invocation *in)
+{
+    size_t i = 0;
+    while (!str_starts(in->command->name, abouts[i].word))
+        i++;
+    return i;
+}
+
 static Str endpoint_of(const struct invocation *in)
 {
     Str given = first_of(flag_text(in, S("endpoint")),
-                         first_of(environment_text(in, S("AWS_ENDPOINT_URL_KINESIS")),
+                         first_of(environment_text(in, abouts[about(in)].variable),
                                   environment_text(in, S("AWS_ENDPOINT_URL"))));
     return first_of(given, ENDPOINT_DEFAULT);
 }
@@ -115,9 +133,7 @@ ExitCode remote_open(const struct invocation *in, struct client **ret)
 
 ExitCode remote_unreachable(const struct invocation *in, Err e)
 {
-    Str endpoint =
-        first_of(flag_text(in, S("endpoint")), environment_text(in, S("AWS_ENDPOINT_URL")));
-    endpoint = first_of(endpoint, ENDPOINT_DEFAULT);
+    Str endpoint = endpoint_of(in);
     switch (e.kind) {
     case ERR_NOT_FOUND:
         return complain(EXIT_UNREACHABLE,
@@ -134,7 +150,7 @@ ExitCode remote_unreachable(const struct invocation *in, Err e)
 ExitCode remote_send(const struct invocation *in, struct client *c, struct arena *a, Str operation,
                      Str body, ClientReply *ret)
 {
-    Err e = client_call(c, a, &client_kinesis, operation, body, ret);
+    Err e = client_call(c, a, abouts[about(in)].service, operation, body, ret);
     return e.kind == ERR_NONE ? EXIT_GOOD : remote_unreachable(in, e);
 }
 
@@ -167,6 +183,11 @@ ExitCode remote_complain(const ClientReply *reply)
         { S_INIT("AccessDeniedException"), EXIT_AUTH },
         { S_INIT("ExpiredTokenException"), EXIT_AUTH },
         { S_INIT("LimitExceededException"), EXIT_THROTTLED },
+        { S_INIT("NoSuchBucket"), EXIT_NOT_FOUND },
+        { S_INIT("NoSuchKey"), EXIT_NOT_FOUND },
+        { S_INIT("NotFound"), EXIT_NOT_FOUND },
+        { S_INIT("AccessDenied"), EXIT_AUTH },
+        { S_INIT("InvalidAccessKeyId"), EXIT_AUTH },
     };
     ExitCode code = client_is_throttle(reply->error) ? EXIT_THROTTLED : EXIT_FAILED;
     for (size_t i = 0; i < COUNT_OF(known); i++)

@@ -21,7 +21,8 @@ ExitCode remote_open(const struct invocation *in, struct client **ret);
 ExitCode remote_page(const struct invocation *in, Str method, Str target, const HttpHeader *header,
                      int64_t timeout_ns, HttpReply *ret);
 
-// One operation of Kinesis. Errors have been printed when the code is not EXIT_GOOD.
+// One operation of Kinesis, or of Firehose where the command is about that. Errors have been
+// printed when the code is not EXIT_GOOD.
 ExitCode remote_call(const struct invocation *in, struct client *c, Str operation, Str body,
                      const JsonValue **ret);
 // The same for callers that handle AWS errors themselves: only failures to get a reply are printed.

@@ -17,6 +17,7 @@ struct client {
 };
 
 const ClientService client_kinesis = { S_INIT("kinesis"), S_INIT("Kinesis_20131202") };
+const ClientService client_firehose = { S_INIT("firehose"), S_INIT("Firehose_20150804") };
 
 Err client_open(const ClientConfig *config, struct client **ret)
 {
@@ -145,6 +146,17 @@ Err client_call(struct client *c, struct arena *a, const ClientService *service,
     return OK;
 }
 
+Err client_s3(struct client *c, struct arena *a, const S3OutCall *call, S3OutReply *ret)
+{
+    const S3Out out = { .http = c->http,
+                        .region = c->config.region,
+                        .access_key = c->config.access_key,
+                        .secret_key = c->config.secret_key,
+                        .session_token = c->config.session_token,
+                        .io = io_real() };
+    return s3_out_call(&out, a, call, ret);
+}
+
 bool client_is_throttle(Str error)
 {
     static const Str names[] = {
@@ -154,6 +166,8 @@ bool client_is_throttle(Str error)
         S_INIT("RequestLimitExceeded"),
         S_INIT("KMSThrottlingException"),
         S_INIT("TooManyRequestsException"),
+        S_INIT("ServiceUnavailableException"),
+        S_INIT("SlowDown"),
         S_INIT("ServiceUnavailable"),
         S_INIT("HTTP status 503"),
     };

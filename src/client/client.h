@@ -4,7 +4,7 @@
 //
 // One client has one connection and belongs to one thread at a time.
 #pragma once
-#include "base/str.h"
+#include "aws/s3_out.h"
 
 struct client;
 
@@ -23,7 +23,7 @@ typedef struct ClientService {
     Str signing; // "kinesis"
     Str target;  // "Kinesis_20131202"
 } ClientService;
-extern const ClientService client_kinesis;
+extern const ClientService client_kinesis, client_firehose;
 
 typedef struct ClientReply {
     unsigned status;
@@ -47,6 +47,9 @@ Err client_call(struct client *c, struct arena *a, const ClientService *service,
 // One of the server's pages for operators ("stream/read"; server/admin.h), with the root's key. As
 // client_call; the error is the page's kind ("not-found"), else "HTTP status 404" and the like.
 Err client_ask(struct client *c, struct arena *a, Str page, Str body, ClientReply *ret);
+
+// One request to S3 (aws/s3_out.h), over the same connection.
+Err client_s3(struct client *c, struct arena *a, const S3OutCall *call, S3OutReply *ret);
 
 // Whether an AWS error says that the same call may succeed a little later.
 bool client_is_throttle(Str error);

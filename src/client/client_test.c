@@ -13,7 +13,7 @@ struct rig {
     pthread_t thread;
     unsigned status;
     Str body, error_type;
-    Str target, authorization, token, content_type; // of the last request, in the rig's arena
+    Str path, target, authorization, token, content_type; // of the last request, in the rig's arena
     Str request_body;
     struct arena *a; // the loop's thread puts it there; closed by the test
 };
@@ -26,6 +26,7 @@ static Str kept(struct rig *r, const struct http_exchange *x, Str name)
 static void answer(void *self, struct http_exchange *x)
 {
     struct rig *r = self;
+    r->path = str_dup(r->a, x->path);
     r->target = kept(r, x, S("x-amz-target"));
     r->authorization = kept(r, x, S("authorization"));
     r->token = kept(r, x, S("x-amz-security-token"));
@@ -178,4 +179,46 @@ TEST(throttles_are_told_from_other_errors)
     EXPECT(client_is_throttle(S("ThrottlingException")));
     EXPECT(!client_is_throttle(S("ResourceNotFoundException")));
     EXPECT(!client_is_throttle((Str){ 0 }));
+}
+
+TEST(a_key_of_any_bytes_is_signed_as_it_is_sent_and_an_error_of_s3_is_told)
+{
+    struct rig r = { .status = 404,
+                     .body = S("<?xml version=\"1.0\"?><Error><Code>NoSuchKey</Code>"
+                               "<Message>The specified key does not exist.</Message></Error>") };
+    struct client *c = rig_start(&r, a);
+    S3OutReply reply;
+    const S3OutCall call = { .method = S("GET"),
+                             .bucket = S("shelf"),
+                             .key = S("a b/+~%\xc3\xbc") };
+    EXPECT_OK(client_s3(c, a, &call, &reply));
+    EXPECT_STR(S("NoSuchKey"), reply.code);
+    EXPECT_STR(S("The specified key does not exist."), reply.message);
+    EXPECT_STR(S("id-1"), s3_out_header(&reply, S("x-amzn-requestid")));
+    EXPECT(s3_out_header(&reply, S("etag")).p == NULL);
+    client_close(c);
+    rig_stop(&r);
+    EXPECT_STR(S("/shelf/a%20b/%2B~%25%C3%BC"), r.path);
+    const Str names = S("SignedHeaders=host;x-amz-content-sha256;x-amz-date");
+    EXPECT(str_search(r.authorization, names) < r.authorization.n);
+    arena_close(r.a);
+}
+
+// The end of an upload may say 200 and be an error.
+TEST(an_error_that_says_200_is_one_unless_it_is_what_was_asked_for)
+{
+    struct rig r = { .status = 200, .body = S("<Error><Code>InternalError</Code></Error>") };
+    struct client *c = rig_start(&r, a);
+    S3OutReply reply;
+    S3OutCall call = {
+        .method = S("POST"), .bucket = S("shelf"), .key = S("k"), .query = S("x=1")
+    };
+    EXPECT_OK(client_s3(c, a, &call, &reply));
+    EXPECT_STR(S("InternalError"), reply.code);
+    call.method = S("GET");
+    EXPECT_OK(client_s3(c, a, &call, &reply));
+    EXPECT(reply.code.p == NULL);
+    client_close(c);
+    rig_stop(&r);
+    arena_close(r.a);
 }

@@ -23,33 +23,10 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import headrace  # noqa: E402
+import objects  # noqa: E402,F401  registers its tests
+import shell  # noqa: E402
 import tap  # noqa: E402
-
-SECONDS_MAX = 90
-PROGRAM = SCRATCH = SERVER = None  # set by main
-
-
-def clean_environment(**more):
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HEADRACE", "AWS_"))}
-    return {**kept, "HOME": SCRATCH, **more}
-
-
-def run(*arguments, status=0, text_in="", environment=None, folder=None):
-    """Runs the program to its end; its (stdout, stderr). A status of None is any."""
-    done = subprocess.run([PROGRAM, *arguments], input=text_in, env=environment or clean_environment(),
-                          cwd=folder or SCRATCH, capture_output=True, text=True, timeout=SECONDS_MAX)
-    assert status is None or done.returncode == status, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout, done.stderr
-
-
-def reach(**more):
-    """The environment of a user whose shell points at the shared server."""
-    return clean_environment(AWS_ENDPOINT_URL=SERVER.url, AWS_ACCESS_KEY_ID=headrace.KEY_ID,
-                             AWS_SECRET_ACCESS_KEY=headrace.SECRET, **more)
-
-
-def new_dir():
-    return tempfile.mkdtemp(dir=SCRATCH)
+from shell import clean_environment, new_dir, reach, run  # noqa: E402
 
 
 def new_file(content):
@@ -76,8 +53,8 @@ class Process:
     """`headrace serve` with what it prints, ended with the test."""
 
     def __init__(self, *arguments, environment=None, stdin=subprocess.DEVNULL):
-        self.process = subprocess.Popen([PROGRAM, "serve", *arguments], stdin=stdin,
-                                        env=environment or clean_environment(), cwd=SCRATCH,
+        self.process = subprocess.Popen([shell.PROGRAM, "serve", *arguments], stdin=stdin,
+                                        env=environment or clean_environment(), cwd=shell.SCRATCH,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.lines = []
 
@@ -94,7 +71,7 @@ class Process:
     def end(self, number=signal.SIGTERM, status=0):
         if number is not None:
             self.process.send_signal(number)
-        _, log = self.process.communicate(timeout=SECONDS_MAX)
+        _, log = self.process.communicate(timeout=shell.SECONDS_MAX)
         assert self.process.returncode == status, f"status {self.process.returncode}: {log}"
         return log
 
@@ -237,7 +214,7 @@ def a_key_is_not_shown_to_the_log_of_the_service_manager():
     directory, (reader, writer) = new_dir(), os.pipe()
     known = os.fstat(writer)
     environment = clean_environment(JOURNAL_STREAM=f"{known.st_dev}:{known.st_ino}")
-    with subprocess.Popen([PROGRAM, "serve", "--data-dir", directory, "--listen", "127.0.0.1:0"], stdout=writer,
+    with subprocess.Popen([shell.PROGRAM, "serve", "--data-dir", directory, "--listen", "127.0.0.1:0"], stdout=writer,
                           stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, env=environment) as server, \
             os.fdopen(reader, encoding="utf-8") as output:
         os.close(writer)
@@ -355,7 +332,7 @@ def a_second_signal_ends_it_at_once():
 
 def refused(port):
     """Waits until nobody accepts any more: then the first signal has been heard."""
-    deadline = time.monotonic() + SECONDS_MAX
+    deadline = time.monotonic() + shell.SECONDS_MAX
     while time.monotonic() < deadline:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=20).close()
@@ -422,7 +399,7 @@ def the_service_manager_is_told():
     path = os.path.join(new_dir(), "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(path)
-        manager.settimeout(SECONDS_MAX)
+        manager.settimeout(shell.SECONDS_MAX)
         with serve(new_dir(), environment=clean_environment(NOTIFY_SOCKET=path)) as server:
             server.wait_ready()
             assert manager.recv(100) == b"READY=1"
@@ -433,20 +410,20 @@ def the_service_manager_is_told():
 @tap.test
 def health_is_shown_to_everybody_who_asks_for_it():
     for path in ("/health", "/_localstack/health"):
-        status, content = get(SERVER.port, path)
+        status, content = get(shell.SERVER.port, path)
         health = json.loads(content)
         assert status == 200 and health["services"]["kinesis"] == "running" and health["edition"] == "headrace"
-    status, content = get(SERVER.port, "/_headrace/health")
+    status, content = get(shell.SERVER.port, "/_headrace/health")
     assert status == 200 and json.loads(content)["status"] == "running"
-    assert get(SERVER.port, "/_headrace/live")[0] == 200 and get(SERVER.port, "/_headrace/ready")[0] == 200
-    assert json.loads(get(SERVER.port, "/_localstack/init")[1])["completed"]["READY"] is True
-    assert get(SERVER.port, "/_headrace/nothing")[0] == 404
-    assert get(SERVER.port, "/_headrace/ready", tls=SERVER.certificate)[0] == 200
+    assert get(shell.SERVER.port, "/_headrace/live")[0] == 200 and get(shell.SERVER.port, "/_headrace/ready")[0] == 200
+    assert json.loads(get(shell.SERVER.port, "/_localstack/init")[1])["completed"]["READY"] is True
+    assert get(shell.SERVER.port, "/_headrace/nothing")[0] == 404
+    assert get(shell.SERVER.port, "/_headrace/ready", tls=shell.SERVER.certificate)[0] == 200
 
 
 @tap.test
 def metrics_are_prometheus_text():
-    status, content = get(SERVER.port, "/metrics")
+    status, content = get(shell.SERVER.port, "/metrics")
     assert status == 200 and re.search(r'(?m)^headrace_build_info\{version="[\d.]+"\} 1$', content)
     for line in content.splitlines():
         assert line.startswith("# ") or re.fullmatch(r"[a-z_]+(\{[^}]*\})? [-+0-9.e]+|.*\+Inf.*", line), line
@@ -457,7 +434,7 @@ def metrics_are_prometheus_text():
 @tap.test
 def health_check_tells_a_server_that_is_there_from_none():
     run("healthcheck", environment=reach())
-    run("healthcheck", "--endpoint", SERVER.tls_url)
+    run("healthcheck", "--endpoint", shell.SERVER.tls_url)
     run("healthcheck", "--endpoint", "http://127.0.0.1:1", status=1)
 
 
@@ -515,7 +492,7 @@ def shards_are_split_merged_and_scaled_and_a_tail_reads_them_all():
 
 @tap.test
 def the_consumers_of_a_stream_are_listed_and_keep_it_until_they_are_meant():
-    user, client = reach(), SERVER.client()
+    user, client = reach(), shell.SERVER.client()
     run("stream", "create", "pushed", environment=user)
     arn = f"arn:aws:kinesis:us-east-1:{headrace.ACCOUNT}:stream/pushed"
     consumers = [client.call("RegisterStreamConsumer", StreamARN=arn, ConsumerName=name)["Consumer"]["ConsumerARN"]
@@ -534,12 +511,12 @@ def a_tail_follows_what_is_put_while_it_runs():
     user = reach()
     run("stream", "create", "follow", "--shards", "3", environment=user)
     run("stream", "put", "follow", "before", environment=user)
-    tail = subprocess.Popen([PROGRAM, "stream", "tail", "follow", "--from", "trim", "-n", "41", "--data"],
-                            env=user, cwd=SCRATCH, stdout=subprocess.PIPE, text=True)
+    tail = subprocess.Popen([shell.PROGRAM, "stream", "tail", "follow", "--from", "trim", "-n", "41", "--data"],
+                            env=user, cwd=shell.SCRATCH, stdout=subprocess.PIPE, text=True)
     try:
         assert tail.stdout.readline() == "before\n"
         run("stream", "put", "follow", text_in="".join(f"n{i}\n" for i in range(40)), environment=user)
-        out, _ = tail.communicate(timeout=SECONDS_MAX)
+        out, _ = tail.communicate(timeout=shell.SECONDS_MAX)
     finally:
         tail.kill()
         tail.wait()
@@ -561,7 +538,7 @@ def tail_of(name, user, *more, start="trim"):
 def a_tail_prints_all_shards_in_the_order_of_arrival_whichever_way_it_reads():
     user = reach()
     run("stream", "create", "merged", "--shards", "5", environment=user)
-    client = SERVER.client()
+    client = shell.SERVER.client()
     for number in range(60):
         client.put("merged", b"%d" % number, f"key {number}")
     client.close()
@@ -600,7 +577,7 @@ def a_tail_prints_what_meets_a_condition():
 
 @tap.test
 def a_tail_and_a_replay_spend_nothing_of_the_read_limits():
-    with headrace.Server(PROGRAM, limits="on", environment={"HEADRACE_CONFIG": ""}) as server:
+    with headrace.Server(shell.PROGRAM, limits="on", environment={"HEADRACE_CONFIG": ""}) as server:
         user = clean_environment(AWS_ENDPOINT_URL=server.url, AWS_ACCESS_KEY_ID=headrace.KEY_ID,
                                  AWS_SECRET_ACCESS_KEY=headrace.SECRET)
         client = server.client()
@@ -623,7 +600,7 @@ def hashed(client, name, count):
 
 @tap.test
 def a_replay_keeps_order_keys_and_explicit_hash_keys():
-    user, client = reach(), SERVER.client()
+    user, client = reach(), shell.SERVER.client()
     for name, shards in (("source", "3"), ("copy", "4")):
         run("stream", "create", name, "--shards", shards, environment=user)
     hashed(client, "source", 40)
@@ -645,7 +622,7 @@ def a_replay_keeps_order_keys_and_explicit_hash_keys():
 
 @tap.test
 def a_replay_takes_a_part_and_may_go_into_its_own_stream():
-    user, client = reach(), SERVER.client()
+    user, client = reach(), shell.SERVER.client()
     run("stream", "create", "again", environment=user)
     hashed(client, "again", 20)
     client.close()
@@ -672,10 +649,10 @@ def a_replay_that_was_killed_goes_on_where_it_was():
         run("stream", "create", name, "--shards", "2", environment=user)
     run("stream", "put", "long", text_in="".join(f"{i}\n" for i in range(count)), environment=user)
     state = os.path.join(new_dir(), "state.json")
-    command = [PROGRAM, "stream", "replay", "long", "longer", "--from", "trim", "--state", state, "--rate", "1000"]
-    replay = subprocess.Popen(command, env=user, cwd=SCRATCH, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [shell.PROGRAM, "stream", "replay", "long", "longer", "--from", "trim", "--state", state, "--rate", "1000"]
+    replay = subprocess.Popen(command, env=user, cwd=shell.SCRATCH, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        end = time.monotonic() + SECONDS_MAX
+        end = time.monotonic() + shell.SECONDS_MAX
         while not (os.path.exists(state) and json.load(open(state, encoding="utf-8"))["records"] > 100):
             assert time.monotonic() < end and replay.poll() is None
             time.sleep(0.02)
@@ -700,16 +677,16 @@ def a_replay_ends_well_at_ctrl_c_and_says_what_it_did():
     run("stream", "create", "paced", environment=user)
     run("stream", "put", "paced", text_in="".join(f"{i}\n" for i in range(50)), environment=user)
     state = os.path.join(new_dir(), "state.json")
-    replay = subprocess.Popen([PROGRAM, "stream", "replay", "paced", "paced", "--from", "trim", "--rate", "10",
-                               "--state", state], env=user, cwd=SCRATCH, stdout=subprocess.PIPE,
+    replay = subprocess.Popen([shell.PROGRAM, "stream", "replay", "paced", "paced", "--from", "trim", "--rate", "10",
+                               "--state", state], env=user, cwd=shell.SCRATCH, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True)
     try:
-        end = time.monotonic() + SECONDS_MAX
+        end = time.monotonic() + shell.SECONDS_MAX
         while not (os.path.exists(state) and json.load(open(state, encoding="utf-8"))["records"] > 0):
             assert time.monotonic() < end and replay.poll() is None
             time.sleep(0.02)
         replay.send_signal(signal.SIGINT)
-        out, err = replay.communicate(timeout=SECONDS_MAX)
+        out, err = replay.communicate(timeout=shell.SECONDS_MAX)
     finally:
         replay.kill()
         replay.wait()
@@ -725,7 +702,7 @@ def lag_of(name, user, *more):
 
 @tap.test
 def the_lag_of_readers_is_told():
-    user, client = reach(), SERVER.client()
+    user, client = reach(), shell.SERVER.client()
     run("stream", "create", "lag", "--shards", "2", environment=user)
     hashed(client, "lag", 10)
     assert lag_of("lag", user) == []
@@ -756,7 +733,7 @@ def the_lag_of_readers_is_told():
 
 @tap.test
 def the_lag_of_consumers_and_queues_is_told():
-    user, client = reach(), SERVER.client()
+    user, client = reach(), shell.SERVER.client()
     run("stream", "create", "lags", environment=user)
     arn = f"arn:aws:kinesis:us-east-1:{headrace.ACCOUNT}:stream/lags"
     consumer = client.call("RegisterStreamConsumer", StreamARN=arn, ConsumerName="app")["Consumer"]["ConsumerARN"]
@@ -778,7 +755,7 @@ def the_lag_of_consumers_and_queues_is_told():
     assert found["queue"]["note"] == "0 in flight, 0 dead" and found["queue"]["reader"] == "jobs", found
     subscription.close()
     client.put("lags", b"more", "k")
-    end = time.monotonic() + SECONDS_MAX
+    end = time.monotonic() + shell.SECONDS_MAX
     while rows()["consumer"]["note"] != "not subscribed":
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -818,7 +795,7 @@ def failures_have_their_exit_statuses():
     wrong = reach()
     wrong["AWS_SECRET_ACCESS_KEY"] = "wrong"
     run("stream", "ls", environment=wrong, status=4)
-    nothing = clean_environment(AWS_ENDPOINT_URL=SERVER.url)
+    nothing = clean_environment(AWS_ENDPOINT_URL=shell.SERVER.url)
     assert "no credentials" in run("stream", "ls", environment=nothing, status=4)[1]
     run("stream", "rm", "never", environment=reach(), status=3)
     run("stream", "tail", "never", environment=reach(), status=3)
@@ -846,17 +823,17 @@ def the_key_and_certificate_of_a_local_server_are_found_by_its_directory():
 @tap.test
 def a_terminal_gets_headings_and_a_pipe_does_not():
     run("stream", "create", "seen", environment=reach())
-    out = in_terminal([PROGRAM, "stream", "ls"], reach(TERM="xterm"))
+    out = in_terminal([shell.PROGRAM, "stream", "ls"], reach(TERM="xterm"))
     assert re.search(r"NAME +STATUS +MODE +CREATED", out), out
     assert "NAME" not in run("stream", "ls", environment=reach())[0]
-    assert "\033" not in in_terminal([PROGRAM, "doctor", "--data-dir", new_dir()], reach(TERM="xterm", NO_COLOR="1"))
+    assert "\033" not in in_terminal([shell.PROGRAM, "doctor", "--data-dir", new_dir()], reach(TERM="xterm", NO_COLOR="1"))
 
 
 def in_terminal(command, environment):
     """What a command prints to a terminal of its own."""
     pid, fd = pty.fork()
     if pid == 0:
-        os.chdir(SCRATCH)
+        os.chdir(shell.SCRATCH)
         os.execve(command[0], command, environment)
     output = b""
     try:
@@ -873,13 +850,13 @@ def in_terminal(command, environment):
 
 @tap.test
 def the_printed_variables_point_a_shell_at_the_server():
-    script = f'eval "$({PROGRAM} env 2>/dev/null)"; {PROGRAM} stream ls >/dev/null && ' \
+    script = f'eval "$({shell.PROGRAM} env 2>/dev/null)"; {shell.PROGRAM} stream ls >/dev/null && ' \
              'echo "$AWS_ENDPOINT_URL $AWS_REGION $AWS_DEFAULT_REGION $AWS_EC2_METADATA_DISABLED [$AWS_PAGER]"'
     done = subprocess.run(["sh", "-c", script], env=reach(AWS_REGION="eu-west-1"), capture_output=True, text=True,
-                          timeout=SECONDS_MAX)
-    assert done.stdout == f"{SERVER.url} eu-west-1 eu-west-1 true []\n", done
-    assert f'kinesis = "{SERVER.url}"' in run("env", "--terraform", environment=reach())[0]
-    assert SERVER.tls_url in run("env", "--tls", environment=reach())[0]
+                          timeout=shell.SECONDS_MAX)
+    assert done.stdout == f"{shell.SERVER.url} eu-west-1 eu-west-1 true []\n", done
+    assert f'kinesis = "{shell.SERVER.url}"' in run("env", "--terraform", environment=reach())[0]
+    assert shell.SERVER.tls_url in run("env", "--tls", environment=reach())[0]
 
 
 @tap.test
@@ -932,7 +909,7 @@ def with_key():
 def what_a_store_holds_is_shown_by_its_server_and_from_its_directory():
     _, err = run("store", "stat", "--data-dir", os.path.join(new_dir(), "none"), status=3)
     assert "there is no data directory" in err
-    server = headrace.Server(PROGRAM)
+    server = headrace.Server(shell.PROGRAM)
     try:
         server.start()
         client = server.client()
@@ -974,7 +951,7 @@ def what_a_store_holds_is_shown_by_its_server_and_from_its_directory():
 def a_store_is_checked_while_no_server_runs_on_it():
     _, err = run("store", "check", "--data-dir", os.path.join(new_dir(), "none"), status=3)
     assert "there is no data directory" in err
-    server = headrace.Server(PROGRAM)
+    server = headrace.Server(shell.PROGRAM)
     try:
         server.start()
         client = server.client()
@@ -1029,14 +1006,14 @@ def the_demo_retries_what_is_throttled():
 @tap.test
 def an_interrupt_from_the_terminal_ends_the_demo_cleanly():
     folder = new_dir()
-    demo = subprocess.Popen([PROGRAM, "demo", "--rate", "300", "--plain"], env=clean_environment(), cwd=folder,
+    demo = subprocess.Popen([shell.PROGRAM, "demo", "--rate", "300", "--plain"], env=clean_environment(), cwd=folder,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
         for line in demo.stdout:
             if line.startswith("t=2 "):
                 break
         os.killpg(demo.pid, signal.SIGINT)  # as a terminal does: the server gets it as well
-        out, err = demo.communicate(timeout=SECONDS_MAX)
+        out, err = demo.communicate(timeout=shell.SECONDS_MAX)
     finally:
         if demo.poll() is None:
             demo.kill()
@@ -1054,14 +1031,14 @@ def children(pid):
 @tap.test
 def a_demo_whose_server_dies_says_so_and_keeps_the_evidence():
     folder = new_dir()
-    demo = subprocess.Popen([PROGRAM, "demo", "--rate", "300", "--plain"], env=clean_environment(), cwd=folder,
+    demo = subprocess.Popen([shell.PROGRAM, "demo", "--rate", "300", "--plain"], env=clean_environment(), cwd=folder,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         for line in demo.stdout:
             if line.startswith("t=2 "):
                 break
         os.kill(children(demo.pid)[0], signal.SIGKILL)
-        out, err = demo.communicate(timeout=SECONDS_MAX)
+        out, err = demo.communicate(timeout=shell.SECONDS_MAX)
     finally:
         if demo.poll() is None:
             demo.kill()
@@ -1073,20 +1050,20 @@ def a_demo_whose_server_dies_says_so_and_keeps_the_evidence():
 @tap.test
 def a_server_ends_when_its_demo_is_killed():
     folder = new_dir()
-    demo = subprocess.Popen([PROGRAM, "demo", "--rate", "300", "--plain"], env=clean_environment(), cwd=folder,
+    demo = subprocess.Popen([shell.PROGRAM, "demo", "--rate", "300", "--plain"], env=clean_environment(), cwd=folder,
                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         port = int(re.search(r"http://127\.0\.0\.1:(\d+)", demo.stdout.readline())[1])
         assert get(port, "/_headrace/ready")[0] == 200
     finally:
         demo.kill()
-        demo.communicate(timeout=SECONDS_MAX)
+        demo.communicate(timeout=shell.SECONDS_MAX)
     refused(port)
 
 
 @tap.test
 def the_demo_draws_over_itself_on_a_terminal():
-    out = in_terminal([PROGRAM, "demo", "--seconds", "3", "--rate", "300"],
+    out = in_terminal([shell.PROGRAM, "demo", "--seconds", "3", "--rate", "300"],
                       clean_environment(TERM="xterm", COLUMNS="80"))
     assert "\033[9A" in out and "shard 2" in out and "put to get p50" in out, out
     assert books(out.rstrip("\n"))["lost"] == 0
@@ -1103,19 +1080,18 @@ def a_demo_whose_server_cannot_start_says_why():
 
 
 def main():
-    global PROGRAM, SCRATCH, SERVER
     parser = argparse.ArgumentParser()
     parser.add_argument("--program", default=os.environ.get("HEADRACE", "build/headrace"))
     parser.add_argument("words", nargs="*")
     options = parser.parse_args()
-    PROGRAM = os.path.abspath(options.program)
+    shell.PROGRAM = os.path.abspath(options.program)
     os.makedirs(headrace.DATA, exist_ok=True)
-    SCRATCH = tempfile.mkdtemp(dir=headrace.DATA)
+    shell.SCRATCH = tempfile.mkdtemp(dir=headrace.DATA)
     try:
-        with headrace.Server(PROGRAM, environment={"HEADRACE_CONFIG": ""}) as SERVER:
+        with headrace.Server(shell.PROGRAM, environment={"HEADRACE_CONFIG": ""}) as shell.SERVER:
             return tap.main(options.words)
     finally:
-        shutil.rmtree(SCRATCH, ignore_errors=True)
+        shutil.rmtree(shell.SCRATCH, ignore_errors=True)
 
 
 if __name__ == "__main__":
