@@ -24,11 +24,12 @@ enum {
     COLUMNAR_COLUMNS_MAX = 5000,  // with the fields of structs: far above what Glue's pages show
     COLUMNAR_DEPTH_MAX = 32,      // types inside each other
     COLUMNAR_JSON_DEPTH_MAX = 64, // of what no column wants
-    COLUMNAR_TYPE_BYTES_MAX = 131072,   // Glue's limit of a type
-    COLUMNAR_DECIMAL_DIGITS_MAX = 38,   // Hive's
-    COLUMNAR_VARCHAR_CHARS_MAX = 65535, // Hive's
-    COLUMNAR_CHAR_CHARS_MAX = 255,      // Hive's
-    COLUMNAR_FORMATS_MAX = 32,          // formats of timestamps
+    COLUMNAR_TYPE_BYTES_MAX = 131072,     // Glue's limit of a type
+    COLUMNAR_DECIMAL_DIGITS_MAX = 38,     // Hive's
+    COLUMNAR_VARCHAR_CHARS_MAX = 65535,   // Hive's
+    COLUMNAR_CHAR_CHARS_MAX = 255,        // Hive's
+    COLUMNAR_RECORD_BYTES_MAX = 64 << 20, // far above what any service here takes
+    COLUMNAR_FORMATS_MAX = 32,            // formats of timestamps
     COLUMNAR_PROBLEM_BYTES = 512,
 };
 
