@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the files of the engine share.
+//
+// A delivery has one lane for its destination and, if all source records are backed up, one for
+// the backup: each with its own positions, buffer and attempts. A lane that waits is a few counters
+// and a place in the heap of due times; one that works belongs to one thread of a pool, and what is
+// marked "of the run" is touched by that thread alone.
+//
+//     table <name>.positions   key = id of the delivery, 16 hexadecimal digits, "/d/" or "/b/" (the
+//                              destination's lane, the backup's), the shard's incarnation, 16
+//                              value = JSON {version, position, arrival_ms, ended}: everything of
+//                              the shard below `position` is delivered; the last of it arrived then
+//
+// One lock, of struct deliveries: a leaf, held over no I/O and no call of another room but the
+// timer's.
+#pragma once
+#include "delivery/compress.h"
+#include "delivery/delivery.h"
+#include "delivery/env.h"
+#include "delivery/prefix.h"
+#include "delivery/process.h"
+#include "delivery/sink.h"
+#include "hub/chores.h"
+#include "hub/hub.h"
+#include "hub/service.h"
+#include "store/kv.h"
+#include "store/log.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum {
+    PIECE_BYTES = 1 << 20, // read at once
+    PIECE_RECORDS_MAX = 10000,
+    NOTES_KEPT = 10,
+    PAUSE_S_MIN = 1, // between attempts at an object
+    PAUSE_S_MAX = 120,
+    TOLD_MS = 1000, // how long changes of a stream gather before they are looked at
+    SOON_MS = 1000, // what an interval of 0 is
+};
+#define NEVER_MS INT64_MAX
+
+// A config that several hold. Never changed.
+struct shared_config {
+    atomic_uint refs;
+    DeliveryConfig is;
+};
+struct shared_config *config_ref(struct shared_config *c);
+void config_unref(struct shared_config *c); // NULL is fine
+
+// A config as a lane needs it: read and compiled.
+struct plan {
+    struct shared_config *config;
+    const DeliveryBucket *place;  // of the objects; NULL: the sink takes records
+    const DeliveryBucket *errors; // where what fails goes
+    struct prefix *data_prefix, *error_prefix;
+    struct processing *processing; // NULL: there are no steps
+    int64_t size_bytes, size_max, interval_ms;
+};
+// ERR_INVALID: the text says why.
+Err plan_open(struct delivery_env *env, struct shared_config *config, bool is_backup,
+              struct plan **ret, struct arena *a, Str *ret_text);
+void plan_close(struct plan *p); // NULL is fine
+AUTO_CLOSE(plan)
+
+struct deliveries {
+    struct delivery_env env; // first: parts are given it
+    struct service_env service;
+    Str name;
+    struct arena *arena;
+    struct kv_table *positions;
+    struct chores timer;
+    pthread_mutex_t lock;
+    pthread_cond_t ended;
+    struct lane **heap; // by due_ms, the soonest first
+    size_t heap_n, heap_cap;
+    size_t busy; // lanes
+    atomic_bool stopping;
+};
+
+typedef struct Note {
+    struct arena *arena; // NULL: none
+    DeliveryObjectNote is;
+} Note;
+
+// How far a shard is read.
+struct cursor {
+    struct hub_watch watch; // first
+    struct lane *lane;
+    uint64_t shard, parents[2];
+    char id[40]; // "shardId-000000000000"
+    size_t id_n;
+    uint64_t position; // everything below it is delivered
+    int64_t arrival_ms;
+    uint64_t at; // and below this it is read
+    int64_t at_ms;
+    bool ended;   // all of it is read
+    bool is_over; // and delivered
+    bool is_gone; // the source does not know it any more
+    bool is_watched;
+    uint64_t counted;  // what lies below is in `pending` or was
+    uint64_t limit;    // what lies at or above is told by delivery_arrived
+    bool is_uncounted; // there may be more
+    bool is_written;   // there is a row
+};
+
+// What all cursors of a lane were at one moment.
+typedef struct MarkPlace {
+    uint64_t shard, at;
+    int64_t at_ms;
+    bool ended;
+} MarkPlace;
+struct mark {
+    size_t users; // outputs whose first record came behind it
+    struct mark *next;
+    int64_t bytes, records; // read before it, since the lane began
+    size_t n;
+    MarkPlace places[];
+};
+
+struct output;
+
+struct lane {
+    struct task task; // first
+    struct delivery *v;
+    bool is_backup;
+
+    // Under the lock.
+    size_t heap_at; // plus one; 0: not in it
+    int64_t due_ms;
+    bool is_busy, is_removed;
+    bool flush;
+
+    // From any thread.
+    _Atomic int64_t pending_bytes, pending_records; // not read yet, of those that are counted
+    _Atomic int64_t held_bytes, held_records;       // read, not delivered
+    _Atomic int64_t oldest_ms;  // arrival of the oldest that is not delivered; 0: there is none
+    _Atomic int64_t size_bytes; // the buffer's size at present
+    atomic_bool told;           // a stream has changed
+    _Atomic int64_t attempts;
+
+    // Of the run.
+    struct plan *plan;
+    struct cursor **cursors;
+    size_t cursor_n, cursor_cap, turn;
+    bool is_loaded, is_looked;
+    bool begin_now;        // what is there already is not for it
+    uint64_t direct_limit; // where the direct shard ended when the delivery was added
+    int64_t looked_ms;
+    int64_t read_bytes, read_records;           // since it began, less what was rewound
+    int64_t committed_bytes, committed_records; // of these
+    int64_t taken_bytes, taken_records;         // out of what is pending, by this batch
+    int64_t retry_ms;                           // not before; 0: nothing has failed
+    int64_t took_ms;                            // of the last batch
+    int64_t slow_ms;                            // for tests: it took that much longer
+    unsigned calm;                              // batches since the last one that was behind
+    struct output *outputs;
+    size_t output_n;
+};
+
+struct delivery {
+    struct deliveries *d;
+    uint64_t id;
+    struct shared_config *config; // under the lock
+    struct lane main;
+    _Atomic(struct lane *) backup; // NULL: none; stays once it is there
+    struct delivery_meters meters;
+    // Under the lock.
+    struct arena *error_arena;
+    Str last_code, last_error;
+    int64_t last_error_ms;
+    Note notes[NOTES_KEPT]; // a ring
+    size_t note_next;
+};
+
+static inline int64_t delivery_now_ms(const struct deliveries *d)
+{
+    return d->env.io->wall_ns(d->env.io) / 1000000;
+}
+static inline bool lane_must_stop(struct lane *l)
+{
+    struct deliveries *d = l->v->d;
+    pthread_mutex_lock(&d->lock);
+    bool stop = atomic_load(&d->stopping) || l->is_removed;
+    pthread_mutex_unlock(&d->lock);
+    return stop;
+}
+
+// ---- deliveries.c
+// What is due begins; when the next one is. The timer's task, and what tests call in its place.
+int64_t deliveries_start_due(void *d);
+bool deliveries_wait(struct deliveries *d); // until none is busy; whether any was
+// The lane is to be looked at then, if not sooner. The lock is held.
+void lane_schedule_locked(struct lane *l, int64_t due_ms);
+
+// ---- lane.c
+void lane_init(struct lane *l, struct delivery *v, bool is_backup);
+void lane_done(struct lane *l);
+void lane_run(struct task *t); // of a pool
+void lane_work(struct lane *l);
+// When it is due, as it stands. The lock is held.
+int64_t lane_due_ms(struct lane *l);
+// Something of it did not succeed: told to operators, tried again later.
+void lane_failed(struct lane *l, Str code, Str text);
+HubActor lane_actor(const struct lane *l, Str role_arn);
+
+// ---- reader.c: of the run
+Err reader_load(struct lane *l);
+Err reader_refresh(struct lane *l); // the shards of a stream, if they may have changed
+Err reader_count(struct lane *l);   // what is not counted, until the buffer's size is reached
+void reader_close(struct lane *l);
+void reader_rewind(struct lane *l);       // to what is committed
+struct mark *reader_mark(struct lane *l); // as it stands now; free()
+// Everything before the mark is delivered.
+Err reader_commit(struct lane *l, const struct mark *m);
+// Adds records of one shard to the batch, about max_bytes. *ret_more: others may follow.
+Err reader_read(struct lane *l, DeliveryBatch *b, size_t max_bytes, bool *ret_more);
+Err reader_forget(struct deliveries *d, struct kv_txn *tx, uint64_t id);
+bool reader_is_uncounted(const struct lane *l);
+
+// ---- output.c: objects on their way
+typedef struct OutputKind {
+    const char *error_type;       // NULL: data
+    const DeliveryRecord *record; // its partition keys name the object; NULL: there are none
+    Str partition;                // the keys' values; what tells outputs apart
+} OutputKind;
+struct output {
+    struct output *next;
+    struct lane *lane;
+    struct arena *arena; // of keys and names
+    const char *error_type;
+    Str partition;
+    DeliveryRecord record; // keys alone
+    struct hub_put *put;
+    struct compressor *compressor;
+    struct buf waiting; // records are given on in larger pieces
+    uint64_t records, bytes, written;
+    int64_t oldest_ms, begun_ms;
+    struct mark *since;
+};
+struct output *output_find(struct lane *l, const OutputKind *kind); // NULL: there is none
+// ERR_FAULT: the lane has been told what failed.
+Err output_open(struct lane *l, const OutputKind *kind, struct output **ret);
+Err output_add(struct output *o, const DeliveryRecord *r);        // its data
+Err output_add_failed(struct output *o, const DeliveryRecord *r); // a line about it
+Err output_finish(struct output *o); // the object is there when it returns
+void output_drop(
+    struct output *o); // takes it out of the lane; nothing is left of what is unfinished
+void outputs_drop(struct lane *l); // all of them
+
+// ---- error_record.c
+void error_record_write(struct buf *b, struct lane *l, struct arena *tmp, const DeliveryRecord *r);
+
+// ---- state.c
+void note_add(struct delivery *v, const DeliveryObjectNote *n);
+void notes_done(struct delivery *v);

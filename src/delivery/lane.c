@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+// One run of a lane: what waits is counted, and if it is enough or old enough, delivered.
+#include "base/logline.h"
+#include "base/time.h"
+#include "delivery/delivery_priv.h"
+
+#include <stdlib.h>
+
+enum { CALM_BATCHES = 3 }; // after which a buffer that has grown is small again
+
+void lane_init(struct lane *l, struct delivery *v, bool is_backup)
+{
+    const DeliveryConfig *c = &v->config->is;
+    *l = (struct lane){ .task.run = lane_run, .v = v, .is_backup = is_backup };
+    atomic_store(&l->size_bytes, MAX(is_backup ? c->backup.size_bytes : c->size_bytes, 1));
+}
+
+void lane_done(struct lane *l)
+{
+    outputs_drop(l);
+    if (l->plan != NULL)
+        reader_close(l);
+    plan_close(l->plan);
+}
+
+HubActor lane_actor(const struct lane *l, Str role_arn)
+{
+    const DeliveryConfig *c = &l->plan->config->is;
+    return (HubActor){
+        .account = c->account, .region = c->region, .role_arn = role_arn, .service = c->service
+    };
+}
+
+// ---- When
+
+// The lock is held, and nobody runs it.
+int64_t lane_due_ms(struct lane *l)
+{
+    int64_t now_ms = delivery_now_ms(l->v->d), due_ms = NEVER_MS, none = 0;
+    if (l->plan == NULL || l->flush)
+        return l->retry_ms > 0 && !l->flush ? l->retry_ms : now_ms;
+    if (l->retry_ms > 0)
+        return l->retry_ms;
+    if (atomic_load(&l->told))
+        due_ms = now_ms + MIN(TOLD_MS, l->plan->interval_ms);
+    if (atomic_load(&l->pending_records) <= 0)
+        return due_ms;
+    if (atomic_load(&l->pending_bytes) >= atomic_load(&l->size_bytes))
+        return now_ms;
+    atomic_compare_exchange_strong(&l->oldest_ms, &none, now_ms);
+    return MIN(due_ms, atomic_load(&l->oldest_ms) + l->plan->interval_ms);
+}
+
+static bool take_flush(struct lane *l)
+{
+    struct deliveries *d = l->v->d;
+    pthread_mutex_lock(&d->lock);
+    bool flush = l->flush;
+    l->flush = false;
+    pthread_mutex_unlock(&d->lock);
+    return flush;
+}
+
+static bool is_due(struct lane *l)
+{
+    int64_t now_ms = delivery_now_ms(l->v->d);
+    if (take_flush(l))
+        return true;
+    if (now_ms < l->retry_ms || atomic_load(&l->pending_records) <= 0)
+        return false;
+    return atomic_load(&l->pending_bytes) >= atomic_load(&l->size_bytes) ||
+           atomic_load(&l->oldest_ms) + l->plan->interval_ms <= now_ms;
+}
+
+// ---- What fails
+
+static int64_t pause_ms(int64_t attempts)
+{
+    int64_t s = PAUSE_S_MIN;
+    for (int64_t i = 1; i < attempts && s < PAUSE_S_MAX; i++)
+        s *= 2;
+    return 1000 * MIN(s, (int64_t)PAUSE_S_MAX);
+}
+
+void lane_failed(struct lane *l, Str code, Str text)
+{
+    struct delivery *v = l->v;
+    struct arena *a = arena_open();
+    int64_t attempts = atomic_fetch_add(&l->attempts, 1) + 1, now_ms = delivery_now_ms(v->d);
+    l->retry_ms = now_ms + pause_ms(attempts);
+    pthread_mutex_lock(&v->d->lock);
+    struct arena *old = v->error_arena;
+    v->error_arena = a;
+    v->last_code = str_dup(a, code);
+    v->last_error = str_dup(a, text);
+    v->last_error_ms = now_ms;
+    Str name = str_dup(a, v->config->is.name);
+    pthread_mutex_unlock(&v->d->lock);
+    arena_close(old);
+    meter_add(l->is_backup ? &v->meters.backup_success : &v->meters.success, 0);
+    if ((attempts & (attempts - 1)) == 0) // ever more seldom
+        LOG(LOG_WARN, "a delivery does not succeed", F_STR("delivery", name), F_STR("code", code),
+            F_STR("problem", text), F_INT("attempts", attempts));
+}
+
+static void succeeded(struct lane *l)
+{
+    struct delivery *v = l->v;
+    l->retry_ms = 0;
+    if (atomic_exchange(&l->attempts, 0) == 0)
+        return;
+    pthread_mutex_lock(&v->d->lock);
+    struct arena *old = v->error_arena;
+    v->error_arena = NULL;
+    v->last_code = v->last_error = (Str){ 0 };
+    pthread_mutex_unlock(&v->d->lock);
+    arena_close(old);
+    LOG(LOG_INFO, "a delivery succeeds again", F_STR("delivery", l->plan->config->is.name));
+}
+
+// ---- The buffer's size
+
+// Raised when what waits is more than the batches of one interval take; small again when nothing
+// has waited for a while (the developer guide gives no formula).
+static void adapt_size(struct lane *l, int64_t took_ms)
+{
+    const struct plan *p = l->plan;
+    int64_t waiting = atomic_load(&l->pending_bytes), size = atomic_load(&l->size_bytes);
+    int64_t batches = MAX(p->interval_ms / MAX(took_ms, (int64_t)1), (int64_t)1);
+    l->calm = waiting < p->size_bytes ? l->calm + 1 : 0;
+    size = MIN(MAX(size, waiting / batches), p->size_max);
+    if (l->calm >= CALM_BATCHES)
+        size = p->size_bytes;
+    atomic_store(&l->size_bytes, MAX(size, p->size_bytes));
+}
+
+// ---- The plan
+
+static Err refresh_plan(struct lane *l)
+{
+    AUTO(arena) tmp = arena_open();
+    struct delivery *v = l->v;
+    struct plan *plan = NULL;
+    Str text;
+    pthread_mutex_lock(&v->d->lock);
+    bool is_current = l->plan != NULL && l->plan->config == v->config;
+    struct shared_config *c = is_current ? NULL : config_ref(v->config);
+    pthread_mutex_unlock(&v->d->lock);
+    if (is_current)
+        return OK;
+    Err e = plan_open(&v->d->env, c, l->is_backup, &plan, tmp, &text);
+    config_unref(c);
+    if (e.kind != ERR_NONE) { // the front door has checked it: another program's row, or a zone
+        lane_failed(l, S("InternalError"), text.n > 0 ? text : str_of(e.text));
+        return fail(ERR_FAULT, "a config that cannot be used");
+    }
+    plan_close(l->plan);
+    l->plan = plan;
+    atomic_store(&l->size_bytes, plan->size_bytes);
+    return OK;
+}
+
+// ---- Objects
+
+static Err route(struct lane *l, const DeliveryBatch *b)
+{
+    const OutputKind data = { 0 };
+    for (size_t i = 0; i < b->n; i++) {
+        struct output *o = output_find(l, &data);
+        if (o == NULL)
+            TRY(output_open(l, &data, &o));
+        TRY(output_add(o, &b->at[i]));
+    }
+    for (size_t i = 0; i < b->failed_n; i++) {
+        const OutputKind kind = { .error_type = b->failed[i].fault.type };
+        struct output *o = output_find(l, &kind);
+        if (o == NULL)
+            TRY(output_open(l, &kind, &o));
+        TRY(output_add_failed(o, &b->failed[i]));
+    }
+    return OK;
+}
+
+static Err read_piece(struct lane *l, size_t max_bytes, size_t *ret_bytes, bool *ret_more)
+{
+    AUTO(arena) a = arena_open_request();
+    if (a == NULL)
+        return fail(ERR_MEMORY, "no memory for records on their way");
+    DeliveryBatch b = { .arena = a };
+    TRY(reader_read(l, &b, max_bytes, ret_more));
+    *ret_bytes = b.bytes;
+    return route(l, &b);
+}
+
+// *ret_more: the buffer's size was reached before the end.
+static Err read_batch(struct lane *l, bool *ret_more)
+{
+    size_t size = (size_t)atomic_load(&l->size_bytes), got = 0;
+    *ret_more = true;
+    while (*ret_more && got < size) {
+        size_t bytes;
+        if (lane_must_stop(l))
+            return fail(ERR_CLOSED, "the server stops");
+        TRY(read_piece(l, MIN((size_t)PIECE_BYTES, size - got), &bytes, ret_more));
+        got += bytes;
+    }
+    return OK;
+}
+
+static void count_object(struct lane *l, const struct output *o)
+{
+    struct delivery_meters *m = &l->v->meters;
+    int64_t age_ms = MAX(delivery_now_ms(l->v->d) - o->oldest_ms, 0);
+    if (o->error_type != NULL)
+        return;
+    meter_add(l->is_backup ? &m->backup_bytes : &m->bytes, (int64_t)o->bytes);
+    meter_add(l->is_backup ? &m->backup_records : &m->records, (int64_t)o->records);
+    meter_add(l->is_backup ? &m->backup_success : &m->success, 1);
+    meter_add(l->is_backup ? &m->backup_freshness : &m->freshness, age_ms / 1000);
+    if (!l->is_backup)
+        meter_add(&m->objects, 1);
+}
+
+static Err finish_outputs(struct lane *l)
+{
+    while (l->outputs != NULL) {
+        struct output *o = l->outputs;
+        TRY(output_finish(o));
+        count_object(l, o);
+        output_drop(o);
+    }
+    return OK;
+}
+
+// What was counted when the batch began and was not there to be read any more: retention has taken
+// it. Everything that is counted can be read, so what remains of it when nothing more is there is
+// lost.
+static void count_lost(struct lane *l, int64_t waiting_records, int64_t waiting_bytes)
+{
+    int64_t records = waiting_records - l->taken_records, bytes = waiting_bytes - l->taken_bytes;
+    if (records <= 0)
+        return;
+    atomic_fetch_sub(&l->pending_records, records);
+    atomic_fetch_sub(&l->pending_bytes, MAX(bytes, 0));
+    LOG(LOG_ERROR, "records were not delivered before their time was over and are lost",
+        F_STR("delivery", l->plan->config->is.name), F_INT("records", records),
+        F_INT("bytes", bytes));
+}
+
+static int64_t newest_ms(const struct lane *l)
+{
+    int64_t newest = 0;
+    for (size_t i = 0; i < l->cursor_n; i++)
+        newest = MAX(newest, l->cursors[i]->at_ms);
+    return newest;
+}
+
+static Err commit_all(struct lane *l)
+{
+    struct mark *m = reader_mark(l);
+    Err e = reader_commit(l, m);
+    free(m);
+    return e;
+}
+
+static Err deliver_objects(struct lane *l)
+{
+    int64_t began_ms = delivery_now_ms(l->v->d);
+    int64_t records = atomic_load(&l->pending_records), bytes = atomic_load(&l->pending_bytes);
+    bool more;
+    l->taken_bytes = l->taken_records = 0;
+    TRY(read_batch(l, &more));
+    TRY(finish_outputs(l));
+    TRY(commit_all(l));
+    succeeded(l);
+    if (!more)
+        count_lost(l, records, bytes);
+    atomic_store(&l->oldest_ms, atomic_load(&l->pending_records) > 0 ? newest_ms(l) : 0);
+    l->took_ms = delivery_now_ms(l->v->d) - began_ms + l->slow_ms;
+    adapt_size(l, l->took_ms);
+    return OK;
+}
+
+static Err work(struct lane *l)
+{
+    TRY(refresh_plan(l));
+    TRY(reader_load(l));
+    TRY(reader_count(l));
+    return is_due(l) ? deliver_objects(l) : OK;
+}
+
+// After an error nothing of the batch has happened but objects that are there already.
+void lane_work(struct lane *l)
+{
+    Err e = work(l);
+    if (e.kind == ERR_NONE)
+        return;
+    outputs_drop(l);
+    reader_rewind(l);
+    if (e.kind != ERR_FAULT && e.kind != ERR_CLOSED)
+        lane_failed(l, S("InternalError"), str_of(e.text));
+}

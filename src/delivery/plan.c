@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// A config, read and compiled for one of the lanes.
+#include "delivery/delivery_priv.h"
+
+#include <stdlib.h>
+
+enum { MIB = 1 << 20 };
+
+struct shared_config *config_ref(struct shared_config *c)
+{
+    atomic_fetch_add(&c->refs, 1);
+    return c;
+}
+
+void config_unref(struct shared_config *c)
+{
+    if (c == NULL || atomic_fetch_sub(&c->refs, 1) > 1)
+        return;
+    arena_close(c->is.arena);
+    free(c);
+}
+
+// How far the buffer may grow (API reference: the ranges of SizeInMBs).
+static int64_t size_max(DeliveryKind kind, bool is_backup)
+{
+    static const int64_t most[] = { [DELIVER_S3] = 128,
+                                    [DELIVER_REDSHIFT] = 128,
+                                    [DELIVER_SEARCH] = 100,
+                                    [DELIVER_SPLUNK] = 5,
+                                    [DELIVER_HTTP] = 64 };
+    return MIB * (is_backup ? 128 : most[kind]);
+}
+
+static void choose_places(struct plan *p, bool is_backup)
+{
+    const DeliveryConfig *c = &p->config->is;
+    bool objects = c->kind == DELIVER_S3 || c->kind == DELIVER_REDSHIFT;
+    p->place = is_backup ? &c->backup : objects ? &c->s3 : NULL;
+    p->errors = objects ? &c->s3 : &c->backup;
+    const DeliveryBucket *hints = is_backup ? &c->backup : NULL;
+    p->size_bytes = hints != NULL ? hints->size_bytes : c->size_bytes;
+    int64_t interval_ns = hints != NULL ? hints->interval_ns : c->interval_ns;
+    p->interval_ms = interval_ns > 0 ? interval_ns / 1000000 : SOON_MS;
+    p->size_bytes = MAX(p->size_bytes, (int64_t)1);
+    p->size_max = MAX(size_max(c->kind, is_backup), p->size_bytes);
+}
+
+static Err open_prefixes(struct plan *p, struct arena *a, Str *ret_text)
+{
+    const DeliveryBucket *to = p->place, *errors = p->errors;
+    if (to != NULL)
+        TRY(prefix_open(PREFIX_DATA, to->prefix, (Str){ 0 }, to->time_zone, &p->data_prefix, a,
+                        ret_text));
+    if (errors->bucket.p != NULL)
+        TRY(prefix_open(PREFIX_ERRORS, errors->error_prefix, errors->prefix, errors->time_zone,
+                        &p->error_prefix, a, ret_text));
+    return OK;
+}
+
+Err plan_open(struct delivery_env *env, struct shared_config *config, bool is_backup,
+              struct plan **ret, struct arena *a, Str *ret_text)
+{
+    AUTO(plan) p = xalloc(sizeof *p);
+    (void)env;
+    *ret_text = S("");
+    p->config = config_ref(config);
+    choose_places(p, is_backup);
+    TRY(open_prefixes(p, a, ret_text));
+    *ret = p;
+    p = NULL;
+    return OK;
+}
+
+void plan_close(struct plan *p)
+{
+    if (p == NULL)
+        return;
+    prefix_close(p->data_prefix);
+    prefix_close(p->error_prefix);
+    config_unref(p->config);
+    free(p);
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a delivery is doing, for operators.
+#include "delivery/delivery_priv.h"
+
+void note_add(struct delivery *v, const DeliveryObjectNote *n)
+{
+    struct arena *a = arena_open();
+    Note note = { .arena = a, .is = *n };
+    note.is.place = str_dup(a, n->place);
+    pthread_mutex_lock(&v->d->lock);
+    Note *place = &v->notes[v->note_next++ % NOTES_KEPT];
+    struct arena *old = place->arena;
+    *place = note;
+    pthread_mutex_unlock(&v->d->lock);
+    arena_close(old);
+}
+
+void notes_done(struct delivery *v)
+{
+    for (size_t i = 0; i < NOTES_KEPT; i++)
+        arena_close(v->notes[i].arena);
+    arena_close(v->error_arena);
+}
+
+static void give_notes(struct delivery *v, struct arena *a, DeliveryState *ret)
+{
+    size_t n = MIN(v->note_next, (size_t)NOTES_KEPT);
+    DeliveryObjectNote *notes = arena_new(a, DeliveryObjectNote, n + 1);
+    for (size_t i = 0; i < n; i++) {
+        notes[i] = v->notes[(v->note_next - 1 - i) % NOTES_KEPT].is;
+        notes[i].place = str_dup(a, notes[i].place);
+    }
+    ret->notes = notes;
+    ret->note_count = n;
+}
+
+static uint64_t at_least_0(int64_t n)
+{
+    return n > 0 ? (uint64_t)n : 0;
+}
+
+void delivery_state(struct delivery *v, struct arena *a, DeliveryState *ret)
+{
+    struct lane *l = &v->main;
+    *ret = (DeliveryState){ 0 };
+    ret->backlog_records =
+        at_least_0(atomic_load(&l->pending_records) + atomic_load(&l->held_records));
+    ret->backlog_bytes = at_least_0(atomic_load(&l->pending_bytes) + atomic_load(&l->held_bytes));
+    ret->oldest_ms = ret->backlog_records > 0 ? atomic_load(&l->oldest_ms) : 0;
+    ret->size_bytes = atomic_load(&l->size_bytes);
+    ret->attempts = atomic_load(&l->attempts);
+    pthread_mutex_lock(&v->d->lock);
+    ret->due_ms = l->heap_at != 0 ? l->due_ms : 0;
+    if (v->last_code.p != NULL) {
+        ret->last_code = str_dup(a, v->last_code);
+        ret->last_error = str_dup(a, v->last_error);
+        ret->last_error_ms = v->last_error_ms;
+    }
+    give_notes(v, a, ret);
+    pthread_mutex_unlock(&v->d->lock);
+}
+
+struct delivery_meters *delivery_meters(struct delivery *v)
+{
+    return &v->meters;
+}
