@@ -174,3 +174,10 @@ Err columnar_writer_finish(struct columnar_writer *w);
 uint64_t columnar_writer_rows(const struct columnar_writer *w);
 uint64_t columnar_writer_written(const struct columnar_writer *w); // bytes the sink was given
 size_t columnar_writer_bytes(const struct columnar_writer *w);     // of memory held
+
+// ---- Reading back
+
+// How many rows a Parquet file has, from its last bytes, or all of it. ERR_LIMIT: *ret_tail_bytes
+// of them are needed, which may be more than the file has: then it is none. ERR_INVALID: it is no
+// Parquet file, or its footer is damaged: every field is read, and row groups must add up.
+Err columnar_parquet_rows(Str tail, uint64_t *ret_rows, size_t *ret_tail_bytes);

@@ -320,3 +320,37 @@ TEST(times_outside_of_the_calendar_are_no_times)
     EXPECT(!moment_plain(S("2000-01-01 00:00:00.1234567890"), &m));
     EXPECT(!moment_openx(S("99999999999999999"), &m) && !moment_openx(S("1e5 "), &m));
 }
+
+// ---- Reading back
+
+static Err keep(void *context, Str bytes)
+{
+    buf_add(context, bytes);
+    return buf_err(context);
+}
+
+TEST(rows_of_a_parquet_file_are_told_from_its_end_alone)
+{
+    AUTO(columnar_schema) s = every_schema();
+    ColumnarOptions o = small(COLUMNAR_PARQUET);
+    AUTO_BUF(file);
+    AUTO(columnar_writer) w = NULL;
+    EXPECT_OK(columnar_writer_open(&o, s, (ColumnarSink){ keep, &file }, NULL, &w));
+    for (int i = 0; i < 3000; i++)
+        EXPECT_OK(columnar_writer_json(w, S("{\"s\":\"some text\",\"x\":1.25}{}"), NULL, NULL));
+    EXPECT_OK(columnar_writer_finish(w));
+
+    uint64_t rows = 0;
+    size_t needed = 0, more;
+    Str all = buf_str(&file);
+    EXPECT_OK(columnar_parquet_rows(all, &rows, &needed));
+    EXPECT(rows == 6000);
+    EXPECT_ERR(ERR_LIMIT, columnar_parquet_rows(str_skip(all, all.n - 3), &rows, &needed));
+    EXPECT_ERR(ERR_LIMIT, columnar_parquet_rows(str_skip(all, all.n - needed), &rows, &more));
+    EXPECT(more > needed && more < all.n);
+    EXPECT_OK(columnar_parquet_rows(str_skip(all, all.n - more), &rows, &needed));
+    EXPECT_ERR(ERR_INVALID, columnar_parquet_rows(str_head(all, all.n - 1), &rows, &needed));
+    EXPECT_ERR(ERR_INVALID, columnar_parquet_rows(S("PAR1\0\0\0\0PAR1"), &rows, &needed));
+    file.p[all.n - more] ^= 0x40; // the number of the first field
+    EXPECT_ERR(ERR_INVALID, columnar_parquet_rows(all, &rows, &needed));
+}
