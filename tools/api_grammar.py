@@ -11,7 +11,7 @@ SCALARS = ("string", "blob", "bool", "int", "long", "double", "time")
 NUMBERS = ("int", "long", "double")
 PROTOCOLS = {"json-1.0": "API_JSON_1_0", "json-1.1": "API_JSON_1_1", "query": "API_QUERY",
              "rpc-v2-cbor": "API_RPC_CBOR", "rest-xml": "API_REST_XML"}
-SERVICE_KEYS = ("protocol", "sign", "target", "version", "xmlns")
+SERVICE_KEYS = ("protocol", "sign", "target", "version", "xmlns", "message")
 # What a service needs further, by the protocols that it speaks.
 PROTOCOL_NEEDS = {"json-1.0": ("target",), "json-1.1": ("target",), "rpc-v2-cbor": ("target",),
                   "query": ("version", "xmlns"), "rest-xml": ("xmlns",)}
@@ -277,6 +277,8 @@ class Parser:
                 t.fail(f"the service needs {key}=")
         if not set(spoken) <= set(PROTOCOLS):
             t.fail("unknown protocol; known: " + " ".join(PROTOCOLS))
+        if api.attributes.get("message", "Message") != "Message":
+            t.fail("message= is Message, or not given")
         if len({p.partition("-")[0] for p in spoken}) < len(spoken):
             t.fail("a service speaks a protocol once, and one version of JSON")
 

@@ -191,6 +191,8 @@ class Generator:
         for key, field in (("target", "target"), ("version", "version"), ("xmlns", "xml_namespace")):
             if key in a:
                 out.append(f"    .{field} = S_INIT({c_string(a[key])}),\n")
+        if a.get("message") == "Message":
+            out.append("    .capital_message = true,\n")
         if self.api.ops:
             out.append("    .ops = ops,\n    .op_count = COUNT_OF(ops),\n")
         if any(s.pattern is not None for s in shapes):

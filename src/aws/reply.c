@@ -228,10 +228,12 @@ void reply_error(struct front_call *f, unsigned status, Str type, Str message)
 
 void reply_fault(struct front_call *f, const struct api_error *error, Str message)
 {
-    send_error(f, error->status,
-               (ErrorReply){ .type = error->name,
-                             .code = error->code,
-                             .message = reply_text(f->x->arena, message) });
+    send_error(
+        f, error->status,
+        (ErrorReply){ .type = error->name,
+                      .code = error->code,
+                      .message = reply_text(f->x->arena, message),
+                      .capital_message = f->service != NULL && f->service->api->capital_message });
 }
 
 void reply_no_memory(struct front_call *f)

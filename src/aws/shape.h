@@ -134,4 +134,5 @@ struct api_service {
     size_t patterned_count;
     const Str *unserved; // names of queries that stand for operations that there are not (REST)
     size_t unserved_count;
+    bool capital_message; // its own errors carry their text as `Message`, not `message` (JSON)
 };
