@@ -136,6 +136,7 @@ SUITES = {
     "access": lambda: server_suite("access", "clients/access_test.py", 600),
     "awscli": lambda: server_suite("awscli", "clients/awscli_test.py", 600),
     "cloudwatch": lambda: server_suite("cloudwatch", "clients/cloudwatch_test.py", 300),
+    "glue": lambda: server_suite("glue", "clients/glue_test.py", 300),
     "s3-tools": lambda: server_suite("s3-tools", "clients/s3_tools_test.py", 900),
     "javascript": lambda: server_suite("javascript", "clients/javascript_test.py", 300),
     "java": lambda: server_suite("java", "clients/java_test.py", 900),

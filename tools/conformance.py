@@ -29,7 +29,7 @@ import wire  # noqa: E402
 PAGES = os.path.join(ROOT, "docs", "conformance")
 RECORD = os.path.join(ROOT, "tests", "clients", "operations.json")
 TITLES = {"kinesis": "Kinesis Data Streams", "kms": "KMS", "iam": "IAM", "sts": "STS", "cloudwatch": "CloudWatch",
-          "s3": "S3"}
+          "s3": "S3", "glue": "Glue Data Catalog"}
 # The suites of tests/run.py that drive unmodified clients, and what they are.
 SUITES = {
     "boto3": ("clients/boto3_test.py", "boto3, HTTP/1.1, plain and TLS"),
@@ -39,6 +39,7 @@ SUITES = {
     "java": ("clients/java_test.py", "the SDK for Java v2, CBOR, HTTP/1.1 and HTTP/2"),
     "cloudwatch": ("clients/cloudwatch_test.py", "boto3 and the AWS command line, metrics and alarms"),
     "access": ("clients/access_test.py", "boto3 and the AWS command line, identities, policies and keys"),
+    "glue": ("clients/glue_test.py", "boto3 and the AWS command line, the Data Catalog"),
     "boto3-s3": ("clients/s3_test.py", "boto3, buckets and objects"),
     "terraform": ("clients/terraform_test.py", "the calls of Terraform's AWS provider, made with boto3"),
 }

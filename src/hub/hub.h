@@ -3,13 +3,12 @@
 // the others look when they need it, after all are open. Absent: there is no such service.
 #pragma once
 #include "access/guard.h"
+#include "hub/catalog.h"
 #include "hub/identities.h"
 #include "hub/invoke.h"
 #include "hub/keys.h"
 #include "hub/objects.h"
 #include "hub/source.h"
-
-struct hub_catalog; // hub/catalog.h
 
 struct hub {
     const struct hub_keys *keys;             // of svc/kms
