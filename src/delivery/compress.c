@@ -2,7 +2,7 @@
 // Formats: GZIP (RFC 1952); ZIP with one entry, deflated, whose sizes follow its bytes (APPNOTE
 // 4.4.4, bit 3); Snappy's framing format (framing_format.txt of google/snappy); Hadoop's block
 // format (BlockCompressorStream: for each block its length, then for each piece the compressed
-// length and a raw Snappy block, lengths big-endian).
+// length and a raw Snappy block, lengths big-endian); Zstandard (RFC 8878).
 #include "delivery/compress.h"
 #include "base/arena.h"
 #include "codec/crc.h"
@@ -11,6 +11,7 @@
 #include <snappy-c.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zstd.h>
 
 enum {
     OUT_BYTES = 64 << 10,
@@ -28,6 +29,7 @@ struct compressor {
     Str entry;
     struct isal_zstream stream; // of GZIP and ZIP
     unsigned char *level;
+    ZSTD_CCtx *zstd;
     unsigned char *packed_at; // of what is ready to go
     size_t packed_cap;
     char *block; // of Snappy: what waits for a whole block
@@ -43,6 +45,7 @@ Str compression_extension(DeliveryCompression kind)
         [DELIVERY_ZIP] = S_INIT(".zip"),
         [DELIVERY_SNAPPY] = S_INIT(".snappy"),
         [DELIVERY_HADOOP_SNAPPY] = S_INIT(".hsnappy"),
+        [DELIVERY_ZSTD] = S_INIT(".zst"),
     };
     return extensions[kind];
 }
@@ -60,6 +63,14 @@ static void open_deflate(struct compressor *c)
     c->stream.level_buf = c->level;
     c->stream.level_buf_size = ISAL_DEF_LVL1_DEFAULT;
     c->stream.gzip_flag = c->kind == DELIVERY_GZIP ? IGZIP_GZIP : IGZIP_DEFLATE;
+    c->packed_cap = OUT_BYTES;
+}
+
+static void open_zstd(struct compressor *c)
+{
+    c->zstd = ZSTD_createCCtx();
+    CHECK(c->zstd != NULL);
+    CHECK(!ZSTD_isError(ZSTD_CCtx_setParameter(c->zstd, ZSTD_c_checksumFlag, 1)));
     c->packed_cap = OUT_BYTES;
 }
 
@@ -81,6 +92,8 @@ void compressor_open(DeliveryCompression kind, Str entry, compressor_out out, vo
     c->entry = str_from(c + 1, MIN(entry.n, (size_t)ZIP_NAME_BYTES_MAX));
     if (deflates(c))
         open_deflate(c);
+    else if (kind == DELIVERY_ZSTD)
+        open_zstd(c);
     else if (kind != DELIVERY_PLAIN)
         open_snappy(c);
     if (c->packed_cap > 0)
@@ -92,6 +105,7 @@ void compressor_close(struct compressor *c)
 {
     if (c == NULL)
         return;
+    ZSTD_freeCCtx(c->zstd);
     free(c->level);
     free(c->packed_at);
     free(c->block);
@@ -193,6 +207,20 @@ static Err deflate_some(struct compressor *c, Str bytes, bool last)
     return OK;
 }
 
+static Err zstd_some(struct compressor *c, Str bytes, bool last)
+{
+    ZSTD_inBuffer in = { bytes.p, bytes.n, 0 };
+    size_t left;
+    do {
+        ZSTD_outBuffer out = { c->packed_at, c->packed_cap, 0 };
+        left = ZSTD_compressStream2(c->zstd, &out, &in, last ? ZSTD_e_end : ZSTD_e_continue);
+        if (ZSTD_isError(left))
+            return fail(ERR_INVALID, "the compressor does not take what it is given");
+        TRY(give(c, c->packed_at, out.pos));
+    } while (in.pos < in.size || (last && left > 0));
+    return OK;
+}
+
 // ---- Snappy
 
 static uint32_t masked(uint32_t crc)
@@ -267,6 +295,8 @@ Err compressor_write(struct compressor *c, Str bytes)
     if (c->kind == DELIVERY_PLAIN)
         return give(c, bytes.p, bytes.n);
     c->bytes += bytes.n;
+    if (c->kind == DELIVERY_ZSTD)
+        return zstd_some(c, bytes, false);
     if (!deflates(c))
         return fill_blocks(c, bytes);
     if (c->kind == DELIVERY_ZIP)
@@ -284,6 +314,8 @@ Err compressor_finish(struct compressor *c)
     TRY(begin(c));
     if (deflates(c))
         TRY(deflate_some(c, S(""), true));
+    else if (c->kind == DELIVERY_ZSTD)
+        TRY(zstd_some(c, S(""), true));
     else if (c->kind != DELIVERY_PLAIN)
         TRY(end_block(c));
     return c->kind == DELIVERY_ZIP ? end_zip(c) : OK;

@@ -6,6 +6,7 @@
 #include <snappy-c.h>
 #include <string.h>
 #include <zlib.h>
+#include <zstd.h>
 
 static Err take(void *self, Str bytes)
 {
@@ -138,6 +139,20 @@ TEST(hadoop_snappy_is_blocks_with_two_lengths)
     EXPECT(str_eq(text, buf_str(&got)));
 }
 
+TEST(zstandard_gives_back_what_it_was_given)
+{
+    AUTO_BUF(out);
+    Str text = sample(a, 600000);
+    compress_to(&out, DELIVERY_ZSTD, text, 100000);
+    char *got = arena_alloc(a, text.n + 1, 1);
+    EXPECT_INT(text.n, ZSTD_decompress(got, text.n + 1, out.p, out.n));
+    EXPECT(str_eq(text, str_from(got, text.n)));
+    AUTO_BUF(none);
+    compress_to(&none, DELIVERY_ZSTD, S(""), 1);
+    EXPECT_INT(0, ZSTD_decompress(got, text.n, none.p, none.n));
+    EXPECT_STR(S(".zst"), compression_extension(DELIVERY_ZSTD));
+}
+
 static Err refuse(void *self, Str bytes)
 {
     (void)bytes;
@@ -146,7 +161,7 @@ static Err refuse(void *self, Str bytes)
 
 TEST(an_error_of_whoever_takes_the_bytes_ends_the_compression)
 {
-    for (int kind = DELIVERY_PLAIN; kind <= DELIVERY_HADOOP_SNAPPY; kind++) {
+    for (int kind = DELIVERY_PLAIN; kind <= DELIVERY_ZSTD; kind++) {
         Str text = sample(a, 400000);
         for (int passes = 0; passes < 2; passes++) {
             int left = passes;

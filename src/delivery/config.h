@@ -19,6 +19,7 @@ typedef enum DeliveryCompression {
     DELIVERY_ZIP,
     DELIVERY_SNAPPY,
     DELIVERY_HADOOP_SNAPPY,
+    DELIVERY_ZSTD, // of channels
 } DeliveryCompression;
 
 // A place in S3: of the destination itself, of the backup, and of what has failed.
@@ -29,6 +30,8 @@ typedef struct DeliveryBucket {
     Str time_zone;            // an IANA name; absent: UTC
     Str extension;            // ".json"; absent: the default of what is written
     Str kms_key;
+    Str owner;         // the account that the bucket must belong to; absent: any
+    Str storage_class; // absent: STANDARD
     DeliveryCompression compression;
     int64_t size_bytes, interval_ns; // buffering hints of this place
 } DeliveryBucket;
@@ -40,6 +43,7 @@ typedef enum DeliveryStepKind {
     STEP_LAMBDA,
     STEP_METADATA, // query
     STEP_DELIMIT,  // delimiter
+    STEP_JSON,     // what is no JSON document fails
 } DeliveryStepKind;
 
 typedef struct DeliveryStep {
@@ -139,6 +143,7 @@ typedef struct DeliveryConfig {
     DeliveryBucket s3;     // DELIVER_S3: the destination; REDSHIFT: of the objects that are copied
     DeliveryBucket backup; // where source records (backup_all) or failed ones go
     bool backup_all;
+    DeliveryBucket errors; // where failed records go if it is set; else below s3 or backup
     union {
         DeliverySearch search;
         DeliverySplunk splunk;

@@ -112,7 +112,9 @@ static Err begin_put(struct lane *l, struct output *o, const DeliveryBucket *to)
     const struct hub_objects *objects = objects_of(l);
     HubObjectWant want = { .as = lane_actor(l, to->role_arn),
                            .bucket = to->bucket,
-                           .kms_key = to->kms_key };
+                           .kms_key = to->kms_key,
+                           .expected_owner = to->owner,
+                           .storage_class = to->storage_class };
     HubObjectAnswer answer = { 0 };
     if (objects == NULL) {
         lane_failed(l, S("InternalError"), S("There is no service with objects."));

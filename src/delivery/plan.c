@@ -37,6 +37,8 @@ static void choose_places(struct plan *p, bool is_backup)
     bool objects = c->kind == DELIVER_S3 || c->kind == DELIVER_REDSHIFT;
     p->place = is_backup ? &c->backup : objects ? &c->s3 : NULL;
     p->errors = objects ? &c->s3 : &c->backup;
+    if (c->errors.bucket.p != NULL)
+        p->errors = &c->errors;
     const DeliveryBucket *hints = is_backup ? &c->backup : NULL;
     p->size_bytes = hints != NULL ? hints->size_bytes : c->size_bytes;
     int64_t interval_ns = hints != NULL ? hints->interval_ns : c->interval_ns;

@@ -21,7 +21,9 @@ typedef struct HubObjectAnswer {
 typedef struct HubObjectWant {
     HubActor as;
     Str bucket;
-    Str kms_key; // ARN of a key or an alias; absent: what the bucket says
+    Str kms_key;        // ARN of a key or an alias; absent: what the bucket says
+    Str expected_owner; // the account whose bucket it must be: else HUB_OBJECT_DENIED; absent: any
+    Str storage_class;  // absent: STANDARD
 } HubObjectWant;
 
 typedef struct HubObjectEntry {

@@ -84,7 +84,7 @@ static Err offer_look(void *self, struct arena *a, const HubObjectWant *want, Hu
 {
     struct call *c = call_for(self, a, &want->as);
     BlobBucket b;
-    return answered(c, s3_bucket(c, want->bucket, (Str){ 0 }, &b), ret);
+    return answered(c, s3_bucket(c, want->bucket, want->expected_owner, &b), ret);
 }
 
 // ---- Writing
@@ -116,8 +116,12 @@ static Err begin(struct hub_put *p, const HubObjectWant *want)
     bool sealed = false;
     struct call *c = p->call;
     Str algorithm = want->kms_key.p != NULL ? S("aws:kms") : (Str){ 0 };
-    TRY(s3_bucket(c, want->bucket, (Str){ 0 }, &p->bucket)); // the key is known at the end
+    TRY(s3_bucket(c, want->bucket, want->expected_owner,
+                  &p->bucket)); // the key is known at the end
     p->bucket.name = str_dup(p->arena, p->bucket.name);
+    if (want->storage_class.p != NULL)
+        attributes_add(&p->attributes, S("x-amz-storage-class"),
+                       str_dup(p->arena, want->storage_class));
     TRY(s3_seal_with(c, &p->bucket, algorithm, want->kms_key, (Str){ 0 }, &p->attributes, seal,
                      &sealed));
     Err e = blob_put_begin(p->s->blob, &p->bucket, sealed ? seal : NULL, &p->put);
