@@ -8,6 +8,7 @@ killed in the middle, the repository stays usable.
 """
 import argparse
 import base64
+import hashlib
 import json
 import os
 import random
@@ -19,6 +20,8 @@ import sys
 import threading
 import time
 
+import boto3
+import botocore.config
 import headrace
 import tap
 
@@ -321,6 +324,51 @@ def a_stopped_server_is_backed_up_from_its_directory_and_secrets_only_when_asked
         server.remove()
         shutil.rmtree(repository, ignore_errors=True)
         shutil.rmtree(restored, ignore_errors=True)
+
+
+def s3_of(server):
+    config = botocore.config.Config(retries={"total_max_attempts": 1, "mode": "standard"}, read_timeout=SECONDS_MAX)
+    return boto3.client("s3", region_name="us-east-1", endpoint_url=server.url, config=config,
+                        aws_access_key_id=headrace.KEY_ID, aws_secret_access_key=headrace.SECRET)
+
+
+@tap.test
+def objects_are_restored_as_they_were_when_others_were_put_and_removed_meanwhile():
+    with World() as world:
+        s3 = s3_of(world.server)
+        s3.create_bucket(Bucket="kept")
+        sizes = (0, 100, 20000, 300000, 3 << 20)
+        for i in range(40):
+            s3.put_object(Bucket="kept", Key=f"first/{i}", Body=world.random.randbytes(sizes[i % len(sizes)]))
+        world.random.seed(SEED)
+
+        def churn():
+            own, n = s3_of(world.server), 0
+            while not world.stopping:
+                own.put_object(Bucket="kept", Key=f"churn/{n % 7}", Body=os.urandom(200000))
+                own.delete_object(Bucket="kept", Key=f"churn/{(n + 3) % 7}")
+                n += 1
+
+        world.threads.append(threading.Thread(target=churn, daemon=True))
+        world.threads[-1].start()
+        assert world.backup() and world.backup()
+        world.stopping = True
+        for thread in world.threads:
+            thread.join()
+        run("backup", "verify", world.repository)
+        server = world.restore()
+        try:
+            server.start()
+            restored = s3_of(server)
+            found = {o["Key"]: o for o in restored.list_objects_v2(Bucket="kept")["Contents"]}
+            assert all(f"first/{i}" in found for i in range(40)), sorted(found)
+            for key, o in found.items():
+                data = restored.get_object(Bucket="kept", Key=key)["Body"].read()
+                assert hashlib.md5(data).hexdigest() == o["ETag"].strip('"') and len(data) == o["Size"], key
+            restored.put_object(Bucket="kept", Key="later", Body=b"x" * 100000)
+            server.stop()
+        finally:
+            server.kill()
 
 
 @tap.test

@@ -19,7 +19,8 @@ struct front_service {
     const struct api_service *api;
     void *state;
     const struct call_targets *targets;
-    struct pool *pool;           // for operations that block
+    struct pool *pool; // for operations that block
+    bool (*is_quick)(struct call *c, const void *in);
     const struct protocol *json; // what its own content type is; NULL: it speaks no JSON
     size_t body_bytes_max;       // of any of its operations
     bool gzip;                   // one of them may come compressed

@@ -176,6 +176,8 @@ static bool header_there(const RestRequest *r, Str name)
 static int score_of(const struct api_op *op, const RestRequest *r)
 {
     int score = 0;
+    if (op->query.n > 0 && r->query_count == 0)
+        return -1;
     for (Str rest = op->query, pair, name, value; rest.n > 0;) {
         str_cut(rest, '&', &pair, &rest);
         bool has_value = str_cut(pair, '=', &name, &value);
@@ -203,9 +205,17 @@ void rest_match(const struct api_service *api, RestRequest *r)
         r->unserved = r->unserved || rest_query_has(r, api->unserved[i]);
     if (r->unserved)
         return;
+    Str form = S(""); // that was tried last: there are few of them
+    bool fits = false;
     for (size_t i = 0; i < api->op_count; i++) {
         const struct api_op *op = &api->ops[i];
-        if (!str_eq(op->method, r->method) || !path_fits(op->path, r->path, labels))
+        if (!str_eq(op->method, r->method) || (op->query.n > 0 && r->query_count == 0))
+            continue;
+        if (!str_eq(op->path, form)) {
+            form = op->path;
+            fits = path_fits(form, r->path, labels);
+        }
+        if (!fits)
             continue;
         int score = score_of(op, r);
         if (score > best) {

@@ -96,6 +96,12 @@ static void run_later(struct front_call *f)
                     S("Rate exceeded"));
 }
 
+static bool is_quick(struct front_call *f)
+{
+    return f->service->is_quick != NULL && !http_replies_full(f->x) &&
+           f->service->is_quick(&f->call, f->in);
+}
+
 void front_run(struct front_call *f)
 {
     const struct api_op *op = f->call.op;
@@ -107,7 +113,7 @@ void front_run(struct front_call *f)
     f->call.protocol = f->protocol;
     f->call.stream = &front_stream;
     atomic_init(&f->parts, 2);
-    if (op->blocking) {
+    if (op->blocking && !is_quick(f)) {
         run_later(f);
         return;
     }

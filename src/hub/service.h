@@ -6,6 +6,7 @@
 
 struct alarm_target;
 struct api_service;
+struct call;
 struct call_targets; // aws/call.h
 struct hub;
 struct keyring;
@@ -59,9 +60,15 @@ struct service {
     // Its calls that block are short and many: they have a pool of their own, at normal priority,
     // so that they neither wait behind long work nor give way to it.
     bool prompt;
+    // Whether a call of an operation that blocks will not: it then runs on the reactor. May leave
+    // something in c->user, which the operation, that runs at once, takes. NULL: all block.
+    bool (*is_quick)(struct call *c, const void *in);
     // Recovers its state from kv and declares its shards to the log; the log is made ready after
     // all services are open.
     Err (*open)(const struct service_env *env, void **ret_state);
+    // A copy of the whole store begins, or has ended: meanwhile no file outside of kv and log goes
+    // that rows have named. NULL: there are none.
+    void (*hold)(void *state, bool on);
     // No more calls begin, those that run may go on: no work of its own on the pool or the log
     // after this returns. NULL: it does none.
     void (*stop)(void *state);

@@ -115,6 +115,14 @@ static Err run_check(struct admin *ad, const BackupWatch *watch)
     return e;
 }
 
+static void hold_files(void *self, bool on)
+{
+    struct admin *ad = self;
+    for (size_t i = 0; i < ad->config.service_count; i++)
+        if (ad->config.services[i]->hold != NULL)
+            ad->config.services[i]->hold(ad->config.states[i], on);
+}
+
 static Err run_backup(struct admin *ad, const BackupWatch *watch)
 {
     AUTO(arena) a = arena_open(); // of the outcome, until it is copied
@@ -127,6 +135,8 @@ static Err run_backup(struct admin *ad, const BackupWatch *watch)
         .kv = ad->config.kv,
         .version = ad->config.version,
         .with_credentials = ad->with_credentials,
+        .hold = hold_files,
+        .hold_self = ad,
     };
     BackupOutcome out;
     TRY(backup_create(&source, t, watch, a, &out));

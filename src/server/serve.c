@@ -423,7 +423,8 @@ static ExitCode open_front(struct server *s)
         list[i] = (FrontService){ .api = services[i]->api,
                                   .state = s->states[i],
                                   .targets = services[i]->targets,
-                                  .pool = services[i]->prompt ? s->prompt : s->pool };
+                                  .pool = services[i]->prompt ? s->prompt : s->pool,
+                                  .is_quick = services[i]->is_quick };
         names[i] = services[i]->api->name;
     }
     FrontConfig config = { .io = s->io,

@@ -10,7 +10,8 @@
 // Everything acknowledged before backup_create began is in the backup. First the log is sealed, so
 // that checkpoint and containers hold it all, and the containers are held; then the key-value store
 // is copied. So a row of kv may speak of a shard that has no data yet, never data of a shard that
-// has no row: such data is left out.
+// has no row: such data is left out. At last the files of the object store are copied, which are
+// held since before kv was: all that the copied rows name are among them.
 //
 // A backup counts once its ID.json is there, which is written last. Objects that no backup names
 // are left over from runs that did not end; the next create or prune removes them.
@@ -27,6 +28,8 @@ typedef struct BackupFile {
     Str hash;            // 64 hexadecimal digits
     uint64_t bytes;      //
     uint64_t number, id; // of a container; 0: it is none
+    uint64_t blob;       // the number of a file of the object store; 0: it is none
+    uint64_t blob_id;    // of its content, if it is known without reading it; else 0
 } BackupFile;
 
 typedef struct Backup {
@@ -56,6 +59,10 @@ typedef struct BackupSource {
     struct kv *kv;
     Str version;           // of this program
     bool with_credentials; // also the file with the secret key
+    // Keeps files of the object store where they are, or lets them go (blob_hold); NULL: nobody
+    // changes the store meanwhile.
+    void (*hold)(void *self, bool on);
+    void *hold_self;
 } BackupSource;
 
 typedef struct BackupOutcome {

@@ -38,6 +38,10 @@ Err blob_open(const BlobConfig *config, struct blob **ret);
 void blob_close(struct blob *b); // puts and readers must be closed; NULL is fine
 AUTO_CLOSE(blob)
 
+// While it is held no file goes that a row has named since: for a copy of the whole store, which
+// takes the rows first. What nobody needs is removed when nobody holds it any more.
+void blob_hold(struct blob *b, bool on); // counts
+
 typedef struct BlobPair {
     Str name, value;
 } BlobPair;
@@ -140,6 +144,27 @@ void blob_reader_unseal(struct blob_reader *r, const unsigned char seal[BLOB_SEA
 Err blob_reader_read(struct blob_reader *r, void *p, size_t n, uint64_t at, size_t *ret_n);
 void blob_reader_close(struct blob_reader *r); // NULL is fine
 AUTO_CLOSE(blob_reader)
+
+// ---- Small objects in memory
+
+// Whole objects up to so many bytes, not sealed, that were read more than once lately.
+enum { BLOB_HOT_BYTES_MAX = 262144 };
+
+struct blob_hot;
+
+// The latest version of a key, if it is in memory; NULL: it is not, which says nothing of whether
+// it is there. Does not block. What is returned is good until it is given back.
+struct blob_hot *blob_hot_take(struct blob *b, const BlobBucket *bucket, Str key,
+                               const BlobObject **ret_object, Str *ret_bytes);
+void blob_hot_give(struct blob_hot *o); // NULL is fine
+static inline void blob_hot_close(struct blob_hot *o)
+{
+    blob_hot_give(o);
+}
+AUTO_CLOSE(blob_hot)
+// Whoever has read all bytes of the object that a reader was opened with (BLOB_LATEST) may offer
+// them. Not all are kept.
+void blob_reader_offer(struct blob_reader *r, const BlobObject *object, Str bytes);
 
 // Appends bytes of an object to what is being written without copying them, at any size: both then
 // share them. ERR_INVALID: not possible here (other key, small pieces, another place): read and

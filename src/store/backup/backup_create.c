@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Taking a backup. The order is what makes it consistent: the log is sealed and its containers are
-// held, then kv is copied, then the rows of the checkpoint are made of what the log knows by then.
+// held, then kv is copied, then the rows of the checkpoint are made of what the log knows by then,
+// then the files of the object store are copied, which have been held since before kv was.
 //
 // A shard may be dropped while this goes on. The log drops it before kv forgets it, so a shard that
 // the log still knows when kv has been copied has its row in the copy. One that it no longer knows
@@ -9,6 +10,7 @@
 #include "store/backup/backup_priv.h"
 
 #include "base/time.h"
+#include "store/blob/blob_files.h"
 #include "store/kv.h"
 #include "store/log.h"
 
@@ -31,10 +33,17 @@ struct creating {
     size_t file_room;
 };
 
+// Pointers into the list are good until the next one is added.
 static BackupFile *add_file(struct creating *c, Str path)
 {
     Backup *b = &c->out.backup;
-    CHECK(b->file_count < c->file_room);
+    if (b->file_count == c->file_room) {
+        size_t room = 2 * c->file_room;
+        BackupFile *files = arena_new(c->a, BackupFile, room);
+        memcpy(files, b->files, b->file_count * sizeof *files);
+        b->files = files;
+        c->file_room = room;
+    }
     BackupFile *f = &b->files[b->file_count++];
     *f = (BackupFile){ .path = str_dup(c->a, path) };
     return f;
@@ -256,6 +265,95 @@ static Err store_checkpoint(struct creating *c, Rows now)
     return OK;
 }
 
+// ---- Files of the object store
+
+static int compare_blobs(const void *x, const void *y)
+{
+    const BackupFile *a = *(BackupFile *const *)x, *b = *(BackupFile *const *)y;
+    if (a->blob != b->blob)
+        return a->blob < b->blob ? -1 : 1;
+    return a->blob_id < b->blob_id ? -1 : a->blob_id > b->blob_id;
+}
+
+// Files of earlier backups whose content is known by their number and id.
+static BackupFile **known_blobs(struct creating *c, size_t *ret_n)
+{
+    size_t count = 0, n = 0;
+    for (size_t i = 0; i < c->known_count; i++)
+        count += c->known[i].file_count;
+    BackupFile **all = arena_new(c->a, BackupFile *, MAX(count, (size_t)1));
+    for (size_t i = 0; i < c->known_count; i++)
+        for (size_t j = 0; j < c->known[i].file_count; j++)
+            if (c->known[i].files[j].blob_id != 0)
+                all[n++] = &c->known[i].files[j];
+    if (n > 1)
+        qsort(all, n, sizeof *all, compare_blobs);
+    *ret_n = n;
+    return all;
+}
+
+static bool has_blob(const BlobFile *at, size_t n, uint64_t number)
+{
+    size_t low = 0, high = n;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (at[middle].number < number)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < n && at[low].number == number;
+}
+
+static Err store_blob(struct creating *c, const BlobFile *blob, BackupFile **known,
+                      size_t known_count)
+{
+    AUTO(arena) tmp = arena_open();
+    Str path = str_cat3(tmp, PATH_BLOBS, S("/"), blob_files_path(tmp, blob->number));
+    BackupFile *f = add_file(c, path);
+    f->blob = blob->number;
+    f->blob_id = blob->id;
+    BackupFile **same = known_count > 0 && blob->id != 0
+                            ? bsearch(&f, known, known_count, sizeof *known, compare_blobs)
+                            : NULL;
+    if (same != NULL &&
+        objects_have(&c->objects, object_name(tmp, (*same)->hash), (*same)->bytes)) {
+        f->hash = (*same)->hash;
+        f->bytes = (*same)->bytes;
+        return OK;
+    }
+    return store_path(c, str_cat3(tmp, c->source->data_dir, S("/"), path), f);
+}
+
+// After kv was copied: what has lost its row since is still there, as it is held, and noted. What
+// was noted before is named by no row that was copied. What has come since is of no use, and no
+// harm: the first start removes it.
+static Err store_blobs(struct creating *c, const BlobFile *gone, size_t gone_count)
+{
+    size_t n = 0, known_count = 0;
+    BlobFile *all;
+    TRY(blob_files_list(c->source->kv, c->a, &all, &n));
+    BackupFile **known = known_blobs(c, &known_count);
+    for (size_t i = 0; i < n; i++) {
+        if (!all[i].has_row && has_blob(gone, gone_count, all[i].number))
+            continue;
+        TRY(store_blob(c, &all[i], known, known_count));
+    }
+    return OK;
+}
+
+// Files that are about to be removed, of which none is needed.
+static Err list_gone(struct creating *c, BlobFile **ret, size_t *ret_n)
+{
+    size_t n = 0;
+    TRY(blob_files_list(c->source->kv, c->a, ret, &n));
+    *ret_n = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!(*ret)[i].has_row)
+            (*ret)[(*ret_n)++] = (*ret)[i];
+    return OK;
+}
+
 // ---- All of it
 
 // The time to the nanosecond, and later than that of every other backup, so that ids sort by it.
@@ -287,13 +385,17 @@ static Err create_held(struct creating *c)
 {
     enum { OTHER_FILES = 5 };
     Rows now = { 0 };
+    BlobFile *gone;
+    size_t gone_count;
     Backup *b = &c->out.backup;
     c->file_room = c->held.container_count + OTHER_FILES;
     b->files = arena_new(c->a, BackupFile, c->file_room);
     count_held(c);
     TRY(store_containers(c));
+    TRY(list_gone(c, &gone, &gone_count));
     TRY(store_kv(c, &now));
     TRY(store_checkpoint(c, now));
+    TRY(store_blobs(c, gone, gone_count));
     TRY(store_small(c, PATH_CLOCK));
     if (c->source->with_credentials) {
         TRY(store_small(c, PATH_CREDENTIALS));
@@ -336,7 +438,11 @@ Err backup_create(const BackupSource *source, struct backup_target *t, const Bac
     name_backup(&c);
     TRY(log_seal(source->log));
     TRY(log_hold(source->log, a, &c.held));
+    if (source->hold != NULL)
+        source->hold(source->hold_self, true);
     Err e = create_held(&c);
+    if (source->hold != NULL)
+        source->hold(source->hold_self, false);
     log_release(source->log, &c.held);
     TRY(e);
     sweep(&c, bad);

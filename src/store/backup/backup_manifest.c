@@ -6,6 +6,7 @@
 #include "base/time.h"
 #include "codec/crc.h"
 #include "codec/json.h"
+#include "store/blob/blob_files.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -46,6 +47,10 @@ static void put_file(struct event_writer *w, struct arena *tmp, const BackupFile
     if (f->number != 0) {
         put_number(w, S("container"), f->number);
         put_text(w, S("container_id"), str_fmt(tmp, "%016llx", (unsigned long long)f->id));
+    }
+    if (f->blob != 0) {
+        put_text(w, S("blob"), str_fmt(tmp, "%016llx", (unsigned long long)f->blob));
+        put_text(w, S("blob_id"), str_fmt(tmp, "%016llx", (unsigned long long)f->blob_id));
     }
     w->ops->map_end(w);
 }
@@ -105,6 +110,19 @@ static bool get_number(const JsonValue *map, Str key, uint64_t *ret)
     return true;
 }
 
+// Sixteen hexadecimal digits.
+static bool get_id(const JsonValue *map, Str key, uint64_t *ret)
+{
+    uint8_t bytes[8];
+    Str text = json_text(map, key);
+    if (text.n != 2 * sizeof bytes || !hex_decode(bytes, text))
+        return false;
+    *ret = 0;
+    for (size_t i = 0; i < sizeof bytes; i++)
+        *ret = *ret << 8 | bytes[i];
+    return true;
+}
+
 static bool is_hash(Str s)
 {
     unsigned char bytes[SHA256_BYTES];
@@ -117,6 +135,9 @@ static bool path_is_sound(const BackupFile *f)
     static const Str plain[] = { S_INIT("journal/checkpoint.hrp"), S_INIT("headrace.db"),
                                  S_INIT("clock"), S_INIT("credentials"), S_INIT("master.key") };
     AUTO(arena) tmp = arena_open();
+    if (f->blob != 0)
+        return f->number == 0 &&
+               str_eq(f->path, str_cat3(tmp, PATH_BLOBS, S("/"), blob_files_path(tmp, f->blob)));
     if (f->number != 0)
         return str_eq(f->path, container_path(tmp, PATH_CONTAINERS, f->number));
     for (size_t i = 0; i < COUNT_OF(plain); i++)
@@ -131,14 +152,11 @@ static Err get_file(struct arena *a, const JsonValue *v, BackupFile *ret)
                      .hash = str_lower(a, json_text(v, S("sha256"))) };
     if (!is_hash(f.hash) || !get_number(v, S("bytes"), &f.bytes))
         return damaged();
-    Str id = json_text(v, S("container_id"));
-    uint8_t bytes[8];
-    if (get_number(v, S("container"), &f.number)) {
-        if (id.n != 2 * sizeof bytes || !hex_decode(bytes, id))
-            return damaged();
-        for (size_t i = 0; i < sizeof bytes; i++)
-            f.id = f.id << 8 | bytes[i];
-    }
+    if (get_number(v, S("container"), &f.number) && !get_id(v, S("container_id"), &f.id))
+        return damaged();
+    if (json_find(v, S("blob")) != NULL &&
+        (!get_id(v, S("blob"), &f.blob) || !get_id(v, S("blob_id"), &f.blob_id) || f.blob == 0))
+        return damaged();
     if (!path_is_sound(&f))
         return damaged();
     *ret = f;

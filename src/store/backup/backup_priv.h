@@ -8,7 +8,7 @@
 enum {
     BACKUP_PIECE_BYTES = 1 << 20, // read, hashed and copied at once
     HASH_CHARS = 2 * SHA256_BYTES,
-    MANIFEST_BYTES_MAX = 64 << 20, // some 300,000 containers
+    MANIFEST_BYTES_MAX = 512 << 20, // some 2,500,000 files
     SMALL_FILE_BYTES_MAX = 1 << 20,
 };
 
@@ -17,6 +17,7 @@ enum {
 #define MANIFEST_KIND S("headrace-backup")
 #define PATH_CHECKPOINT S("journal/checkpoint.hrp")
 #define PATH_CONTAINERS S("journal/sealed")
+#define PATH_BLOBS S("blobs")
 #define PATH_KV S("headrace.db")
 #define PATH_CLOCK S("clock")
 #define PATH_CREDENTIALS S("credentials")

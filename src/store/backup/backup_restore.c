@@ -15,6 +15,7 @@ struct restoring {
     struct io *io;
     Str dir;
     const BackupWatch *watch;
+    struct buf folder; // of the object store, that is being filled
 };
 
 static Err copy_pieces(struct restoring *r, const BackupBytes *from, struct io_file *to,
@@ -60,6 +61,11 @@ static Err copy_object(struct restoring *r, const BackupFile *f, const BackupObj
                : fail(ERR_CORRUPT, "the object is damaged");
 }
 
+static Err leave_folder(struct restoring *r)
+{
+    return r->folder.n > 0 ? r->io->sync_dir(r->io, buf_str(&r->folder)) : OK;
+}
+
 // The checkpoint as the new timeline begins with it.
 static Err restore_checkpoint(struct restoring *r, const BackupFile *f)
 {
@@ -79,10 +85,37 @@ static Err restore_checkpoint(struct restoring *r, const BackupFile *f)
     return checkpoint_write(r->io, tmp, str_cat(tmp, r->dir, S("/journal")), &c);
 }
 
+// The folder of a file of the object store is there: DIR/blobs/RUN/HIGH. Files come in the order of
+// their folders, which are synced when the next one begins.
+static Err enter_folder(struct restoring *r, const BackupFile *f)
+{
+    AUTO(arena) tmp = arena_open();
+    Str path = str_cat3(tmp, r->dir, S("/"), f->path), parts[3], folder = path;
+    for (size_t i = COUNT_OF(parts); i-- > 0;) {
+        while (folder.p[folder.n - 1] != '/')
+            folder.n--;
+        folder.n--;
+        parts[i] = folder;
+    }
+    Str high = parts[COUNT_OF(parts) - 1];
+    if (str_eq(high, buf_str(&r->folder)))
+        return OK;
+    TRY(leave_folder(r));
+    for (size_t i = 0; i < COUNT_OF(parts); i++) {
+        TRY(r->io->mkdir(r->io, parts[i]));
+        TRY(r->io->sync_dir(r->io, i > 0 ? parts[i - 1] : r->dir));
+    }
+    buf_clear(&r->folder);
+    buf_add(&r->folder, high);
+    return buf_err(&r->folder);
+}
+
 static Err restore_file(struct restoring *r, const BackupFile *f)
 {
     if (str_eq(f->path, PATH_CHECKPOINT))
         return restore_checkpoint(r, f);
+    if (f->blob != 0)
+        TRY(enter_folder(r, f));
     AUTO(arena) tmp = arena_open();
     BackupObject o = { 0 };
     TRY(r->t->fetch(r->t, tmp, object_name(tmp, f->hash), &o));
@@ -116,22 +149,30 @@ static Err prepare(struct restoring *r)
     return r->io->sync_dir(r->io, journal);
 }
 
-Err backup_restore(struct backup_target *t, const Backup *backup, struct io *io, Str dir,
-                   const BackupWatch *watch)
+static Err restore_all(struct restoring *r, const Backup *backup)
 {
     AUTO(arena) tmp = arena_open();
-    struct restoring r = { .t = t, .io = io, .dir = dir, .watch = watch };
-    TRY(prepare(&r));
+    TRY(prepare(r));
     for (size_t i = 0; i < backup->file_count; i++) {
-        Err e = restore_file(&r, &backup->files[i]);
+        Err e = restore_file(r, &backup->files[i]);
         if (e.kind == ERR_NOT_FOUND)
             e = fail(ERR_CORRUPT, "an object is missing");
         if (e.kind != ERR_NONE) {
-            watch_problem(watch, backup->files[i].path, e);
+            watch_problem(r->watch, backup->files[i].path, e);
             return e;
         }
     }
-    TRY(io->sync_dir(io, str_cat3(tmp, dir, S("/"), PATH_CONTAINERS)));
-    TRY(io->sync_dir(io, str_cat(tmp, dir, S("/journal"))));
-    return io->sync_dir(io, dir);
+    TRY(leave_folder(r));
+    TRY(r->io->sync_dir(r->io, str_cat3(tmp, r->dir, S("/"), PATH_CONTAINERS)));
+    TRY(r->io->sync_dir(r->io, str_cat(tmp, r->dir, S("/journal"))));
+    return r->io->sync_dir(r->io, r->dir);
+}
+
+Err backup_restore(struct backup_target *t, const Backup *backup, struct io *io, Str dir,
+                   const BackupWatch *watch)
+{
+    struct restoring r = { .t = t, .io = io, .dir = dir, .watch = watch };
+    Err e = restore_all(&r, backup);
+    buf_done(&r.folder);
+    return e;
 }

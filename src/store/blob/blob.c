@@ -68,6 +68,7 @@ Err blob_open_quiet(const BlobConfig *config, struct blob **ret)
     char *dir = xalloc(config->dir.n + 1);
     memcpy(dir, config->dir.p, config->dir.n);
     b->dir = str_from(dir, config->dir.n);
+    b->hot = hot_open();
     b->pins = map_open();
     b->reaping = map_open();
     CHECK(pthread_mutex_init(&b->lock, NULL) == 0);
@@ -111,6 +112,7 @@ void blob_close(struct blob *b)
     if (b->has_reaper)
         pthread_join(b->reaper, NULL);
     CHECK(map_count(b->pins) == 0); // a reader is still open
+    hot_close(b->hot);
     map_close(b->pins);
     map_close(b->reaping);
     pthread_cond_destroy(&b->changed);

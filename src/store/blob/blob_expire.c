@@ -179,7 +179,9 @@ static Err end_one(struct expiry *x, struct kv_txn *tx, struct arena *tmp, const
 static Err end_all(struct expiry *x, const BlobBucket *bucket)
 {
     AUTO(arena) tmp = arena_open();
+    AUTO_HOT_WRITES(changed);
     AUTO(kv_txn) tx = kv_write(x->b->tables[T_OBJECT]);
+    hot_begin(x->b, &changed);
     BlobBucket now;
     TRY(bucket_look(x->b, tx, tmp, bucket, &now));
     for (size_t i = 0; i < x->due_n; i++)

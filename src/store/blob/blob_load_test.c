@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Many threads on few keys, with the thread that removes: whoever reads gets one version, whole.
 #include "store/blob/blob_test_help.h"
+#include "store/blob_expire.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -40,6 +41,19 @@ static Err copy(struct worker *w, struct arena *a, Str from, Str to)
     return blob_put_finish(p, a, &(BlobNew){ .key = to, .etag = o.etag }, &o);
 }
 
+// By a rule whose day has come.
+static Err expire(struct worker *w, struct arena *a)
+{
+    Str after;
+    struct shop *s = w->s;
+    BlobRule rule = { .prefix = S("k0"), .at_ns = 1, .upload_days = 1 };
+    BlobExpire e = { .rules = &rule,
+                     .rule_count = 1,
+                     .now_ns = s->b->io->wall_ns(s->b->io) + INT64_C(86400000000000),
+                     .max = 2 };
+    return blob_expire(s->b, a, &s->bucket, &e, &after);
+}
+
 static Err step(struct worker *w, struct arena *a)
 {
     struct shop *s = w->s;
@@ -47,7 +61,7 @@ static Err step(struct worker *w, struct arena *a)
     Str other = str_fmt(a, "k%llu", (unsigned long long)random_below(w, KEYS));
     BlobPage page;
     BlobDelete d = { .key = key };
-    switch (random_below(w, 6)) {
+    switch (random_below(w, 7)) {
     case 0:
     case 1:
         w->puts++;
@@ -61,8 +75,11 @@ static Err step(struct worker *w, struct arena *a)
         return blob_delete(s->b, &s->bucket, &d, 1);
     case 4:
         return blob_list(s->b, a, &s->bucket, &(BlobListing){ .max = 10 }, &page);
+    case 5:
+        return expire(w, a);
     default:
         w->reads++;
+        shop_check_hot(s, &s->bucket, key);
         return shop_check(s, a, &s->bucket, key, (BlobSelect){ 0 }, NULL);
     }
 }
@@ -103,6 +120,19 @@ TEST(threads_see_whole_versions_and_leave_no_file)
     for (unsigned i = 0; i < THREADS; i++) {
         EXPECT_OK(workers[i].failed);
         EXPECT(workers[i].puts > 0 && workers[i].reads > 0);
+    }
+    for (size_t i = 0; i < KEYS; i++) {
+        Str key = str_fmt(a, "k%zu", i);
+        BlobObject o;
+        Err e = OK; // what is kept now is what is there
+        for (int n = 0; n < 2 && e.kind == ERR_NONE; n++)
+            e = shop_check(&s, a, &s.bucket, key, (BlobSelect){ 0 }, &o);
+        if (shop_check_hot(&s, &s.bucket, key)) {
+            const BlobObject *kept;
+            Str bytes;
+            AUTO(blob_hot) h = blob_hot_take(b, &s.bucket, key, &kept, &bytes);
+            EXPECT(e.kind == ERR_NONE && kept->version == o.version);
+        }
     }
     for (size_t i = 0; i < KEYS; i++)
         d[i] = (BlobDelete){ .key = str_fmt(a, "k%zu", i) };

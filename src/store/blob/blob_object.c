@@ -11,6 +11,8 @@ static Err put_row(struct blob *b, struct kv_txn *tx, enum table t, Str key, con
     AUTO_BUF(row);
     row_object(&row, r);
     TRY(buf_err(&row));
+    if (t == T_OBJECT)
+        hot_note(b, key);
     kv_on(tx, b->tables[t]);
     return kv_put(tx, key, buf_str(&row));
 }
@@ -103,8 +105,10 @@ static Err older_del(struct blob *b, struct kv_txn *tx, uint64_t bucket, const O
 static Err latest_del(struct blob *b, struct kv_txn *tx, uint64_t bucket, Str key)
 {
     KeyRoom room;
+    Str full = key_two(&room, bucket, key);
+    hot_note(b, full);
     kv_on(tx, b->tables[T_OBJECT]);
-    return kv_del(tx, key_two(&room, bucket, key));
+    return kv_del(tx, full);
 }
 
 // Nobody needs the bytes of a version any more. Small ones go at once: who reads them has them.
@@ -387,7 +391,9 @@ static Err change(struct blob *b, const BlobBucket *bucket, const BlobChange *c,
 Err blob_change(struct blob *b, struct arena *a, const BlobBucket *bucket, Str key,
                 BlobSelect which, const BlobChange *c, BlobObject *ret)
 {
+    AUTO_HOT_WRITES(changed);
     AUTO(kv_txn) tx = kv_write(b->tables[T_OBJECT]);
+    hot_begin(b, &changed);
     BlobBucket now;
     ObjectRow row = { 0 }, latest;
     KeyRoom room;
@@ -461,7 +467,9 @@ Err blob_delete(struct blob *b, const BlobBucket *bucket, BlobDelete *at, size_t
 {
     CHECK(n <= BLOB_LIST_MAX);
     AUTO(arena) tmp = arena_open();
+    AUTO_HOT_WRITES(changed);
     AUTO(kv_txn) tx = kv_write(b->tables[T_OBJECT]);
+    hot_begin(b, &changed);
     BlobBucket now;
     TRY(bucket_look(b, tx, tmp, bucket, &now));
     for (size_t i = 0; i < n; i++)

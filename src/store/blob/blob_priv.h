@@ -104,13 +104,22 @@ struct dir_wait {
     bool settled;
 };
 
+// The slots of keys that a transaction has changed (blob_hot.c).
+enum { HOT_SLOTS = 256 };
+struct hot_writes {
+    struct hot *hot;
+    uint64_t slots[HOT_SLOTS / 64]; // bits
+};
+
 struct blob {
     struct io *io;
     struct kv *kv;
     Str dir; // in memory of its own
     struct kv_table *tables[T_COUNT];
     uint64_t run;
-    uint64_t next_version; // belongs to who has kv's turn to write
+    uint64_t next_version;      // belongs to who has kv's turn to write
+    struct hot_writes *writing; // likewise
+    struct hot *hot;
 
     pthread_mutex_t dir_lock; // making directories
     uint64_t made_dir;        // the last one made, and whether it was
@@ -124,7 +133,8 @@ struct blob {
     struct dir_wait *dir_waits;
     bool dir_syncing;
     uint64_t reaps_asked, reaps_done;
-    bool skipped; // something was not removed because it was read
+    unsigned holds;
+    bool skipped; // something was not removed because it was read, or files are held
     bool closing;
     bool has_reaper;
     pthread_t reaper;
@@ -229,6 +239,21 @@ Err reap_sweep(struct blob *b);               // what earlier runs have left
 void *reap_main(void *blob);                  // the thread
 bool pin_take(struct blob *b, uint64_t body); // false: it is being removed
 void pin_give(struct blob *b, uint64_t body);
+
+// ---- blob_hot.c
+
+struct hot *hot_open(void);
+void hot_close(struct hot *h); // NULL is fine
+// Every transaction that changes latest versions: `w` is declared before it, so that it is closed
+// after it, and begun when it has its turn.
+void hot_begin(struct blob *b, struct hot_writes *w);
+void hot_writes_close(struct hot_writes *w);
+#define AUTO_HOT_WRITES(name) \
+    __attribute__((cleanup(hot_writes_close))) struct hot_writes name = { 0 }
+void hot_note(struct blob *b, Str full); // that row of blob_object is about to be changed
+// Before kv is looked into; what was read then may be kept. UINT64_MAX: it may not.
+uint64_t hot_stamp(struct blob *b, Str full);
+void hot_keep(struct blob *b, Str full, uint64_t stamp, const BlobObject *object, Str bytes);
 
 // ---- blob_list.c
 

@@ -350,7 +350,9 @@ Err blob_put_finish(struct blob_put *p, struct arena *a, const BlobNew *object, 
                              .tags = object->tags,
                              .retention = object->retention } };
     AUTO(arena) tmp = arena_open();
+    AUTO_HOT_WRITES(changed);
     AUTO(kv_txn) tx = kv_write(b->tables[T_OBJECT]);
+    hot_begin(b, &changed);
     BlobBucket bucket;
     TRY(bucket_look(b, tx, tmp, &p->bucket, &bucket));
     TRY(put_body(p, tx, tmp, &row));

@@ -18,6 +18,8 @@ struct blob_reader {
     struct blob *b;
     struct arena *own; // what lives as long as it does
     uint64_t bytes;
+    uint64_t stamp; // hot_stamp of its key; UINT64_MAX: it is not to be kept
+    uint64_t bucket;
     uint64_t body; // 0: nothing, or small: not pinned
     bool is_sealed;
     struct gcm *unseal;
@@ -117,9 +119,14 @@ static Err reader_set(struct blob_reader *r, struct arena *a, const BlobBucket *
                       BlobSelect which, BlobObject *ret_object)
 {
     ObjectRow row;
+    KeyRoom room;
     bool again = true;
+    r->bucket = bucket->id;
     for (unsigned tries = 0; again; tries++) {
         row = (ObjectRow){ 0 };
+        r->stamp = which.which == BLOB_LATEST && key.n <= BLOB_KEY_BYTES_MAX
+                       ? hot_stamp(r->b, key_two(&room, bucket->id, key))
+                       : UINT64_MAX;
         if (tries == OPEN_TRIES_MAX)
             return fail(ERR_BUSY, "blob: the object is replaced all the time");
         Err e = find_object(r, a, bucket, key, which, &row);
@@ -170,6 +177,15 @@ void blob_reader_close(struct blob_reader *r)
     arena_close(r->of_file);
     arena_close(r->own);
     free(r);
+}
+
+void blob_reader_offer(struct blob_reader *r, const BlobObject *object, Str bytes)
+{
+    KeyRoom room;
+    if (r->stamp == UINT64_MAX || r->is_sealed || bytes.n != r->bytes ||
+        bytes.n > BLOB_HOT_BYTES_MAX)
+        return;
+    hot_keep(r->b, key_two(&room, r->bucket, object->key), r->stamp, object, bytes);
 }
 
 bool blob_reader_is_sealed(const struct blob_reader *r)

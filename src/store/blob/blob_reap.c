@@ -133,6 +133,25 @@ Err files_release(struct blob *b, struct kv_txn *tx, struct arena *a, const Exte
     return OK;
 }
 
+void blob_hold(struct blob *b, bool on)
+{
+    pthread_mutex_lock(&b->lock);
+    b->holds = on ? b->holds + 1 : b->holds - 1;
+    bool ask = b->holds == 0 && b->skipped;
+    pthread_mutex_unlock(&b->lock);
+    if (ask)
+        reap_ask(b);
+}
+
+static bool is_held(struct blob *b)
+{
+    pthread_mutex_lock(&b->lock);
+    bool held = b->holds > 0;
+    b->skipped |= held;
+    pthread_mutex_unlock(&b->lock);
+    return held;
+}
+
 // ---- Removing one thing, or a part of it. *left: how much more may be done in this transaction.
 
 static Err reap_body(struct blob *b, struct kv_txn *tx, struct arena *tmp, uint64_t body,
@@ -258,6 +277,7 @@ static Err gather(struct blob *b, struct arena *a, struct item items[BLOB_REAP_B
 {
     AUTO(kv_txn) tx = kv_read(b->tables[T_GONE]);
     size_t n = 0;
+    bool held = is_held(b);
     struct kv_scan s = kv_scan_start(tx, S(""), S(""));
     while (n < BLOB_REAP_BATCH && kv_scan_next(&s)) {
         if (s.rest.n != 1 + BLOB_NUMBER_BYTES)
@@ -265,8 +285,10 @@ static Err gather(struct blob *b, struct arena *a, struct item items[BLOB_REAP_B
         items[n] = (struct item){ .kind = s.rest.p[0],
                                   .number = number_of(str_skip(s.rest, 1)),
                                   .value = str_dup(a, s.value) };
-        if (items[n].kind != GONE_BODY || reaping_begin(b, items[n].number))
-            n++;
+        bool free = items[n].kind == GONE_BODY   ? reaping_begin(b, items[n].number)
+                    : items[n].kind == GONE_FILE ? !held
+                                                 : true;
+        n += free;
     }
     kv_scan_end(&s);
     *ret_n = n;

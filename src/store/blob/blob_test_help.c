@@ -133,7 +133,18 @@ Err shop_check(struct shop *s, struct arena *a, const BlobBucket *bucket, Str ke
         at += n;
     }
     expect_bytes(o->etag, got, at);
+    blob_reader_offer(r, o, str_from(got, at));
     return OK;
+}
+
+bool shop_check_hot(struct shop *s, const BlobBucket *bucket, Str key)
+{
+    const BlobObject *o;
+    Str bytes;
+    AUTO(blob_hot) h = blob_hot_take(s->b, bucket, key, &o, &bytes);
+    if (h != NULL)
+        expect_bytes(o->etag, bytes.p, bytes.n);
+    return h != NULL;
 }
 
 // Every data file, or only the one of that number; its path.

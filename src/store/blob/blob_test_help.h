@@ -30,6 +30,8 @@ Err shop_put(struct shop *s, struct arena *a, const BlobBucket *bucket, Str key,
 // Reads a version whole and expects it to be what its etag says.
 Err shop_check(struct shop *s, struct arena *a, const BlobBucket *bucket, Str key, BlobSelect which,
                BlobObject *ret);
+// The same of what is in memory; false: nothing is.
+bool shop_check_hot(struct shop *s, const BlobBucket *bucket, Str key);
 size_t shop_files(struct shop *s, struct arena *a);         // data files on the disk
 size_t shop_rows(struct shop *s, enum table t);             // rows of a table
 Str shop_path(struct shop *s, struct arena *a, size_t nth); // of a data file

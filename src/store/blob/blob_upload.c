@@ -293,7 +293,9 @@ static Err commit_completed(struct blob *b, struct arena *tmp, const BlobBucket 
                             uint64_t upload, const BlobNew *object, const struct completion *c,
                             ObjectRow *row, bool *ret_again)
 {
+    AUTO_HOT_WRITES(changed);
     AUTO(kv_txn) tx = kv_write(b->tables[T_OBJECT]);
+    hot_begin(b, &changed);
     BlobBucket now;
     UploadRow there;
     *ret_again = false;

@@ -192,20 +192,29 @@ static bool is_checksum(Str header)
     return str_starts(header, S("x-amz-checksum-"));
 }
 
+static void give_header(const struct shape *shape, void *out, Str name, Str value)
+{
+    for (size_t i = 0; i < shape->member_count; i++) {
+        const struct member *m = &shape->members[i];
+        if (m->place == PLACE_HEADER && m->called.n == name.n && str_eq_nocase(m->called, name)) {
+            put_text(m, out, value);
+            return;
+        }
+    }
+}
+
 void s3_give_headers(struct call *c, void *out, const BlobBucket *bucket, const BlobObject *o,
                      bool checksums)
 {
     const struct shape *shape = c->op->output;
     struct arena *a = c->arena;
-    for (size_t i = 0; i < shape->member_count; i++) {
-        const struct member *m = &shape->members[i];
-        if (m->place == PLACE_HEADERS)
-            give_metadata(c, m, out, o->attributes);
-        if (m->place != PLACE_HEADER || (is_checksum(m->called) && !checksums))
-            continue;
-        Str value = blob_pair(o->attributes, str_lower(a, m->called));
-        if (value.p != NULL)
-            put_text(m, out, value);
+    for (size_t i = 0; i < shape->member_count; i++)
+        if (shape->members[i].place == PLACE_HEADERS)
+            give_metadata(c, &shape->members[i], out, o->attributes);
+    for (size_t i = 0; i < o->attributes.n; i++) { // few, and no two have one name
+        const BlobPair *p = &o->attributes.at[i];
+        if (!is_checksum(p->name) || checksums)
+            give_header(shape, out, p->name, p->value);
     }
     if (o->etag.p != NULL)
         put_member(shape, out, S("ETag"), s3_quoted(a, o->etag));

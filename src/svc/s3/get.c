@@ -9,7 +9,10 @@
 
 struct sending {
     struct call_source source;
-    struct blob_reader *reader;
+    struct blob_reader *reader; // or
+    struct blob_hot *hot;
+    Str bytes;
+    BlobObject object; // a small one, which the reader has
     uint64_t at, left;
 };
 
@@ -19,7 +22,14 @@ static Err send_read(struct call_source *source, char *p, size_t n, size_t *ret_
     *ret_n = 0;
     if (s->left == 0)
         return OK;
-    TRY(blob_reader_read(s->reader, p, (size_t)MIN((uint64_t)n, s->left), s->at, ret_n));
+    if (s->hot != NULL) {
+        *ret_n = (size_t)MIN((uint64_t)n, s->left);
+        memcpy(p, s->bytes.p + s->at, *ret_n);
+    } else {
+        TRY(blob_reader_read(s->reader, p, (size_t)MIN((uint64_t)n, s->left), s->at, ret_n));
+        if (s->at == 0 && *ret_n == s->object.bytes)
+            blob_reader_offer(s->reader, &s->object, str_from(p, *ret_n));
+    }
     if (*ret_n == 0)
         return fail(ERR_CORRUPT, "an object is shorter than it should be");
     s->at += *ret_n;
@@ -31,6 +41,7 @@ static void send_close(struct call_source *source)
 {
     struct sending *s = (struct sending *)source;
     blob_reader_close(s->reader);
+    blob_hot_give(s->hot);
     free(s);
 }
 
@@ -145,22 +156,68 @@ static Err look(struct call *c, const struct s3_GetObject_in *in, const BlobBuck
         }                                                                                        \
     } while (0)
 
+// ---- What is in memory
+
+struct hot_call {
+    struct blob_hot *hot;
+    const BlobObject *object;
+    Str bytes;
+};
+
+bool s3_is_quick(struct call *c, const void *input)
+{
+    const struct s3_GetObject_in *in = input;
+    if (!str_eq(c->op->name, S("GetObject")) || in->version_id.p != NULL || in->has_part_number)
+        return false;
+    AUTO(bucket) b = s3_bucket_ref(s3_of(c), in->bucket);
+    struct hot_call h = { 0 };
+    if (b != NULL)
+        h.hot = blob_hot_take(s3_of(c)->blob, &b->is, in->key, &h.object, &h.bytes);
+    if (h.hot == NULL)
+        return false;
+    struct hot_call *kept = arena_new(c->arena, struct hot_call, 1);
+    *kept = h;
+    c->user = kept;
+    return true;
+}
+
+// What s3_is_quick has found; the object is good as long as *ret is.
+static void take_hot(struct call *c, struct blob_hot **ret, BlobObject *ret_object, Str *ret_bytes)
+{
+    struct hot_call *h = c->user;
+    c->user = NULL;
+    if (h == NULL)
+        return;
+    *ret = h->hot;
+    *ret_object = *h->object;
+    *ret_bytes = h->bytes;
+}
+
 Err s3_GetObject(struct call *c, const struct s3_GetObject_in *in, struct s3_GetObject_out *out)
 {
     BlobBucket bucket;
     BlobObject o;
     struct wanted w;
     AUTO(blob_reader) reader = NULL;
+    AUTO(blob_hot) hot = NULL;
+    Str bytes = { 0 };
+    take_hot(c, &hot, &o, &bytes);
     TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &bucket));
-    TRY(s3_open_reader(c, &bucket, in->key, in->version_id, &o, &reader));
+    if (hot == NULL)
+        TRY(s3_open_reader(c, &bucket, in->key, in->version_id, &o, &reader));
     TRY(look(c, in, &bucket, &o, &w));
     FILL(c, in, out, &bucket, &o, &w);
     struct sending *s = xalloc(sizeof *s);
     *s = (struct sending){ .source = { .read = send_read, .close = send_close, .bytes = w.n },
                            .reader = reader,
+                           .hot = hot,
+                           .bytes = bytes,
                            .at = w.from,
                            .left = w.n };
+    if (o.bytes <= BLOB_HOT_BYTES_MAX)
+        s->object = o;
     reader = NULL;
+    hot = NULL;
     call_reply_source(c, &s->source);
     return OK;
 }

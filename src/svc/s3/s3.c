@@ -16,6 +16,12 @@ static void s3_close(void *state)
     free(s);
 }
 
+static void s3_hold(void *state, bool on)
+{
+    struct s3 *s = state;
+    blob_hold(s->blob, on);
+}
+
 static void s3_stop(void *state)
 {
     s3_lifecycle_stop(state);
@@ -51,7 +57,9 @@ const struct service s3_service = {
     .api = &s3_api,
     .targets = &s3_targets,
     .prompt = true,
+    .is_quick = s3_is_quick,
     .open = s3_open,
+    .hold = s3_hold,
     .stop = s3_stop,
     .close = s3_close,
 };

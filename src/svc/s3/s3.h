@@ -20,7 +20,7 @@
 #include "gen/s3_api.h"
 #include "hub/objects.h"
 #include "hub/service.h"
-#include "store/blob.h"
+#include "store/blob_expire.h"
 #include "store/blob_upload.h"
 
 #include <pthread.h>
@@ -154,6 +154,10 @@ Err s3_open_reader(struct call *c, const BlobBucket *bucket, Str key, Str versio
 Err s3_found(struct call *c, const BlobBucket *bucket, Str key, Str version_id, Err e,
              const BlobObject *o);
 
+// ---- get.c
+// Whether it is the GET of an object that is in memory, which is then kept for the call.
+bool s3_is_quick(struct call *c, const void *in);
+
 // ---- upload.c
 Str s3_upload_text(struct arena *a, uint64_t id);
 bool s3_upload_number(Str text, uint64_t *ret); // false: no upload's name
@@ -198,7 +202,12 @@ void s3_offer_init(struct s3 *s);
 // The headers that let a page of another origin read this reply, if the bucket's rules do.
 void s3_allow_origin(struct call *c, Str document);
 
+// ---- buckets.c
+bool s3_is_bucket_name(Str name);
+
 // ---- lifecycle.c: a thread that removes what has reached its end
+// The rules of a document that are enabled. ERR_INVALID: it is none.
+Err s3_lifecycle_rules(struct arena *a, Str document, BlobRule **ret, size_t *ret_n);
 void s3_lifecycle_open(struct s3 *s);
 void s3_lifecycle_stop(struct s3 *s);
 void s3_lifecycle_close(struct s3 *s); // after stop, or without it
