@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 
+import bad_objects
 import cbor
 import headrace
 import sigv4
@@ -664,6 +665,7 @@ def start_dawdlers():
                 signed_head(b"{}", framing=["Content-Length: 100"]) + b"{"),
         Dawdler("a client that sends a body byte a second",
                 signed_head(b"{}", framing=["Content-Length: 100000"]), b" "),
+        Dawdler("a client that sends a part of an object", bad_objects.half_a_put()),
         Dawdler("an HTTP/2 client that sends half a frame", PREFACE + SETTINGS + b"\x00\x00\x20\x01"),
     ]
 
@@ -711,6 +713,8 @@ def main():
     report = tap.Tap()
     with headrace.Server(options.program, "--http-idle-timeout", IDLE_TIMEOUT) as SERVER:
         SERVER.client().create_stream(STREAM)
+        bad_objects.SERVER = SERVER
+        bad_objects.make_bucket()
         neighbour = Neighbour()
         neighbour.start()
         dawdlers = [] if options.no_dawdlers else start_dawdlers()
@@ -728,6 +732,7 @@ def main():
             if dawdlers:
                 judge_dawdlers(report, dawdlers)
             judge_neighbour(report, neighbour)
+            report.run("nothing is left of objects that were refused", bad_objects.nothing_is_left)
             report.run("the server ends well after all that", SERVER.stop)
         SERVER.kill()
     return report.end()

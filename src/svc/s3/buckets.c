@@ -20,7 +20,7 @@ static bool looks_like_address(Str name)
     return dots == 3;
 }
 
-static bool is_bucket_name(Str name)
+bool s3_is_bucket_name(Str name)
 {
     enum { NAME_MIN = 3, NAME_MAX = 63 };
     static const Str starts[] = { S_INIT("xn--"), S_INIT("sthree-"), S_INIT("amzn-s3-demo-") };
@@ -110,7 +110,7 @@ Err s3_CreateBucket(struct call *c, const struct s3_CreateBucket_in *in,
 {
     struct s3 *s = s3_of(c);
     BlobBucket make = { .name = in->bucket, .owner = c->account }, made = { 0 };
-    if (!is_bucket_name(in->bucket)) {
+    if (!s3_is_bucket_name(in->bucket)) {
         call_detail(c, S("BucketName"), in->bucket);
         return call_fail(c, &s3_InvalidBucketName, "The specified bucket is not valid.");
     }

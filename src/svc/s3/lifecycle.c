@@ -88,7 +88,7 @@ static void take_rule(struct arena *a, const s3_LifecycleRule *r, BlobRule *ret)
         ret->upload_days = u->days_after_initiation;
 }
 
-static Err read_rules(struct arena *a, Str document, BlobRule **ret, size_t *ret_n)
+Err s3_lifecycle_rules(struct arena *a, Str document, BlobRule **ret, size_t *ret_n)
 {
     s3_BucketLifecycleConfiguration l = { 0 };
     const struct member *m = s3_member(s3_api_op(S("PutBucketLifecycleConfiguration"))->input,
@@ -123,7 +123,7 @@ static Err walk(struct lifecycle *l, const BlobBucket *b)
     if (found.kind == ERR_NOT_FOUND)
         return OK;
     TRY(found);
-    TRY(read_rules(a, document, &rules, &e.rule_count));
+    TRY(s3_lifecycle_rules(a, document, &rules, &e.rule_count));
     e.rules = rules;
     AUTO_BUF(place); // where to go on
     for (bool more = true; more && !is_ending(l);) {
