@@ -107,6 +107,7 @@ int64_t deliveries_start_due(void *self)
         take_out(d, l);
         l->is_busy = true;
         d->busy++;
+        d->runs++;
         CHECK(pool_submit(pool_for(l), &l->task).kind == ERR_NONE); // the queue has room for all
     }
     int64_t next_ms = d->heap_n > 0 ? d->heap[0]->due_ms : CHORES_NEVER;
@@ -204,14 +205,14 @@ Err deliveries_open(const struct service_env *env, Str name, struct deliveries *
     return OK;
 }
 
-bool deliveries_wait(struct deliveries *d)
+uint64_t deliveries_wait(struct deliveries *d)
 {
     pthread_mutex_lock(&d->lock);
-    bool any = d->busy > 0;
     while (d->busy > 0)
         pthread_cond_wait(&d->ended, &d->lock);
+    uint64_t runs = d->runs;
     pthread_mutex_unlock(&d->lock);
-    return any;
+    return runs;
 }
 
 void deliveries_stop(struct deliveries *d)
@@ -219,6 +220,11 @@ void deliveries_stop(struct deliveries *d)
     atomic_store(&d->stopping, true);
     chores_stop(&d->timer);
     (void)deliveries_wait(d);
+    for (struct delivery *v = d->first; v != NULL; v = v->next) { // nothing changes any more
+        reader_stop(&v->main);
+        if (v->backup != NULL)
+            reader_stop(v->backup);
+    }
     pool_close(d->env.compute);
     pool_close(d->env.network);
     d->env.compute = d->env.network = NULL;
@@ -287,6 +293,10 @@ Err delivery_add(struct deliveries *d, const DeliveryConfig *config, struct deli
     }
     int64_t now_ms = delivery_now_ms(d);
     pthread_mutex_lock(&d->lock);
+    v->next = d->first;
+    if (v->next != NULL)
+        v->next->previous = v;
+    d->first = v;
     lane_schedule_locked(&v->main, now_ms); // what waits is counted
     if (v->backup != NULL)
         lane_schedule_locked(v->backup, now_ms);
@@ -343,6 +353,9 @@ void delivery_remove(struct delivery *v)
     stop_lane_locked(&v->main);
     if (v->backup != NULL)
         stop_lane_locked(v->backup);
+    if (v->next != NULL)
+        v->next->previous = v->previous;
+    *(v->previous != NULL ? &v->previous->next : &d->first) = v->next;
     pthread_mutex_unlock(&d->lock);
     lane_done(&v->main);
     if (v->backup != NULL)

@@ -75,6 +75,8 @@ struct deliveries {
     struct lane **heap; // by due_ms, the soonest first
     size_t heap_n, heap_cap;
     size_t busy; // lanes
+    uint64_t runs;
+    struct delivery *first;
     atomic_bool stopping;
 };
 
@@ -144,6 +146,7 @@ struct lane {
     struct cursor **cursors;
     size_t cursor_n, cursor_cap, turn;
     bool is_loaded, is_looked;
+    bool is_unknown;       // there may be more than is counted
     bool begin_now;        // what is there already is not for it
     uint64_t direct_limit; // where the direct shard ended when the delivery was added
     int64_t looked_ms;
@@ -160,6 +163,7 @@ struct lane {
 
 struct delivery {
     struct deliveries *d;
+    struct delivery *next, *previous; // under the lock
     uint64_t id;
     struct shared_config *config; // under the lock
     struct lane main;
@@ -189,7 +193,7 @@ static inline bool lane_must_stop(struct lane *l)
 // ---- deliveries.c
 // What is due begins; when the next one is. The timer's task, and what tests call in its place.
 int64_t deliveries_start_due(void *d);
-bool deliveries_wait(struct deliveries *d); // until none is busy; whether any was
+uint64_t deliveries_wait(struct deliveries *d); // until none is busy; how many runs there were
 // The lane is to be looked at then, if not sooner. The lock is held.
 void lane_schedule_locked(struct lane *l, int64_t due_ms);
 
@@ -208,6 +212,7 @@ HubActor lane_actor(const struct lane *l, Str role_arn);
 Err reader_load(struct lane *l);
 Err reader_refresh(struct lane *l); // the shards of a stream, if they may have changed
 Err reader_count(struct lane *l);   // what is not counted, until the buffer's size is reached
+void reader_stop(struct lane *l);   // nothing of the source is watched any more
 void reader_close(struct lane *l);
 void reader_rewind(struct lane *l);       // to what is committed
 struct mark *reader_mark(struct lane *l); // as it stands now; free()
@@ -216,7 +221,7 @@ Err reader_commit(struct lane *l, const struct mark *m);
 // Adds records of one shard to the batch, about max_bytes. *ret_more: others may follow.
 Err reader_read(struct lane *l, DeliveryBatch *b, size_t max_bytes, bool *ret_more);
 Err reader_forget(struct deliveries *d, struct kv_txn *tx, uint64_t id);
-bool reader_is_uncounted(const struct lane *l);
+bool reader_is_uncounted(const struct lane *l); // there may be more to be read than is known
 
 // ---- output.c: objects on their way
 typedef struct OutputKind {

@@ -38,7 +38,7 @@ static Str number_of(struct lane *l, struct arena *a, const DeliveryRecord *r)
     const struct hub_source *source = l->v->d->env.hub != NULL ? l->v->d->env.hub->kinesis : NULL;
     if (c->direct_shard == 0 && source != NULL && r->shard < l->cursor_n)
         return source->number(source->self, a, c->source_arn, l->cursors[r->shard]->shard,
-                              r->position);
+                              r->position, r->arrival_ms);
     return str_fmt(a, "%llu", (unsigned long long)r->position);
 }
 

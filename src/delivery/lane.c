@@ -41,7 +41,7 @@ int64_t lane_due_ms(struct lane *l)
         return l->retry_ms > 0 && !l->flush ? l->retry_ms : now_ms;
     if (l->retry_ms > 0)
         return l->retry_ms;
-    if (atomic_load(&l->told))
+    if (atomic_load(&l->told) || l->is_unknown)
         due_ms = now_ms + MIN(TOLD_MS, l->plan->interval_ms);
     if (atomic_load(&l->pending_records) <= 0)
         return due_ms;
@@ -286,7 +286,10 @@ static Err work(struct lane *l)
     TRY(refresh_plan(l));
     TRY(reader_load(l));
     TRY(reader_count(l));
-    return is_due(l) ? deliver_objects(l) : OK;
+    if (is_due(l))
+        TRY(deliver_objects(l));
+    l->is_unknown = reader_is_uncounted(l);
+    return OK;
 }
 
 // After an error nothing of the batch has happened but objects that are there already.

@@ -318,12 +318,17 @@ Err reader_refresh(struct lane *l)
     return OK;
 }
 
+void reader_stop(struct lane *l)
+{
+    for (size_t i = 0; i < l->cursor_n; i++)
+        unwatch(l, l->cursors[i]);
+}
+
 void reader_close(struct lane *l)
 {
-    for (size_t i = 0; i < l->cursor_n; i++) {
-        unwatch(l, l->cursors[i]);
+    reader_stop(l);
+    for (size_t i = 0; i < l->cursor_n; i++)
         free(l->cursors[i]);
-    }
     free(l->cursors);
     l->cursors = NULL;
     l->cursor_n = l->cursor_cap = 0;
@@ -377,8 +382,24 @@ static Err read_direct(struct lane *l, struct arena *a, const struct cursor *c, 
     return OK;
 }
 
+// How far behind it is, as GetRecords says it.
+static void count_read(struct lane *l, const HubSourceBatch *b)
+{
+    struct delivery_meters *m = &l->v->meters;
+    int64_t bytes = 0, behind_ms = 0;
+    if (l->is_backup || b->n == 0)
+        return;
+    for (size_t i = 0; i < b->n; i++)
+        bytes += (int64_t)b->at[i].data.n;
+    if (b->more)
+        behind_ms = MAX(delivery_now_ms(l->v->d) - b->at[b->n - 1].arrival_ms, 0);
+    meter_add(&m->source_bytes, bytes);
+    meter_add(&m->source_records, (int64_t)b->n);
+    meter_add(&m->behind_ms, behind_ms);
+}
+
 static Err read_stream(struct lane *l, struct arena *a, struct cursor *c, uint64_t from,
-                       size_t max_bytes, Piece *ret)
+                       size_t max_bytes, bool counts, Piece *ret)
 {
     const struct hub_source *source = source_of(l);
     const DeliveryConfig *config = &l->plan->config->is;
@@ -387,6 +408,8 @@ static Err read_stream(struct lane *l, struct arena *a, struct cursor *c, uint64
     TRY(source->read(source->self, a, &as, config->source_arn, c->shard, from, max_bytes, &batch));
     if (batch.fault != HUB_SOURCE_GOOD)
         return refused(l, batch.fault, batch.text);
+    if (counts)
+        count_read(l, &batch);
     if (batch.gone || batch.ended)
         l->is_looked = false; // there are others to read
     *ret = (Piece){ .at = room_for(a, batch.n),
@@ -410,7 +433,7 @@ static Err read_some(struct lane *l, struct arena *a, struct cursor *c, uint64_t
                      size_t max_bytes, bool unseal, Piece *ret)
 {
     return is_direct(l) ? read_direct(l, a, c, from, max_bytes, unseal, ret)
-                        : read_stream(l, a, c, from, max_bytes, ret);
+                        : read_stream(l, a, c, from, max_bytes, unseal, ret);
 }
 
 static void note_held(struct lane *l)
@@ -525,14 +548,17 @@ Err reader_count(struct lane *l)
             l->cursors[i]->is_uncounted = !l->cursors[i]->ended;
     }
     for (size_t i = 0; i < l->cursor_n; i++)
-        TRY(count_cursor(l, l->cursors[i]));
+        if (may_read(l, l->cursors[i])) // else it does not wait for us
+            TRY(count_cursor(l, l->cursors[i]));
     return OK;
 }
 
 bool reader_is_uncounted(const struct lane *l)
 {
+    if (!l->is_looked && !is_direct(l))
+        return true;
     for (size_t i = 0; i < l->cursor_n; i++)
-        if (l->cursors[i]->is_uncounted)
+        if (l->cursors[i]->is_uncounted && may_read(l, l->cursors[i]))
             return true;
     return false;
 }

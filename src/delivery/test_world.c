@@ -2,6 +2,7 @@
 #include "delivery/test_world.h"
 #include "base/test.h"
 
+#include <sched.h>
 #include <stdlib.h>
 
 #define DAY_NS (INT64_C(86400) * 1000000000)
@@ -123,6 +124,147 @@ size_t world_count(struct test_world *w, Str prefix)
     return n;
 }
 
+// ---- The stream
+
+static WorldShard *shard_of(struct test_world *w, uint64_t shard)
+{
+    for (size_t i = 0; i < w->shard_n; i++)
+        if (w->shards[i].shard == shard)
+            return &w->shards[i];
+    return NULL;
+}
+
+static Err world_look(void *self, struct arena *a, const HubActor *as, Str arn,
+                      HubSourceStream *ret)
+{
+    struct test_world *w = self;
+    (void)as;
+    (void)arn;
+    *ret = (HubSourceStream){ .fault = w->no_stream ? HUB_SOURCE_NOT_FOUND : HUB_SOURCE_GOOD,
+                              .text = S("no such stream") };
+    w->looks++;
+    if (w->no_stream)
+        return OK;
+    ret->shards = arena_new(a, HubSourceShard, w->shard_n + 1);
+    for (size_t i = 0; i < w->shard_n; i++) {
+        const WorldShard *x = &w->shards[i];
+        LogSpan span;
+        TRY(log_span(w->log, x->shard, &span));
+        ret->shards[ret->n++] =
+            (HubSourceShard){ .id = str_fmt(a, "shardId-%012llu", (unsigned long long)x->shard),
+                              .shard = x->shard,
+                              .parents = { x->parents[0], x->parents[1] },
+                              .first = span.first,
+                              .next = span.next,
+                              .ended = x->ended };
+    }
+    return OK;
+}
+
+static Err world_read(void *self, struct arena *a, const HubActor *as, Str arn, uint64_t shard,
+                      uint64_t from, size_t max_bytes, HubSourceBatch *ret)
+{
+    struct test_world *w = self;
+    const WorldShard *x = shard_of(w, shard);
+    LogBatch batch;
+    (void)as;
+    (void)arn;
+    *ret = (HubSourceBatch){ .next = from, .gone = x == NULL };
+    w->reads++;
+    if (w->no_stream)
+        ret->fault = HUB_SOURCE_NOT_FOUND;
+    if (x == NULL || w->no_stream)
+        return OK;
+    TRY(log_read(
+        w->log, a,
+        &(LogRead){ .shard = shard, .from = from, .max_records = 1000, .max_bytes = max_bytes },
+        &batch));
+    ret->at = arena_new(a, HubSourceRecord, batch.n + 1);
+    for (size_t i = 0; i < batch.n; i++)
+        ret->at[ret->n++] = (HubSourceRecord){ .position = batch.at[i].position,
+                                               .arrival_ms = batch.at[i].arrival_ms,
+                                               .key = batch.at[i].key,
+                                               .data = batch.at[i].data };
+    ret->next = batch.next;
+    ret->more = batch.more;
+    ret->ended = x->ended && !batch.more;
+    return OK;
+}
+
+static Err world_find_time(void *self, Str arn, uint64_t shard, int64_t arrival_ms, uint64_t *ret)
+{
+    struct test_world *w = self;
+    (void)arn;
+    return log_find_time(w->log, shard, arrival_ms, ret);
+}
+
+static Str world_number(void *self, struct arena *a, Str arn, uint64_t shard, uint64_t position,
+                        int64_t arrival_ms)
+{
+    (void)self;
+    (void)arn;
+    (void)position;
+    (void)arrival_ms;
+    return str_fmt(a, "number-in-%llu", (unsigned long long)shard);
+}
+
+struct world_watch {
+    struct log_watch log; // first
+    struct hub_watch *hub;
+    struct test_world *w;
+};
+
+static void world_changed(struct log_watch *x)
+{
+    struct world_watch *watch = (struct world_watch *)x;
+    watch->hub->changed(watch->hub);
+    atomic_fetch_add(&watch->w->told, 1);
+}
+
+static Err world_watch(void *self, Str arn, uint64_t shard, struct hub_watch *hub)
+{
+    struct test_world *w = self;
+    struct world_watch *x = xalloc(sizeof *x);
+    (void)arn;
+    x->hub = hub;
+    x->w = w;
+    x->log = (struct log_watch){ .shard = shard, .changed = world_changed };
+    Err e = log_watch(w->log, &x->log);
+    hub->held = x;
+    if (e.kind != ERR_NONE)
+        free(x);
+    else
+        atomic_fetch_add(&shard_of(w, shard)->watches, 1);
+    return e;
+}
+
+static void world_unwatch(void *self, struct hub_watch *hub)
+{
+    struct test_world *w = self;
+    struct world_watch *x = hub->held;
+    log_unwatch(w->log, &x->log);
+    WorldShard *shard = shard_of(w, x->log.shard);
+    if (shard != NULL)
+        atomic_fetch_sub(&shard->watches, 1);
+    free(x);
+}
+
+void world_shard(struct test_world *w, uint64_t shard, uint64_t parent, uint64_t adjacent)
+{
+    EXPECT_OK(log_shard_add(w->log, shard, DAY_NS));
+    w->shards[w->shard_n++] = (WorldShard){ .shard = shard, .parents = { parent, adjacent } };
+}
+
+void world_end_shard(struct test_world *w, uint64_t shard)
+{
+    LogPlace end;
+    int told = atomic_load(&w->told), watches = atomic_load(&shard_of(w, shard)->watches);
+    shard_of(w, shard)->ended = true; // nothing runs
+    EXPECT_OK(log_shards_end(w->log, &shard, 1, &end));
+    while (atomic_load(&w->told) < told + watches)
+        sched_yield();
+}
+
 // ---- The stores
 
 static void note_fatal(void *self, Err e)
@@ -164,7 +306,15 @@ void world_open(struct test_world *w)
                                      .write = world_write,
                                      .finish = world_finish,
                                      .close = world_put_close };
+    w->stream = (struct hub_source){ .self = w,
+                                     .look = world_look,
+                                     .read = world_read,
+                                     .find_time = world_find_time,
+                                     .number = world_number,
+                                     .watch = world_watch,
+                                     .unwatch = world_unwatch };
     w->hub.objects = &w->offer;
+    w->hub.kinesis = &w->stream;
     begin(w);
 }
 
@@ -196,6 +346,8 @@ void world_restart(struct test_world *w)
     w->disk = later;
     w->faults = io_fault_open(io_mem_io(w->disk), 1);
     begin(w);
+    for (size_t i = 0; i < w->shard_n; i++)
+        EXPECT_OK(log_shard_add(w->log, w->shards[i].shard, DAY_NS));
 }
 
 // ---- Deliveries
@@ -248,14 +400,14 @@ static void on_done(struct log_append *append, Err e)
     pthread_mutex_unlock(&x->lock);
 }
 
-static void append_some(struct test_world *w, struct delivery *v, const Str *data, size_t n)
+static size_t append_some(struct test_world *w, uint64_t shard, const Str *data, size_t n)
 {
     AUTO(arena) a = arena_open();
     struct waiting x = { .lock = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER };
     LogRecord *records = arena_new(a, LogRecord, n);
     size_t bytes = 0;
     for (size_t i = 0; i < n; i++) {
-        records[i] = (LogRecord){ .shard = v->config->is.direct_shard, .data = data[i] };
+        records[i] = (LogRecord){ .shard = shard, .data = data[i], .key = S("k") };
         bytes += data[i].n;
     }
     x.append = (struct log_append){
@@ -267,25 +419,38 @@ static void append_some(struct test_world *w, struct delivery *v, const Str *dat
         pthread_cond_wait(&x.ended, &x.lock);
     pthread_mutex_unlock(&x.lock);
     EXPECT_OK(x.result);
-    delivery_arrived(v, n, bytes);
+    return bytes;
 }
 
 void world_put(struct test_world *w, struct delivery *v, const Str *data, size_t n)
 {
-    for (size_t i = 0; i < n; i += LOG_APPEND_RECORDS_MAX)
-        append_some(w, v, data + i, MIN(n - i, (size_t)LOG_APPEND_RECORDS_MAX));
+    for (size_t i = 0; i < n; i += LOG_APPEND_RECORDS_MAX) {
+        size_t some = MIN(n - i, (size_t)LOG_APPEND_RECORDS_MAX);
+        size_t bytes = append_some(w, v->config->is.direct_shard, data + i, some);
+        delivery_arrived(v, some, bytes);
+    }
 }
 
 void world_put_one(struct test_world *w, struct delivery *v, Str data)
 {
-    append_some(w, v, &data, 1);
+    world_put(w, v, &data, 1);
+}
+
+void world_put_shard(struct test_world *w, uint64_t shard, Str data)
+{
+    int told = atomic_load(&w->told), watches = atomic_load(&shard_of(w, shard)->watches);
+    (void)append_some(w, shard, &data, 1);
+    while (atomic_load(&w->told) < told + watches) // on a thread of the log, a little later
+        sched_yield();
 }
 
 void world_run(struct test_world *w)
 {
-    do
+    uint64_t before;
+    do {
+        before = deliveries_wait(w->deliveries);
         (void)deliveries_start_due(w->deliveries);
-    while (deliveries_wait(w->deliveries));
+    } while (deliveries_wait(w->deliveries) != before);
 }
 
 void world_advance(struct test_world *w, int64_t ms)

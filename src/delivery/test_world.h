@@ -6,13 +6,20 @@
 #include "os/io_fault.h"
 #include "os/io_mem.h"
 
-enum { WORLD_OBJECTS_MAX = 4096 };
+enum { WORLD_OBJECTS_MAX = 4096, WORLD_SHARDS_MAX = 16 };
 #define WORLD_MS INT64_C(1535365870123) // 2018-08-27T10:31:10.123Z
 
 typedef struct WorldObject {
     char *bucket, *key;
     struct buf bytes;
 } WorldObject;
+
+// A shard of the world's stream: a shard of the log by the same number.
+typedef struct WorldShard {
+    uint64_t shard, parents[2];
+    bool ended;
+    atomic_int watches;
+} WorldShard;
 
 struct test_world {
     struct io_mem *disk;
@@ -31,6 +38,13 @@ struct test_world {
     unsigned fail_begin, fail_write, fail_finish; // so many times
     bool no_bucket;
     size_t open_puts;
+    // A stream.
+    struct hub_source stream;
+    WorldShard shards[WORLD_SHARDS_MAX];
+    size_t shard_n;
+    bool no_stream;
+    size_t looks, reads;
+    atomic_int told;
 };
 
 void world_open(struct test_world *w);
@@ -44,6 +58,10 @@ struct delivery *world_add(struct test_world *w, const DeliveryConfig *c);
 // Stores records in the direct shard, and says so.
 void world_put(struct test_world *w, struct delivery *v, const Str *data, size_t n);
 void world_put_one(struct test_world *w, struct delivery *v, Str data);
+// A shard of the stream more; and a record in it.
+void world_shard(struct test_world *w, uint64_t shard, uint64_t parent, uint64_t adjacent);
+void world_put_shard(struct test_world *w, uint64_t shard, Str data);
+void world_end_shard(struct test_world *w, uint64_t shard);
 // Lets what is due run to its end, until nothing is.
 void world_run(struct test_world *w);
 void world_advance(struct test_world *w, int64_t ms); // and runs

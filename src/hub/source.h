@@ -68,7 +68,8 @@ struct hub_source {
     // The first position that arrived at or after the time. May block.
     Err (*find_time)(void *self, Str arn, uint64_t shard, int64_t arrival_ms, uint64_t *ret);
     // The sequence number of a record, as its service writes it.
-    Str (*number)(void *self, struct arena *a, Str arn, uint64_t shard, uint64_t position);
+    Str (*number)(void *self, struct arena *a, Str arn, uint64_t shard, uint64_t position,
+                  int64_t arrival_ms);
     // `changed` when records have come, and when the shards change. ERR_NOT_FOUND.
     Err (*watch)(void *self, Str arn, uint64_t shard, struct hub_watch *w);
     void (*unwatch)(void *self, struct hub_watch *w); // not running any more when it returns

@@ -407,6 +407,7 @@ static Err kinesis_open(const struct service_env *env, void **ret_state)
         kinesis_close(k);
         return e;
     }
+    kinesis_offer_init(k);
     k->metrics.tell = kinesis_tell_metrics;
     metric_hub_add(k->env.metrics, &k->metrics);
     *ret_state = k;

@@ -9,6 +9,7 @@
 #include "base/map.h"
 #include "gen/kinesis_api.h"
 #include "hub/service.h"
+#include "hub/source.h"
 #include "hub/chores.h"
 #include "svc/kinesis/rate.h"
 #include "svc/kinesis/stream.h"
@@ -43,6 +44,7 @@ struct kinesis {
     size_t count;
     struct map *policies;       // ARN -> struct policy, each with a reference
     struct op_members *members; // beside kinesis_api.ops (targets.c)
+    struct hub_source offer;    // offer.c
 };
 
 // How a client names a stream. Absent members were not given.
@@ -123,6 +125,9 @@ Err kinesis_declare(struct kinesis *k, const struct stream *s);
 Err kinesis_end_shards(struct kinesis *k, const uint64_t *ids, size_t n, LogPlace *ret_ends);
 // After the first declaration: ends in the log what is closed in the row, if a crash came between.
 Err kinesis_end_closed(struct kinesis *k, const struct stream *s);
+
+// Records for other services (offer.c).
+void kinesis_offer_init(struct kinesis *k);
 
 // What the calls are about (targets.c).
 extern const struct call_targets kinesis_targets;
