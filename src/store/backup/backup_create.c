@@ -101,10 +101,10 @@ static Err store(struct creating *c, const BackupBytes *bytes, BackupFile *f)
 static Err store_path(struct creating *c, Str path, BackupFile *f)
 {
     struct file_reader r;
-    TRY(reader_open(c->source->io, path, c->watch, &r));
+    TRY(file_reader_open(c->source->io, path, c->watch, &r));
     BackupBytes bytes = reader_bytes(&r);
     Err e = store(c, &bytes, f);
-    reader_close(&r);
+    file_reader_close(&r);
     return e;
 }
 

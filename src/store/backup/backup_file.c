@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-Err reader_open(struct io *io, Str path, const BackupWatch *watch, struct file_reader *ret)
+Err file_reader_open(struct io *io, Str path, const BackupWatch *watch, struct file_reader *ret)
 {
     struct file_reader r = { .io = io, .watch = watch };
     TRY(io->open(io, path, IO_READ, &r.file));
@@ -25,7 +25,7 @@ Err reader_open(struct io *io, Str path, const BackupWatch *watch, struct file_r
     return OK;
 }
 
-void reader_close(struct file_reader *r)
+void file_reader_close(struct file_reader *r)
 {
     r->io->close(r->file);
     r->file = NULL;

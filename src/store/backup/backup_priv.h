@@ -52,8 +52,8 @@ struct file_reader {
     const BackupWatch *watch;
 };
 
-Err reader_open(struct io *io, Str path, const BackupWatch *watch, struct file_reader *ret);
-void reader_close(struct file_reader *r);
+Err file_reader_open(struct io *io, Str path, const BackupWatch *watch, struct file_reader *ret);
+void file_reader_close(struct file_reader *r);
 BackupBytes reader_bytes(struct file_reader *r);
 BackupBytes memory_bytes(const Str *s); // s outlives it
 

@@ -43,7 +43,7 @@ static Err copy_object(struct restoring *r, const BackupFile *f, const BackupObj
     sha256_init(&hash);
     struct file_reader from;
     struct io_file *to = NULL;
-    TRY(reader_open(o->io, o->path, r->watch, &from));
+    TRY(file_reader_open(o->io, o->path, r->watch, &from));
     BackupBytes bytes = reader_bytes(&from);
     Str path = str_cat3(tmp, r->dir, S("/"), f->path);
     Err e = r->io->open(r->io, path, IO_WRITE | IO_CREATE | IO_EXCL, &to);
@@ -52,7 +52,7 @@ static Err copy_object(struct restoring *r, const BackupFile *f, const BackupObj
     if (e.kind == ERR_NONE)
         e = r->io->sync(to);
     r->io->close(to);
-    reader_close(&from);
+    file_reader_close(&from);
     TRY(e);
     unsigned char digest[SHA256_BYTES];
     sha256_end(&hash, digest);

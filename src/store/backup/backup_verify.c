@@ -20,11 +20,11 @@ static Err check_hash(struct verifying *v, const BackupObject *o, const BackupFi
     if (o->bytes != f->bytes)
         return fail(ERR_CORRUPT, "the object has another size than it was stored with");
     struct file_reader r;
-    TRY(reader_open(o->io, o->path, v->watch, &r));
+    TRY(file_reader_open(o->io, o->path, v->watch, &r));
     BackupBytes bytes = reader_bytes(&r);
     Str hash;
     Err e = bytes_hash(&bytes, tmp, &hash);
-    reader_close(&r);
+    file_reader_close(&r);
     TRY(e);
     return str_eq(hash, f->hash) ? OK : fail(ERR_CORRUPT, "the object is damaged");
 }
