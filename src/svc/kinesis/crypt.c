@@ -2,117 +2,13 @@
 #include "svc/kinesis/crypt.h"
 #include "base/logline.h"
 #include "codec/base64.h"
-#include "codec/gcm.h"
 #include "codec/json.h"
-#include "codec/little.h"
 #include "hub/hub.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    ROW_VERSION = 1,
-    MARK_BYTES = 8 + 4 + GCM_TAG_BYTES,
-    MARK_PADDED_CHARS = 40, // with the "==" that is left out
-    RECORDS_MAX = 1 << 30,  // of one data key: far from where its count would end
-};
-_Static_assert((int)HUB_KEY_BYTES == (int)GCM_KEY_BYTES, "data keys are keys of AES-256");
-_Static_assert((int)CRYPT_MARK_CHARS <= (int)LOG_HASH_KEY_BYTES_MAX, "the mark fits");
-
-struct data_key {
-    unsigned refs; // atomic
-    uint64_t number;
-    int64_t made_ns;       // monotonic
-    _Atomic uint32_t used; // its records, of those that are put with it
-    unsigned char plain[HUB_KEY_BYTES];
-    Str arn; // of the key it is wrapped with
-    char text[];
-};
-
-struct data_keys {
-    pthread_mutex_t lock;
-    struct data_key *current;                   // for puts; NULL: none
-    struct data_key *cached[CRYPT_KEYS_CACHED]; // for reads; a ring
-    size_t next;
-};
-
-// ---- Memory
-
-static struct data_key *data_key_new(uint64_t number, Str arn,
-                                     const unsigned char plain[HUB_KEY_BYTES])
-{
-    struct data_key *key = xalloc(sizeof *key + arn.n);
-    key->refs = 1;
-    key->number = number;
-    memcpy(key->plain, plain, HUB_KEY_BYTES);
-    memcpy(key->text, arn.p, arn.n);
-    key->arn = str_from(key->text, arn.n);
-    return key;
-}
-
-static struct data_key *data_key_ref(struct data_key *key)
-{
-    __atomic_fetch_add(&key->refs, 1, __ATOMIC_RELAXED);
-    return key;
-}
-
-void data_key_close(struct data_key *key)
-{
-    if (key == NULL || __atomic_sub_fetch(&key->refs, 1, __ATOMIC_ACQ_REL) > 0)
-        return;
-    explicit_bzero(key->plain, sizeof key->plain);
-    free(key);
-}
-
-struct data_keys *data_keys_open(void)
-{
-    struct data_keys *d = xalloc(sizeof *d);
-    pthread_mutex_init(&d->lock, NULL);
-    return d;
-}
-
-void data_keys_close(struct data_keys *d)
-{
-    if (d == NULL)
-        return;
-    data_key_close(d->current);
-    for (size_t i = 0; i < CRYPT_KEYS_CACHED; i++)
-        data_key_close(d->cached[i]);
-    pthread_mutex_destroy(&d->lock);
-    free(d);
-}
-
-static struct data_key *current_key(struct data_keys *d)
-{
-    pthread_mutex_lock(&d->lock);
-    struct data_key *key = d->current != NULL ? data_key_ref(d->current) : NULL;
-    pthread_mutex_unlock(&d->lock);
-    return key;
-}
-
-static struct data_key *cached_key(struct data_keys *d, uint64_t number)
-{
-    struct data_key *found = NULL;
-    pthread_mutex_lock(&d->lock);
-    for (size_t i = 0; i < CRYPT_KEYS_CACHED && found == NULL; i++)
-        if (d->cached[i] != NULL && d->cached[i]->number == number)
-            found = data_key_ref(d->cached[i]);
-    pthread_mutex_unlock(&d->lock);
-    return found;
-}
-
-static void cache_key(struct data_keys *d, struct data_key *key, bool for_puts)
-{
-    pthread_mutex_lock(&d->lock);
-    size_t at = d->next++ % CRYPT_KEYS_CACHED;
-    struct data_key *old = d->cached[at], *before = for_puts ? d->current : NULL;
-    d->cached[at] = data_key_ref(key);
-    if (for_puts)
-        d->current = data_key_ref(key);
-    pthread_mutex_unlock(&d->lock);
-    data_key_close(old);
-    data_key_close(before);
-}
+enum { ROW_VERSION = 1 };
 
 // ---- The key service
 
@@ -222,13 +118,6 @@ Err crypt_del_keys(struct kinesis *k, struct kv_txn *tx, const struct stream *s)
 
 // ---- Keys for puts
 
-static bool is_good(struct kinesis *k, const struct data_key *key, Str arn)
-{
-    return key != NULL && str_eq(key->arn, arn) &&
-           kinesis_mono_ns(k) - key->made_ns < CRYPT_KEY_LIFE_NS &&
-           atomic_load(&key->used) < (uint32_t)RECORDS_MAX;
-}
-
 Err crypt_key(struct call *c, struct stream *s, struct data_key **ret)
 {
     struct kinesis *k = c->state;
@@ -243,8 +132,8 @@ Err crypt_key(struct call *c, struct stream *s, struct data_key **ret)
         return no_keys();
     keys_of(k)->check(keys_of(k)->self, c, arn, S("kms:GenerateDataKey"), &answer);
     TRY(crypt_refused(c, &answer));
-    AUTO(data_key) key = current_key(s->data_keys);
-    if (!is_good(k, key, arn))
+    AUTO(data_key) key = data_keys_current(s->data_keys);
+    if (!data_key_is_good(key, arn, kinesis_mono_ns(k)))
         return fail(ERR_BUSY, "a data key must be made");
     *ret = data_key_ref(key);
     return OK;
@@ -266,10 +155,9 @@ static Err make_locked(struct call *c, struct stream *s, Str arn)
     TRY(kv_next_id(tx, &number));
     TRY(kv_put(tx, row_key(c->arena, s, number), buf_str(&row)));
     TRY(kv_commit(tx));
-    AUTO(data_key) key = data_key_new(number, arn, plain);
+    AUTO(data_key) key = data_key_new(number, arn, plain, kinesis_mono_ns(k));
     explicit_bzero(plain, sizeof plain);
-    key->made_ns = kinesis_mono_ns(k);
-    cache_key(s->data_keys, key, true);
+    data_keys_put(s->data_keys, key, true);
     return OK;
 }
 
@@ -289,59 +177,9 @@ Err crypt_make_key(struct call *c, struct stream *s, struct data_key **ret)
 
 // ---- Sealing and opening
 
-static void make_nonce(unsigned char nonce[GCM_NONCE_BYTES], uint64_t number, uint32_t count)
-{
-    put64(nonce, number);
-    put32(nonce + 8, count);
-}
-
-static Str make_mark(struct arena *a, const unsigned char mark[MARK_BYTES])
-{
-    char *text = arena_try_raw(a, 1 + MARK_PADDED_CHARS, 1);
-    if (text == NULL)
-        return (Str){ 0 };
-    text[0] = 'k';
-    base64_encode(text + 1, mark, MARK_BYTES);
-    return str_from(text, CRYPT_MARK_CHARS);
-}
-
 Err crypt_seal(struct call *c, struct data_key *key, LogRecord *records, size_t n)
 {
-    uint32_t count = atomic_fetch_add(&key->used, (uint32_t)n);
-    AUTO(gcm) g = NULL;
-    gcm_open_seal(key->plain, &g);
-    for (size_t i = 0; i < n; i++, count++) {
-        unsigned char nonce[GCM_NONCE_BYTES], mark[MARK_BYTES];
-        char *sealed = arena_try_raw(c->arena, records[i].data.n + 1, 1);
-        if (sealed == NULL)
-            return fail(ERR_MEMORY, "no memory for an encrypted record");
-        make_nonce(nonce, key->number, count);
-        memcpy(mark, nonce, sizeof nonce);
-        gcm_seal(g, nonce, records[i].key, records[i].data, sealed, mark + sizeof nonce);
-        records[i].data = str_from(sealed, records[i].data.n);
-        records[i].hash_key = make_mark(c->arena, mark);
-        if (records[i].hash_key.p == NULL)
-            return fail(ERR_MEMORY, "no memory for an encrypted record");
-    }
-    return OK;
-}
-
-bool crypt_is_sealed(const LogEntry *e)
-{
-    return e->hash_key.n == CRYPT_MARK_CHARS && e->hash_key.p[0] == 'k';
-}
-
-static Err read_mark(const LogEntry *e, unsigned char mark[MARK_BYTES])
-{
-    char text[MARK_PADDED_CHARS];
-    unsigned char bytes[MARK_PADDED_CHARS]; // what decoding may write at most
-    memcpy(text, e->hash_key.p + 1, CRYPT_MARK_CHARS - 1);
-    text[CRYPT_MARK_CHARS - 1] = text[CRYPT_MARK_CHARS] = '=';
-    Base64Result r = base64_decode(bytes, text, sizeof text);
-    if (r.fault != BASE64_GOOD || r.n != MARK_BYTES)
-        return fail(ERR_CORRUPT, "the mark of an encrypted record is damaged");
-    memcpy(mark, bytes, MARK_BYTES);
-    return OK;
+    return data_key_seal(c->arena, key, records, n);
 }
 
 static Err load_key(struct call *c, struct stream *s, uint64_t number, struct data_key **ret)
@@ -360,9 +198,9 @@ static Err load_key(struct call *c, struct stream *s, uint64_t number, struct da
     TRY(read_row(c->arena, row, &arn, &wrapped));
     keys_of(k)->unwrap(keys_of(k)->self, c, arn, context_of(c->arena, s), wrapped, plain, &answer);
     TRY(crypt_refused(c, &answer));
-    AUTO(data_key) key = data_key_new(number, arn, plain);
+    AUTO(data_key) key = data_key_new(number, arn, plain, 0); // for reads alone
     explicit_bzero(plain, sizeof plain);
-    cache_key(s->data_keys, key, false);
+    data_keys_put(s->data_keys, key, false);
     *ret = data_key_ref(key);
     return OK;
 }
@@ -374,46 +212,31 @@ static Err key_of_number(struct call *c, struct stream *s, uint64_t number, bool
     HubKeyAnswer answer = { 0 };
     if (keys_of(k) == NULL)
         return no_keys();
-    AUTO(data_key) key = cached_key(s->data_keys, number);
+    AUTO(data_key) key = data_keys_find(s->data_keys, number);
     if (key == NULL && !may_block)
         return fail(ERR_BUSY, "a data key must be read");
     if (key == NULL)
         return load_key(c, s, number, ret);
-    keys_of(k)->check(keys_of(k)->self, c, key->arn, S("kms:Decrypt"), &answer);
+    keys_of(k)->check(keys_of(k)->self, c, data_key_arn(key), S("kms:Decrypt"), &answer);
     TRY(crypt_refused(c, &answer));
     *ret = data_key_ref(key);
     return OK;
 }
 
-static Err open_entry(struct arena *a, struct gcm *g, LogEntry *e,
-                      const unsigned char mark[MARK_BYTES])
+struct opening {
+    struct call *call;
+    struct stream *stream;
+    bool may_block;
+};
+
+static Err find_key(void *self, uint64_t number, struct data_key **ret)
 {
-    char *plain = arena_try_raw(a, e->data.n + 1, 1);
-    if (plain == NULL)
-        return fail(ERR_MEMORY, "no memory for a decrypted record");
-    TRY(gcm_unseal(g, mark, e->key, e->data, mark + GCM_NONCE_BYTES, plain));
-    e->data = str_from(plain, e->data.n);
-    return OK;
+    const struct opening *o = self;
+    return key_of_number(o->call, o->stream, number, o->may_block, ret);
 }
 
 Err crypt_open(struct call *c, struct stream *s, LogEntry *entries, size_t n, bool may_block)
 {
-    uint64_t held = 0;
-    AUTO(gcm) g = NULL;
-    for (size_t i = 0; i < n; i++) {
-        unsigned char mark[MARK_BYTES];
-        if (!crypt_is_sealed(&entries[i]))
-            continue;
-        TRY(read_mark(&entries[i], mark));
-        uint64_t number = get64(mark);
-        if (g == NULL || number != held) { // one key for many records, mostly
-            AUTO(data_key) key = NULL;
-            TRY(key_of_number(c, s, number, may_block, &key));
-            gcm_close(g);
-            gcm_open_unseal(key->plain, &g);
-            held = number;
-        }
-        TRY(open_entry(c->arena, g, &entries[i], mark));
-    }
-    return OK;
+    struct opening o = { c, s, may_block };
+    return data_key_open_entries(c->arena, entries, n, find_key, &o);
 }

@@ -348,7 +348,7 @@ TEST(a_batch_is_encrypted_whole)
     for (size_t i = 0; i < 50; i++) {
         EXPECT_STR(in.records.at[i].data, records.at[i].data);
         EXPECT_STR(in.records.at[i].partition_key, records.at[i].partition_key);
-        EXPECT(crypt_is_sealed(&stored(&w, a).at[i]));
+        EXPECT(data_key_has_sealed(&stored(&w, a).at[i]));
     }
     world_close(&w);
 }

@@ -347,7 +347,7 @@ Err get_records(struct call *c, struct stream *s, const struct shard *sh, const 
             .approximate_arrival_timestamp = e->arrival_ms * NS_PER_MS,
             .partition_key = e->key,
         };
-        if (crypt_is_sealed(e))
+        if (data_key_has_sealed(e))
             at[i].encryption_type = kinesis_EncryptionType_KMS;
     }
     TRY(crypt_open(c, s, batch->at, batch->n, may_block));

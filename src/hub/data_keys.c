@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hub/data_keys.h"
+#include "codec/base64.h"
+#include "codec/gcm.h"
+#include "codec/little.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MARK_BYTES = 8 + 4 + GCM_TAG_BYTES,
+    MARK_PADDED_CHARS = 40, // with the "==" that is left out
+    RECORDS_MAX = 1 << 30,  // of one data key: far from where its count would end
+};
+_Static_assert((int)HUB_KEY_BYTES == (int)GCM_KEY_BYTES, "data keys are keys of AES-256");
+_Static_assert((int)DATA_KEY_MARK_CHARS <= (int)LOG_HASH_KEY_BYTES_MAX, "the mark fits");
+
+struct data_key {
+    unsigned refs; // atomic
+    uint64_t number;
+    int64_t made_ns;       // monotonic
+    _Atomic uint32_t used; // its records, of those that are put with it
+    unsigned char plain[HUB_KEY_BYTES];
+    Str arn; // of the key it is wrapped with
+    char text[];
+};
+
+struct data_keys {
+    pthread_mutex_t lock;
+    struct data_key *current;                  // for puts; NULL: none
+    struct data_key *cached[DATA_KEYS_CACHED]; // for reads; a ring
+    size_t next;
+};
+
+struct data_key *data_key_new(uint64_t number, Str arn, const unsigned char plain[HUB_KEY_BYTES],
+                              int64_t made_ns)
+{
+    struct data_key *key = xalloc(sizeof *key + arn.n);
+    key->refs = 1;
+    key->number = number;
+    key->made_ns = made_ns;
+    memcpy(key->plain, plain, HUB_KEY_BYTES);
+    if (arn.n > 0)
+        memcpy(key->text, arn.p, arn.n);
+    key->arn = str_from(key->text, arn.n);
+    return key;
+}
+
+struct data_key *data_key_ref(struct data_key *key)
+{
+    __atomic_fetch_add(&key->refs, 1, __ATOMIC_RELAXED);
+    return key;
+}
+
+void data_key_close(struct data_key *key)
+{
+    if (key == NULL || __atomic_sub_fetch(&key->refs, 1, __ATOMIC_ACQ_REL) > 0)
+        return;
+    explicit_bzero(key->plain, sizeof key->plain);
+    free(key);
+}
+
+Str data_key_arn(const struct data_key *key)
+{
+    return key->arn;
+}
+
+bool data_key_is_good(const struct data_key *key, Str arn, int64_t now_ns)
+{
+    return key != NULL && str_eq(key->arn, arn) && now_ns - key->made_ns < DATA_KEY_LIFE_NS &&
+           atomic_load(&key->used) < (uint32_t)RECORDS_MAX;
+}
+
+// ---- The keys of one owner
+
+struct data_keys *data_keys_open(void)
+{
+    struct data_keys *d = xalloc(sizeof *d);
+    pthread_mutex_init(&d->lock, NULL);
+    return d;
+}
+
+void data_keys_close(struct data_keys *d)
+{
+    if (d == NULL)
+        return;
+    data_key_close(d->current);
+    for (size_t i = 0; i < DATA_KEYS_CACHED; i++)
+        data_key_close(d->cached[i]);
+    pthread_mutex_destroy(&d->lock);
+    free(d);
+}
+
+struct data_key *data_keys_current(struct data_keys *d)
+{
+    pthread_mutex_lock(&d->lock);
+    struct data_key *key = d->current != NULL ? data_key_ref(d->current) : NULL;
+    pthread_mutex_unlock(&d->lock);
+    return key;
+}
+
+struct data_key *data_keys_find(struct data_keys *d, uint64_t number)
+{
+    struct data_key *found = NULL;
+    pthread_mutex_lock(&d->lock);
+    for (size_t i = 0; i < DATA_KEYS_CACHED && found == NULL; i++)
+        if (d->cached[i] != NULL && d->cached[i]->number == number)
+            found = data_key_ref(d->cached[i]);
+    pthread_mutex_unlock(&d->lock);
+    return found;
+}
+
+void data_keys_put(struct data_keys *d, struct data_key *key, bool for_puts)
+{
+    pthread_mutex_lock(&d->lock);
+    size_t at = d->next++ % DATA_KEYS_CACHED;
+    struct data_key *old = d->cached[at], *before = for_puts ? d->current : NULL;
+    d->cached[at] = data_key_ref(key);
+    if (for_puts)
+        d->current = data_key_ref(key);
+    pthread_mutex_unlock(&d->lock);
+    data_key_close(old);
+    data_key_close(before);
+}
+
+// ---- Sealing and opening
+
+static void make_nonce(unsigned char nonce[GCM_NONCE_BYTES], uint64_t number, uint32_t count)
+{
+    put64(nonce, number);
+    put32(nonce + 8, count);
+}
+
+static Str make_mark(struct arena *a, const unsigned char mark[MARK_BYTES])
+{
+    char *text = arena_try_raw(a, 1 + MARK_PADDED_CHARS, 1);
+    if (text == NULL)
+        return (Str){ 0 };
+    text[0] = 'k';
+    base64_encode(text + 1, mark, MARK_BYTES);
+    return str_from(text, DATA_KEY_MARK_CHARS);
+}
+
+Err data_key_seal(struct arena *a, struct data_key *key, LogRecord *records, size_t n)
+{
+    uint32_t count = atomic_fetch_add(&key->used, (uint32_t)n);
+    AUTO(gcm) g = NULL;
+    gcm_open_seal(key->plain, &g);
+    for (size_t i = 0; i < n; i++, count++) {
+        unsigned char nonce[GCM_NONCE_BYTES], mark[MARK_BYTES];
+        char *sealed = arena_try_raw(a, records[i].data.n + 1, 1);
+        if (sealed == NULL)
+            return fail(ERR_MEMORY, "no memory for an encrypted record");
+        make_nonce(nonce, key->number, count);
+        memcpy(mark, nonce, sizeof nonce);
+        gcm_seal(g, nonce, records[i].key, records[i].data, sealed, mark + sizeof nonce);
+        records[i].data = str_from(sealed, records[i].data.n);
+        records[i].hash_key = make_mark(a, mark);
+        if (records[i].hash_key.p == NULL)
+            return fail(ERR_MEMORY, "no memory for an encrypted record");
+    }
+    return OK;
+}
+
+bool data_key_has_sealed(const LogEntry *e)
+{
+    return e->hash_key.n == DATA_KEY_MARK_CHARS && e->hash_key.p[0] == 'k';
+}
+
+static Err read_mark(const LogEntry *e, unsigned char mark[MARK_BYTES])
+{
+    char text[MARK_PADDED_CHARS];
+    unsigned char bytes[MARK_PADDED_CHARS]; // what decoding may write at most
+    memcpy(text, e->hash_key.p + 1, DATA_KEY_MARK_CHARS - 1);
+    text[DATA_KEY_MARK_CHARS - 1] = text[DATA_KEY_MARK_CHARS] = '=';
+    Base64Result r = base64_decode(bytes, text, sizeof text);
+    if (r.fault != BASE64_GOOD || r.n != MARK_BYTES)
+        return fail(ERR_CORRUPT, "the mark of an encrypted record is damaged");
+    memcpy(mark, bytes, MARK_BYTES);
+    return OK;
+}
+
+static Err open_entry(struct arena *a, struct gcm *g, LogEntry *e,
+                      const unsigned char mark[MARK_BYTES])
+{
+    char *plain = arena_try_raw(a, e->data.n + 1, 1);
+    if (plain == NULL)
+        return fail(ERR_MEMORY, "no memory for a decrypted record");
+    TRY(gcm_unseal(g, mark, e->key, e->data, mark + GCM_NONCE_BYTES, plain));
+    e->data = str_from(plain, e->data.n);
+    return OK;
+}
+
+Err data_key_open_entries(struct arena *a, LogEntry *entries, size_t n, DataKeyFind *find,
+                          void *self)
+{
+    uint64_t held = 0;
+    AUTO(gcm) g = NULL;
+    for (size_t i = 0; i < n; i++) {
+        unsigned char mark[MARK_BYTES];
+        if (!data_key_has_sealed(&entries[i]))
+            continue;
+        TRY(read_mark(&entries[i], mark));
+        uint64_t number = get64(mark);
+        if (g == NULL || number != held) { // one key for many records, mostly
+            AUTO(data_key) key = NULL;
+            TRY(find(self, number, &key));
+            gcm_close(g);
+            gcm_open_unseal(key->plain, &g);
+            held = number;
+        }
+        TRY(open_entry(a, g, &entries[i], mark));
+    }
+    return OK;
+}
