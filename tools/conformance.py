@@ -29,7 +29,7 @@ import wire  # noqa: E402
 PAGES = os.path.join(ROOT, "docs", "conformance")
 RECORD = os.path.join(ROOT, "tests", "clients", "operations.json")
 TITLES = {"kinesis": "Kinesis Data Streams", "kms": "KMS", "iam": "IAM", "sts": "STS", "cloudwatch": "CloudWatch",
-          "s3": "S3", "glue": "Glue Data Catalog"}
+          "s3": "S3", "glue": "Glue Data Catalog", "firehose": "Data Firehose"}
 # The suites of tests/run.py that drive unmodified clients, and what they are.
 SUITES = {
     "boto3": ("clients/boto3_test.py", "boto3, HTTP/1.1, plain and TLS"),
