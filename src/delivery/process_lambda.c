@@ -68,7 +68,7 @@ static void put_stream(const Call *c, struct event_writer *w, struct arena *tmp,
     const struct hub_source *source = c->p->env->hub != NULL ? c->p->env->hub->kinesis : NULL;
     bool known = source != NULL && r->shard < c->b->shard_count;
     Str number = known ? source->number(source->self, tmp, config->source_arn,
-                                        c->b->shards[r->shard], r->position)
+                                        c->b->shards[r->shard], r->position, r->arrival_ms)
                        : S("");
     w->ops->key(w, S("kinesisRecordMetadata"));
     w->ops->map(w);

@@ -45,10 +45,12 @@ static Err answer(void *self, struct arena *a, const HubActor *as, Str arn, Str 
     return OK;
 }
 
-static Str number(void *self, struct arena *a, Str arn, uint64_t shard, uint64_t position)
+static Str number(void *self, struct arena *a, Str arn, uint64_t shard, uint64_t position,
+                  int64_t arrival_ms)
 {
     (void)self;
     (void)arn;
+    (void)arrival_ms;
     return str_fmt(a, "n%llu.%llu", (unsigned long long)shard, (unsigned long long)position);
 }
 
