@@ -129,7 +129,7 @@ build/venv/ready: tests/requirements.txt
 	@touch $@
 
 build/venv-s3/ready: tests/requirements-s3.txt
-	@echo "Installing s3fs and DuckDB for the tests into build/venv-s3"
+	@echo "Installing s3fs, DuckDB and Arrow for the tests into build/venv-s3"
 	@mkdir -p build && $(PYTHON3) -m venv build/venv-s3
 	@build/venv-s3/bin/pip install --quiet --disable-pip-version-check -r tests/requirements-s3.txt
 	@touch $@

@@ -138,6 +138,8 @@ SUITES = {
     "cloudwatch": lambda: server_suite("cloudwatch", "clients/cloudwatch_test.py", 300),
     "glue": lambda: server_suite("glue", "clients/glue_test.py", 300),
     "s3-tools": lambda: server_suite("s3-tools", "clients/s3_tools_test.py", 900),
+    "columnar": lambda: [Suite("columnar", [sys.executable, os.path.join(ROOT, "tests/columnar/columnar_test.py")], 900,
+                               SANITIZER_OPTIONS)],
     "javascript": lambda: server_suite("javascript", "clients/javascript_test.py", 300),
     "java": lambda: server_suite("java", "clients/java_test.py", 900),
     "terraform": lambda: server_suite("terraform", "clients/terraform_test.py", 600),

@@ -128,7 +128,7 @@ static Err write_rows(const ColumnarOptions *o, const struct columnar_schema *s,
 TEST(a_target_that_fails_ends_the_file_with_its_error)
 {
     AUTO(columnar_schema) s = every_schema();
-    for (int format = COLUMNAR_PARQUET; format <= COLUMNAR_PARQUET; format++) {
+    for (int format = COLUMNAR_PARQUET; format <= COLUMNAR_ORC; format++) {
         ColumnarOptions o = small((ColumnarFormat)format);
         struct target all = { .max = SIZE_MAX };
         EXPECT_OK(write_rows(&o, s, &all, 1000));
@@ -142,7 +142,7 @@ TEST(a_target_that_fails_ends_the_file_with_its_error)
 TEST(missing_memory_ends_the_file_and_nothing_else)
 {
     AUTO(columnar_schema) s = every_schema();
-    for (int format = COLUMNAR_PARQUET; format <= COLUMNAR_PARQUET; format++) {
+    for (int format = COLUMNAR_PARQUET; format <= COLUMNAR_ORC; format++) {
         ColumnarOptions o = small((ColumnarFormat)format);
         o.parquet.compression = o.orc.compression = COLUMNAR_GZIP;
         memory_fault_set(MEMORY_REQUEST, UINT64_MAX, 0);

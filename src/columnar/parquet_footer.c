@@ -154,11 +154,12 @@ static void put_path(struct thrift *t, int field, const struct type *type)
     size_t n = 0;
     for (; type->parent != NULL; type = type->parent) {
         TypeKind above = type->parent->kind;
-        parts[n++] = type->name;
-        if (above == TYPE_LIST)
-            parts[n++] = S("list");
-        else if (above == TYPE_MAP)
-            parts[n++] = S("key_value");
+        parts[n] = type->name;
+        n++;
+        if (above != TYPE_LIST && above != TYPE_MAP)
+            continue;
+        parts[n] = above == TYPE_LIST ? S("list") : S("key_value");
+        n++;
     }
     thrift_list(t, field, THRIFT_BINARY, n);
     while (n > 0)

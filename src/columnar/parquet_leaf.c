@@ -478,7 +478,8 @@ Err leaf_add(struct parquet *p, struct leaf *l, const struct column *c, const ui
     }
     TRY(add_levels(l, def, rep, slots));
     TRY(l->dictionary != NULL ? add_numbers(l, c) : add_plain(l, c));
-    range_add(&l->range, c);
+    if (l->physical != PARQUET_INT96) // which has no order
+        range_add(&l->range, c);
     l->slots += slots;
     l->dense += c->dense;
     l->rows += rows;

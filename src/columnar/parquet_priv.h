@@ -3,9 +3,9 @@
 #include "base/buf.h"
 #include "columnar/pack.h"
 #include "columnar/parquet.h"
+#include "columnar/range.h"
 
 enum {
-    RANGE_TEXT_BYTES = 64, // of text as least or greatest value: with a longer one there is none
     PATH_MAX_PARTS = 2 * COLUMNAR_DEPTH_MAX + 2,
 };
 
@@ -32,22 +32,6 @@ typedef enum ParquetEncoding {
 struct levels {
     uint8_t *def, *rep;
     size_t n, cap;
-};
-
-// Least and greatest value so far.
-struct range {
-    bool any; // there is one
-    bool off; // there will be none: text that is too long
-    union {
-        int64_t ints[2];
-        double reals[2];
-        Decimal decimals[2];
-        struct {
-            uint64_t first[2]; // eight bytes, so that they compare as a number
-            uint8_t n[2];
-            char text[2][RANGE_TEXT_BYTES];
-        };
-    };
 };
 
 struct page { // encoded, with its header
@@ -151,8 +135,6 @@ size_t leaf_held(const struct leaf *l); // bytes that the row group has of it, o
 
 // ---- parquet_range.c
 
-void range_add(struct range *r, const struct column *c);
-void range_join(struct range *r, const struct range *more, const struct type *t);
 // In PLAIN form; absent if it is not known.
 Str range_text(struct arena *a, const struct range *r, const struct leaf *l, bool greatest);
 
