@@ -55,6 +55,8 @@ struct plan {
     const DeliveryBucket *errors; // where what fails goes
     struct prefix *data_prefix, *error_prefix;
     struct processing *processing; // NULL: there are no steps
+    struct sink *sink;             // NULL: objects are all
+    const struct sink_ops *ops;
     int64_t size_bytes, size_max, interval_ms;
 };
 // ERR_INVALID: the text says why.
@@ -74,9 +76,11 @@ struct deliveries {
     pthread_cond_t ended;
     struct lane **heap; // by due_ms, the soonest first
     size_t heap_n, heap_cap;
-    size_t busy; // lanes
+    atomic_size_t held_bytes; // of batches that wait for another attempt
+    size_t busy;              // lanes
     uint64_t runs;
     struct delivery *first;
+    const struct sink_ops *test_ops; // for tests: in place of every destination; NULL
     atomic_bool stopping;
 };
 
@@ -102,6 +106,7 @@ struct cursor {
     bool is_watched;
     uint64_t counted;  // what lies below is in `pending` or was
     uint64_t limit;    // what lies at or above is told by delivery_arrived
+    uint64_t until;    // nothing is read from there on
     bool is_uncounted; // there may be more
     bool is_written;   // there is a row
 };
@@ -121,6 +126,7 @@ struct mark {
 };
 
 struct output;
+struct held; // attempt.c
 
 struct lane {
     struct task task; // first
@@ -159,6 +165,7 @@ struct lane {
     unsigned calm;                              // batches since the last one that was behind
     struct output *outputs;
     size_t output_n;
+    struct held *held; // what is tried again; NULL: nothing
 };
 
 struct delivery {
@@ -202,6 +209,11 @@ void lane_init(struct lane *l, struct delivery *v, bool is_backup);
 void lane_done(struct lane *l);
 void lane_run(struct task *t); // of a pool
 void lane_work(struct lane *l);
+Err lane_process(struct lane *l, DeliveryBatch *b);     // what the config wants done with them
+Err lane_route(struct lane *l, const DeliveryBatch *b); // into outputs
+Err lane_finish_outputs(struct lane *l);
+// Reads a batch into outputs. *ret_more: the buffer's size was reached before the end.
+Err lane_read_objects(struct lane *l, bool *ret_more);
 // When it is due, as it stands. The lock is held.
 int64_t lane_due_ms(struct lane *l);
 // Something of it did not succeed: told to operators, tried again later.
@@ -214,8 +226,10 @@ Err reader_refresh(struct lane *l); // the shards of a stream, if they may have 
 Err reader_count(struct lane *l);   // what is not counted, until the buffer's size is reached
 void reader_stop(struct lane *l);   // nothing of the source is watched any more
 void reader_close(struct lane *l);
-void reader_rewind(struct lane *l);       // to what is committed
-struct mark *reader_mark(struct lane *l); // as it stands now; free()
+void reader_rewind(struct lane *l);    // to what is committed
+int64_t reader_oldest(struct lane *l); // arrival of the oldest that waits; 0: nothing does
+void reader_until(struct lane *l, const struct mark *m); // nothing behind it; NULL: no such bound
+struct mark *reader_mark(struct lane *l);                // as it stands now; free()
 // Everything before the mark is delivered.
 Err reader_commit(struct lane *l, const struct mark *m);
 // Adds records of one shard to the batch, about max_bytes. *ret_more: others may follow.
@@ -236,6 +250,7 @@ struct output {
     const char *error_type;
     Str partition;
     DeliveryRecord record; // keys alone
+    Str bucket, key;       // when it is there
     struct hub_put *put;
     struct compressor *compressor;
     struct buf waiting; // records are given on in larger pieces
@@ -252,6 +267,12 @@ Err output_finish(struct output *o); // the object is there when it returns
 void output_drop(
     struct output *o); // takes it out of the lane; nothing is left of what is unfinished
 void outputs_drop(struct lane *l); // all of them
+
+// ---- attempt.c
+// A batch to the sink, or another attempt at the one that is held. ERR_BUSY: to be gone on with at
+// l->retry_ms; what was read stays read. Any other error: nothing is held.
+Err deliver_to_sink(struct lane *l);
+void held_drop(struct lane *l);
 
 // ---- error_record.c
 void error_record_write(struct buf *b, struct lane *l, struct arena *tmp, const DeliveryRecord *r);

@@ -87,7 +87,8 @@ static void put_own(struct event_writer *w, struct lane *l, struct arena *a,
     } else if (c->kind == DELIVER_SEARCH && r->fault.index.p != NULL) {
         put_document(w, c, r);
     } else if (is_type(r, S("processing-failed")) && lambda.p != NULL) {
-        put_text(w, S("lambdaArn"), lambda);
+        // So objects of these days have it; the developer guide and older ones write lambdaArn.
+        put_text(w, S("lambdaARN"), lambda);
     }
 }
 

@@ -17,6 +17,7 @@ void lane_init(struct lane *l, struct delivery *v, bool is_backup)
 
 void lane_done(struct lane *l)
 {
+    held_drop(l);
     outputs_drop(l);
     if (l->plan != NULL)
         reader_close(l);
@@ -66,6 +67,8 @@ static bool is_due(struct lane *l)
     int64_t now_ms = delivery_now_ms(l->v->d);
     if (take_flush(l))
         return true;
+    if (l->held != NULL)
+        return now_ms >= l->retry_ms;
     if (now_ms < l->retry_ms || atomic_load(&l->pending_records) <= 0)
         return false;
     return atomic_load(&l->pending_bytes) >= atomic_load(&l->size_bytes) ||
@@ -97,7 +100,6 @@ void lane_failed(struct lane *l, Str code, Str text)
     Str name = str_dup(a, v->config->is.name);
     pthread_mutex_unlock(&v->d->lock);
     arena_close(old);
-    meter_add(l->is_backup ? &v->meters.backup_success : &v->meters.success, 0);
     if ((attempts & (attempts - 1)) == 0) // ever more seldom
         LOG(LOG_WARN, "a delivery does not succeed", F_STR("delivery", name), F_STR("code", code),
             F_STR("problem", text), F_INT("attempts", attempts));
@@ -154,6 +156,10 @@ static Err refresh_plan(struct lane *l)
         lane_failed(l, S("InternalError"), text.n > 0 ? text : str_of(e.text));
         return fail(ERR_FAULT, "a config that cannot be used");
     }
+    if (l->plan != NULL && l->plan->ops != plan->ops) { // another destination: all anew
+        held_drop(l);
+        reader_rewind(l);
+    }
     plan_close(l->plan);
     l->plan = plan;
     atomic_store(&l->size_bytes, plan->size_bytes);
@@ -162,7 +168,14 @@ static Err refresh_plan(struct lane *l)
 
 // ---- Objects
 
-static Err route(struct lane *l, const DeliveryBatch *b)
+Err lane_process(struct lane *l, DeliveryBatch *b)
+{
+    if (l->plan->processing == NULL)
+        return OK;
+    return processing_run(l->plan->processing, b);
+}
+
+Err lane_route(struct lane *l, const DeliveryBatch *b)
 {
     const OutputKind data = { 0 };
     for (size_t i = 0; i < b->n; i++) {
@@ -189,11 +202,11 @@ static Err read_piece(struct lane *l, size_t max_bytes, size_t *ret_bytes, bool 
     DeliveryBatch b = { .arena = a };
     TRY(reader_read(l, &b, max_bytes, ret_more));
     *ret_bytes = b.bytes;
-    return route(l, &b);
+    TRY(lane_process(l, &b));
+    return lane_route(l, &b);
 }
 
-// *ret_more: the buffer's size was reached before the end.
-static Err read_batch(struct lane *l, bool *ret_more)
+Err lane_read_objects(struct lane *l, bool *ret_more)
 {
     size_t size = (size_t)atomic_load(&l->size_bytes), got = 0;
     *ret_more = true;
@@ -221,7 +234,7 @@ static void count_object(struct lane *l, const struct output *o)
         meter_add(&m->objects, 1);
 }
 
-static Err finish_outputs(struct lane *l)
+Err lane_finish_outputs(struct lane *l)
 {
     while (l->outputs != NULL) {
         struct output *o = l->outputs;
@@ -247,14 +260,6 @@ static void count_lost(struct lane *l, int64_t waiting_records, int64_t waiting_
         F_INT("bytes", bytes));
 }
 
-static int64_t newest_ms(const struct lane *l)
-{
-    int64_t newest = 0;
-    for (size_t i = 0; i < l->cursor_n; i++)
-        newest = MAX(newest, l->cursors[i]->at_ms);
-    return newest;
-}
-
 static Err commit_all(struct lane *l)
 {
     struct mark *m = reader_mark(l);
@@ -263,19 +268,26 @@ static Err commit_all(struct lane *l)
     return e;
 }
 
-static Err deliver_objects(struct lane *l)
+static Err deliver_objects(struct lane *l, bool *ret_more)
+{
+    TRY(lane_read_objects(l, ret_more));
+    TRY(lane_finish_outputs(l));
+    return commit_all(l);
+}
+
+// ERR_BUSY: a batch is held, and tried again later.
+static Err deliver(struct lane *l)
 {
     int64_t began_ms = delivery_now_ms(l->v->d);
     int64_t records = atomic_load(&l->pending_records), bytes = atomic_load(&l->pending_bytes);
-    bool more;
-    l->taken_bytes = l->taken_records = 0;
-    TRY(read_batch(l, &more));
-    TRY(finish_outputs(l));
-    TRY(commit_all(l));
+    bool more = true, is_new = l->held == NULL;
+    if (is_new)
+        l->taken_bytes = l->taken_records = 0;
+    TRY(l->plan->sink != NULL ? deliver_to_sink(l) : deliver_objects(l, &more));
     succeeded(l);
     if (!more)
         count_lost(l, records, bytes);
-    atomic_store(&l->oldest_ms, atomic_load(&l->pending_records) > 0 ? newest_ms(l) : 0);
+    atomic_store(&l->oldest_ms, reader_oldest(l));
     l->took_ms = delivery_now_ms(l->v->d) - began_ms + l->slow_ms;
     adapt_size(l, l->took_ms);
     return OK;
@@ -284,10 +296,11 @@ static Err deliver_objects(struct lane *l)
 static Err work(struct lane *l)
 {
     TRY(refresh_plan(l));
-    TRY(reader_load(l));
+    if (l->held == NULL)
+        TRY(reader_load(l));
     TRY(reader_count(l));
     if (is_due(l))
-        TRY(deliver_objects(l));
+        TRY(deliver(l));
     l->is_unknown = reader_is_uncounted(l);
     return OK;
 }
@@ -295,11 +308,15 @@ static Err work(struct lane *l)
 // After an error nothing of the batch has happened but objects that are there already.
 void lane_work(struct lane *l)
 {
+    struct delivery_meters *m = &l->v->meters;
     Err e = work(l);
-    if (e.kind == ERR_NONE)
+    if (e.kind == ERR_NONE || e.kind == ERR_BUSY)
         return;
+    held_drop(l);
     outputs_drop(l);
     reader_rewind(l);
     if (e.kind != ERR_FAULT && e.kind != ERR_CLOSED)
         lane_failed(l, S("InternalError"), str_of(e.text));
+    if (e.kind != ERR_CLOSED && (l->is_backup || l->plan == NULL || l->plan->sink == NULL))
+        meter_add(l->is_backup ? &m->backup_success : &m->success, 0);
 }

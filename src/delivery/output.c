@@ -130,7 +130,10 @@ static Err begin_put(struct lane *l, struct output *o, const DeliveryBucket *to)
 Err output_open(struct lane *l, const OutputKind *kind, struct output **ret)
 {
     const DeliveryBucket *to = bucket_of(l, kind->error_type);
-    CHECK(to != NULL && to->bucket.p != NULL);
+    if (to == NULL || to->bucket.p == NULL) {
+        lane_failed(l, S("InternalError"), S("There is no bucket for records that have failed."));
+        return fail(ERR_FAULT, "no bucket for failed records");
+    }
     struct output *o = xalloc(sizeof *o);
     o->lane = l;
     o->arena = arena_open();
@@ -244,6 +247,8 @@ Err output_finish(struct output *o)
         return failed(l, e);
     if (answer.fault != HUB_OBJECT_GOOD)
         return refused(l, tmp, &answer);
+    o->bucket = to->bucket;
+    o->key = str_dup(o->arena, key);
     told(o, to->bucket, key, delivery_now_ms(l->v->d) - o->begun_ms);
     return OK;
 }

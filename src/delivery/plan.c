@@ -36,7 +36,7 @@ static void choose_places(struct plan *p, bool is_backup)
     const DeliveryConfig *c = &p->config->is;
     bool objects = c->kind == DELIVER_S3 || c->kind == DELIVER_REDSHIFT;
     p->place = is_backup ? &c->backup : objects ? &c->s3 : NULL;
-    p->errors = objects ? &c->s3 : &c->backup;
+    p->errors = c->errors.bucket.p != NULL ? &c->errors : objects ? &c->s3 : &c->backup;
     if (c->errors.bucket.p != NULL)
         p->errors = &c->errors;
     const DeliveryBucket *hints = is_backup ? &c->backup : NULL;
@@ -59,15 +59,42 @@ static Err open_prefixes(struct plan *p, struct arena *a, Str *ret_text)
     return OK;
 }
 
+static const struct sink_ops *ops_of(DeliveryKind kind)
+{
+    switch (kind) {
+    case DELIVER_HTTP:
+        return &sink_http;
+    case DELIVER_SPLUNK:
+        return &sink_splunk;
+    case DELIVER_SEARCH:
+        return &sink_search;
+    default:
+        return NULL;
+    }
+}
+
+static Err open_steps(struct plan *p, struct delivery_env *env, struct arena *a, Str *ret_text)
+{
+    const DeliveryConfig *c = &p->config->is;
+    const struct sink_ops *instead = ((const struct deliveries *)env)->test_ops;
+    p->ops = instead != NULL ? instead : ops_of(c->kind);
+    if (p->ops != NULL)
+        TRY(p->ops->open(env, c, &p->sink, a, ret_text));
+    if (c->step_count > 0 || c->direct_shard == 0) // a stream's records may be aggregates
+        TRY(processing_open(env, c, &p->processing, a, ret_text));
+    return OK;
+}
+
 Err plan_open(struct delivery_env *env, struct shared_config *config, bool is_backup,
               struct plan **ret, struct arena *a, Str *ret_text)
 {
     AUTO(plan) p = xalloc(sizeof *p);
-    (void)env;
     *ret_text = S("");
     p->config = config_ref(config);
     choose_places(p, is_backup);
     TRY(open_prefixes(p, a, ret_text));
+    if (!is_backup)
+        TRY(open_steps(p, env, a, ret_text));
     *ret = p;
     p = NULL;
     return OK;
@@ -79,6 +106,9 @@ void plan_close(struct plan *p)
         return;
     prefix_close(p->data_prefix);
     prefix_close(p->error_prefix);
+    processing_close(p->processing);
+    if (p->sink != NULL)
+        p->ops->close(p->sink);
     config_unref(p->config);
     free(p);
 }

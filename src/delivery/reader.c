@@ -157,7 +157,7 @@ static Err add_cursor(struct lane *l, uint64_t shard, uint64_t next, struct curs
     struct cursor *c = xalloc(sizeof *c);
     c->lane = l;
     c->shard = shard;
-    c->limit = UINT64_MAX;
+    c->limit = c->until = UINT64_MAX;
     c->is_uncounted = true;
     Err e = find_row(l, c, &c->is_written);
     if (e.kind == ERR_NONE && !c->is_written)
@@ -344,7 +344,7 @@ static bool may_read(const struct lane *l, const struct cursor *c)
         if (p != NULL && !p->ended)
             return false;
     }
-    return !c->ended;
+    return !c->ended && c->at < c->until;
 }
 
 typedef struct Piece {
@@ -429,11 +429,24 @@ static Err read_stream(struct lane *l, struct arena *a, struct cursor *c, uint64
     return OK;
 }
 
+// Nothing of it from there on.
+static void cut(Piece *p, uint64_t until)
+{
+    while (p->n > 0 && p->at[p->n - 1].position >= until)
+        p->n--;
+    if (p->next <= until)
+        return;
+    p->next = until;
+    p->more = p->ended = false;
+}
+
 static Err read_some(struct lane *l, struct arena *a, struct cursor *c, uint64_t from,
                      size_t max_bytes, bool unseal, Piece *ret)
 {
-    return is_direct(l) ? read_direct(l, a, c, from, max_bytes, unseal, ret)
-                        : read_stream(l, a, c, from, max_bytes, unseal, ret);
+    TRY(is_direct(l) ? read_direct(l, a, c, from, max_bytes, unseal, ret)
+                     : read_stream(l, a, c, from, max_bytes, unseal, ret));
+    cut(ret, c->until);
+    return OK;
 }
 
 static void note_held(struct lane *l)
@@ -563,6 +576,29 @@ bool reader_is_uncounted(const struct lane *l)
     return false;
 }
 
+// A guess if it cannot be read: when the last one came that was read.
+int64_t reader_oldest(struct lane *l)
+{
+    int64_t oldest_ms = 0;
+    if (atomic_load(&l->pending_records) <= 0)
+        return 0;
+    for (size_t i = 0; i < l->cursor_n; i++) {
+        AUTO(arena) a = arena_open();
+        struct cursor *c = l->cursors[i];
+        int64_t at_ms = c->at_ms;
+        Piece p = { 0 };
+        if (!may_read(l, c))
+            continue;
+        if (read_some(l, a, c, c->at, 1, false, &p).kind == ERR_NONE) {
+            if (p.n == 0)
+                continue;
+            at_ms = p.at[0].arrival_ms;
+        }
+        oldest_ms = oldest_ms == 0 ? at_ms : MIN(oldest_ms, at_ms);
+    }
+    return oldest_ms;
+}
+
 // ---- Marks
 
 struct mark *reader_mark(struct lane *l)
@@ -576,6 +612,17 @@ struct mark *reader_mark(struct lane *l)
         m->places[i] = (MarkPlace){ c->shard, c->at, c->at_ms, c->ended };
     }
     return m;
+}
+
+void reader_until(struct lane *l, const struct mark *m)
+{
+    for (size_t i = 0; i < l->cursor_n; i++)
+        l->cursors[i]->until = m != NULL ? l->cursors[i]->at : UINT64_MAX; // new ones: nothing
+    for (size_t i = 0; m != NULL && i < m->n; i++) {
+        struct cursor *c = cursor_of(l, m->places[i].shard);
+        if (c != NULL)
+            c->until = m->places[i].at;
+    }
 }
 
 void reader_rewind(struct lane *l)
