@@ -136,6 +136,7 @@ SUITES = {
     "access": lambda: server_suite("access", "clients/access_test.py", 600),
     "awscli": lambda: server_suite("awscli", "clients/awscli_test.py", 600),
     "cloudwatch": lambda: server_suite("cloudwatch", "clients/cloudwatch_test.py", 300),
+    "boto3-firehose": lambda: server_suite("boto3-firehose", "clients/firehose_test.py", 600),
     "glue": lambda: server_suite("glue", "clients/glue_test.py", 300),
     "s3-tools": lambda: server_suite("s3-tools", "clients/s3_tools_test.py", 900),
     "columnar": lambda: [Suite("columnar", [sys.executable, os.path.join(ROOT, "tests/columnar/columnar_test.py")], 900,

@@ -40,6 +40,7 @@ SUITES = {
     "cloudwatch": ("clients/cloudwatch_test.py", "boto3 and the AWS command line, metrics and alarms"),
     "access": ("clients/access_test.py", "boto3 and the AWS command line, identities, policies and keys"),
     "glue": ("clients/glue_test.py", "boto3 and the AWS command line, the Data Catalog"),
+    "boto3-firehose": ("clients/firehose_test.py", "boto3 and the AWS command line, delivery streams"),
     "boto3-s3": ("clients/s3_test.py", "boto3, buckets and objects"),
     "terraform": ("clients/terraform_test.py", "the calls of Terraform's AWS provider, made with boto3"),
 }
