@@ -149,6 +149,7 @@ SUITES = {
     "reshard": lambda: server_suite("reshard", "reshard.py", 600),
     "queues": lambda: server_suite("queues", "queues.py", 600, "--rounds", "20"),
     "s3-crash": lambda: server_suite("s3-crash", "s3_crash.py", 600, "--rounds", "20"),
+    "firehose-sinks": lambda: server_suite("firehose-sinks", "firehose_sinks.py", 900),
     "model": lambda: server_suite("model", "model.py", 180, "--seconds", "30"),
     "storm": lambda: server_suite("storm", "storm.py", 300),
     "bad-input": lambda: server_suite("bad-input", "bad_input.py", 600),

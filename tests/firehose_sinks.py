@@ -1,0 +1,582 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Destinations of deliveries against real servers and strict doubles, with the network cut meanwhile.
+
+    tests/firehose_sinks.py --program build-asan/headrace [TEST...]
+
+Drives them with headrace-drive (tests/sinks), which lies beside the program. PostgreSQL is Debian's; OpenSearch comes
+through Maven once, into build/clients/search: where it cannot be had its tests are skipped.
+"""
+import argparse
+import base64
+import contextlib
+import gzip
+import http.server
+import json
+import os
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "sinks"))
+import headrace  # noqa: E402
+import tap  # noqa: E402
+from proxy import Proxy  # noqa: E402
+from redshift import Redshift  # noqa: E402
+from tap import skip, test  # noqa: E402
+
+DRIVE_SECONDS_MAX = 240
+POSTGRES_BIN = "/usr/lib/postgresql/15/bin"
+SEARCH = os.path.join(headrace.ROOT, "tests", "sinks", "search")
+SEARCH_BUILT = os.path.join(headrace.ROOT, "build", "clients", "search")
+SEARCH_SECONDS_MAX = 180  # until it answers, on a busy machine
+DELIVERED, RETRY, REFUSED = range(3)
+DRIVE = None
+
+
+class Outcome:
+    def __init__(self, output):
+        lines = output.splitlines()
+        told = [json.loads(line) for line in lines[:-1]]
+        self.attempts = [t for t in told if "attempt" in t]
+        self.refused = {t["record"]: t for t in told if "record" in t}
+        self.result = int(lines[-1].split()[1])
+        self.codes = [t["code"] for t in self.attempts]
+
+    def __repr__(self):
+        return f"result {self.result}, {len(self.attempts)} attempts: {self.attempts[:9]}, refused {self.refused}"
+
+
+def start_drive(folder, config, records):
+    paths = [os.path.join(folder, name) for name in ("config.json", "records")]
+    with open(paths[0], "w", encoding="utf-8") as file:
+        json.dump({"folder": folder, **config}, file)
+    with open(paths[1], "wb") as file:
+        file.write(b"".join(r + b"\n" for r in records))
+    return subprocess.Popen([DRIVE, *paths], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            text=True)
+
+
+def end_drive(process):
+    try:
+        output, errors = process.communicate(timeout=DRIVE_SECONDS_MAX)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    assert process.returncode == 0, errors
+    return Outcome(output)
+
+
+def drive(config, records, objects=None):
+    """What came of one batch. `objects`: what lies in the bucket b, by key."""
+    with tempfile.TemporaryDirectory() as folder:
+        put_objects(folder, objects)
+        return end_drive(start_drive(folder, config, records))
+
+
+def put_objects(folder, objects):
+    os.makedirs(os.path.join(folder, "b"), exist_ok=True)
+    for key, content in (objects or {}).items():
+        with open(os.path.join(folder, "b", key.replace("/", "~")), "wb") as file:
+            file.write(content)
+
+
+# ---- HTTP endpoints
+
+
+class Endpoint(http.server.ThreadingHTTPServer):
+    """Takes batches as the protocol says, and refuses all else."""
+
+    def __init__(self, port=0):
+        super().__init__(("127.0.0.1", port), Handler)
+        self.port = self.server_address[1]
+        self.ids, self.got, self.wrong = [], {}, []
+
+    def take(self, headers, body):
+        identity = headers["X-Amz-Firehose-Request-Id"]
+        if headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        document = json.loads(body)
+        if document["requestId"] != identity or not isinstance(document["timestamp"], int):
+            self.wrong.append(document["requestId"])
+        self.ids.append(identity)
+        self.got[identity] = [base64.b64decode(r["data"], validate=True) for r in document["records"]]
+        return json.dumps({"requestId": identity, "timestamp": int(time.time() * 1000)}).encode()
+
+    def handle_error(self, request, client_address):
+        pass  # connections are cut on purpose
+
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        reply = self.server.take(self.headers, body)
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(reply)))
+        self.end_headers()
+        self.wfile.write(reply)
+
+    def log_message(self, *_):
+        pass
+
+
+def numbered(count, size=100):
+    return [b"%08d" % i + b"x" * size for i in range(count)]
+
+
+@test
+def records_reach_an_http_endpoint_through_a_network_that_is_cut():
+    records = numbered(5000)
+    seen = {}
+
+    def decide(connection, to_server, data):
+        seen[connection] = seen.get(connection, 0) + len(data)
+        if connection == 0:
+            return "cut"  # at the first byte
+        if connection == 1 and seen[connection] > 200000:
+            return "cut"  # within the body
+        if connection == 2 and not to_server:
+            return "cut"  # what was taken is not told
+        return "pass"
+
+    for compressed in (False, True):
+        seen.clear()
+        with Endpoint() as endpoint, Proxy(endpoint.port, decide) as proxy:
+            outcome = drive({"sink": "http", "url": f"http://127.0.0.1:{proxy.port}/", "key": "k", "gzip": compressed,
+                             "attempts": 10}, records)
+            assert outcome.result == DELIVERED, outcome
+            assert outcome.codes[:-1] and set(outcome.codes[:-1]) == {"HttpEndpoint.ConnectionReset"}, outcome
+            assert len(set(endpoint.ids)) == 1 and not endpoint.wrong, "another request id"
+            assert list(endpoint.got.values()) == [records]
+
+
+@test
+def an_http_endpoint_that_comes_back_gets_everything():
+    port = headrace.free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        process = start_drive(folder, {"sink": "http", "url": f"http://127.0.0.1:{port}/", "attempts": 100},
+                              numbered(10))
+        first = json.loads(process.stdout.readline())
+        assert first["code"] == "HttpEndpoint.ConnectionFailed", first
+        with Endpoint(port) as endpoint:
+            outcome = end_drive(process)
+        assert outcome.result == DELIVERED, outcome
+        assert list(endpoint.got.values()) == [numbered(10)]
+
+
+# ---- PostgreSQL and Redshift
+
+
+class Postgres:
+    """A PostgreSQL of its own in a folder, on a port, as Debian's user if we are root."""
+
+    def __init__(self):
+        self.folder = tempfile.mkdtemp(prefix="headrace-pg-")
+        self.port = headrace.free_port()
+        self.user = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
+        if self.user:
+            os.chown(self.folder, self.user.pw_uid, self.user.pw_gid)
+        self.process = None
+        self.command("initdb", "-D", self.folder + "/data", "-A", "md5", "-U", "u", "--no-sync", "--pwfile",
+                     self.password_file())
+
+    def password_file(self):
+        path = os.path.join(self.folder, "password")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("secret\n")
+        os.chmod(path, 0o644)
+        return path
+
+    def as_user(self):
+        if self.user:
+            os.setgid(self.user.pw_gid)
+            os.setuid(self.user.pw_uid)
+
+    def command(self, name, *arguments):
+        done = subprocess.run([os.path.join(POSTGRES_BIN, name), *arguments], preexec_fn=self.as_user, cwd="/",
+                              capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def start(self):
+        def prepare():
+            headrace._die_with_parent()
+            self.as_user()
+
+        self.process = subprocess.Popen(
+            [os.path.join(POSTGRES_BIN, "postgres"), "-D", self.folder + "/data", "-p", str(self.port), "-k",
+             self.folder, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "shared_buffers=16MB"],
+            preexec_fn=prepare, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=open(os.path.join(self.folder, "log"), "ab"))
+        self.wait()
+
+    def wait(self):
+        for _ in range(300):
+            ready = subprocess.run([os.path.join(POSTGRES_BIN, "pg_isready"), "-h", "127.0.0.1", "-p", str(self.port)],
+                                   stdout=subprocess.DEVNULL)
+            if ready.returncode == 0:
+                return
+            time.sleep(0.1)
+        raise AssertionError("PostgreSQL did not become ready")
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(30)
+        for _ in range(100):  # its children notice
+            if not os.path.exists(f"{self.folder}/data/postmaster.pid"):
+                break
+            time.sleep(0.1)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{self.folder}/data/postmaster.pid")
+
+    def sql(self, text, database="postgres"):
+        done = subprocess.run(["psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "u", "-d", database, "-AtXq", "-c",
+                               text], env={**os.environ, "PGPASSWORD": "secret"}, capture_output=True, text=True,
+                              timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def close(self):
+        if self.process is not None:
+            self.process.send_signal(signal.SIGINT)  # a fast shutdown
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+POSTGRES = []
+
+
+def postgres():
+    """One for all tests."""
+    if not os.path.exists(os.path.join(POSTGRES_BIN, "initdb")):
+        skip("PostgreSQL is not installed")
+    if not POSTGRES:
+        POSTGRES.append(Postgres())
+        POSTGRES[0].start()
+    return POSTGRES[0]
+
+
+def redshift(port, **more):
+    return {"sink": "redshift", "url": f"jdbc:redshift://127.0.0.1:{port}/postgres", "user": "u", "password": "secret",
+            "table": "t", "attempts": 1, **more}
+
+
+def json_objects(count, rows):
+    """Zipped objects of JSON rows: number n of all has the id n."""
+    return {f"2016/02/25/00/o-{o}.gz": gzip.compress(b"".join(
+        json.dumps({"id": n, "name": f"n\t{n}", "at": "2016-02-25 00:00:00"}).encode() + b"\n"
+        for n in range(o * rows, (o + 1) * rows))) for o in range(count)}
+
+
+@test
+def rows_reach_postgresql_by_the_copy_options():
+    p = postgres()
+    p.sql("DROP TABLE IF EXISTS t; CREATE TABLE t (id int, name text, at timestamp)")
+    objects = json_objects(3, 1000)
+    outcome = drive(redshift(p.port, options="JSON 'auto' GZIP", objects=list(objects)), [], objects)
+    assert outcome.result == DELIVERED, outcome
+    assert p.sql("SELECT count(*), sum(id), count(distinct name), min(at) FROM t") == \
+        "3000|4498500|3000|2016-02-25 00:00:00"
+    assert p.sql("SELECT name FROM t WHERE id = 7") == "n\t7"
+    outcome = drive(redshift(p.port, columns="name, id", options="DELIMITER ',' IGNOREHEADER 1", objects=["x/y"]), [],
+                    {"x/y": b"name,id\nO'Brien \\,-1\n,-2"})
+    assert outcome.result == DELIVERED, outcome
+    assert p.sql("SELECT id, name, at IS NULL FROM t WHERE id < 0 ORDER BY id") == "-2||t\n-1|O'Brien \\|t"
+
+
+@test
+def a_batch_that_is_cut_off_anywhere_is_loaded_once():
+    p = postgres()
+    objects = json_objects(2, 20000)
+    for moment in ("in the rows", "before the commit", "after the commit"):
+        p.sql("DROP TABLE IF EXISTS t; CREATE TABLE t (id int, name text, at timestamp)")
+        seen = [0]
+
+        def decide(connection, to_server, data, moment=moment, seen=seen):
+            if connection > 0:
+                return "pass"
+            seen[0] += len(data)
+            if moment == "in the rows":
+                return "cut" if seen[0] > 500000 else "pass"
+            commits = to_server and b"COMMIT" in data
+            return "pass" if not commits else "cut" if moment == "before the commit" else "pass-cut"
+
+        with Proxy(p.port, decide) as proxy:
+            outcome = drive(redshift(proxy.port, options="JSON 'auto' GZIP", objects=list(objects), attempts=20,
+                                     pause_ms=200), [], objects)
+            assert outcome.result == DELIVERED and len(outcome.attempts) > 1, outcome
+            assert set(outcome.codes[:-1]) == {"Redshift.ConnectionFailed"}, outcome
+        assert p.sql("SELECT count(*), count(distinct id) FROM t") == "40000|40000", moment
+
+
+@test
+def a_postgresql_that_is_killed_and_comes_back_has_each_row_once():
+    p = postgres()
+    p.sql("DROP TABLE IF EXISTS t; CREATE TABLE t (id int, name text, at timestamp)")
+    objects = json_objects(2, 30000)
+    reached = threading.Event()
+    seen = [0]
+
+    def decide(_connection, _to_server, data):
+        seen[0] += len(data)
+        if seen[0] > 300000 and not reached.is_set():
+            p.kill()
+            reached.set()
+        return "pass"
+
+    with tempfile.TemporaryDirectory() as folder, Proxy(p.port, decide) as proxy:
+        put_objects(folder, objects)
+        process = start_drive(folder, redshift(proxy.port, options="JSON 'auto' GZIP", objects=list(objects),
+                                               attempts=300, pause_ms=200), [])
+        assert reached.wait(60)
+        time.sleep(1)
+        p.start()
+        outcome = end_drive(process)
+    assert outcome.result == DELIVERED and len(outcome.attempts) > 1, outcome
+    assert p.sql("SELECT count(*), count(distinct id) FROM t") == "60000|60000"
+
+
+@test
+def what_postgresql_refuses_has_its_code_and_leaves_a_manifest():
+    p = postgres()
+    p.sql("DROP TABLE IF EXISTS t; CREATE TABLE t (id int not null, name text)")
+    p.sql("DROP ROLE IF EXISTS poor; CREATE ROLE poor LOGIN PASSWORD 'secret'; GRANT SELECT ON t TO poor")
+    good = {"o": b"1|a\n"}
+    cases = [("Redshift.AuthenticationFailed", {"password": "wrong!"}, good),
+             ("Redshift.DatabaseNotFound", {"url": f"jdbc:redshift://127.0.0.1:{p.port}/nowhere"}, good),
+             ("Redshift.ConnectionFailed", {"url": f"jdbc:redshift://127.0.0.1:{headrace.free_port()}/postgres"}, good),
+             ("Redshift.TableNotFound", {"table": "nothing"}, good),
+             ("Redshift.ColumnNotFound", {"columns": "id, other"}, good),
+             ("Redshift.SyntaxError", {"table": "t t t"}, good),
+             ("Redshift.InsufficientPrivilege", {"user": "poor"}, good),
+             ("Redshift.MissingColumn", {"columns": "name"}, {"o": b"a\n"}),
+             ("Redshift.DataLoadFailed", {}, {"o": b"x|a\n"}),
+             ("Redshift.DataLoadFailed", {}, {"o": b"1\n"}),
+             ("Redshift.IncorrectCopyOptions", {"options": "PARQUET"}, good),
+             ("Redshift.MissingS3File", {"objects": ["o", "gone"]}, good)]
+    for code, more, objects in cases:
+        with tempfile.TemporaryDirectory() as folder:
+            put_objects(folder, objects)
+            outcome = end_drive(start_drive(folder, redshift(p.port, **{"objects": ["o"], **more}), []))
+            assert outcome.result == RETRY and outcome.codes == [code], (code, outcome)
+            assert outcome.attempts[0]["message"], outcome
+            name = "manifests~2016~02~25~00~s-1-2016-02-25-00-01-00-ed4acda5-034f-9f42-bba1-f29aea6d7d8f"
+            for key in (name, "errors~" + name):
+                with open(os.path.join(folder, "b", key), encoding="utf-8") as file:
+                    assert json.load(file)["entries"][0] == {"url": "s3://b/o", "mandatory": True}
+        assert p.sql("SELECT count(*) FROM t") == "0", code
+
+
+@test
+def redshift_is_told_to_copy_what_a_manifest_names():
+    with Redshift(lambda sql: None) as server:
+        outcome = drive(redshift(server.port, columns="a, b", options="JSON 'auto' GZIP", objects=["k"]), [], {"k": b""})
+        assert outcome.result == DELIVERED, outcome
+        assert len(server.copies) == 1
+        assert re.fullmatch(r"COPY t \(a, b\) FROM 's3://b/manifests/2016/02/25/00/s-1-2016-02-25-00-01-00-[-0-9a-f]{36}' "
+                            r"IAM_ROLE 'arn:aws:iam::0:role/r' MANIFEST JSON 'auto' GZIP", server.copies[0]), server.copies
+
+
+@test
+def what_redshift_says_is_told_by_aws_codes():
+    cases = [("Redshift.AccessDenied", "XX000", "User arn:aws:redshift:x is not authorized to assume IAM Role arn"),
+             ("Redshift.S3BucketAccessDenied", "XX000", "S3ServiceException:Access Denied,Status 403,Error AccessDenied"),
+             ("Redshift.DataLoadFailed", "XX000", "Load into table 't' failed.  Check 'stl_load_errors' system table"),
+             ("Redshift.MissingS3File", "XX000", "S3ServiceException:The specified key does not exist.,Error NoSuchKey"),
+             ("Redshift.IncorrectOrMissingRegion", "XX000", "S3ServiceException:The bucket you are attempting to access "
+              "must be addressed using the specified endpoint.,Status 301,Error PermanentRedirect"),
+             ("Redshift.ColumnMismatch", "XX000", "Number of jsonpaths and the number of columns should match. JSONPath "
+              "size: 2"),
+             ("Redshift.IncorrectCopyOptions", "42601", "conflicting or redundant options"),
+             ("Redshift.SyntaxError", "42601", 'syntax error at or near "x"'),
+             ("Redshift.TableNotFound", "42P01", 'Cannot COPY into nonexistent table t'),
+             ("Redshift.DiskFull", "53100", "Disk Full"),
+             ("InternalError", "XX000", "something else")]
+    for code, state, text in cases:
+        with Redshift(lambda sql, state=state, text=text: (state, text)) as server:
+            outcome = drive(redshift(server.port, objects=["k"]), [], {"k": b""})
+            assert outcome.result == RETRY and outcome.codes == [code], (code, outcome)
+            assert outcome.attempts[0]["message"] == text, outcome
+
+
+# ---- OpenSearch
+
+
+class Search:
+    def __init__(self):
+        self.folder = tempfile.mkdtemp(prefix="headrace-search-")
+        self.port, self.transport = headrace.free_port(), headrace.free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process = None
+
+    @staticmethod
+    def build():
+        ready, compiled = os.path.join(SEARCH_BUILT, "ready"), os.path.join(SEARCH_BUILT, "classes")
+        if not os.path.exists(ready):
+            shutil.rmtree(SEARCH_BUILT, ignore_errors=True)
+            os.makedirs(SEARCH_BUILT)
+            for command in (["mvn", "-B", "-q", "-f", os.path.join(SEARCH, "pom.xml"),
+                             "dependency:copy-dependencies", "-DincludeScope=runtime",
+                             f"-DoutputDirectory={SEARCH_BUILT}/lib"],
+                            ["javac", "-cp", f"{SEARCH_BUILT}/lib/*", "-d", compiled,
+                             os.path.join(SEARCH, "OneNode.java")]):
+                done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600)
+                if done.returncode != 0:
+                    skip("OpenSearch cannot be had: " + (done.stdout + done.stderr)[-200:].replace("\n", " "))
+            with open(ready, "w", encoding="utf-8"):
+                pass
+
+    def start(self):
+        self.process = subprocess.Popen(
+            ["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp", f"{SEARCH_BUILT}/classes:{SEARCH_BUILT}/lib/*",
+             "OneNode", self.folder, str(self.port), str(self.transport)],
+            preexec_fn=headrace._die_with_parent, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL)
+        end = time.monotonic() + SEARCH_SECONDS_MAX
+        while time.monotonic() < end and self.process.poll() is None:
+            with contextlib.suppress(OSError):
+                self.call("GET", "/_cluster/health?wait_for_status=yellow&timeout=10s")
+                return
+            time.sleep(0.5)
+        raise AssertionError("OpenSearch does not start")
+
+    def call(self, method, path, body=None):
+        request = urllib.request.Request(self.url + path, method=method, data=body and json.dumps(body).encode(),
+                                         headers={"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            return json.load(reply)
+
+    def count(self, index):
+        self.call("POST", f"/{index}/_refresh")
+        return self.call("GET", f"/{index}/_count")["count"]
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(30)
+
+    def close(self):
+        if self.process is not None:
+            self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+SEARCHES = []
+
+
+def opensearch():
+    """One for all tests."""
+    if shutil.which("mvn") is None or shutil.which("javac") is None:
+        skip("there is no Maven")
+    if not SEARCHES:
+        Search.build()
+        search = Search()
+        SEARCHES.append(search)
+        search.start()
+    return SEARCHES[0]
+
+
+def documents(count, size=100):
+    return [json.dumps({"n": n, "text": "x" * size}).encode() for n in range(count)]
+
+
+@test
+def documents_reach_opensearch_once_through_a_network_that_is_cut():
+    search = opensearch()
+
+    def decide(connection, to_server, data):
+        del data
+        return "cut" if connection < 2 and not to_server else "pass"  # indexed, but nobody hears of it
+
+    with Proxy(search.port, decide) as proxy:
+        outcome = drive({"sink": "search", "url": f"http://127.0.0.1:{proxy.port}", "index": "cut", "rotation": 2,
+                         "attempts": 10}, documents(500))
+    assert outcome.result == DELIVERED and outcome.codes[0] == "OS.ConnectionReset", outcome
+    assert search.count("cut-2016-02-25") == 500
+
+
+@test
+def requests_that_opensearch_finds_too_large_are_made_smaller():
+    search = opensearch()  # takes 1 MiB
+    outcome = drive({"sink": "search", "url": search.url, "index": "large", "attempts": 3},
+                    documents(3000, 1000) + documents(1, 2 << 20))
+    assert outcome.result == DELIVERED, outcome
+    assert search.count("large") == 3000
+    assert {n: r["code"] for n, r in outcome.refused.items()} == {3000: "413"}
+
+
+@test
+def documents_that_opensearch_refuses_are_told_and_the_others_are_there():
+    search = opensearch()
+    records = documents(10) + [b'{"n":"not a number"}', b"no JSON", b'{"n":1}}']
+    outcome = drive({"sink": "search", "url": search.url, "index": "mixed", "attempts": 2}, records)
+    assert outcome.result == DELIVERED, outcome
+    assert sorted(outcome.refused) == [10, 11, 12], outcome
+    assert json.loads(outcome.refused[10]["message"])["type"] == "mapper_parsing_exception"
+    assert search.count("mixed") == 10
+    search.call("PUT", "/mixed/_settings", {"index.blocks.write": True})
+    outcome = drive({"sink": "search", "url": search.url, "index": "mixed"}, documents(10))
+    assert outcome.result == RETRY and outcome.codes == ["403"], outcome
+    search.call("PUT", "/mixed/_settings", {"index.blocks.write": False})
+    outcome = drive({"sink": "search", "url": search.url, "index": "mixed", "own_ids": True}, documents(10))
+    assert outcome.result == DELIVERED and search.count("mixed") == 20, outcome
+
+
+@test
+def an_opensearch_that_is_killed_and_comes_back_has_each_document_once():
+    search = opensearch()
+    with tempfile.TemporaryDirectory() as folder:
+        search.kill()
+        process = start_drive(folder, {"sink": "search", "url": search.url, "index": "killed", "attempts": 1000,
+                                       "pause_ms": 300}, documents(2000))
+        first = json.loads(process.stdout.readline())
+        assert first["code"] == "OS.ConnectionFailed", first
+        search.start()
+        outcome = end_drive(process)
+    assert outcome.result == DELIVERED, outcome
+    assert search.count("killed") == 2000
+
+
+def main():
+    global DRIVE
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--program", default="build-asan/headrace")
+    parser.add_argument("tests", nargs="*")
+    options = parser.parse_args()
+    build = os.path.dirname(os.path.abspath(options.program))
+    done = subprocess.run(["ninja", "-C", build, "tests/sinks/headrace-drive"], capture_output=True, text=True)
+    if done.returncode != 0:
+        print(f"Bail out! {done.stdout[-1000:]}")
+        return 1
+    DRIVE = os.path.join(build, "tests", "sinks", "headrace-drive")
+    try:
+        return tap.main(options.tests)
+    finally:
+        for server in POSTGRES + SEARCHES:
+            server.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server that speaks PostgreSQL's protocol and says it is Redshift: it takes COPY from S3 only."""
+import socket
+import struct
+import threading
+
+SSL_REQUEST, PASSWORD_WANTED = 80877103, 3
+VERSION = "PostgreSQL 8.0.2 on i686-pc-linux-gnu, compiled by GCC gcc (GCC) 3.4.2, Redshift 1.0.65000"
+
+
+class Redshift:
+    """answer(sql): None if the COPY succeeds, else (SQLSTATE, text)."""
+
+    def __init__(self, answer, password="secret"):
+        self.answer, self.password = answer, password
+        self.copies = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection):
+        with connection, connection.makefile("rb") as stream:
+            try:
+                if self._enter(connection, stream):
+                    while self._one(connection, stream):
+                        pass
+            except (OSError, struct.error):
+                pass
+
+    @staticmethod
+    def _send(connection, kind, body=b""):
+        connection.sendall(kind + struct.pack(">I", len(body) + 4) + body)
+
+    def _error(self, connection, state, text):
+        fields = b"SERROR\0" + b"C" + state.encode() + b"\0M" + text.encode() + b"\0\0"
+        self._send(connection, b"E", fields)
+
+    def _enter(self, connection, stream):
+        length, code = struct.unpack(">II", stream.read(8))
+        if code == SSL_REQUEST:
+            connection.sendall(b"N")
+            length, code = struct.unpack(">II", stream.read(8))
+        stream.read(length - 8)
+        self._send(connection, b"R", struct.pack(">I", PASSWORD_WANTED))
+        kind, length = struct.unpack(">cI", stream.read(5))
+        password = stream.read(length - 4).rstrip(b"\0").decode()
+        if kind != b"p" or password != self.password:
+            self._error(connection, "28000", 'password authentication failed for user "u"')
+            return False
+        self._send(connection, b"R", struct.pack(">I", 0))
+        self._send(connection, b"Z", b"I")
+        return True
+
+    def _one(self, connection, stream):
+        kind, length = struct.unpack(">cI", stream.read(5))
+        sql = stream.read(length - 4).rstrip(b"\0").decode()
+        if kind != b"Q":
+            return False
+        if sql == "SELECT version()":
+            self._send(connection, b"T", struct.pack(">H", 1) + b"version\0" + struct.pack(">IHIhih", 0, 0, 25, -1, -1, 0))
+            self._send(connection, b"D", struct.pack(">HI", 1, len(VERSION)) + VERSION.encode())
+            self._send(connection, b"C", b"SELECT\0")
+        elif sql.startswith("COPY "):
+            self.copies.append(sql)
+            failed = self.answer(sql)
+            if failed:
+                self._error(connection, *failed)
+            else:
+                self._send(connection, b"C", b"COPY\0")
+        else:
+            self._error(connection, "42601", f"unexpected: {sql}")
+        self._send(connection, b"Z", b"I")
+        return True
+
+    def close(self):
+        self.listener.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
