@@ -138,6 +138,7 @@ SUITES = {
     "cloudwatch": lambda: server_suite("cloudwatch", "clients/cloudwatch_test.py", 300),
     "boto3-firehose": lambda: server_suite("boto3-firehose", "clients/firehose_test.py", 600),
     "glue": lambda: server_suite("glue", "clients/glue_test.py", 300),
+    "firehose-process": lambda: server_suite("firehose-process", "clients/firehose_process_test.py", 300),
     "s3-tools": lambda: server_suite("s3-tools", "clients/s3_tools_test.py", 900),
     "columnar": lambda: [Suite("columnar", [sys.executable, os.path.join(ROOT, "tests/columnar/columnar_test.py")], 900,
                                SANITIZER_OPTIONS)],

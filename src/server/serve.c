@@ -13,6 +13,7 @@
 #include "server/admin.h"
 #include "server/credentials.h"
 #include "server/data_dir.h"
+#include "server/functions.h"
 #include "server/notify.h"
 #include "server/clock.h"
 #include "server/memory_limit.h"
@@ -86,6 +87,7 @@ struct server {
     struct alarm_target *alarm_targets; // none yet
     struct service_env env;
     struct hub hub;
+    struct functions *functions;
     void **states; // beside services[]
     size_t opened; // services
     struct front *front;
@@ -384,6 +386,23 @@ static ExitCode open_store(struct server *s)
         return refuse(e, "cannot open", path);
     e = log_open(&config, &s->log);
     return e.kind == ERR_NONE ? EXIT_GOOD : refuse(e, "cannot open the journal in", config.dir);
+}
+
+// Before the services: they may call functions as soon as they are open.
+static ExitCode open_functions(struct server *s)
+{
+    const SettingValue *endpoints = settings_value(s->settings, S("functions.endpoints"));
+    FunctionsConfig config = { .io = s->io,
+                               .hub = &s->hub,
+                               .dev = s->dev,
+                               .endpoints = endpoints->items,
+                               .n = endpoints->item_count };
+    Str problem = { 0 };
+    Err e = functions_open(&config, s->a, &s->functions, &problem);
+    if (e.kind != ERR_NONE)
+        return complain(EXIT_USAGE, "%.*s", FMT(problem));
+    s->hub.invoke = functions_offer(s->functions);
+    return EXIT_GOOD;
 }
 
 static ExitCode open_services(struct server *s)
@@ -704,6 +723,7 @@ static void stop_work(struct server *s)
     if (s->http != NULL && s->loop_count > 0 && s->loops[s->loop_count - 1].running)
         http_server_drain(s->http);
     admin_stop(s->admin);
+    functions_stop(s->functions);
     for (size_t i = 0; i < s->opened; i++)
         if (services[i]->stop != NULL)
             services[i]->stop(s->states[i]);
@@ -725,6 +745,7 @@ static void close_all(struct server *s)
     stop_work(s);
     for (size_t i = s->opened; i > 0; i--)
         services[i - 1]->close(s->states[i - 1]);
+    functions_close(s->functions);
     kv_close(s->kv);
     clock_close(s->clock);
     http_server_close(s->http);
@@ -775,7 +796,8 @@ ExitCode serve_offline(const ServeConfig *config,
                        ExitCode (*work)(void *self, const OfflineStore *store), void *self)
 {
     static ExitCode (*const steps[])(struct server *) = {
-        prepare_offline, open_data_dir, open_loops, open_clock, open_store, open_services,
+        prepare_offline, open_data_dir,  open_loops,    open_clock,
+        open_store,      open_functions, open_services,
     };
     AUTO(arena) a = arena_open();
     struct server *s = arena_new(a, struct server, 1);
@@ -798,8 +820,9 @@ ExitCode serve_offline(const ServeConfig *config,
 ExitCode serve(const ServeConfig *config)
 {
     static ExitCode (*const steps[])(struct server *) = {
-        prepare_process, open_memory, open_data_dir, open_keys,  open_tls,   open_loops,
-        open_clock,      open_store,  open_services, open_front, start_http, listen_all,
+        prepare_process, open_memory, open_data_dir, open_keys,      open_tls,
+        open_loops,      open_clock,  open_store,    open_functions, open_services,
+        open_front,      start_http,  listen_all,
     };
     AUTO(arena) a = arena_open();
     struct server *s = arena_new(a, struct server, 1);

@@ -59,6 +59,9 @@ const struct setting setting_table[] = {
       S_INIT("Memory for all requests under way, above which they get 503; 0 for a quarter of what "
              "the process may have"),
       S_INIT("1GiB") },
+    { S_INIT("functions.endpoints"), SETTING_LIST, S_INIT(""), S_INIT(""), 0, 0,
+      S_INIT("HTTP endpoints in the place of Lambda functions: NAME=URL, or an ARN for NAME"),
+      S_INIT("enrich=http://127.0.0.1:9000/2015-03-31/functions/function/invocations") },
     { S_INIT("log.level"), SETTING_CHOICE, S_INIT("info"), S_INIT("debug|info|warn|error"), 0, 0,
       S_INIT("Least important log lines to write"), S_INIT("warn") },
     { S_INIT("log.format"), SETTING_CHOICE, S_INIT("auto"), S_INIT("auto|text|json"), 0, 0,

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/functions.h"
+#include "aws/call.h"
+#include "base/test.h"
+#include "base/time.h"
+#include "hub/hub.h"
+#include "os/io.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+// One connection after another: each request is kept, and answered with what the test says.
+struct endpoint {
+    int listener;
+    uint16_t port;
+    pthread_t thread;
+    const char *reply; // all bytes; NULL: none, until the client goes
+    char request[4096];
+    size_t n;
+};
+
+static void serve_one(struct endpoint *e, int fd)
+{
+    char *end = NULL;
+    e->n = 0;
+    size_t want = SIZE_MAX;
+    while (e->n < want && e->n < sizeof e->request - 1) {
+        ssize_t got = read(fd, e->request + e->n, sizeof e->request - 1 - e->n);
+        if (got <= 0)
+            return;
+        e->n += (size_t)got;
+        e->request[e->n] = 0;
+        end = strstr(e->request, "\r\n\r\n");
+        const char *length = strcasestr(e->request, "content-length: ");
+        if (end != NULL && length != NULL)
+            want = (size_t)(end - e->request) + 4 + strtoul(length + 16, NULL, 10);
+    }
+    if (e->reply != NULL && write(fd, e->reply, strlen(e->reply)) < 0)
+        return;
+    char rest;
+    while (read(fd, &rest, 1) > 0)
+        continue;
+}
+
+static void *run(void *self)
+{
+    struct endpoint *e = self;
+    for (;;) {
+        int fd = accept(e->listener, NULL, NULL);
+        if (fd < 0)
+            return NULL;
+        serve_one(e, fd);
+        close(fd);
+    }
+}
+
+static void endpoint_start(struct endpoint *e)
+{
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t n = sizeof at;
+    *e = (struct endpoint){ .listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) };
+    EXPECT(bind(e->listener, (struct sockaddr *)&at, sizeof at) == 0 &&
+           listen(e->listener, 8) == 0 &&
+           getsockname(e->listener, (struct sockaddr *)&at, &n) == 0);
+    e->port = ntohs(at.sin_port);
+    EXPECT(pthread_create(&e->thread, NULL, run, e) == 0);
+}
+
+static void endpoint_stop(struct endpoint *e)
+{
+    shutdown(e->listener, SHUT_RDWR);
+    pthread_join(e->thread, NULL);
+    close(e->listener);
+}
+
+static struct functions *opened(struct arena *a, const struct hub *hub, const Str *endpoints,
+                                size_t n)
+{
+    FunctionsConfig config = { .io = io_real(), .hub = hub, .endpoints = endpoints, .n = n };
+    struct functions *f = NULL;
+    Str problem = { 0 };
+    EXPECT_OK(functions_open(&config, a, &f, &problem));
+    return f;
+}
+
+static HubInvokeAnswer called(struct functions *f, struct arena *a, const char *arn)
+{
+    const struct hub_invoke *invoke = functions_offer(f);
+    HubActor as = { .account = S("000000000000"),
+                    .region = S("us-east-1"),
+                    .role_arn = S("arn:aws:iam::000000000000:role/r"),
+                    .service = S("firehose.amazonaws.com") };
+    HubInvokeAnswer answer;
+    EXPECT_OK(
+        invoke->call(invoke->self, a, &as, str_of(arn), S("{\"a\":1}"), 5 * NS_PER_S, &answer));
+    return answer;
+}
+
+#define ARN "arn:aws:lambda:us-east-1:000000000000:function:f"
+
+TEST(an_endpoint_answers_in_a_functions_place)
+{
+    struct endpoint e;
+    endpoint_start(&e);
+    e.reply = "HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{\"records\":[]}";
+    const Str endpoints[] = { str_fmt(a, "f=http://127.0.0.1:%u", e.port),
+                              str_fmt(a, ARN "2=http://127.0.0.1:%u/own/path?x=y", e.port) };
+    AUTO(functions) f = opened(a, NULL, endpoints, 2);
+    HubInvokeAnswer answer = called(f, a, ARN);
+    EXPECT_INT(HUB_INVOKE_GOOD, answer.fault);
+    EXPECT_STR(S("{\"records\":[]}"), answer.reply);
+    EXPECT(str_starts(str_from(e.request, e.n),
+                      S("POST /2015-03-31/functions/f/invocations HTTP/1.1\r\n")));
+    EXPECT(str_ends(str_from(e.request, e.n), S("\r\n\r\n{\"a\":1}")));
+    EXPECT_INT(HUB_INVOKE_GOOD, called(f, a, ARN ":live").fault);
+    EXPECT_INT(HUB_INVOKE_GOOD, called(f, a, "f").fault);
+    EXPECT_INT(HUB_INVOKE_GOOD, called(f, a, ARN "2:7").fault);
+    EXPECT(str_starts(str_from(e.request, e.n), S("POST /own/path?x=y HTTP/1.1\r\n")));
+    EXPECT_INT(HUB_INVOKE_NOT_FOUND, called(f, a, ARN "3").fault);
+    endpoint_stop(&e);
+}
+
+TEST(what_an_endpoint_says_is_understood)
+{
+    static const struct {
+        const char *reply;
+        HubInvokeFault fault;
+    } cases[] = {
+        { "HTTP/1.1 200 OK\r\nX-Amz-Function-Error: Unhandled\r\nContent-Length: 2\r\n\r\n{}",
+          HUB_INVOKE_FAILED },
+        { "HTTP/1.1 200 OK\r\nContent-Length: "
+          "38\r\n\r\n{\"errorMessage\":\"a\",\"errorType\":\"b\"}  ",
+          HUB_INVOKE_FAILED },
+        { "HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", HUB_INVOKE_DENIED },
+        { "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", HUB_INVOKE_NOT_FOUND },
+        { "HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n", HUB_INVOKE_TOO_LARGE },
+        { "HTTP/1.1 429 No\r\nContent-Length: 0\r\n\r\n", HUB_INVOKE_THROTTLED },
+        { "HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", HUB_INVOKE_UNREACHABLE },
+        { "HTTP/1.1 400 No\r\nContent-Length: 3\r\n\r\nwhy", HUB_INVOKE_FAILED },
+        { "HTTP/1.1 200 OK\r\nContent-Length: 6291457\r\n\r\n", HUB_INVOKE_TOO_LARGE },
+        { "nonsense\r\n\r\n", HUB_INVOKE_UNREACHABLE },
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct endpoint e;
+        endpoint_start(&e);
+        e.reply = cases[i].reply;
+        const Str endpoint = str_fmt(a, "f=http://127.0.0.1:%u", e.port);
+        AUTO(functions) f = opened(a, NULL, &endpoint, 1);
+        EXPECT_INT(cases[i].fault, called(f, a, ARN).fault);
+        endpoint_stop(&e);
+    }
+}
+
+TEST(nobody_there_may_be_tried_again)
+{
+    struct endpoint e;
+    endpoint_start(&e);
+    endpoint_stop(&e);
+    const Str endpoint = str_fmt(a, "f=http://127.0.0.1:%u", e.port);
+    AUTO(functions) f = opened(a, NULL, &endpoint, 1);
+    HubInvokeAnswer answer = called(f, a, ARN);
+    EXPECT_INT(HUB_INVOKE_UNREACHABLE, answer.fault);
+    EXPECT(answer.text.n > 0);
+}
+
+TEST(a_server_that_stops_waits_for_no_function)
+{
+    struct endpoint e;
+    endpoint_start(&e);
+    const Str endpoint = str_fmt(a, "f=http://127.0.0.1:%u", e.port);
+    AUTO(functions) f = opened(a, NULL, &endpoint, 1);
+    functions_stop(f);
+    EXPECT_INT(HUB_INVOKE_UNREACHABLE, called(f, a, ARN).fault);
+    endpoint_stop(&e);
+}
+
+static bool never(void *self, struct call *c, const AccessTarget *t, Str *ret_text)
+{
+    (void)self;
+    EXPECT_STR(S("lambda:InvokeFunction"), t->action);
+    EXPECT_STR(S(ARN), t->resource);
+    EXPECT_STR(S("arn:aws:sts::000000000000:assumed-role/r/firehose.amazonaws.com"), c->principal);
+    *ret_text = S("no");
+    return false;
+}
+
+TEST(a_role_that_may_not_invoke_is_denied)
+{
+    struct access_guard guard = { .may = never };
+    struct hub hub = { .access = &guard };
+    const Str endpoint = S("f=http://127.0.0.1:1");
+    AUTO(functions) f = opened(a, &hub, &endpoint, 1);
+    HubInvokeAnswer answer = called(f, a, ARN);
+    EXPECT_INT(HUB_INVOKE_DENIED, answer.fault);
+    EXPECT_STR(S("no"), answer.text);
+}
+
+TEST(a_malformed_endpoint_is_told)
+{
+    static const Str bad[] = { S_INIT(""),   S_INIT("f"),         S_INIT("=http://x"),
+                               S_INIT("f="), S_INIT("f=ftp://x"), S_INIT("f=http://x:port") };
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        FunctionsConfig config = { .io = io_real(), .endpoints = &bad[i], .n = 1 };
+        struct functions *f = NULL;
+        Str problem = { 0 };
+        EXPECT_ERR(ERR_INVALID, functions_open(&config, a, &f, &problem));
+        EXPECT(str_starts(problem, S("functions.endpoints: ")));
+    }
+}
