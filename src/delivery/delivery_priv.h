@@ -127,6 +127,7 @@ struct mark {
 
 struct output;
 struct held; // attempt.c
+struct schema;
 
 struct lane {
     struct task task; // first
@@ -165,7 +166,9 @@ struct lane {
     unsigned calm;                              // batches since the last one that was behind
     struct output *outputs;
     size_t output_n;
-    struct held *held; // what is tried again; NULL: nothing
+    struct held *held;     // what is tried again; NULL: nothing
+    struct schema *schema; // convert.c; NULL: none yet
+    bool is_schema_fresh;
 };
 
 struct delivery {
@@ -253,7 +256,9 @@ struct output {
     Str bucket, key;       // when it is there
     struct hub_put *put;
     struct compressor *compressor;
-    struct buf waiting; // records are given on in larger pieces
+    bool converts;                  // rows, by a writer in place of the compressor
+    struct columnar_writer *writer; // NULL: the table is none that can be written
+    struct buf waiting;             // records are given on in larger pieces
     uint64_t records, bytes, written;
     int64_t oldest_ms, begun_ms;
     struct mark *since;
@@ -261,7 +266,8 @@ struct output {
 struct output *output_find(struct lane *l, const OutputKind *kind); // NULL: there is none
 // ERR_FAULT: the lane has been told what failed.
 Err output_open(struct lane *l, const OutputKind *kind, struct output **ret);
-Err output_add(struct output *o, const DeliveryRecord *r);        // its data
+// Its data. ERR_INVALID: it cannot be converted, and the record's fault says why.
+Err output_add(struct output *o, DeliveryRecord *r);
 Err output_add_failed(struct output *o, const DeliveryRecord *r); // a line about it
 Err output_finish(struct output *o); // the object is there when it returns
 void output_drop(
@@ -273,6 +279,23 @@ void outputs_drop(struct lane *l); // all of them
 // l->retry_ms; what was read stays read. Any other error: nothing is held.
 Err deliver_to_sink(struct lane *l);
 void held_drop(struct lane *l);
+
+// ---- convert.c
+// The table's schema as it is now, in the lane; looked for once in a batch.
+Err convert_refresh(struct lane *l);
+void convert_close(struct lane *l);
+// A writer of rows whose bytes go to the sink. ERR_FAULT: the lane has been told.
+Err convert_open(struct lane *l, Err (*write)(void *self, Str bytes), void *self,
+                 struct columnar_writer **ret);
+// ERR_INVALID: the record's fault says what is wrong with it.
+Err convert_add(struct lane *l, struct columnar_writer *w, DeliveryRecord *r);
+// Whether options and formats are ones that can be written. ERR_INVALID: the text.
+Err convert_check(const DeliveryConfig *c, struct arena *a, Str *ret_text);
+Str convert_extension(const DeliveryConfig *c);
+static inline bool lane_converts(const struct lane *l)
+{
+    return !l->is_backup && l->plan->config->is.conversion.enabled;
+}
 
 // ---- error_record.c
 void error_record_write(struct buf *b, struct lane *l, struct arena *tmp, const DeliveryRecord *r);

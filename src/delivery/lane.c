@@ -19,6 +19,7 @@ void lane_done(struct lane *l)
 {
     held_drop(l);
     outputs_drop(l);
+    convert_close(l);
     if (l->plan != NULL)
         reader_close(l);
     plan_close(l->plan);
@@ -160,6 +161,7 @@ static Err refresh_plan(struct lane *l)
         held_drop(l);
         reader_rewind(l);
     }
+    convert_close(l); // of another table, perhaps
     plan_close(l->plan);
     l->plan = plan;
     atomic_store(&l->size_bytes, plan->size_bytes);
@@ -175,22 +177,31 @@ Err lane_process(struct lane *l, DeliveryBatch *b)
     return processing_run(l->plan->processing, b);
 }
 
+static Err route_failed(struct lane *l, const DeliveryRecord *r)
+{
+    const OutputKind kind = { .error_type = r->fault.type };
+    struct output *o = output_find(l, &kind);
+    if (o == NULL)
+        TRY(output_open(l, &kind, &o));
+    return output_add_failed(o, r);
+}
+
+static Err route_data(struct lane *l, DeliveryRecord *r)
+{
+    const OutputKind kind = { 0 };
+    struct output *o = output_find(l, &kind);
+    if (o == NULL)
+        TRY(output_open(l, &kind, &o));
+    Err e = output_add(o, r);
+    return e.kind == ERR_INVALID ? route_failed(l, r) : e;
+}
+
 Err lane_route(struct lane *l, const DeliveryBatch *b)
 {
-    const OutputKind data = { 0 };
-    for (size_t i = 0; i < b->n; i++) {
-        struct output *o = output_find(l, &data);
-        if (o == NULL)
-            TRY(output_open(l, &data, &o));
-        TRY(output_add(o, &b->at[i]));
-    }
-    for (size_t i = 0; i < b->failed_n; i++) {
-        const OutputKind kind = { .error_type = b->failed[i].fault.type };
-        struct output *o = output_find(l, &kind);
-        if (o == NULL)
-            TRY(output_open(l, &kind, &o));
-        TRY(output_add_failed(o, &b->failed[i]));
-    }
+    for (size_t i = 0; i < b->n; i++)
+        TRY(route_data(l, &b->at[i]));
+    for (size_t i = 0; i < b->failed_n; i++)
+        TRY(route_failed(l, &b->failed[i]));
     return OK;
 }
 
@@ -238,8 +249,10 @@ Err lane_finish_outputs(struct lane *l)
 {
     while (l->outputs != NULL) {
         struct output *o = l->outputs;
-        TRY(output_finish(o));
-        count_object(l, o);
+        if (o->records > 0) { // else all of it could not be converted
+            TRY(output_finish(o));
+            count_object(l, o);
+        }
         output_drop(o);
     }
     return OK;
@@ -270,6 +283,7 @@ static Err commit_all(struct lane *l)
 
 static Err deliver_objects(struct lane *l, bool *ret_more)
 {
+    l->is_schema_fresh = false;
     TRY(lane_read_objects(l, ret_more));
     TRY(lane_finish_outputs(l));
     return commit_all(l);

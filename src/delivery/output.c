@@ -3,6 +3,7 @@
 // none is ever in memory. The key is made at the end; before it nothing is to be seen of an object.
 #include "base/logline.h"
 #include "base/time.h"
+#include "columnar/columnar.h"
 #include "delivery/delivery_priv.h"
 
 #include <stdlib.h>
@@ -52,6 +53,7 @@ static void close_output(struct output *o)
 {
     const struct hub_objects *objects = objects_of(o->lane);
     compressor_close(o->compressor);
+    columnar_writer_close(o->writer);
     if (objects != NULL)
         objects->close(o->put);
     buf_done(&o->waiting);
@@ -140,11 +142,16 @@ Err output_open(struct lane *l, const OutputKind *kind, struct output **ret)
     o->begun_ms = delivery_now_ms(l->v->d);
     name_output(o, kind);
     Err e = begin_put(l, o, to);
+    o->converts = lane_converts(l) && kind->error_type == NULL;
+    if (e.kind == ERR_NONE && o->converts)
+        e = convert_open(l, take_compressed, o, &o->writer);
     if (e.kind != ERR_NONE) {
         close_output(o);
         return e;
     }
-    compressor_open(to->compression, l->plan->config->is.name, take_compressed, o, &o->compressor);
+    if (!o->converts)
+        compressor_open(to->compression, l->plan->config->is.name, take_compressed, o,
+                        &o->compressor);
     o->next = l->outputs;
     l->outputs = o;
     l->output_n++;
@@ -180,8 +187,14 @@ static void count(struct output *o, const DeliveryRecord *r)
         o->oldest_ms = r->arrival_ms;
 }
 
-Err output_add(struct output *o, const DeliveryRecord *r)
+Err output_add(struct output *o, DeliveryRecord *r)
 {
+    if (o->converts) {
+        Err e = convert_add(o->lane, o->writer, r);
+        if (e.kind == ERR_NONE)
+            count(o, r);
+        return e.kind == ERR_NONE || e.kind == ERR_INVALID ? e : failed(o->lane, e);
+    }
     count(o, r);
     return add_bytes(o, r->data);
 }
@@ -196,10 +209,13 @@ Err output_add_failed(struct output *o, const DeliveryRecord *r)
 
 // ---- The end
 
-static Str extension_of(const DeliveryBucket *to)
+// The one that is configured is that of the data; what has failed is never in its format.
+static Str extension_of(const struct output *o, const DeliveryBucket *to)
 {
-    if (to->extension.p != NULL)
+    if (to->extension.p != NULL && o->error_type == NULL)
         return to->extension;
+    if (o->writer != NULL)
+        return convert_extension(&o->lane->plan->config->is);
     return compression_extension(to->compression);
 }
 
@@ -212,7 +228,7 @@ static Err make_key(struct output *o, struct arena *a, Str *ret)
                             .record = &o->record,
                             .io = l->v->d->env.io };
     const struct prefix *p = o->error_type != NULL ? l->plan->error_prefix : l->plan->data_prefix;
-    Err e = prefix_object_key(p, a, &values, &l->plan->config->is, extension_of(to), ret);
+    Err e = prefix_object_key(p, a, &values, &l->plan->config->is, extension_of(o, to), ret);
     return e.kind == ERR_NONE ? OK : failed(l, e);
 }
 
@@ -237,8 +253,13 @@ Err output_finish(struct output *o)
     const struct hub_objects *objects = objects_of(l);
     HubObjectAnswer answer = { 0 };
     Str key;
-    TRY(give_on(o));
-    Err e = compressor_finish(o->compressor);
+    Err e;
+    if (o->writer != NULL) {
+        e = columnar_writer_finish(o->writer);
+    } else {
+        TRY(give_on(o));
+        e = compressor_finish(o->compressor);
+    }
     if (e.kind != ERR_NONE)
         return failed(l, e);
     TRY(make_key(o, tmp, &key));

@@ -68,6 +68,8 @@ static const struct sink_ops *ops_of(DeliveryKind kind)
         return &sink_splunk;
     case DELIVER_SEARCH:
         return &sink_search;
+    case DELIVER_REDSHIFT:
+        return &sink_redshift;
     default:
         return NULL;
     }
@@ -78,6 +80,8 @@ static Err open_steps(struct plan *p, struct delivery_env *env, struct arena *a,
     const DeliveryConfig *c = &p->config->is;
     const struct sink_ops *instead = ((const struct deliveries *)env)->test_ops;
     p->ops = instead != NULL ? instead : ops_of(c->kind);
+    if (c->conversion.enabled)
+        TRY(convert_check(c, a, ret_text));
     if (p->ops != NULL)
         TRY(p->ops->open(env, c, &p->sink, a, ret_text));
     if (c->step_count > 0 || c->direct_shard == 0) // a stream's records may be aggregates
