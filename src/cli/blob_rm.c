@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/blob.h"
 #include "cli/commands.h"
-
-#include <stdio.h>
-#include <unistd.h>
-
-enum { ANSWER_BYTES_MAX = 2048 };
+#include "cli/term.h"
 
 static const Flag flags[] = {
     { S_INIT("recursive"), 'r', S_INIT(""), S_INIT("All objects whose keys begin so") },
@@ -17,17 +13,6 @@ static ExitCode remove_one(struct invocation *in, struct client *c, Str bucket, 
     S3OutReply reply;
     return blob_call(in, c, &(S3OutCall){ .method = S("DELETE"), .bucket = bucket, .key = key },
                      &reply);
-}
-
-// What is removed many at a time is asked for first.
-static bool confirmed(const struct invocation *in, Str what)
-{
-    if (flag_given(in, S("yes")) || !isatty(STDIN_FILENO))
-        return true;
-    fprintf(stderr,
-            "Removes all objects that begin with %.*s. Type it again to go on: ", FMT(what));
-    char answer[ANSWER_BYTES_MAX];
-    return fgets(answer, sizeof answer, stdin) != NULL && str_eq(str_trim(str_of(answer)), what);
 }
 
 static ExitCode remove_all(struct invocation *in, struct client *c, const BlobPlace *place)
@@ -55,7 +40,8 @@ static ExitCode run(struct invocation *in)
             break;
         if (!flag_given(in, S("recursive")))
             code = remove_one(in, c, place.bucket, place.key);
-        else if (confirmed(in, in->args[i]))
+        else if (term_confirms(in->args[i], "and all objects that begin so",
+                               flag_given(in, S("yes"))))
             code = remove_all(in, c, &place);
         else
             code = complain(EXIT_FAILED, "nothing was removed");

@@ -10,12 +10,30 @@
 
 #define RETRY_NS (250 * NS_PER_MS)
 
+struct put_kind {
+    Str operation, name, results; // the name is that of the stream's member
+    bool keys;
+    size_t record_max;
+};
+
+static const struct put_kind to_stream = { S_INIT("PutRecords"), S_INIT("StreamName"),
+                                           S_INIT("Records"), true, PUT_RECORD_BYTES_MAX };
+static const struct put_kind to_delivery = { S_INIT("PutRecordBatch"), S_INIT("DeliveryStreamName"),
+                                             S_INIT("RequestResponses"), false,
+                                             DELIVERY_RECORD_BYTES_MAX };
+
+size_t put_batch_record_max(const struct put_batch *b)
+{
+    return b->kind->record_max;
+}
+
 struct put_batch *put_batch_open(const struct invocation *in, struct client *c, Str stream)
 {
     struct put_batch *b = xalloc(sizeof *b);
     b->in = in;
     b->client = c;
     b->stream = stream;
+    b->kind = str_starts(in->command->name, S("firehose ")) ? &to_delivery : &to_stream;
     b->a = arena_open();
     return b;
 }
@@ -54,14 +72,17 @@ void put_batch_add(struct put_batch *b, const PutEntry *entry)
 static Str request_body(struct put_batch *b)
 {
     AUTO_BUF(out);
-    buf_add(&out, S("{\"StreamName\":"));
+    buf_addf(&out, "{\"%.*s\":", FMT(b->kind->name));
     add_json_text(&out, b->stream);
     buf_add(&out, S(",\"Records\":["));
     for (size_t i = 0; i < b->n; i++) {
         buf_add(&out, i > 0 ? S(",{\"Data\":\"") : S("{\"Data\":\""));
         buf_add_base64(&out, b->at[i].data);
-        buf_add(&out, S("\",\"PartitionKey\":"));
-        add_json_text(&out, b->at[i].key);
+        buf_add(&out, S("\""));
+        if (b->kind->keys) {
+            buf_add(&out, S(",\"PartitionKey\":"));
+            add_json_text(&out, b->at[i].key);
+        }
         if (b->at[i].hash_key.n > 0)
             buf_addf(&out, ",\"ExplicitHashKey\":\"%.*s\"", FMT(b->at[i].hash_key));
         buf_add(&out, S("}"));
@@ -82,16 +103,17 @@ static bool overtakes(const struct put_batch *b, size_t kept, const PutEntry *en
 // Keeps only the records that were not stored, in their order.
 static ExitCode keep_failed(struct put_batch *b, const JsonValue *reply)
 {
-    const JsonValue *results = json_find(reply, S("Records"));
+    const JsonValue *results = json_find(reply, b->kind->results);
     if (results == NULL || results->kind != JSON_LIST || results->n != b->n)
-        return complain(EXIT_FAILED, "the reply to PutRecords does not match the request");
+        return complain(EXIT_FAILED, "the reply to %.*s does not match the request",
+                        FMT(b->kind->operation));
     size_t kept = 0;
     for (size_t i = 0; i < b->n; i++) {
         PutEntry entry = b->at[i];
         if (json_text(&results->items[i], S("ErrorCode")).p == NULL) {
             b->stored++;
             b->stored_bytes += entry.key.n + entry.data.n;
-            b->overtaken += overtakes(b, kept, &entry);
+            b->overtaken += b->kind->keys && overtakes(b, kept, &entry);
         } else {
             b->at[kept++] = entry;
         }
@@ -104,7 +126,8 @@ static ExitCode keep_failed(struct put_batch *b, const JsonValue *reply)
 static ExitCode send_once(struct put_batch *b)
 {
     ClientReply reply = { 0 };
-    ExitCode code = remote_send(b->in, b->client, b->a, S("PutRecords"), request_body(b), &reply);
+    ExitCode code =
+        remote_send(b->in, b->client, b->a, b->kind->operation, request_body(b), &reply);
     if (code != EXIT_GOOD)
         return code;
     if (reply.error.p != NULL && !client_is_throttle(reply.error))
@@ -115,7 +138,7 @@ static ExitCode send_once(struct put_batch *b)
     }
     JsonValue *value = NULL;
     if (json_parse(b->a, reply.body, &value).kind != ERR_NONE)
-        return complain(EXIT_FAILED, "the reply to PutRecords is not JSON");
+        return complain(EXIT_FAILED, "the reply to %.*s is not JSON", FMT(b->kind->operation));
     return keep_failed(b, value);
 }
 

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Records on their way into a stream, by PutRecords. What the server throttled or failed is sent
+// Records on their way into a stream, by PutRecords, or into a delivery stream, by PutRecordBatch,
+// which knows no keys. What the server throttled or failed is sent
 // again, so that each record is stored before a batch is done.
 #pragma once
 #include "cli/remote.h"
 
 enum {
-    PUT_RECORDS_MAX = 500,           // PutRecords
-    PUT_BYTES_MAX = 4 << 20,         // below its 5 MiB, so that keys fit as well
+    PUT_RECORDS_MAX = 500,           // both
+    PUT_BYTES_MAX = 4 << 20,         // PutRecordBatch; below PutRecords' 5 MiB, so that keys fit
     PUT_RECORD_BYTES_MAX = 10 << 20, // AWS's largest
+    DELIVERY_RECORD_BYTES_MAX = 1000 << 10,
 };
 
 typedef struct PutEntry {
@@ -19,7 +21,8 @@ struct put_batch {
     const struct invocation *in;
     struct client *client;
     Str stream;
-    struct arena *a; // its records; reset when they are stored
+    const struct put_kind *kind; // what the client's command is about
+    struct arena *a;             // its records; reset when they are stored
     PutEntry at[PUT_RECORDS_MAX];
     size_t n, bytes;
     uint64_t stored, stored_bytes; // of keys and data
@@ -33,6 +36,7 @@ AUTO_CLOSE(put_batch)
 
 // Whether a further record of so many bytes still goes in.
 bool put_batch_has_room(const struct put_batch *b, size_t bytes);
+size_t put_batch_record_max(const struct put_batch *b); // bytes
 // Copies the record. It has room. An absent key: one at random.
 void put_batch_add(struct put_batch *b, const PutEntry *entry);
 // Puts them all. Complains: EXIT_THROTTLED after PUT_TRIES_MAX times without any progress.

@@ -3,29 +3,11 @@
 #include "cli/remote.h"
 #include "cli/term.h"
 
-#include <stdio.h>
-#include <unistd.h>
-
-enum { ANSWER_BYTES_MAX = 256 };
-
 static const Flag flags[] = {
     { S_INIT("yes"), 'y', S_INIT(""), S_INIT("Do not ask on a terminal") },
     { S_INIT("with-consumers"), 0, S_INIT(""),
       S_INIT("Remove it even if consumers are registered for it") },
 };
-
-// On a terminal the name must be typed again: what is removed cannot be brought back.
-static bool confirmed(const struct invocation *in)
-{
-    Str stream = in->args[0];
-    if (flag_given(in, S("yes")) || !isatty(STDIN_FILENO))
-        return true;
-    fprintf(stderr, "Removes %.*s and all of its records. Type its name to go on: ", FMT(stream));
-    char answer[ANSWER_BYTES_MAX];
-    if (fgets(answer, sizeof answer, stdin) == NULL)
-        return false;
-    return str_eq(str_trim(str_of(answer)), stream);
-}
 
 static ExitCode run(struct invocation *in)
 {
@@ -33,7 +15,7 @@ static ExitCode run(struct invocation *in)
     ExitCode code = remote_open(in, &c);
     if (code != EXIT_GOOD)
         return code;
-    if (!confirmed(in))
+    if (!term_confirms(in->args[0], "and all of its records", flag_given(in, S("yes"))))
         return complain(EXIT_FAILED, "nothing was removed");
     const JsonValue *reply = NULL;
     Str body = stream_body(in->a, in->args[0]);

@@ -7,7 +7,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { COLUMNS_DEFAULT = 80, TABLE_ROWS_FIRST = 64 };
+enum { COLUMNS_DEFAULT = 80, TABLE_ROWS_FIRST = 64, ANSWER_BYTES_MAX = 2048 };
 
 static bool is_set(const char *name)
 {
@@ -205,4 +205,13 @@ void table_end(struct table *t)
     for (size_t i = 0; i < t->cell_count; i++)
         add_cell(&b, t->cells[i], widths[i % n], t->columns[i % n].number, i % n + 1 == n);
     write_out(&b);
+}
+
+bool term_confirms(Str name, const char *with, bool sure)
+{
+    char answer[ANSWER_BYTES_MAX];
+    if (sure || !isatty(STDIN_FILENO))
+        return true;
+    fprintf(stderr, "Removes %.*s %s. Type it again to go on: ", FMT(name), with);
+    return fgets(answer, sizeof answer, stdin) != NULL && str_eq(str_trim(str_of(answer)), name);
 }

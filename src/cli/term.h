@@ -7,6 +7,10 @@ bool term_is_terminal(int fd); // and not TERM=dumb
 bool term_colour(int fd);      // a terminal without NO_COLOR, or CLICOLOR_FORCE
 unsigned term_columns(int fd); // 80 if unknown
 
+// On a terminal, unless `sure`: says that `name` and what belongs to it will be removed, and
+// whether the name was typed again.
+bool term_confirms(Str name, const char *with, bool sure);
+
 // The text in a colour of the sixteen ("32" is green), or as it is.
 Str term_paint(struct arena *a, bool colour, const char *code, Str text);
 Str term_bytes(struct arena *a, uint64_t bytes); // "1.5 MiB"

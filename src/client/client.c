@@ -2,6 +2,7 @@
 #include "client/client.h"
 #include "aws/sigv4.h"
 #include "codec/json.h"
+#include "codec/xml.h"
 #include "http/client.h"
 #include "os/io.h"
 
@@ -18,6 +19,7 @@ struct client {
 
 const ClientService client_kinesis = { S_INIT("kinesis"), S_INIT("Kinesis_20131202") };
 const ClientService client_firehose = { S_INIT("firehose"), S_INIT("Firehose_20150804") };
+const ClientService client_glue = { S_INIT("glue"), S_INIT("AWSGlue") };
 
 Err client_open(const ClientConfig *config, struct client **ret)
 {
@@ -143,6 +145,36 @@ Err client_call(struct client *c, struct arena *a, const ClientService *service,
                           .request_id = reply_header(&reply, S("x-amzn-requestid")) };
     if (reply.status < 200 || reply.status > 299)
         decode_error(a, &reply, ret);
+    return OK;
+}
+
+// <ErrorResponse><Error><Code>..</Code><Message>..</Message></Error></ErrorResponse>
+static void decode_form_error(struct arena *a, ClientReply *reply)
+{
+    struct xml_node *root = NULL;
+    reply->error = str_fmt(a, "HTTP status %u", reply->status);
+    reply->message = S("");
+    if (xml_parse(a, reply->body, &root).kind != ERR_NONE || root->first == NULL)
+        return;
+    for (const struct xml_node *n = root->first->first; n != NULL; n = n->next) {
+        if (str_eq(n->name, S("Code")))
+            reply->error = n->text;
+        if (str_eq(n->name, S("Message")))
+            reply->message = n->text;
+    }
+}
+
+Err client_form(struct client *c, struct arena *a, Str service, Str body, ClientReply *ret)
+{
+    HttpHeader headers[HEADERS_MAX] = {
+        { S("host"), http_client_host(c->http) },
+        { S("content-type"), S("application/x-www-form-urlencoded; charset=utf-8") },
+    };
+    HttpReply reply = { 0 };
+    TRY(send_signed(c, a, service, S("/"), headers, 2, body, &reply));
+    *ret = (ClientReply){ .status = reply.status, .body = reply.body };
+    if (reply.status < 200 || reply.status > 299)
+        decode_form_error(a, ret);
     return OK;
 }
 

@@ -23,7 +23,7 @@ typedef struct ClientService {
     Str signing; // "kinesis"
     Str target;  // "Kinesis_20131202"
 } ClientService;
-extern const ClientService client_kinesis, client_firehose;
+extern const ClientService client_kinesis, client_firehose, client_glue;
 
 typedef struct ClientReply {
     unsigned status;
@@ -47,6 +47,9 @@ Err client_call(struct client *c, struct arena *a, const ClientService *service,
 // One of the server's pages for operators ("stream/read"; server/admin.h), with the root's key. As
 // client_call; the error is the page's kind ("not-found"), else "HTTP status 404" and the like.
 Err client_ask(struct client *c, struct arena *a, Str page, Str body, ClientReply *ret);
+
+// One call of a service with the Query protocol ("iam"): a form, and a reply in XML.
+Err client_form(struct client *c, struct arena *a, Str service, Str body, ClientReply *ret);
 
 // One request to S3 (aws/s3_out.h), over the same connection.
 Err client_s3(struct client *c, struct arena *a, const S3OutCall *call, S3OutReply *ret);
