@@ -362,6 +362,7 @@ class Kinesis(unittest.TestCase):
         self.assertIsNone(api.ops["CreateStream"].output)
         self.assertEqual({n for n, op in api.ops.items() if op.blocking},
                          {"CreateQueue", "DeleteQueue", "UpdateQueue", "CreateChannel",
+                          "UpdateChannel", "DeleteChannel",
                           "CreateStream", "DeleteStream", "IncreaseStreamRetentionPeriod",
                           "DecreaseStreamRetentionPeriod", "AddTagsToStream", "RemoveTagsFromStream",
                           "TagResource", "UntagResource", "GetShardIterator", "SplitShard", "MergeShards",

@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// Channels: CreateChannel, DescribeChannel, ListChannels, UpdateChannel, DeleteChannel (API
-// reference of the model of 2026). A channel delivers a stream to an S3 bucket or a table. Nobody
-// here takes what a channel delivers, svc/s3 included, so for this room no destination exists and
-// no channel ever comes to be: all that a request says is checked, the stream, the role and the key
-// are looked for, and then CreateChannel says that its destination is not there.
-//
-// Nothing of it is on record of AWS: texts and their order are in the manner of queues.
-#include "hub/hub.h"
-#include "svc/kinesis/crypt.h"
-#include "svc/kinesis/kinesis.h"
-#include "svc/kinesis/page.h"
+#include "svc/kinesis/channels.h"
+#include "base/logline.h"
+#include "base/map.h"
+#include "base/time.h"
 #include "svc/kinesis/tags.h"
 
-static Err invalid(struct call *c, const char *text)
-{
-    return call_fail(c, &kinesis_ValidationException, "%s", text);
-}
+#include <stdlib.h>
+
+struct channels {
+    struct kinesis *k;
+    struct kv_table *rows;
+    struct deliveries *deliveries;
+    pthread_mutex_t lock; // of the table; a leaf
+    struct map *by_arn;
+};
 
 static Err not_found(struct call *c, Str arn)
 {
@@ -23,155 +21,329 @@ static Err not_found(struct call *c, Str arn)
                      "Channel %.*s under account %.*s not found.", FMT(arn), FMT(c->account));
 }
 
-// ---- What a new channel is to be
+// ---- The table. Under lock.
 
-static Err check_format(struct call *c, const kinesis_RecordConfiguration *r, bool to_tables)
+static struct channel *look(const struct channels *cs, const struct call *c, Str arn)
 {
-    Str format = r->record_format_type;
-    bool is_schema = str_eq(format, kinesis_RecordFormatType_GSR_JSON);
-    if (is_schema && !to_tables)
-        return invalid(c, "RecordFormatType GSR_JSON is only for channels with "
-                          "S3TablesDestinationConfiguration.");
-    if (str_eq(format, kinesis_RecordFormatType_BYTE_ARRAY) && to_tables)
-        return invalid(c, "RecordFormatType BYTE_ARRAY is only for channels with "
-                          "S3DestinationConfiguration.");
-    if (is_schema != (r->gsr_schema_arn.p != NULL))
-        return invalid(c, "GSRSchemaARN must be specified with RecordFormatType GSR_JSON, and with "
-                          "no other.");
-    return OK;
+    struct channel *ch = map_get(cs->by_arn, arn);
+    bool own = ch != NULL && str_eq(ch->account, c->account) && str_eq(ch->region, c->region);
+    return own ? ch : NULL;
 }
 
-static Err check_request(struct call *c, const struct kinesis_CreateChannel_in *in)
+static struct channels *of(const struct kinesis *k)
 {
-    bool to_tables = in->s3_tables_destination_configuration != NULL;
-    if (in->stream_configuration_list.n != 1)
-        return invalid(c, "StreamConfigurationList must contain exactly one entry.");
-    if (to_tables == (in->s3_destination_configuration != NULL))
-        return invalid(c, "Exactly one of S3DestinationConfiguration and "
-                          "S3TablesDestinationConfiguration must be specified.");
-    if (to_tables && in->s3_tables_destination_configuration->s3_tables_configuration_list.n != 1)
-        return invalid(c, "S3TablesConfigurationList must contain exactly one entry.");
-    TRY(check_format(c, in->stream_configuration_list.at[0].record_configuration, to_tables));
-    return tags_check(c, in->tags);
+    return k->channels;
 }
 
-static Err check_stream(struct call *c, Str arn)
+Err channels_find(struct call *c, Str arn, struct channel **ret)
 {
-    AUTO(stream) s = NULL;
-    struct kinesis *k = c->state;
-    TRY(kinesis_find(c, (StreamRef){ .arn = arn }, &s));
-    pthread_rwlock_rdlock(&k->lock);
-    bool gone = s->status == STREAM_GONE, on_demand = s->on_demand;
-    Err e = gone ? OK : kinesis_require_active(c, s);
-    pthread_rwlock_unlock(&k->lock);
-    if (gone)
-        return kinesis_not_found(c, s->name);
-    TRY(e);
-    return on_demand ? OK
-                     : call_fail(c, &kinesis_ValidationException,
-                                 "Request is invalid. Stream %.*s under account %.*s is not in "
-                                 "On-Demand mode.",
-                                 FMT(s->name), FMT(c->account));
+    struct channels *cs = of(c->state);
+    pthread_mutex_lock(&cs->lock);
+    const struct channel *ch = look(cs, c, arn);
+    *ret = ch != NULL ? channel_copy(ch) : NULL;
+    pthread_mutex_unlock(&cs->lock);
+    return *ret != NULL ? OK : not_found(c, arn);
 }
 
-// Whether the caller may give the role to the service (IAM user guide, "iam:PassRole").
-static Err check_role(struct call *c, Str role_arn)
+static int by_name(const void *x, const void *y)
 {
-    struct kinesis *k = c->state;
-    const struct access_guard *guard = k->env.hub != NULL ? k->env.hub->access : NULL;
-    const Str service = S("kinesis.amazonaws.com");
-    const AccessValue to = { S_INIT("iam:PassedToService"), &service, 1 };
-    Str text = S(""), rest = role_arn, part = { 0 };
-    for (size_t i = 0; i < 5; i++)
-        CHECK(str_cut(rest, ':', &part, &rest)); // the model's pattern says so
-    AccessTarget t = { .action = S("iam:PassRole"),
-                       .resource = role_arn,
-                       .account = part,
-                       .context = &to,
-                       .context_count = 1 };
-    if (guard == NULL || k->env.dev || guard->may(guard->self, c, &t, &text))
-        return OK;
-    return call_fail(c, &kinesis_AccessDeniedException, "%.*s", FMT(text));
+    const struct channel *const *a = x, *const *b = y;
+    return str_cmp((*a)->texts[CHANNEL_NAME], (*b)->texts[CHANNEL_NAME]);
 }
 
-static Err check_key(struct call *c, const kinesis_ChannelEncryptionConfiguration *in)
+struct channel **channels_all(const struct kinesis *k, struct arena *a, Str account, Str region,
+                              size_t *ret_n)
 {
-    struct kinesis *k = c->state;
-    const struct hub_keys *keys = k->env.hub != NULL ? k->env.hub->keys : NULL;
-    HubKeyAnswer answer = { 0 };
+    struct channels *cs = of(k);
     Str arn;
-    if (in == NULL)
+    void *value;
+    size_t n = 0;
+    pthread_mutex_lock(&cs->lock);
+    struct channel **all = arena_new(a, struct channel *, map_count(cs->by_arn) + 1);
+    for (size_t at = 0; map_next(cs->by_arn, &at, &arn, &value);) {
+        const struct channel *ch = value;
+        if (str_eq(ch->account, account) && str_eq(ch->region, region))
+            all[n++] = channel_copy(ch);
+    }
+    pthread_mutex_unlock(&cs->lock);
+    qsort(all, n, sizeof *all, by_name);
+    *ret_n = n;
+    return all;
+}
+
+size_t channels_on_stream(const struct kinesis *k, const struct stream *s)
+{
+    struct channels *cs = of(k);
+    Str arn;
+    void *value;
+    size_t n = 0;
+    pthread_mutex_lock(&cs->lock);
+    for (size_t at = 0; map_next(cs->by_arn, &at, &arn, &value);)
+        n += ((struct channel *)value)->stream == s;
+    pthread_mutex_unlock(&cs->lock);
+    return n;
+}
+
+size_t channels_count(const struct kinesis *k, Str account, Str region)
+{
+    struct channels *cs = of(k);
+    Str arn;
+    void *value;
+    size_t n = 0;
+    pthread_mutex_lock(&cs->lock);
+    for (size_t at = 0; map_next(cs->by_arn, &at, &arn, &value);) {
+        const struct channel *ch = value;
+        n += str_eq(ch->account, account) && str_eq(ch->region, region);
+    }
+    pthread_mutex_unlock(&cs->lock);
+    return n;
+}
+
+Err channels_refuse(struct call *c, const struct stream *s, const char *what, const char *how)
+{
+    size_t n = channels_on_stream(c->state, s);
+    if (n == 0)
         return OK;
-    if (keys == NULL)
-        return fail(ERR_NOT_FOUND, "there is no key service");
-    TRY(keys->find(keys->self, c, in->key_id, &arn, &answer));
-    return answer.fault == HUB_KEY_GOOD ? OK : crypt_refused(c, &answer);
+    return call_fail(c, &kinesis_ResourceInUseException,
+                     "%s %.*s%s because there are channels (%zu) associated with this data stream. "
+                     "Delete every channel on it first.",
+                     what, FMT(s->arn), how, n);
 }
 
-// Where it would be delivered to.
-static Str destination_of(struct call *c, const struct kinesis_CreateChannel_in *in)
+// ---- Changes. `changing` is held.
+
+static Err put_row(struct kv_txn *tx, struct arena *a, const struct channel *ch)
 {
-    const kinesis_S3TablesConfiguration *table;
-    if (in->s3_destination_configuration != NULL)
-        return in->s3_destination_configuration->storage_configuration->bucket_arn;
-    table = &in->s3_tables_destination_configuration->s3_tables_configuration_list.at[0];
-    return str_fmt(c->arena, "%.*s/%.*s/%.*s", FMT(table->table_bucket_arn), FMT(table->namespace),
-                   FMT(table->table_name));
+    AUTO_BUF(row);
+    channel_row_write(&row, ch);
+    TRY(buf_err(&row));
+    return kv_put(tx, channel_row_key(a, ch), buf_str(&row));
 }
 
-Err kinesis_CreateChannel(struct call *c, const struct kinesis_CreateChannel_in *in,
-                          struct kinesis_CreateChannel_out *out)
+Err channels_check(struct call *c, const struct channel *ch)
 {
-    (void)out;
-    TRY(check_request(c, in));
-    TRY(check_stream(c, in->stream_configuration_list.at[0].stream_arn));
-    TRY(check_role(c, in->service_execution_role_arn));
-    TRY(check_key(c, in->encryption_configuration));
-    Str destination = destination_of(c, in);
-    return call_fail(c, &kinesis_ResourceNotFoundException,
-                     "The destination %.*s of channel %.*s does not exist.", FMT(destination),
-                     FMT(in->channel_name));
+    DeliveryConfig config;
+    Str text = S("");
+    channel_config(ch, &config);
+    Err e = delivery_check(of(c->state)->deliveries, &config, c->arena, &text);
+    arena_close(config.arena);
+    if (e.kind == ERR_INVALID)
+        return call_fail(c, &kinesis_ValidationException, "%.*s", FMT(text));
+    return e;
 }
 
-// ---- The others: there is none
-
-Err kinesis_DescribeChannel(struct call *c, const struct kinesis_DescribeChannel_in *in,
-                            struct kinesis_DescribeChannel_out *out)
+static Err begin(struct channels *cs, struct channel *ch)
 {
-    (void)out;
-    TRY(kinesis_admit(c, (Str){ 0 }));
-    return not_found(c, in->channel_arn);
+    DeliveryConfig config;
+    channel_config(ch, &config);
+    return delivery_add(cs->deliveries, &config, &ch->delivery);
 }
 
-Err kinesis_DeleteChannel(struct call *c, const struct kinesis_DeleteChannel_in *in)
+static void insert(struct channels *cs, struct channel *take_ch)
 {
-    TRY(kinesis_admit(c, (Str){ 0 }));
-    return not_found(c, in->channel_arn);
+    pthread_mutex_lock(&cs->lock);
+    CHECK(map_put(cs->by_arn, take_ch->arn, take_ch) == NULL);
+    pthread_mutex_unlock(&cs->lock);
 }
 
-Err kinesis_UpdateChannel(struct call *c, const struct kinesis_UpdateChannel_in *in,
-                          struct kinesis_UpdateChannel_out *out)
+Err channels_add(struct call *c, struct channel *ch)
 {
-    (void)out;
-    TRY(kinesis_admit(c, (Str){ 0 }));
-    if (in->s3_destination_configuration != NULL && in->s3_tables_destination_configuration != NULL)
-        return invalid(c, "At most one of S3DestinationConfiguration and "
-                          "S3TablesDestinationConfiguration may be specified.");
-    if (in->s3_destination_configuration == NULL &&
-        in->s3_tables_destination_configuration == NULL && in->logging_configuration == NULL)
-        return invalid(c, "At least one of S3DestinationConfiguration, "
-                          "S3TablesDestinationConfiguration and LoggingConfiguration must be "
-                          "specified.");
-    return not_found(c, in->channel_arn);
-}
-
-Err kinesis_ListChannels(struct call *c, const struct kinesis_ListChannels_in *in,
-                         struct kinesis_ListChannels_out *out)
-{
-    Str after;
-    TRY(kinesis_admit(c, (Str){ 0 }));
-    if (in->next_token.p != NULL)
-        TRY(page_open(c, TOKEN_CHANNELS, in->next_token, &after));
-    out->channel_summaries.set = true;
+    struct channels *cs = of(c->state);
+    AUTO(kv_txn) tx = kv_write(cs->rows);
+    TRY(kv_next_id(tx, &ch->id));
+    TRY(put_row(tx, c->arena, ch));
+    TRY(kv_commit(tx));
+    TRY(begin(cs, ch));
+    insert(cs, channel_copy(ch));
     return OK;
+}
+
+Err channels_replace(struct call *c, struct channel *take_ch)
+{
+    struct channels *cs = of(c->state);
+    AUTO(channel) ch = take_ch;
+    AUTO(kv_txn) tx = kv_write(cs->rows);
+    TRY(put_row(tx, c->arena, ch));
+    TRY(kv_commit(tx));
+    DeliveryConfig config;
+    channel_config(ch, &config);
+    delivery_change(ch->delivery, &config);
+    struct channel *mine = channel_copy(ch);
+    pthread_mutex_lock(&cs->lock);
+    struct channel *was = map_take(cs->by_arn, mine->arn);
+    map_put(cs->by_arn, mine->arn, mine);
+    pthread_mutex_unlock(&cs->lock);
+    channel_close(was);
+    return OK;
+}
+
+// The delivery has ended before the row goes: a crash between them begins it again.
+Err channels_remove(struct call *c, Str arn)
+{
+    struct channels *cs = of(c->state);
+    pthread_mutex_lock(&cs->lock);
+    AUTO(channel) ch = look(cs, c, arn) != NULL ? map_take(cs->by_arn, arn) : NULL;
+    pthread_mutex_unlock(&cs->lock);
+    if (ch == NULL)
+        return not_found(c, arn);
+    delivery_remove(ch->delivery);
+    ch->delivery = NULL;
+    AUTO(kv_txn) tx = kv_write(cs->rows);
+    Err e = kv_del(tx, channel_row_key(c->arena, ch));
+    if (e.kind == ERR_NONE)
+        e = deliveries_forget(cs->deliveries, tx, ch->id);
+    if (e.kind == ERR_NONE)
+        e = kv_commit(tx);
+    if (e.kind == ERR_NONE)
+        return OK;
+    Err again = begin(cs, ch); // it stays
+    if (again.kind != ERR_NONE)
+        LOG(LOG_ERROR, "a channel does not deliver until the next start", F_STR("channel", arn),
+            F_ERR(again));
+    insert(cs, channel_copy(ch));
+    return e;
+}
+
+// ---- Tags
+
+bool channels_is_arn(Str resource_arn)
+{
+    Str part;
+    for (size_t i = 0; i < 5; i++)
+        if (!str_cut(resource_arn, ':', &part, &resource_arn))
+            return false;
+    return str_starts(resource_arn, S("channel/"));
+}
+
+// What a request adds; or the keys that it removes.
+struct tag_edit {
+    const kinesis_TagMap *add;
+    const kinesis_TagKeyList *drop;
+};
+
+static Err edit_locked(struct call *c, Str arn, const struct tag_edit *edit)
+{
+    struct channel *ch;
+    TRY(channels_find(c, arn, &ch));
+    for (size_t i = 0; edit->add != NULL && i < edit->add->n; i++)
+        tag_set_put(&ch->tags, edit->add->at[i].key, edit->add->at[i].value);
+    for (size_t i = 0; edit->drop != NULL && i < edit->drop->n; i++)
+        tag_set_drop(&ch->tags, edit->drop->at[i]);
+    if (ch->tags.n <= CHANNEL_TAGS_MAX)
+        return channels_replace(c, ch);
+    Err e = call_fail(c, &kinesis_InvalidArgumentException,
+                      "Failed to add tags to channel %.*s under account %.*s because a given "
+                      "channel cannot have more than %d tags associated with it.",
+                      FMT(ch->texts[CHANNEL_NAME]), FMT(c->account), CHANNEL_TAGS_MAX);
+    channel_close(ch);
+    return e;
+}
+
+static Err edit_tags(struct call *c, Str arn, const struct tag_edit *edit)
+{
+    TRY(kinesis_admit(c, arn));
+    TRY(kinesis_change_begin(c, arn));
+    Err e = edit_locked(c, arn, edit);
+    kinesis_change_end(c->state);
+    return e;
+}
+
+Err channels_tag(struct call *c, Str arn, const kinesis_TagMap *tags)
+{
+    TRY(tags_check(c, *tags));
+    return edit_tags(c, arn, &(struct tag_edit){ .add = tags });
+}
+
+Err channels_untag(struct call *c, Str arn, const kinesis_TagKeyList *keys)
+{
+    return edit_tags(c, arn, &(struct tag_edit){ .drop = keys });
+}
+
+Err channels_list_tags(struct call *c, Str arn, kinesis_TagList *ret)
+{
+    AUTO(channel) ch = NULL;
+    TRY(kinesis_admit(c, arn));
+    TRY(channels_find(c, arn, &ch));
+    *ret = (kinesis_TagList){ .set = true, .n = ch->tags.n };
+    ret->at = arena_new(c->arena, kinesis_Tag, ch->tags.n);
+    for (size_t i = 0; i < ch->tags.n; i++)
+        ret->at[i] = (kinesis_Tag){ .key = str_dup(c->arena, ch->tags.at[i].key),
+                                    .value = str_dup(c->arena, ch->tags.at[i].value) };
+    return OK;
+}
+
+void channels_copy_tags(struct call *c, Str arn, TagSet *to)
+{
+    struct channels *cs = of(c->state);
+    pthread_mutex_lock(&cs->lock);
+    const struct channel *ch = look(cs, c, arn);
+    if (ch != NULL)
+        tag_set_copy(to, &ch->tags);
+    pthread_mutex_unlock(&cs->lock);
+}
+
+// ---- From one start to the next
+
+static Err load_one(struct channels *cs, struct arena *tmp, Str key, Str row)
+{
+    AUTO(channel) ch = NULL;
+    TRY(channel_row_read(tmp, key, row, &ch));
+    Str name = stream_row_key(tmp, ch->account, ch->region, ch->texts[CHANNEL_STREAM]);
+    struct stream *s = map_get(cs->k->by_key, name);
+    if (s == NULL)
+        return fail(ERR_CORRUPT, "a channel's stream is not there");
+    ch->stream = stream_ref(s);
+    TRY(begin(cs, ch));
+    insert(cs, ch);
+    ch = NULL; // the table's
+    return OK;
+}
+
+static Err load(struct channels *cs)
+{
+    AUTO(kv_txn) tx = kv_read(cs->rows);
+    struct kv_scan scan = kv_scan_start(tx, S(""), S(""));
+    while (kv_scan_next(&scan)) {
+        AUTO(arena) tmp = arena_open();
+        Str key = str_dup(tmp, scan.rest);
+        Err e = load_one(cs, tmp, key, str_dup(tmp, scan.value));
+        if (e.kind != ERR_NONE) {
+            LOG(LOG_ERROR, "a channel cannot be read", F_STR("row", key), F_ERR(e));
+            kv_scan_end(&scan);
+            return e;
+        }
+    }
+    return scan.err;
+}
+
+Err channels_open(struct kinesis *k, struct channels **ret)
+{
+    struct channels *cs = xalloc(sizeof *cs);
+    cs->k = k;
+    cs->by_arn = map_open();
+    pthread_mutex_init(&cs->lock, NULL);
+    *ret = cs;
+    TRY(kv_table_open(k->env.kv, S("kinesis.channels"), &cs->rows));
+    TRY(deliveries_open(&k->env, S("kinesis.deliveries"), &cs->deliveries));
+    return load(cs);
+}
+
+void channels_stop(struct channels *cs)
+{
+    if (cs != NULL && cs->deliveries != NULL)
+        deliveries_stop(cs->deliveries);
+}
+
+void channels_close(struct channels *cs)
+{
+    Str arn;
+    void *value;
+    if (cs == NULL)
+        return;
+    deliveries_close(cs->deliveries);
+    for (size_t at = 0; map_next(cs->by_arn, &at, &arn, &value);)
+        channel_close(value);
+    map_close(cs->by_arn);
+    pthread_mutex_destroy(&cs->lock);
+    free(cs);
 }

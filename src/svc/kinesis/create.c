@@ -3,6 +3,7 @@
 #include "base/time.h"
 #include "svc/kinesis/consumer.h"
 #include "svc/kinesis/demand.h"
+#include "svc/kinesis/channels.h"
 #include "svc/kinesis/queues.h"
 #include "svc/kinesis/stream_priv.h"
 #include "svc/kinesis/tags.h"
@@ -234,6 +235,7 @@ static Err delete_locked(struct call *c, struct stream *s)
     if (s->status == STREAM_GONE)
         return OK; // somebody else's deletion was faster
     TRY(queues_refuse(c, s, "DeleteStream can't delete", ""));
+    TRY(channels_refuse(c, s, "DeleteStream can't delete", ""));
     if (s->status != STREAM_DELETING)
         TRY(kinesis_change(k, s, mark_deleting, &due_ms));
     if (k->env.change_ns <= 0)

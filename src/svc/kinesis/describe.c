@@ -3,6 +3,7 @@
 #include "base/time.h"
 #include "svc/kinesis/consumer.h"
 #include "svc/kinesis/page.h"
+#include "svc/kinesis/channels.h"
 #include "svc/kinesis/queues.h"
 
 #include <string.h>
@@ -238,6 +239,8 @@ Err kinesis_DescribeStreamSummary(struct call *c, const struct kinesis_DescribeS
         .consumer_count = (int32_t)consumer_count(s, c->now_ns / NS_PER_MS),
         .has_queue_count = s->on_demand, // others can have none
         .queue_count = (int32_t)queues_on_stream(k, s),
+        .has_channel_count = s->on_demand,
+        .channel_count = (int32_t)channels_on_stream(k, s),
         .has_max_record_size_in_kib = true,
         .max_record_size_in_kib = (int32_t)s->record_kib_max,
     };

@@ -6,11 +6,13 @@
 #include "svc/kinesis/operate.h"
 #include "svc/kinesis/consumers.h"
 #include "svc/kinesis/subscribe.h"
+#include "svc/kinesis/channels.h"
 #include "svc/kinesis/queues.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+enum { ID_CHARS = 24 };
 enum { ENDS_AT_ONCE = 1000 }; // shards by one barrier: their control records fit into any block
 
 // ---- Finding
@@ -332,6 +334,17 @@ static Err recover_stream(struct kinesis *k, struct stream *s)
     return OK;
 }
 
+Str kinesis_new_id(struct kinesis *k, struct arena *a)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+    unsigned char random[ID_CHARS];
+    char *text = arena_alloc(a, sizeof random, 1);
+    k->env.io->random(k->env.io, random, sizeof random);
+    for (size_t i = 0; i < sizeof random; i++)
+        text[i] = letters[random[i] % (sizeof letters - 1)];
+    return str_from(text, sizeof random);
+}
+
 // Carries on what a crash interrupted, and declares every shard to the log.
 static Err recover(struct kinesis *k)
 {
@@ -349,6 +362,7 @@ static void kinesis_close(void *state)
     if (k == NULL)
         return;
     metric_hub_remove(k->env.metrics, &k->metrics);
+    channels_close(k->channels);
     queues_close(k->queues);
     fanout_close(k->fanout);
     for (size_t i = 0; i < k->count; i++)
@@ -376,6 +390,7 @@ static Err kinesis_load(struct kinesis *k)
     TRY(consumers_load(k));
     TRY(recover(k));
     TRY(queues_open(k, &k->queues)); // its thread reads shards: they are declared
+    TRY(channels_open(k, &k->channels));
     chores_at(&k->chores, kinesis_due_ms(k));
     chores_start(&k->chores);
     return OK;
@@ -384,6 +399,7 @@ static Err kinesis_load(struct kinesis *k)
 static void kinesis_stop(void *state)
 {
     struct kinesis *k = state;
+    channels_stop(k->channels);
     queues_stop(k->queues);
     chores_stop(&k->chores);
 }

@@ -35,6 +35,7 @@ struct kinesis {
     struct metric_source metrics;
     struct chores chores;        // what streams do when their time has come
     struct queues *queues;       // on the streams (queues.c)
+    struct channels *channels;   // from the streams (channels.c)
     pthread_mutex_t changing;    // by kinesis_change_begin and _end
     atomic_int changers;         // that hold it or wait for it
     pthread_mutex_t making_keys; // taken before everything else; for data keys alone
@@ -65,6 +66,8 @@ Str kinesis_name_given(StreamRef ref);
 // LimitExceededException: too many wait already.
 Err kinesis_change_begin(struct call *c, Str stream_name);
 void kinesis_change_end(struct kinesis *k);
+// What ARNs of queues and channels end with: 24 letters and digits at random, in the arena.
+Str kinesis_new_id(struct kinesis *k, struct arena *a);
 
 // ResourceInUseException unless ACTIVE. Call it with `changing` held.
 Err kinesis_require_active(struct call *c, const struct stream *s);

@@ -4,6 +4,7 @@
 #include "base/time.h"
 #include "svc/kinesis/demand.h"
 #include "svc/kinesis/kinesis.h"
+#include "svc/kinesis/channels.h"
 #include "svc/kinesis/queues.h"
 #include "svc/kinesis/reshard.h"
 
@@ -114,6 +115,7 @@ static Err switch_locked(struct call *c, const struct kinesis_UpdateStreamMode_i
         TRY(kinesis_check_warm(c, n.warm_mibps));
     if (n.is_switch && !n.on_demand)
         TRY(queues_refuse(c, s, "UpdateStreamMode can't switch", " to provisioned mode"));
+    TRY(channels_refuse(c, s, "UpdateStreamMode can't switch", " to provisioned mode"));
     if (n.is_switch)
         TRY(check_switch(c, s, n.on_demand));
     if (!n.is_switch && n.warm_mibps < 0)

@@ -11,7 +11,7 @@
 
 #include <stdlib.h>
 
-enum { LIST_QUEUES_MAX = 100, ARN_ID_CHARS = 24 };
+enum { LIST_QUEUES_MAX = 100 };
 
 static int64_t now_ms(const struct call *c)
 {
@@ -258,17 +258,6 @@ static Err commit_new(struct kinesis *k, struct arena *a, struct queue *q)
     return kv_commit(tx);
 }
 
-static Str new_arn_id(struct kinesis *k, struct arena *a)
-{
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789";
-    unsigned char random[ARN_ID_CHARS];
-    char *text = arena_alloc(a, sizeof random, 1);
-    k->env.io->random(k->env.io, random, sizeof random);
-    for (size_t i = 0; i < sizeof random; i++)
-        text[i] = letters[random[i] % (sizeof letters - 1)];
-    return str_from(text, sizeof random);
-}
-
 static Err check_tag_count(struct call *c, Str name, size_t count)
 {
     if (count <= QUEUE_TAGS_MAX)
@@ -285,7 +274,7 @@ static Err create_locked(struct call *c, const struct kinesis_CreateQueue_in *in
     struct kinesis *k = c->state;
     TRY(check_name(c, in->queue_name));
     TRY(check_stream(c, s));
-    AUTO(queue) q = queue_new(c->account, c->region, in->queue_name, new_arn_id(k, c->arena));
+    AUTO(queue) q = queue_new(c->account, c->region, in->queue_name, kinesis_new_id(k, c->arena));
     QueueFields fields = fields_of(q);
     if (in->queue_attributes != NULL)
         TRY(read_attributes(c, in->queue_attributes, &fields));

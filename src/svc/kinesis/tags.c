@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "svc/kinesis/tags.h"
 #include "svc/kinesis/consumers.h"
+#include "svc/kinesis/channels.h"
 #include "svc/kinesis/queues.h"
 
 #include <string.h>
@@ -153,6 +154,8 @@ Err kinesis_TagResource(struct call *c, const struct kinesis_TagResource_in *in)
 {
     if (queues_is_arn(in->resource_arn))
         return queues_tag(c, in->resource_arn, &in->tags);
+    if (channels_is_arn(in->resource_arn))
+        return channels_tag(c, in->resource_arn, &in->tags);
     struct tagged t;
     TRY(find_tagged(c, in->resource_arn, &t));
     return add(c, t, in->tags);
@@ -162,6 +165,8 @@ Err kinesis_UntagResource(struct call *c, const struct kinesis_UntagResource_in 
 {
     if (queues_is_arn(in->resource_arn))
         return queues_untag(c, in->resource_arn, &in->tag_keys);
+    if (channels_is_arn(in->resource_arn))
+        return channels_untag(c, in->resource_arn, &in->tag_keys);
     struct tagged t;
     TRY(find_tagged(c, in->resource_arn, &t));
     return drop(c, t, in->tag_keys);
@@ -206,6 +211,8 @@ Err kinesis_ListTagsForResource(struct call *c, const struct kinesis_ListTagsFor
 {
     if (queues_is_arn(in->resource_arn))
         return queues_list_tags(c, in->resource_arn, &out->tags);
+    if (channels_is_arn(in->resource_arn))
+        return channels_list_tags(c, in->resource_arn, &out->tags);
     struct tagged t;
     TRY(find_tagged(c, in->resource_arn, &t));
     const TagSet *tags = t.x != NULL ? &t.x->tags : &t.s->tags;

@@ -10,6 +10,7 @@
 // or "*". Condition keys: aws:ResourceTag/KEY, of the tags of what the ARN names.
 #include "svc/kinesis/consumer.h"
 #include "svc/kinesis/kinesis.h"
+#include "svc/kinesis/channels.h"
 #include "svc/kinesis/queues.h"
 
 #include <stdlib.h>
@@ -85,7 +86,7 @@ static Str stream_arn(struct call *c, Str account, Str name)
                    FMT(name));
 }
 
-// The tags of what the ARN names: a queue, a consumer or a stream.
+// The tags of what the ARN names: a queue, a channel, a consumer or a stream.
 static void copy_tags(struct call *c, Str arn, Str account, TagSet *to)
 {
     struct kinesis *k = c->state;
@@ -94,6 +95,10 @@ static void copy_tags(struct call *c, Str arn, Str account, TagSet *to)
     size_t at;
     if (queues_is_arn(arn)) {
         queues_copy_tags(c, arn, to);
+        return;
+    }
+    if (channels_is_arn(arn)) {
+        channels_copy_tags(c, arn, to);
         return;
     }
     if (!consumer_arn_split(arn, &of_stream, &consumer, &created_s))
