@@ -108,6 +108,8 @@ class Parser:
             self.before.append((name, value.strip()))
         elif text in ("restart", "kill"):
             self.before.append((text, ""))
+        elif text.startswith("bucket "):
+            self.before.append(("bucket", text.removeprefix("bucket ")))
         elif re.match(r"(header|method|path|type|events) \S|unsigned$", text):
             self.pending.append(text)
         else:
@@ -347,6 +349,16 @@ def denied_key(server):
     return server.denied_key
 
 
+def make_bucket(server, name):
+    """One that the dialogue's service may write to; fine if it is there."""
+    with server.client() as client:
+        headers = {"Host": f"127.0.0.1:{server.port}", "x-amz-content-sha256": hashlib.sha256(b"").hexdigest()}
+        headers = sigv4.sign(client.key_id, client.secret, "us-east-1", "s3", "PUT", f"/{name}", headers, b"")
+        status, _, content = client.send("PUT", f"/{name}", headers, b"")
+        if status != 200:
+            raise WireError(f"bucket {name}: {content.decode()}")
+
+
 class Player:
     """Plays one dialogue in one encoding."""
 
@@ -365,6 +377,8 @@ class Player:
             if value == "$denied":
                 known[value] = denied_key(self.server)
             self.client.key_id, self.client.secret = known.get(value, value).split()
+        elif what == "bucket":
+            make_bucket(self.server, substitute(value, self.variables))
         else:
             self.restart(what)
 
