@@ -351,12 +351,13 @@ def denied_key(server):
 
 def make_bucket(server, name):
     """One that the dialogue's service may write to; fine if it is there."""
-    with server.client() as client:
-        headers = {"Host": f"127.0.0.1:{server.port}", "x-amz-content-sha256": hashlib.sha256(b"").hexdigest()}
-        headers = sigv4.sign(client.key_id, client.secret, "us-east-1", "s3", "PUT", f"/{name}", headers, b"")
-        status, _, content = client.send("PUT", f"/{name}", headers, b"")
-        if status != 200:
-            raise WireError(f"bucket {name}: {content.decode()}")
+    client = server.client()
+    headers = {"Host": f"127.0.0.1:{server.port}", "x-amz-content-sha256": hashlib.sha256(b"").hexdigest()}
+    headers = sigv4.sign(client.key_id, client.secret, "us-east-1", "s3", "PUT", f"/{name}", headers, b"")
+    status, _, content = client.send("PUT", f"/{name}", headers, b"")
+    client.close()
+    if status != 200:
+        raise WireError(f"bucket {name}: {content.decode()}")
 
 
 class Player:

@@ -136,7 +136,10 @@ static Err begin(struct channels *cs, struct channel *ch)
 {
     DeliveryConfig config;
     channel_config(ch, &config);
-    return delivery_add(cs->deliveries, &config, &ch->delivery);
+    Err e = delivery_add(cs->deliveries, &config, &ch->delivery);
+    if (e.kind != ERR_NONE)
+        arena_close(config.arena);
+    return e;
 }
 
 static void insert(struct channels *cs, struct channel *take_ch)
