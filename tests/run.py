@@ -132,6 +132,7 @@ SUITES = {
     "admin-thread": lambda: server_suite("admin-thread", "admin.py", 600, "--seconds", "20", build="build-tsan"),
     "boto3": lambda: server_suite("boto3", "clients/boto3_test.py", 300),
     "boto3-queues": lambda: server_suite("boto3-queues", "clients/boto3_queues_test.py", 300),
+    "boto3-channels": lambda: server_suite("boto3-channels", "clients/boto3_channels_test.py", 300),
     "boto3-s3": lambda: server_suite("boto3-s3", "clients/s3_test.py", 600),
     "access": lambda: server_suite("access", "clients/access_test.py", 600),
     "awscli": lambda: server_suite("awscli", "clients/awscli_test.py", 600),
