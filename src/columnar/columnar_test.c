@@ -318,6 +318,15 @@ TEST(times_outside_of_the_calendar_are_no_times)
     EXPECT(!moment_plain(S("2000-01-01 24:00:00"), &m) &&
            !moment_plain(S("2000-01-01 00:60:00"), &m));
     EXPECT(!moment_plain(S("2000-01-01 00:00:00.1234567890"), &m));
+    EXPECT(moment_plain(S("2000-02-28 23:59:59"), &m) && m.seconds == 951782399 && m.ns == 0);
+    EXPECT(moment_plain(S("2000-02-29 00:00:00.5"), &m) && m.seconds == 951782400);
+    EXPECT(moment_openx(S("1999-12-31T23:59:59.000000001Z"), &m) && m.ns == 1);
+    EXPECT(!moment_openx(S("1999-12-28T23:59:59.Z"), &m) &&
+           !moment_openx(S("1999-12-28T23:59:59"), &m));
+    EXPECT(!moment_openx(S("1999-12-28T23:59:5:Z"), &m) &&
+           !moment_openx(S("0000-12-28T23:59:59Z"), &m));
+    EXPECT(!moment_plain(S("1999-12-28 23:59:59x"), &m) &&
+           !moment_plain(S("1999-00-28 23:59:59"), &m));
     EXPECT(!moment_openx(S("99999999999999999"), &m) && !moment_openx(S("1e5 "), &m));
 }
 

@@ -126,6 +126,45 @@ static bool time_at(Str s, size_t *at, struct parts *x)
     return good;
 }
 
+// Two digits, or more than 99.
+static inline unsigned two(const char *p)
+{
+    unsigned high = (unsigned char)p[0] - '0', low = (unsigned char)p[1] - '0';
+    return high > 9 || low > 9 ? 100 : high * 10 + low;
+}
+
+// "2017-02-07T15:13:01" with two digits everywhere, and `middle` for the T: what is nearly always
+// written. false: the other functions say.
+static inline bool usual(Str s, char middle, Moment *ret)
+{
+    const char *p = s.p;
+    if (s.n < 19 || p[4] != '-' || p[7] != '-' || p[10] != middle || p[13] != ':' || p[16] != ':')
+        return false;
+    unsigned century = two(p), year = two(p + 2), month = two(p + 5), day = two(p + 8);
+    unsigned hour = two(p + 11), minute = two(p + 14), second = two(p + 17);
+    if (century > 99 || year > 99 || century + year == 0 || month - 1 > 11 || day - 1 > 27 ||
+        hour > 23 || minute > 59 || second > 59) // the last days of a month are not usual
+        return false;
+    ret->seconds = days_of((int64_t)century * 100 + year, month, day) * DAY_SECONDS +
+                   (int64_t)hour * 3600 + minute * 60 + second;
+    ret->ns = 0;
+    return true;
+}
+
+// The fraction behind it, if there is one, up to *at.
+static inline bool usual_fraction(Str s, size_t *at, Moment *ret)
+{
+    int64_t ns = 0;
+    *at = 19;
+    if (s.n == 19 || s.p[19] != '.')
+        return true;
+    ++*at;
+    if (!fraction_at(s, at, FRACTION_DIGITS_MAX, &ns))
+        return false;
+    ret->ns = (int32_t)ns;
+    return true;
+}
+
 bool moment_date(Str s, int64_t *ret_days)
 {
     struct parts x = parts_none;
@@ -137,6 +176,9 @@ bool moment_plain(Str s, Moment *ret)
 {
     struct parts x = parts_none;
     size_t at = 0;
+    if (usual(s, ' ', ret) && usual_fraction(s, &at, ret))
+        return at == s.n;
+    at = 0;
     return date_at(s, &at, &x) && char_at(s, &at, ' ') && time_at(s, &at, &x) && at == s.n &&
            moment_of_parts(&x, ret);
 }
@@ -145,6 +187,9 @@ static bool moment_iso(Str s, Moment *ret)
 {
     struct parts x = parts_none;
     size_t at = 0;
+    if (usual(s, 'T', ret) && usual_fraction(s, &at, ret))
+        return at + 1 == s.n && s.p[at] == 'Z';
+    at = 0;
     return date_at(s, &at, &x) && char_at(s, &at, 'T') && time_at(s, &at, &x) &&
            char_at(s, &at, 'Z') && at == s.n && moment_of_parts(&x, ret);
 }

@@ -44,8 +44,10 @@ class Converted:
         command = [options.program, self.path, *(f"column={name}:{made.type_text(t)}" for name, t in columns)]
         for name, value in words.items():
             command += [f"{name}={v}" for v in (value if isinstance(value, list) else [value])]
-        done = subprocess.run(command, input="".join(line + "\n" for line in lines).encode(), capture_output=True,
-                              timeout=SECONDS_MAX)
+        with tempfile.TemporaryFile() as file:
+            file.write("".join(line + "\n" for line in lines).encode())
+            file.seek(0)
+            done = subprocess.run(command, stdin=file, capture_output=True, timeout=SECONDS_MAX)
         assert done.returncode == 0, f"{command}\n{done.stderr.decode(errors='replace')[-3000:]}"
         *said, last = done.stdout.decode().splitlines()
         self.refused = {int(line.split(" ", 2)[0]): line.split(" ", 2)[1:] for line in said}
