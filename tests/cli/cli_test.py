@@ -24,6 +24,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import headrace  # noqa: E402
 import objects  # noqa: E402,F401  registers its tests
+import deliveries  # noqa: E402,F401  and these
 import shell  # noqa: E402
 import tap  # noqa: E402
 from shell import clean_environment, new_dir, reach, run  # noqa: E402
