@@ -3,6 +3,7 @@
 // everything read back through the API, and at the end the books of both sides in one line.
 #include "base/time.h"
 #include "cli/commands.h"
+#include "cli/demo_lake.h"
 #include "cli/demo_load.h"
 #include "cli/demo_server.h"
 #include "cli/demo_view.h"
@@ -36,6 +37,7 @@ static const Flag flags[] = {
     { S_INIT("seconds"), 0, S_INIT("COUNT"), S_INIT("End after this long; else at Ctrl-C") },
     { S_INIT("shards"), 0, S_INIT("COUNT"), S_INIT("Shards of the stream; 3") },
     { S_INIT("record-bytes"), 0, S_INIT("COUNT"), S_INIT("Size of a record; 1024") },
+    { S_INIT("no-lake"), 0, S_INIT(""), S_INIT("Do not deliver to objects as well") },
     { S_INIT("plain"), 0, S_INIT(""), S_INIT("Print one line each second, for scripts") },
     { S_INIT("keep"), 0, S_INIT(""), S_INIT("Leave the data directory behind") },
     { S_INIT("config"), 0, S_INIT("FILE"), S_INIT("A configuration file for the server") },
@@ -52,6 +54,8 @@ struct demo {
     struct client *client;
     struct demo_count *books;
     struct demo_load *load;
+    struct demo_lake *lake; // NULL: not wanted
+    DemoLake in_lake;
     ShardInfo *shard_list;
     size_t shard_count;
     DemoView view;
@@ -164,6 +168,19 @@ static ExitCode make_stream(struct demo *d)
     return code;
 }
 
+static ExitCode make_lake(struct demo *d)
+{
+    const JsonValue *reply = NULL;
+    if (flag_given(d->in, S("no-lake")))
+        return EXIT_GOOD;
+    ExitCode code = remote_call(d->in, d->client, S("DescribeStreamSummary"),
+                                stream_body(d->in->a, STREAM), &reply);
+    if (code != EXIT_GOOD)
+        return code;
+    Str arn = json_text(json_find(reply, S("StreamDescriptionSummary")), S("StreamARN"));
+    return demo_lake_open(d->in, d->client, arn, &d->lake);
+}
+
 static ExitCode start(struct demo *d)
 {
     ExitCode code = choose_data_dir(d);
@@ -181,13 +198,16 @@ static ExitCode start(struct demo *d)
     if (e.kind != ERR_NONE)
         return complain(EXIT_FAILED, "no client for the server: %s", e.text);
     code = make_stream(d);
+    if (code == EXIT_GOOD)
+        code = make_lake(d);
     if (code != EXIT_GOOD)
         return code;
     Str url = demo_server_url(d->server);
     d->view = (DemoView){ .shard_count = d->shard_count,
                           .record_bytes = d->record_bytes + KEY_BYTES_TYPICAL,
                           .colour = term_colour(STDOUT_FILENO),
-                          .columns = term_columns(STDOUT_FILENO) };
+                          .columns = term_columns(STDOUT_FILENO),
+                          .lake = d->lake != NULL };
     d->view.title =
         str_fmt(d->in->a, "stream clicks, %zu shards on %.*s", d->shard_count, FMT(url));
     printf("headrace demo: %.*s, data in %.*s\n", FMT(d->view.title), FMT(d->data_dir));
@@ -207,18 +227,23 @@ static ExitCode start(struct demo *d)
 
 // ---- Every second
 
-static void take_moment(struct demo *d, DemoMoment *ret)
+static ExitCode take_moment(struct demo *d, DemoMoment *ret)
 {
+    ExitCode code = d->lake != NULL ? demo_lake_look(d->lake, &d->in_lake) : EXIT_GOOD;
     struct demo_latency *latency = xalloc(sizeof *latency);
     demo_load_latency(d->load, latency);
     *ret = (DemoMoment){ .elapsed_ns = mono_ns() - d->started_ns,
                          .totals = demo_count_totals(d->books),
                          .p50_ns = demo_latency_quantile(latency, 0.50),
                          .p99_ns = demo_latency_quantile(latency, 0.99),
-                         .disk_bytes = disk_bytes(d) };
+                         .disk_bytes = disk_bytes(d),
+                         .objects = d->in_lake.objects,
+                         .rows = d->in_lake.rows,
+                         .newest = d->in_lake.newest };
     for (unsigned i = 0; i < d->shard_count; i++)
         ret->shard_put[i] = demo_count_shard_put(d->books, i);
     free(latency);
+    return code;
 }
 
 static void show(struct demo *d, const DemoMoment *before, const DemoMoment *now)
@@ -268,9 +293,10 @@ static ExitCode watch(struct demo *d)
         if (wait_until(d, due))
             return EXIT_GOOD;
         DemoMoment *before = &moments[(second + 1) % 2], *now = &moments[second % 2];
-        take_moment(d, now);
+        ExitCode looked = take_moment(d, now);
         show(d, before, now);
         ExitCode code = check_health(d);
+        code = code == EXIT_GOOD ? looked : code;
         if (code != EXIT_GOOD || second == d->seconds)
             return code;
     }
@@ -294,6 +320,18 @@ static void drain(struct demo *d)
     }
 }
 
+static ExitCode drain_lake(struct demo *d, uint64_t put)
+{
+    ExitCode code = demo_lake_drain(d->lake, put, &d->in_lake);
+    if (code == EXIT_GOOD && d->in_lake.newest.n > 0)
+        printf("%llu objects, the last s3://lake/%.*s\n", (unsigned long long)d->in_lake.objects,
+               FMT(d->in_lake.newest));
+    if (code == EXIT_GOOD && d->in_lake.rows < put)
+        code = complain(EXIT_FAILED, "not everything that was put is in objects");
+    d->in_lake.newest = (Str){ 0 };
+    return code;
+}
+
 // A second Ctrl-C ends us at once; the server sees its input end and stops as well.
 static void release_signals(struct demo *d)
 {
@@ -311,7 +349,10 @@ static ExitCode finish(struct demo *d, ExitCode code)
         DemoTotals t = demo_count_totals(d->books);
         if (health == EXIT_GOOD && (t.lost > 0 || t.out_of_order > 0))
             health = complain(EXIT_FAILED, "the books of both sides do not agree");
+        if (health == EXIT_GOOD && d->lake != NULL)
+            health = drain_lake(d, t.put);
     }
+    demo_lake_close(d->lake);
     demo_load_close(d->load);
     client_close(d->client);
     if (d->server != NULL) {
@@ -334,10 +375,11 @@ static void report(struct demo *d)
         return;
     DemoTotals t = demo_count_totals(d->books);
     demo_count_close(d->books);
-    printf("put %llu, got %llu, lost %llu, duplicated %llu, out of order %llu, throttled %llu\n",
+    printf("put %llu, got %llu, lost %llu, duplicated %llu, out of order %llu, throttled %llu, "
+           "in objects %llu\n",
            (unsigned long long)t.put, (unsigned long long)t.got, (unsigned long long)t.lost,
            (unsigned long long)t.duplicated, (unsigned long long)t.out_of_order,
-           (unsigned long long)t.throttled);
+           (unsigned long long)t.throttled, (unsigned long long)d->in_lake.rows);
 }
 
 static ExitCode run(struct invocation *in)
@@ -367,9 +409,12 @@ const struct command command_demo = {
     .usage = S_INIT("[--rate COUNT] [--seconds COUNT] [--plain]"),
     .details = S_INIT(
         "Creates the stream 'clicks' on a server of its own with an empty data directory, puts\n"
-        "records of 1 KB, reads every shard through the API and shows both sides live. The last\n"
-        "line is what was counted: 'put N, got N, lost 0, duplicated 0, out of order 0,\n"
-        "throttled N'. The status is 1 if anything was lost or came out of order. Settings of\n"
+        "records of 1 KB, reads every shard through the API and shows both sides live. A delivery\n"
+        "stream writes the same records to the bucket 'lake' as Parquet, by hour. The last line "
+        "is\n"
+        "what was counted: 'put N, got N, lost 0, duplicated 0, out of order 0, throttled N,\n"
+        "in objects N' (rows of the Parquet files). The status is 1 if anything was lost or came "
+        "out of order. Settings of\n"
         "the server may be given as flags too."),
     .flags = flags,
     .flag_count = COUNT_OF(flags),

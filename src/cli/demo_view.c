@@ -10,6 +10,7 @@ enum {
     BAR_MAX = 50,
     BAR_MARGIN = 32, // what stands beside a bar
     SHARDS_SHOWN_MAX = 16,
+    LAKE_MARGIN = 44, // what stands before the newest key
 };
 
 static double seconds_between(const DemoMoment *before, const DemoMoment *now)
@@ -49,6 +50,9 @@ void demo_view_plain(struct buf *b, const DemoView *v, const DemoMoment *before,
     for (size_t i = 0; i < v->shard_count; i++)
         buf_addf(b, " shard%zu=%.0f%%", i,
                  100 * share_of_limit(v, rate(before->shard_put[i], now->shard_put[i], s)));
+    if (v->lake)
+        buf_addf(b, " objects=%llu rows=%llu", (unsigned long long)now->objects,
+                 (unsigned long long)now->rows);
     buf_add(b, S("\n"));
 }
 
@@ -105,6 +109,17 @@ unsigned demo_view_screen(struct buf *b, struct arena *tmp, const DemoView *v,
              out * (double)v->record_bytes / SHARD_BYTES_PER_S, FMT(got));
     buf_addf(b, "\033[K  throttled %.*s   put to get p50 %.0f ms, p99 %.0f ms   on disk %.*s\n",
              FMT(refused), ms(now->p50_ns), ms(now->p99_ns), FMT(disk));
+    unsigned lines = 6;
+    if (v->lake) {
+        Str rows = term_count(tmp, now->rows);
+        Str newest = now->newest.n > 0 ? now->newest : S("nothing yet");
+        size_t room = v->columns > LAKE_MARGIN ? v->columns - LAKE_MARGIN : 0;
+        if (newest.n > room) // its end tells more
+            newest = str_skip(newest, newest.n - room);
+        buf_addf(b, "\033[K  lake  %7llu objects     %.*s rows   %.*s\n",
+                 (unsigned long long)now->objects, FMT(rows), FMT(newest));
+        lines++;
+    }
     buf_add(b, S("\033[K\n"));
-    return 6 + add_shards(b, tmp, v, before, now, s);
+    return lines + add_shards(b, tmp, v, before, now, s);
 }

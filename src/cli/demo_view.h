@@ -11,6 +11,8 @@ typedef struct DemoMoment {
     uint64_t shard_put[DEMO_SHARDS_MAX]; // records
     int64_t p50_ns, p99_ns;              // put to get
     uint64_t disk_bytes;
+    uint64_t objects, rows; // in the lake
+    Str newest;             // the last object's key; absent: none yet
 } DemoMoment;
 
 typedef struct DemoView {
@@ -19,6 +21,7 @@ typedef struct DemoView {
     size_t record_bytes; // with its key, as the limits count
     bool colour;
     unsigned columns;
+    bool lake; // records become objects as well
 } DemoView;
 
 // One line: "t=1 in=2990 out=2700 throttled=0 p50_ms=104.1 p99_ms=212.0 disk_bytes=... shard0=99%".

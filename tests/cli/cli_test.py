@@ -891,7 +891,7 @@ def doctor_checks_the_machine_and_says_what_to_do():
 
 # ---- The demo
 
-LAST_LINE = r"put (\d+), got (\d+), lost (\d+), duplicated (\d+), out of order (\d+), throttled (\d+)"
+LAST_LINE = r"put (\d+), got (\d+), lost (\d+), duplicated (\d+), out of order (\d+), throttled (\d+), in objects (\d+)"
 
 
 def damage(path, at):
@@ -980,7 +980,7 @@ def a_store_is_checked_while_no_server_runs_on_it():
 def books(out):
     match = re.fullmatch(LAST_LINE, out.splitlines()[-1])
     assert match, out
-    return dict(zip(("put", "got", "lost", "duplicated", "disorder", "throttled"), map(int, match.groups())))
+    return dict(zip(("put", "got", "lost", "duplicated", "disorder", "throttled", "objects"), map(int, match.groups())))
 
 
 @tap.test
@@ -989,6 +989,7 @@ def the_demo_accounts_for_every_record_and_leaves_nothing_behind():
     out, _ = run("demo", "--seconds", "3", "--rate", "600", "--plain", folder=folder)
     total = books(out)
     assert total["put"] == total["got"] > 0 and total["lost"] == total["disorder"] == total["duplicated"] == 0
+    assert total["objects"] == total["put"] and re.search(r"(?m)^\d+ objects, the last s3://lake/clicks/day=", out), out
     assert len(re.findall(r"(?m)^t=\d+ in=\d+ out=\d+ throttled=", out)) == 3 and os.listdir(folder) == []
 
 
@@ -1066,7 +1067,7 @@ def a_server_ends_when_its_demo_is_killed():
 def the_demo_draws_over_itself_on_a_terminal():
     out = in_terminal([shell.PROGRAM, "demo", "--seconds", "3", "--rate", "300"],
                       clean_environment(TERM="xterm", COLUMNS="80"))
-    assert "\033[9A" in out and "shard 2" in out and "put to get p50" in out, out
+    assert "\033[10A" in out and "lake" in out and "shard 2" in out and "put to get p50" in out, out
     assert books(out.rstrip("\n"))["lost"] == 0
 
 
