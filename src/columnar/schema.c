@@ -62,9 +62,11 @@ static const struct {
 
 static Err refuse(struct parse *p, const char *what)
 {
-    return problem_set(
-        p->problem, COLUMNAR_SCHEMA, "Error: %s at the position %zu of '%.*s' (%.*s)", what, p->at,
-        FMT(str_head(p->text, 2 * NAME_BYTES_SHOWN)), FMT(str_head(p->column, NAME_BYTES_SHOWN)));
+    return problem_set(p->problem, COLUMNAR_SCHEMA,
+                       "The schema is invalid. Error parsing the schema: "
+                       "Error: %s at the position %zu of '%.*s' (%.*s)",
+                       what, p->at, FMT(str_head(p->text, 2 * NAME_BYTES_SHOWN)),
+                       FMT(str_head(p->column, NAME_BYTES_SHOWN)));
 }
 
 static bool take(struct parse *p, char c)
@@ -222,8 +224,10 @@ static Err parse_type(struct parse *p, struct type *t)
         p->at = start;
         return problem_set(
             p->problem, COLUMNAR_SCHEMA,
-            "Error: type expected at the position %zu of '%.*s' but '%.*s' is found.", start,
-            FMT(str_head(p->text, 2 * NAME_BYTES_SHOWN)), FMT(str_head(name, NAME_BYTES_SHOWN)));
+            "The schema is invalid. Error parsing the schema: "
+            "Error: type expected at the position %zu of '%.*s' but '%.*s' is found.",
+            start, FMT(str_head(p->text, 2 * NAME_BYTES_SHOWN)),
+            FMT(str_head(name, NAME_BYTES_SHOWN)));
     }
     t->kind = words[i].kind;
     if (p->s->type_count > COLUMNAR_COLUMNS_MAX)
