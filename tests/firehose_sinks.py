@@ -23,8 +23,10 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
 import urllib.request
+
+import boto3
+import botocore.config
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "sinks"))
@@ -32,6 +34,7 @@ import headrace  # noqa: E402
 import tap  # noqa: E402
 from proxy import Proxy  # noqa: E402
 from redshift import Redshift  # noqa: E402
+from splunk import TOKEN, Collector  # noqa: E402
 from tap import skip, test  # noqa: E402
 
 DRIVE_SECONDS_MAX = 240
@@ -40,7 +43,7 @@ SEARCH = os.path.join(headrace.ROOT, "tests", "sinks", "search")
 SEARCH_BUILT = os.path.join(headrace.ROOT, "build", "clients", "search")
 SEARCH_SECONDS_MAX = 180  # until it answers, on a busy machine
 DELIVERED, RETRY, REFUSED = range(3)
-DRIVE = None
+DRIVE = PROGRAM = None
 
 
 class Outcome:
@@ -559,8 +562,218 @@ def an_opensearch_that_is_killed_and_comes_back_has_each_document_once():
     assert search.count("killed") == 2000
 
 
+# ---- Through the server: delivery streams, with everything killed meanwhile
+
+ROLE = f"arn:aws:iam::{headrace.ACCOUNT}:role/delivery"
+DELIVER_SECONDS_MAX = 120
+
+
+class Hoses:
+    """A server with a bucket and a role, that is killed and started anew as a test wants it."""
+
+    def __init__(self):
+        self.server = headrace.Server(PROGRAM)
+        self.server.start()
+        self.connect()
+        self.s3.create_bucket(Bucket="lake")
+        trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole",
+                                                         "Principal": {"Service": "firehose.amazonaws.com"}}]}
+        may = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+        iam = self.client("iam")
+        iam.create_role(RoleName="delivery", AssumeRolePolicyDocument=json.dumps(trust))
+        iam.put_role_policy(RoleName="delivery", PolicyName="p", PolicyDocument=json.dumps(may))
+
+    def client(self, service):
+        config = botocore.config.Config(retries={"total_max_attempts": 1, "mode": "standard"}, connect_timeout=10,
+                                        read_timeout=60)
+        return boto3.client(service, region_name="us-east-1", endpoint_url=self.server.url, config=config,
+                            aws_access_key_id=headrace.KEY_ID, aws_secret_access_key=headrace.SECRET)
+
+    def connect(self):
+        self.firehose, self.s3 = self.client("firehose"), self.client("s3")
+
+    def restart(self):
+        self.server.kill()
+        self.server.start()
+        self.connect()
+
+    def create(self, name, kind, **destination):
+        place = {"RoleARN": ROLE, "BucketARN": "arn:aws:s3:::lake", "Prefix": f"{name}/",
+                 "BufferingHints": {"SizeInMBs": 1, "IntervalInSeconds": 0}}
+        self.firehose.create_delivery_stream(
+            DeliveryStreamName=name,
+            **{f"{kind}DestinationConfiguration": {"S3Configuration": place, **destination}})
+
+    def put(self, name, records):
+        """Those that were acknowledged."""
+        answer = self.firehose.put_record_batch(DeliveryStreamName=name, Records=[{"Data": r} for r in records])
+        return [r for r, told in zip(records, answer["RequestResponses"]) if "RecordId" in told]
+
+    def objects(self, prefix):
+        keys = [o["Key"] for o in self.s3.list_objects_v2(Bucket="lake", Prefix=prefix).get("Contents", ())]
+        return {key: self.s3.get_object(Bucket="lake", Key=key)["Body"].read() for key in keys}
+
+    def failed(self, prefix, count):
+        """Error records below a prefix, once there are so many."""
+        lines = []
+
+        def are_there():
+            lines[:] = [json.loads(line) for body in self.objects(prefix).values() for line in body.splitlines()]
+            return len(lines) >= count
+
+        wait(are_there)
+        return lines
+
+    def put_and_kill(self, name, rounds):
+        """Puts documents while the server is killed again and again; the acknowledged ones."""
+        acknowledged = []
+        for r in range(rounds):
+            for batch in range(10):
+                first = (r * 10 + batch) * 50
+                acknowledged += self.put(name, [json.dumps({"id": n, "name": f"n{n}"}).encode() + b"\n"
+                                                for n in range(first, first + 50)])
+            time.sleep(0.3 * r)  # in the middle of one thing or another
+            self.restart()
+        return acknowledged
+
+    def close(self):
+        self.server.stop()
+        self.server.remove()
+
+
+HOSES = []
+
+
+def hoses():
+    if not HOSES:
+        HOSES.append(Hoses())
+    return HOSES[0]
+
+
+def wait(is_so):
+    end = time.monotonic() + DELIVER_SECONDS_MAX
+    while not is_so():
+        assert time.monotonic() < end, "it does not come"
+        time.sleep(0.2)
+
+
+def retry(seconds):
+    return {"RetryOptions": {"DurationInSeconds": seconds}}
+
+
+HINTS = {"SizeInMBs": 1, "IntervalInSeconds": 0}
+
+
+@test
+def what_is_put_reaches_an_http_endpoint_though_server_and_network_are_killed():
+    h = hoses()
+    with Endpoint() as endpoint:
+        cuts = [0]
+
+        def decide(_connection, to_server, _data):
+            cuts[0] += 1
+            return "cut" if not to_server and cuts[0] % 5 == 0 else "pass"
+
+        with Proxy(endpoint.port, decide) as proxy:
+            h.create("http", "HttpEndpoint", RoleARN=ROLE, BufferingHints=HINTS, **retry(7200), EndpointConfiguration={
+                "Url": f"http://127.0.0.1:{proxy.port}/in", "AccessKey": "k"}, RequestConfiguration={
+                    "ContentEncoding": "GZIP"})
+            acknowledged = h.put_and_kill("http", 4)
+            wait(lambda: {r for records in list(endpoint.got.values()) for r in records} >= set(acknowledged))
+        assert not endpoint.wrong
+    assert h.objects("http/") == {}
+    h.firehose.delete_delivery_stream(DeliveryStreamName="http")
+
+
+@test
+def what_an_http_endpoint_refuses_is_in_the_bucket():
+    h = hoses()
+    status = [500]
+
+    class Refusing(Handler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status[0])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as endpoint:
+        threading.Thread(target=endpoint.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{endpoint.server_address[1]}/"
+        h.create("refused", "HttpEndpoint", BufferingHints=HINTS, **retry(0), RoleARN=ROLE,
+                 EndpointConfiguration={"Url": url})
+        h.put("refused", [b"one", b"two"])
+        lines = h.failed("refused/http-endpoint-failed/", 2)
+        assert sorted(base64.b64decode(line["rawData"]) for line in lines) == [b"one", b"two"]
+        assert {(line["attemptsMade"], line["errorCode"]) for line in lines} == {(1, "HttpEndpoint.DestinationException")}
+        status[0] = 413
+        h.create("large", "HttpEndpoint", BufferingHints=HINTS, **retry(7200), RoleARN=ROLE,
+                 EndpointConfiguration={"Url": url})
+        h.put("large", [b"three"])
+        assert [line["errorCode"] for line in h.failed("large/http-endpoint-failed/", 1)] == \
+            ["HttpEndpoint.DestinationException"]
+        endpoint.shutdown()
+
+
+@test
+def what_is_put_is_acknowledged_by_splunk_though_the_server_is_killed():
+    h = hoses()
+    with Collector(lose=1) as collector:
+        h.create("splunk", "Splunk", HECEndpoint=f"http://127.0.0.1:{collector.port}", HECEndpointType="Raw",
+                 HECToken=TOKEN, HECAcknowledgmentTimeoutInSeconds=180, BufferingHints=HINTS, **retry(7200))
+        acknowledged = h.put_and_kill("splunk", 3)
+
+        def all_are_indexed():
+            with collector.lock:
+                return set(b"".join(collector.indexed).splitlines(True)) >= set(acknowledged)
+
+        wait(all_are_indexed)
+    h.firehose.delete_delivery_stream(DeliveryStreamName="splunk")
+    with Collector() as collector:
+        h.create("token", "Splunk", HECEndpoint=f"http://127.0.0.1:{collector.port}", HECEndpointType="Event",
+                 HECToken="00000000-0000-0000-0000-000000000000", BufferingHints=HINTS, **retry(0))
+        h.put("token", [b'{"event":1}'])
+        line = h.failed("token/splunk-failed/", 1)[0]
+        assert line["errorCode"] == "Splunk.InvalidToken" and line["EventId"].endswith(".0"), line
+
+
+@test
+def what_is_put_is_in_opensearch_once_though_the_server_is_killed():
+    search, h = opensearch(), hoses()
+    h.create("search", "Amazonopensearchservice", RoleARN=ROLE, ClusterEndpoint=search.url, IndexName="hose",
+             IndexRotationPeriod="NoRotation", BufferingHints=HINTS, S3BackupMode="FailedDocumentsOnly", **retry(7200))
+    acknowledged = h.put_and_kill("search", 4)
+    wait(lambda: search.count("hose") >= len(acknowledged))
+    found = search.call("GET", "/hose/_search?size=10000")["hits"]["hits"]
+    assert sorted(d["_source"]["id"] for d in found) == sorted(json.loads(r)["id"] for r in acknowledged)
+    h.put("search", [b"no JSON"])
+    line = h.failed("search/AmazonOpenSearchService-failed/", 1)[0]
+    assert line["errorCode"] == "400" and line["esIndexName"] == "hose" and line["esDocumentId"], line
+    assert base64.b64decode(line["rawData"]) == b"no JSON"
+
+
+@test
+def what_is_put_is_in_postgresql_though_the_server_is_killed():
+    p, h = postgres(), hoses()
+    p.sql("DROP TABLE IF EXISTS hose; CREATE TABLE hose (id int, name text)")
+    h.create("red", "Redshift", RoleARN=ROLE, ClusterJDBCURL=f"jdbc:redshift://127.0.0.1:{p.port}/postgres", Username="u",
+             Password="secret", CopyCommand={"DataTableName": "hose", "CopyOptions": "JSON 'auto'"}, **retry(7200))
+    acknowledged = h.put_and_kill("red", 4)
+    wait(lambda: int(p.sql("SELECT count(distinct id) FROM hose")) >= len(acknowledged))
+    assert any(json.loads(body)["entries"][0]["url"].startswith("s3://lake/red/")
+               for body in h.objects("manifests/").values())
+    time.sleep(2)
+    doubled = int(p.sql("SELECT count(*) - count(distinct id) FROM hose"))
+    print(f"# {len(acknowledged)} rows, {doubled} of them twice after 4 kills")
+    p.sql("DROP TABLE hose")
+    h.firehose.update_destination(DeliveryStreamName="red", CurrentDeliveryStreamVersionId="1",
+                                  DestinationId="destinationId-000000000001", RedshiftDestinationUpdate=retry(0))
+    h.put("red", [b'{"id":-1}'])
+    wait(lambda: h.objects("errors/manifests/"))
+
+
 def main():
-    global DRIVE
+    global DRIVE, PROGRAM
     parser = argparse.ArgumentParser()
     parser.add_argument("--program", default="build-asan/headrace")
     parser.add_argument("tests", nargs="*")
@@ -570,11 +783,12 @@ def main():
     if done.returncode != 0:
         print(f"Bail out! {done.stdout[-1000:]}")
         return 1
+    PROGRAM = options.program
     DRIVE = os.path.join(build, "tests", "sinks", "headrace-drive")
     try:
         return tap.main(options.tests)
     finally:
-        for server in POSTGRES + SEARCHES:
+        for server in HOSES + POSTGRES + SEARCHES:
             server.close()
 
 
