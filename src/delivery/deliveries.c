@@ -221,6 +221,8 @@ void deliveries_stop(struct deliveries *d)
     chores_stop(&d->timer);
     (void)deliveries_wait(d);
     for (struct delivery *v = d->first; v != NULL; v = v->next) { // nothing changes any more
+        held_drop(&v->main);
+        partitions_drop(&v->main);
         reader_stop(&v->main);
         if (v->backup != NULL)
             reader_stop(v->backup);

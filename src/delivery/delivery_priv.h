@@ -166,8 +166,12 @@ struct lane {
     unsigned calm;                              // batches since the last one that was behind
     struct output *outputs;
     size_t output_n;
-    struct held *held;     // what is tried again; NULL: nothing
-    struct schema *schema; // convert.c; NULL: none yet
+    struct map *partitions;  // of dynamic partitioning: values of keys -> output; NULL: none yet
+    struct mark *marks;      // the oldest first: where outputs began
+    int64_t outputs_due_ms;  // when the next of them is finished; 0: there are none
+    _Atomic int64_t kept_ms; // arrival of the oldest record in outputs; 0: none
+    struct held *held;       // what is tried again; NULL: nothing
+    struct schema *schema;   // convert.c; NULL: none yet
     bool is_schema_fresh;
 };
 
@@ -214,6 +218,8 @@ void lane_run(struct task *t); // of a pool
 void lane_work(struct lane *l);
 Err lane_process(struct lane *l, DeliveryBatch *b);     // what the config wants done with them
 Err lane_route(struct lane *l, const DeliveryBatch *b); // into outputs
+Err lane_route_failed(struct lane *l, const DeliveryRecord *r);
+Err lane_finish_output(struct lane *l, struct output *o); // and takes it out
 Err lane_finish_outputs(struct lane *l);
 // Reads a batch into outputs. *ret_more: the buffer's size was reached before the end.
 Err lane_read_objects(struct lane *l, bool *ret_more);
@@ -279,6 +285,19 @@ void outputs_drop(struct lane *l); // all of them
 // l->retry_ms; what was read stays read. Any other error: nothing is held.
 Err deliver_to_sink(struct lane *l);
 void held_drop(struct lane *l);
+
+// ---- partition.c
+static inline bool lane_partitions(const struct lane *l)
+{
+    return !l->is_backup && l->plan->config->is.partitioned &&
+           l->plan->config->is.kind == DELIVER_S3;
+}
+int64_t partition_stage_bytes(const struct lane *l);
+int64_t partition_stage_ms(const struct lane *l);
+// Reads what waits into the outputs of its partitions, and finishes those that are full or old
+// enough; `all`: all of them. *ret_more as of lane_read_objects.
+Err deliver_to_partitions(struct lane *l, bool all, bool *ret_more);
+void partitions_drop(struct lane *l); // with their outputs and marks
 
 // ---- convert.c
 // The table's schema as it is now, in the lane; looked for once in a batch.

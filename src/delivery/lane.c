@@ -18,7 +18,7 @@ void lane_init(struct lane *l, struct delivery *v, bool is_backup)
 void lane_done(struct lane *l)
 {
     held_drop(l);
-    outputs_drop(l);
+    partitions_drop(l);
     convert_close(l);
     if (l->plan != NULL)
         reader_close(l);
@@ -35,6 +35,17 @@ HubActor lane_actor(const struct lane *l, Str role_arn)
 
 // ---- When
 
+// How much and how long waits before it is read.
+static int64_t wait_bytes(const struct lane *l)
+{
+    return lane_partitions(l) ? partition_stage_bytes(l) : atomic_load(&l->size_bytes);
+}
+
+static int64_t wait_ms(const struct lane *l)
+{
+    return lane_partitions(l) ? partition_stage_ms(l) : l->plan->interval_ms;
+}
+
 // The lock is held, and nobody runs it.
 int64_t lane_due_ms(struct lane *l)
 {
@@ -45,12 +56,14 @@ int64_t lane_due_ms(struct lane *l)
         return l->retry_ms;
     if (atomic_load(&l->told) || l->is_unknown)
         due_ms = now_ms + MIN(TOLD_MS, l->plan->interval_ms);
+    if (l->outputs_due_ms > 0)
+        due_ms = MIN(due_ms, l->outputs_due_ms);
     if (atomic_load(&l->pending_records) <= 0)
         return due_ms;
-    if (atomic_load(&l->pending_bytes) >= atomic_load(&l->size_bytes))
+    if (atomic_load(&l->pending_bytes) >= wait_bytes(l))
         return now_ms;
     atomic_compare_exchange_strong(&l->oldest_ms, &none, now_ms);
-    return MIN(due_ms, atomic_load(&l->oldest_ms) + l->plan->interval_ms);
+    return MIN(due_ms, atomic_load(&l->oldest_ms) + wait_ms(l));
 }
 
 static bool take_flush(struct lane *l)
@@ -63,17 +76,20 @@ static bool take_flush(struct lane *l)
     return flush;
 }
 
-static bool is_due(struct lane *l)
+static bool is_due(struct lane *l, bool *ret_flush)
 {
     int64_t now_ms = delivery_now_ms(l->v->d);
-    if (take_flush(l))
+    *ret_flush = take_flush(l);
+    if (*ret_flush)
         return true;
-    if (l->held != NULL)
+    if (l->held != NULL || now_ms < l->retry_ms)
         return now_ms >= l->retry_ms;
-    if (now_ms < l->retry_ms || atomic_load(&l->pending_records) <= 0)
+    if (l->outputs_due_ms > 0 && l->outputs_due_ms <= now_ms)
+        return true;
+    if (atomic_load(&l->pending_records) <= 0)
         return false;
-    return atomic_load(&l->pending_bytes) >= atomic_load(&l->size_bytes) ||
-           atomic_load(&l->oldest_ms) + l->plan->interval_ms <= now_ms;
+    return atomic_load(&l->pending_bytes) >= wait_bytes(l) ||
+           atomic_load(&l->oldest_ms) + wait_ms(l) <= now_ms;
 }
 
 // ---- What fails
@@ -177,7 +193,7 @@ Err lane_process(struct lane *l, DeliveryBatch *b)
     return processing_run(l->plan->processing, b);
 }
 
-static Err route_failed(struct lane *l, const DeliveryRecord *r)
+Err lane_route_failed(struct lane *l, const DeliveryRecord *r)
 {
     const OutputKind kind = { .error_type = r->fault.type };
     struct output *o = output_find(l, &kind);
@@ -193,7 +209,7 @@ static Err route_data(struct lane *l, DeliveryRecord *r)
     if (o == NULL)
         TRY(output_open(l, &kind, &o));
     Err e = output_add(o, r);
-    return e.kind == ERR_INVALID ? route_failed(l, r) : e;
+    return e.kind == ERR_INVALID ? lane_route_failed(l, r) : e;
 }
 
 Err lane_route(struct lane *l, const DeliveryBatch *b)
@@ -201,7 +217,7 @@ Err lane_route(struct lane *l, const DeliveryBatch *b)
     for (size_t i = 0; i < b->n; i++)
         TRY(route_data(l, &b->at[i]));
     for (size_t i = 0; i < b->failed_n; i++)
-        TRY(route_failed(l, &b->failed[i]));
+        TRY(lane_route_failed(l, &b->failed[i]));
     return OK;
 }
 
@@ -245,16 +261,20 @@ static void count_object(struct lane *l, const struct output *o)
         meter_add(&m->objects, 1);
 }
 
+Err lane_finish_output(struct lane *l, struct output *o)
+{
+    if (o->records > 0) { // else all of it could not be converted
+        TRY(output_finish(o));
+        count_object(l, o);
+    }
+    output_drop(o);
+    return OK;
+}
+
 Err lane_finish_outputs(struct lane *l)
 {
-    while (l->outputs != NULL) {
-        struct output *o = l->outputs;
-        if (o->records > 0) { // else all of it could not be converted
-            TRY(output_finish(o));
-            count_object(l, o);
-        }
-        output_drop(o);
-    }
+    while (l->outputs != NULL)
+        TRY(lane_finish_output(l, l->outputs));
     return OK;
 }
 
@@ -290,14 +310,19 @@ static Err deliver_objects(struct lane *l, bool *ret_more)
 }
 
 // ERR_BUSY: a batch is held, and tried again later.
-static Err deliver(struct lane *l)
+static Err deliver(struct lane *l, bool flush)
 {
     int64_t began_ms = delivery_now_ms(l->v->d);
     int64_t records = atomic_load(&l->pending_records), bytes = atomic_load(&l->pending_bytes);
     bool more = true, is_new = l->held == NULL;
     if (is_new)
         l->taken_bytes = l->taken_records = 0;
-    TRY(l->plan->sink != NULL ? deliver_to_sink(l) : deliver_objects(l, &more));
+    if (l->plan->sink != NULL)
+        TRY(deliver_to_sink(l));
+    else if (lane_partitions(l))
+        TRY(deliver_to_partitions(l, flush, &more));
+    else
+        TRY(deliver_objects(l, &more));
     succeeded(l);
     if (!more)
         count_lost(l, records, bytes);
@@ -307,14 +332,28 @@ static Err deliver(struct lane *l)
     return OK;
 }
 
+// What is in outputs is for the config that they were begun with.
+static Err finish_before_change(struct lane *l)
+{
+    bool more;
+    pthread_mutex_lock(&l->v->d->lock);
+    bool is_current = l->plan == NULL || l->plan->config == l->v->config;
+    pthread_mutex_unlock(&l->v->d->lock);
+    if (is_current || l->outputs == NULL)
+        return OK;
+    return deliver_to_partitions(l, true, &more);
+}
+
 static Err work(struct lane *l)
 {
+    bool flush;
+    TRY(finish_before_change(l));
     TRY(refresh_plan(l));
     if (l->held == NULL)
         TRY(reader_load(l));
     TRY(reader_count(l));
-    if (is_due(l))
-        TRY(deliver(l));
+    if (is_due(l, &flush))
+        TRY(deliver(l, flush));
     l->is_unknown = reader_is_uncounted(l);
     return OK;
 }
@@ -327,7 +366,7 @@ void lane_work(struct lane *l)
     if (e.kind == ERR_NONE || e.kind == ERR_BUSY)
         return;
     held_drop(l);
-    outputs_drop(l);
+    partitions_drop(l);
     reader_rewind(l);
     if (e.kind != ERR_FAULT && e.kind != ERR_CLOSED)
         lane_failed(l, S("InternalError"), str_of(e.text));

@@ -8,7 +8,10 @@
 
 #include <stdlib.h>
 
-enum { WAITING_BYTES = 64 << 10 }; // gathered before they are given on
+enum {
+    WAITING_BYTES = 64 << 10,     // gathered before they are given on
+    WAITING_BYTES_MANY = 8 << 10, // where there may be hundreds of outputs
+};
 
 static const struct hub_objects *objects_of(const struct lane *l)
 {
@@ -168,15 +171,20 @@ static Err give_on(struct output *o)
     return e.kind == ERR_NONE ? OK : failed(o->lane, e);
 }
 
+static size_t waiting_max(const struct output *o)
+{
+    return lane_partitions(o->lane) ? WAITING_BYTES_MANY : WAITING_BYTES;
+}
+
 static Err add_bytes(struct output *o, Str bytes)
 {
-    if (bytes.n >= WAITING_BYTES) { // not copied
+    if (bytes.n >= waiting_max(o)) { // not copied
         TRY(give_on(o));
         Err e = compressor_write(o->compressor, bytes);
         return e.kind == ERR_NONE ? OK : failed(o->lane, e);
     }
     buf_add(&o->waiting, bytes);
-    return o->waiting.n >= WAITING_BYTES ? give_on(o) : OK;
+    return o->waiting.n >= waiting_max(o) ? give_on(o) : OK;
 }
 
 static void count(struct output *o, const DeliveryRecord *r)
@@ -204,7 +212,7 @@ Err output_add_failed(struct output *o, const DeliveryRecord *r)
     AUTO(arena) tmp = arena_open();
     count(o, r);
     error_record_write(&o->waiting, o->lane, tmp, r);
-    return o->waiting.n >= WAITING_BYTES ? give_on(o) : OK;
+    return o->waiting.n >= waiting_max(o) ? give_on(o) : OK;
 }
 
 // ---- The end

@@ -447,6 +447,21 @@ static Err read_prefix(struct prefix *p, Str text, Str base, Str time_zone, stru
     return OK;
 }
 
+static Err evaluate(const struct prefix *p, struct buf *b, const PrefixValues *v,
+                    const Instant *instant);
+
+// As long as it is at least, whatever keys and kinds of errors there will be.
+static Err check_length(const struct prefix *p, struct arena *a, Str *ret_text)
+{
+    AUTO_BUF(b);
+    const PrefixValues v = { .error_type = "", .io = io_real() };
+    Instant instant = instant_of(p->zone, 0);
+    if (evaluate(p, &b, &v, &instant).kind != ERR_LIMIT)
+        return OK;
+    return refuse(ret_text, str_fmt(a, "An evaluated prefix cannot be longer than %d characters.",
+                                    EVALUATED_CHARS_MAX));
+}
+
 Err prefix_open(PrefixPlace place, Str text, Str base, Str time_zone, struct prefix **ret,
                 struct arena *a, Str *ret_text)
 {
@@ -454,6 +469,7 @@ Err prefix_open(PrefixPlace place, Str text, Str base, Str time_zone, struct pre
     p->arena = arena_open();
     p->place = place;
     TRY(read_prefix(p, text, base, time_zone, a, ret_text));
+    TRY(check_length(p, a, ret_text));
     *ret = p;
     p = NULL;
     return OK;
@@ -545,6 +561,22 @@ static Err evaluate(const struct prefix *p, struct buf *b, const PrefixValues *v
     }
     if (str_utf8_count(buf_str(b)) > EVALUATED_CHARS_MAX)
         return fail(ERR_LIMIT, "an evaluated prefix is too long");
+    return OK;
+}
+
+Err prefix_partition(const struct prefix *p, struct arena *a, const DeliveryRecord *r, Str *ret,
+                     Str *ret_missing)
+{
+    AUTO_BUF(b);
+    for (size_t i = 0; i < p->n; i++) {
+        const Part *part = &p->parts[i];
+        if (part->kind != PART_QUERY_KEY && part->kind != PART_LAMBDA_KEY)
+            continue;
+        *ret_missing = part->text;
+        TRY(add_key(&b, part, r));
+        buf_add_byte(&b, '\0');
+    }
+    *ret = str_dup(a, buf_str(&b));
     return OK;
 }
 

@@ -29,6 +29,10 @@ typedef struct PrefixValues {
 } PrefixValues;
 // ERR_INVALID: a partition key is missing; ERR_LIMIT: longer than 512 characters.
 Err prefix_evaluate(const struct prefix *p, struct arena *a, const PrefixValues *v, Str *ret);
+// What tells a record's partition from others: the values of the keys that the prefix names.
+// ERR_INVALID: the record lacks one, which ret_missing names.
+Err prefix_partition(const struct prefix *p, struct arena *a, const DeliveryRecord *r, Str *ret,
+                     Str *ret_missing);
 // The key of an object: the evaluated prefix, then
 // <stream>-<version>-<yyyy>-<MM>-<dd>-<HH>-<mm>-<ss>-<uuid><extension>.
 Err prefix_object_key(const struct prefix *p, struct arena *a, const PrefixValues *v,

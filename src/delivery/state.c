@@ -46,7 +46,10 @@ void delivery_state(struct delivery *v, struct arena *a, DeliveryState *ret)
     ret->backlog_records =
         at_least_0(atomic_load(&l->pending_records) + atomic_load(&l->held_records));
     ret->backlog_bytes = at_least_0(atomic_load(&l->pending_bytes) + atomic_load(&l->held_bytes));
+    int64_t kept_ms = atomic_load(&l->kept_ms);
     ret->oldest_ms = ret->backlog_records > 0 ? atomic_load(&l->oldest_ms) : 0;
+    if (kept_ms > 0 && (ret->oldest_ms == 0 || kept_ms < ret->oldest_ms))
+        ret->oldest_ms = kept_ms;
     ret->size_bytes = atomic_load(&l->size_bytes);
     ret->attempts = atomic_load(&l->attempts);
     pthread_mutex_lock(&v->d->lock);
