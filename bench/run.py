@@ -28,6 +28,7 @@ import suite_slow  # noqa: F401
 import suite_scale  # noqa: F401
 import suite_object  # noqa: F401
 import suite_columnar  # noqa: F401
+import suite_delivery  # noqa: F401
 
 
 FORM = 1  # of results.json
