@@ -3,8 +3,10 @@
 // rows themselves are read back by tests/columnar.
 #include "base/memory.h"
 #include "base/test.h"
+#include "codec/crc.h"
 #include "columnar/columnar.h"
 #include "columnar/moment.h"
+#include "columnar/orc_priv.h"
 #include "columnar/rows.h"
 
 static struct columnar_schema *schema_of(Str type)
@@ -362,4 +364,70 @@ TEST(rows_of_a_parquet_file_are_told_from_its_end_alone)
     EXPECT_ERR(ERR_INVALID, columnar_parquet_rows(S("PAR1\0\0\0\0PAR1"), &rows, &needed));
     file.p[all.n - more] ^= 0x40; // the number of the first field
     EXPECT_ERR(ERR_INVALID, columnar_parquet_rows(all, &rows, &needed));
+}
+
+// ---- Bloom filters. What must come out was computed by org.apache.orc.util.BloomFilterUtf8 of ORC
+// 1.9.4, from the same values.
+
+static void expect_bloom(struct column *c, double fpp, uint64_t values, size_t words,
+                         unsigned hashes, uint32_t crc)
+{
+    struct orc_bloom *f = NULL;
+    EXPECT_OK(orc_bloom_open(values, fpp, &f));
+    orc_bloom_add(f, c);
+    EXPECT_INT(words, f->words);
+    EXPECT_INT(hashes, f->hashes);
+    EXPECT_INT(crc, crc32_zlib(0, f->bits, f->words * sizeof *f->bits));
+    orc_bloom_close(f);
+}
+
+TEST(bloom_filters_have_the_bits_that_javas_have)
+{
+    enum { N = 41 };
+    AUTO_BUF(text);
+    uint32_t lengths[N];
+    int64_t ints[N];
+    double reals[N];
+    for (unsigned i = 0; i < N - 1; i++) {
+        for (unsigned k = 0; k < i; k++)
+            buf_add_byte(&text, (char)('a' + k % 26));
+        lengths[i] = i;
+        ints[i] = (int64_t)i * i * i * (i % 2 == 0 ? -1234567890123 : 77);
+        reals[i] = i * -0.37;
+    }
+    buf_add(&text, S("\u00e9\u65e5\U0001f600"));
+    lengths[N - 1] = 9;
+    ints[N - 1] = INT64_MIN;
+    const struct type types[] = { { .kind = TYPE_STRING },
+                                  { .kind = TYPE_BIGINT },
+                                  { .kind = TYPE_DOUBLE } };
+    struct column c = { .type = &types[0], .dense = N, .lengths = lengths, .bytes = text.p };
+    expect_bloom(&c, 0.05, 100, 10, 4, 0xe72850ce);
+    c = (struct column){ .type = &types[1], .dense = N, .ints = ints };
+    expect_bloom(&c, 0.01, 100, 15, 7, 0x822b2c3a);
+    c = (struct column){ .type = &types[2], .dense = N - 1, .reals = reals };
+    expect_bloom(&c, 0.5, 1000, 23, 1, 0xceea4531);
+}
+
+// ---- Memory
+
+TEST(one_large_record_does_not_stay_in_memory)
+{
+    AUTO(columnar_schema) s = every_schema();
+    ColumnarOptions o = columnar_defaults(COLUMNAR_PARQUET);
+    struct target t = { .max = SIZE_MAX };
+    AUTO(columnar_writer) w = NULL;
+    AUTO_BUF(b);
+    EXPECT_OK(columnar_writer_open(&o, s, (ColumnarSink){ take, &t }, NULL, &w));
+    buf_add(&b, S("{\"s\":\""));
+    for (int i = 0; i < 8 << 20; i++)
+        buf_add_byte(&b, 'x');
+    buf_add(&b, S("\"}"));
+    EXPECT_OK(columnar_writer_json(w, buf_str(&b), NULL, NULL));
+    for (int i = 0; i < 40000; i++)
+        EXPECT_OK(columnar_writer_json(w, S("{\"s\":\"short\"}"), NULL, NULL));
+    size_t held = columnar_writer_bytes(w);
+    if (held > 4 << 20)
+        test_fail(__FILE__, __LINE__, "it holds %zu bytes", held);
+    EXPECT_OK(columnar_writer_finish(w));
 }

@@ -14,6 +14,7 @@ enum {
     COPY_BYTES = 16, // at once, so that it is one instruction
     JULIAN_OF_1970 = 2440588,
     DAY_SECONDS = 86400,
+    ROOM_KEPT_PAGES = 4,
     PAGE_DATA = 0,
     PAGE_DICTIONARY = 2,
     PAGE_DATA_V2 = 3,
@@ -362,15 +363,24 @@ static void page_header(struct parquet *p, const struct leaf *l, struct thrift *
     thrift_end(t);
 }
 
-static void next_page(struct leaf *l)
+// Empties a buffer; gives it up if one large value made it large.
+static void reuse(const struct parquet *p, struct buf *b)
+{
+    if (b->cap > ROOM_KEPT_PAGES * p->o.page_bytes)
+        buf_done(b);
+    else
+        buf_clear(b);
+}
+
+static void next_page(const struct parquet *p, struct leaf *l)
 {
     l->chunk_rows += l->rows;
     l->slots = l->dense = l->rows = l->plain_bytes = 0;
     l->bit = 0;
     l->range = (struct range){ 0 };
-    buf_clear(&l->values);
-    buf_clear(&l->def);
-    buf_clear(&l->rep);
+    reuse(p, &l->values);
+    reuse(p, &l->def);
+    reuse(p, &l->rep);
 }
 
 static Err write_page(struct parquet *p, struct leaf *l)
@@ -418,7 +428,9 @@ Err leaf_close_page(struct parquet *p, struct leaf *l)
             TRY(leave_dictionary(l));
     }
     TRY(write_page(p, l));
-    next_page(l);
+    next_page(p, l);
+    reuse(p, &p->raw);
+    reuse(p, &p->packed);
     if (d != NULL && l->dictionary != NULL && d->bytes.n > p->o.page_bytes)
         TRY(end_dictionary(p, l));
     return OK;
