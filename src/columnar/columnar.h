@@ -131,7 +131,7 @@ typedef struct ColumnarOrc {
     bool v0_11;                  // FormatVersion V0_11
 } ColumnarOrc;
 
-#define COLUMNAR_BLOCK_BYTES_MAX (UINT64_C(1) << 30) // what is larger is taken as this
+#define COLUMNAR_BLOCK_BYTES_MAX (UINT64_C(512) << 20) // what is larger is taken as this
 
 typedef struct ColumnarOptions {
     ColumnarFormat format;

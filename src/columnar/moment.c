@@ -236,6 +236,8 @@ static bool moment_epoch(const struct number *x, Moment *ret)
 bool moment_openx(Str s, Moment *ret)
 {
     struct number x;
+    if (s.n > 10 && s.p[10] == 'T')
+        return moment_iso(s, ret);
     if (str_find(s, ':') < s.n)
         return s.p[s.n - 1] == 'Z' ? moment_iso(s, ret) : moment_plain(s, ret);
     const char *end = number_scan(s.p, &x);

@@ -6,6 +6,7 @@
 enum {
     HEADER_BYTES = 3,
     WRITER_VERSION = 6, // statistics of timestamps are in UTC (ORC-135)
+    CALENDAR_PROLEPTIC = 2,
     DECIMAL_CHARS_MAX = 48,
 };
 
@@ -146,6 +147,7 @@ static void put_footer(const struct orc *f, uint64_t content, struct buf *b)
         proto_bytes(b, 7, buf_str(&one));
     }
     proto_uint(b, 8, f->o.row_index_stride);
+    proto_uint(b, 11, CALENDAR_PROLEPTIC); // also before 1582
 }
 
 static void put_postscript(const struct orc *f, uint64_t footer_bytes, uint64_t metadata_bytes,
