@@ -123,7 +123,8 @@ static Err create_locked(struct call *c, const struct firehose_CreateDeliveryStr
     struct firehose *f = c->state;
     HoseFields fields = { 0 };
     AUTO_VIEW(there);
-    if (firehose_look(f, c->account, c->region, in->delivery_stream_name, &there))
+    HoseName name = { c->account, c->region, in->delivery_stream_name };
+    if (firehose_look(f, c->arena, &name, &there))
         return call_fail(c, &firehose_ResourceInUseException,
                          "Firehose %.*s under accountId %.*s already exists",
                          FMT(in->delivery_stream_name), FMT(c->account));
@@ -167,9 +168,9 @@ static Err delete_locked(struct call *c, HoseView *v)
     fields.deleting = true;
     fields.due_ms = (c->now_ns + f->env.change_ns) / NS_PER_MS;
     TRY(firehose_change(f, v->hose, &fields));
-    if (f->env.change_ns <= 0)
-        return firehose_forget(f, v->hose);
     firehose_forget_at(f, fields.due_ms);
+    if (f->env.change_ns <= 0 && f->env.pool != NULL) // without a pool there are no chores
+        firehose_wait_forgotten(f, v->hose);
     return OK;
 }
 

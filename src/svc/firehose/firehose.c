@@ -9,8 +9,12 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-enum { RETRY_MS = 1000 }; // after the end of a stream has failed
+enum {
+    RETRY_MS = 1000,   // after the end of a stream has failed
+    FORGET_WAIT_S = 5, // that a deletion waits for it
+};
 
 // ---- Finding
 
@@ -27,10 +31,9 @@ void hose_view_done(HoseView *v)
     *v = (HoseView){ 0 };
 }
 
-bool firehose_look(struct firehose *f, Str account, Str region, Str name, HoseView *ret)
+bool firehose_look(struct firehose *f, struct arena *tmp, const HoseName *n, HoseView *ret)
 {
-    AUTO(arena) tmp = arena_open();
-    Str key = hose_row_key(tmp, account, region, name);
+    Str key = hose_row_key(tmp, n->account, n->region, n->name);
     pthread_rwlock_rdlock(&f->lock);
     struct hose *h = map_get(f->by_key, key);
     if (h != NULL)
@@ -43,9 +46,8 @@ bool firehose_look(struct firehose *f, Str account, Str region, Str name, HoseVi
 
 Err firehose_find(struct call *c, Str name, HoseView *ret)
 {
-    if (!firehose_look(c->state, c->account, c->region, name, ret))
-        return firehose_not_found(c, name);
-    return OK;
+    HoseName n = { c->account, c->region, name };
+    return firehose_look(c->state, c->arena, &n, ret) ? OK : firehose_not_found(c, name);
 }
 
 void firehose_renew(struct firehose *f, HoseView *v)
@@ -222,22 +224,23 @@ Err firehose_reconfigure(struct firehose *f, struct hose *h)
     return OK;
 }
 
-static void end_delivery(struct firehose *f, struct hose *h)
+// False: somebody else is ending the stream, or has.
+static bool begin_end(struct firehose *f, struct hose *h, struct delivery **ret)
 {
     pthread_rwlock_wrlock(&f->lock);
-    struct delivery *v = h->delivery;
-    h->delivery = NULL; // from here on no put tells it of records
+    bool mine = !h->gone && !h->ending;
+    *ret = mine ? h->delivery : NULL;
+    if (mine) {
+        h->ending = true;
+        h->delivery = NULL; // from here on no put tells it of records
+    }
     pthread_rwlock_unlock(&f->lock);
-    if (v != NULL)
-        delivery_remove(v);
+    return mine;
 }
 
-Err firehose_forget(struct firehose *f, struct hose *h)
+static Err forget_locked(struct firehose *f, struct hose *h)
 {
     AUTO(arena) tmp = arena_open();
-    if (h->gone)
-        return OK;
-    end_delivery(f, h);
     if (h->state->f.source_arn.p == NULL)
         TRY(log_shards_drop(f->env.log, &h->id, 1));
     AUTO(kv_txn) tx = kv_write(f->rows);
@@ -249,9 +252,37 @@ Err firehose_forget(struct firehose *f, struct hose *h)
     return OK;
 }
 
+Err firehose_forget(struct firehose *f, struct hose *h)
+{
+    struct delivery *v;
+    if (!begin_end(f, h, &v))
+        return OK;
+    if (v != NULL)
+        delivery_remove(v);           // may wait as long as an attempt at a destination takes
+    pthread_mutex_lock(&f->changing); // nobody writes its row any more
+    Err e = forget_locked(f, h);
+    if (e.kind != ERR_NONE) {
+        pthread_rwlock_wrlock(&f->lock);
+        h->ending = false;
+        pthread_rwlock_unlock(&f->lock);
+    }
+    pthread_cond_broadcast(&f->forgotten);
+    pthread_mutex_unlock(&f->changing);
+    return e;
+}
+
 void firehose_forget_at(struct firehose *f, int64_t due_ms)
 {
     chores_at(&f->chores, due_ms);
+}
+
+void firehose_wait_forgotten(struct firehose *f, struct hose *h)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += FORGET_WAIT_S;
+    while (!h->gone && pthread_cond_timedwait(&f->forgotten, &f->changing, &until) == 0)
+        continue;
 }
 
 // The first stream that is due, or NULL; when the next one is.
@@ -262,7 +293,7 @@ static struct hose *next_due(struct firehose *f, int64_t now_ms, int64_t *ret_ne
     pthread_rwlock_rdlock(&f->lock);
     for (size_t i = 0; i < f->count && found == NULL; i++) {
         const HoseFields *x = &f->sorted[i]->state->f;
-        if (!x->deleting)
+        if (!x->deleting || f->sorted[i]->ending)
             continue;
         if (x->due_ms <= now_ms)
             found = hose_ref(f->sorted[i]);
@@ -277,20 +308,16 @@ static int64_t run_chores(void *self)
 {
     struct firehose *f = self;
     int64_t next_ms = CHORES_NEVER;
-    pthread_mutex_lock(&f->changing);
     for (;;) {
         AUTO(hose) h = next_due(f, firehose_now_ms(f), &next_ms);
         if (h == NULL)
-            break;
+            return next_ms;
         Err e = firehose_forget(f, h);
         if (e.kind == ERR_NONE)
             continue;
         LOG(LOG_WARN, "a delivery stream is not gone yet", F_STR("stream", h->arn), F_ERR(e));
-        next_ms = firehose_now_ms(f) + RETRY_MS;
-        break;
+        return firehose_now_ms(f) + RETRY_MS;
     }
-    pthread_mutex_unlock(&f->changing);
-    return next_ms;
 }
 
 // ---- Opening
@@ -365,14 +392,18 @@ static void firehose_close(void *state)
         return;
     metric_hub_remove(f->env.metrics, &f->metrics);
     for (size_t i = 0; i < f->count; i++) {
-        end_delivery(f, f->sorted[i]);
-        hose_unref(f->sorted[i]);
+        struct hose *h = f->sorted[i];
+        if (h->delivery != NULL)
+            delivery_remove(h->delivery);
+        h->delivery = NULL;
+        hose_unref(h);
     }
     deliveries_close(f->deliveries);
     free(f->sorted);
     map_close(f->by_key);
     chores_done(&f->chores);
     call_rates_close(f->call_rates);
+    pthread_cond_destroy(&f->forgotten);
     pthread_mutex_destroy(&f->making_keys);
     pthread_rwlock_destroy(&f->lock);
     pthread_mutex_destroy(&f->changing);
@@ -397,8 +428,8 @@ static Err firehose_load(struct firehose *f)
 static void firehose_stop(void *state)
 {
     struct firehose *f = state;
+    deliveries_stop(f->deliveries); // first: the chores may wait for one
     chores_stop(&f->chores);
-    deliveries_stop(f->deliveries);
 }
 
 static Err firehose_open(const struct service_env *env, void **ret_state)
@@ -409,6 +440,7 @@ static Err firehose_open(const struct service_env *env, void **ret_state)
     f->call_rates = call_rates_open();
     chores_init(&f->chores, &f->env, run_chores, f);
     pthread_mutex_init(&f->changing, NULL);
+    pthread_cond_init(&f->forgotten, NULL);
     pthread_mutex_init(&f->making_keys, NULL);
     pthread_rwlock_init(&f->lock, NULL);
     env->io->random(env->io, f->id_secret, sizeof f->id_secret);

@@ -35,6 +35,7 @@ struct firehose {
     struct metric_source metrics;
     struct chores chores;        // the ends of streams that are being deleted
     pthread_mutex_t changing;    // by firehose_change_begin and _end
+    pthread_cond_t forgotten;    // beside `changing`: a stream has gone, or not gone
     atomic_int changers;         // that hold it or wait for it
     pthread_mutex_t making_keys; // taken before everything else; for data keys alone
     pthread_rwlock_t lock;
@@ -53,7 +54,10 @@ void hose_view_done(HoseView *v);
 #define AUTO_VIEW(name) __attribute__((cleanup(hose_view_done))) HoseView name = { 0 }
 Err firehose_find(struct call *c, Str name, HoseView *ret);
 // Without a call; false: there is none.
-bool firehose_look(struct firehose *f, Str account, Str region, Str name, HoseView *ret);
+typedef struct HoseName {
+    Str account, region, name;
+} HoseName;
+bool firehose_look(struct firehose *f, struct arena *tmp, const HoseName *n, HoseView *ret);
 // The present state of a stream that may have changed since, when `changing` is held.
 void firehose_renew(struct firehose *f, HoseView *v);
 
@@ -82,9 +86,13 @@ Err firehose_begin(struct firehose *f, struct hose *h);
 Err firehose_reconfigure(struct firehose *f, struct hose *h);
 
 // Ends a stream whose row says that it is being deleted: its delivery, its records, its row.
-// Blocks. `changing` is held.
+// Blocks, as long as an attempt at a destination takes; `changing` is not held. OK also if somebody
+// else is at it.
 Err firehose_forget(struct firehose *f, struct hose *h);
+// The chores do it at that time.
 void firehose_forget_at(struct firehose *f, int64_t due_ms);
+// Waits for them for a few seconds. `changing` is held, and given to others meanwhile.
+void firehose_wait_forgotten(struct firehose *f, struct hose *h);
 
 static inline int64_t firehose_now_ms(const struct firehose *f)
 {

@@ -79,6 +79,7 @@ struct hose {
     // Under the lock of struct firehose:
     struct hose_state *state;
     struct delivery *delivery; // NULL: ended, or its row could not be followed at the start
+    bool ending;               // its delivery has ended or is about to, and its records and row go
     bool gone;
     pthread_mutex_t limit_lock; // a leaf
     HoseLimits limits;

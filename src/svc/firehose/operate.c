@@ -14,7 +14,8 @@ static Err find(void *state, const struct operator_call *c, HoseView *ret, Str *
         *ret_problem = S("\"stream\" must name a delivery stream");
         return fail(ERR_INVALID, "no stream");
     }
-    if (firehose_look(state, c->account, c->region, name, ret))
+    HoseName n = { c->account, c->region, name };
+    if (firehose_look(state, c->arena, &n, ret))
         return OK;
     *ret_problem = str_fmt(c->arena, "there is no delivery stream %.*s", FMT(name));
     return fail(ERR_NOT_FOUND, "no such stream");

@@ -24,7 +24,8 @@ static Str account_of_call(struct call *c, const void *in)
 static void add_tags(struct call *c, Str name, AccessTarget *ret)
 {
     AUTO_VIEW(v);
-    if (!firehose_look(c->state, c->account, c->region, name, &v))
+    HoseName n = { c->account, c->region, name };
+    if (!firehose_look(c->state, c->arena, &n, &v))
         return;
     AccessValue *values = arena_new(c->arena, AccessValue, v.f->tag_count);
     Str *texts = arena_new(c->arena, Str, v.f->tag_count);
