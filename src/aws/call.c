@@ -38,6 +38,24 @@ Err call_on_pool(struct call *c, Err (*work)(struct call *c, void *self), void *
     return call_wait(c);
 }
 
+struct again {
+    const void *in;
+    void *out;
+};
+
+static Err run_again(struct call *c, void *self)
+{
+    const struct again *g = self;
+    return c->op->run(c, g->in, g->out);
+}
+
+Err call_again_on_pool(struct call *c, const void *in, void *out)
+{
+    struct again *g = arena_new(c->arena, struct again, 1);
+    *g = (struct again){ .in = in, .out = out };
+    return call_on_pool(c, run_again, g);
+}
+
 Err call_take_body(struct call *c, struct call_sink *sink)
 {
     CHECK(c->op == NULL || (c->op->streams && c->op->blocking));

@@ -116,6 +116,9 @@ bool call_is_gone(const struct call *c);
 // client has gone, the pool is full), so `self` lies in the call's arena and holds nothing.
 Err call_on_pool(struct call *c, Err (*work)(struct call *c, void *self), void *self);
 
+// The same with the whole operation, which the reactor began and could not end without waiting.
+Err call_again_on_pool(struct call *c, const void *in, void *out);
+
 // ---- Event streams: operations with `events` in their .api line
 //
 // Such an operation fails like any other, or returns call_wait and answers by c->stream: `start`

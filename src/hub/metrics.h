@@ -169,6 +169,36 @@ struct metric_sink {
     void (*take)(struct metric_sink *s, const MetricTold *m);
 };
 
+// What a source tells with: the metric that is filled in, and who takes it.
+struct telling {
+    MetricTold *m;
+    struct metric_sink *sink;
+    struct arena *arena; // for names that are made
+};
+
+// Nothing, if nothing has been gathered.
+static inline void metric_tell(struct telling *t, Str name, Str unit, Gathered values)
+{
+    if (values.count <= 0)
+        return;
+    t->m->name = name;
+    t->m->unit = unit;
+    t->m->values = values;
+    t->sink->take(t->sink, t->m);
+}
+
+// With how often which value came, for percentiles.
+static inline void metric_tell_wide(struct telling *t, Str name, Str unit, struct wide_meter *m)
+{
+    GatheredBin bins[METER_BINS];
+    Gathered sums = meter_take(&m->sums);
+    t->m->bin_count = wide_meter_take_bins(m, bins);
+    t->m->bins = bins;
+    metric_tell(t, name, unit, sums);
+    t->m->bins = NULL;
+    t->m->bin_count = 0;
+}
+
 // Embedded in its owner. `tell` is called by one thread at a time, which may wait for locks.
 struct metric_source {
     void (*tell)(struct metric_source *s, struct metric_sink *sink);

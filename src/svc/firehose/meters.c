@@ -28,37 +28,10 @@ void hose_meters_done(struct hose_meters *m)
 
 // ---- Telling
 
-struct telling {
-    MetricTold *m;
-    struct metric_sink *sink;
-    struct arena *arena;
-};
-
 #define COUNT S("Count")
 #define BYTES S("Bytes")
 #define MILLISECONDS S("Milliseconds")
 #define SECONDS S("Seconds")
-
-static void tell(struct telling *t, Str name, Str unit, Gathered values)
-{
-    if (values.count <= 0)
-        return;
-    t->m->name = name;
-    t->m->unit = unit;
-    t->m->values = values;
-    t->sink->take(t->sink, t->m);
-}
-
-static void tell_wide(struct telling *t, Str name, Str unit, struct wide_meter *m)
-{
-    GatheredBin bins[METER_BINS];
-    Gathered sums = meter_take(&m->sums);
-    t->m->bin_count = wide_meter_take_bins(m, bins);
-    t->m->bins = bins;
-    tell(t, name, unit, sums);
-    t->m->bins = NULL;
-    t->m->bin_count = 0;
-}
 
 // So many times the value one: requests, of which each has one latency.
 static Gathered ones(int64_t n)
@@ -74,28 +47,28 @@ static int64_t count_of(struct wide_meter *m)
 static void tell_operation(struct telling *t, const char *op, struct wide_meter *latency)
 {
     int64_t requests = count_of(latency);
-    tell_wide(t, str_fmt(t->arena, "%s.Latency", op), MILLISECONDS, latency);
-    tell(t, str_fmt(t->arena, "%s.Requests", op), COUNT, ones(requests));
+    metric_tell_wide(t, str_fmt(t->arena, "%s.Latency", op), MILLISECONDS, latency);
+    metric_tell(t, str_fmt(t->arena, "%s.Requests", op), COUNT, ones(requests));
 }
 
 static void tell_front(struct telling *t, struct hose_meters *s)
 {
     int64_t puts = count_of(&s->put_latency) + count_of(&s->batch_latency);
-    tell(t, S("IncomingBytes"), BYTES, meter_take(&s->in_bytes));
-    tell(t, S("IncomingRecords"), COUNT, meter_take(&s->in_records));
-    tell(t, S("IncomingPutRequests"), COUNT, ones(puts));
-    tell(t, S("ThrottledRecords"), COUNT, meter_take(&s->throttled));
-    tell(t, S("PutRecord.Bytes"), BYTES, meter_take(&s->put_bytes));
-    tell(t, S("PutRecordBatch.Bytes"), BYTES, meter_take(&s->batch_bytes));
-    tell(t, S("PutRecordBatch.Records"), COUNT, meter_take(&s->batch_records));
+    metric_tell(t, S("IncomingBytes"), BYTES, meter_take(&s->in_bytes));
+    metric_tell(t, S("IncomingRecords"), COUNT, meter_take(&s->in_records));
+    metric_tell(t, S("IncomingPutRequests"), COUNT, ones(puts));
+    metric_tell(t, S("ThrottledRecords"), COUNT, meter_take(&s->throttled));
+    metric_tell(t, S("PutRecord.Bytes"), BYTES, meter_take(&s->put_bytes));
+    metric_tell(t, S("PutRecordBatch.Bytes"), BYTES, meter_take(&s->batch_bytes));
+    metric_tell(t, S("PutRecordBatch.Records"), COUNT, meter_take(&s->batch_records));
     tell_operation(t, "PutRecord", &s->put_latency);
     tell_operation(t, "PutRecordBatch", &s->batch_latency);
     tell_operation(t, "DescribeDeliveryStream", &s->describe_latency);
     tell_operation(t, "UpdateDeliveryStream", &s->update_latency);
-    tell(t, S("KMSKeyAccessDenied"), COUNT, meter_take(&s->key_denied));
-    tell(t, S("KMSKeyDisabled"), COUNT, meter_take(&s->key_disabled));
-    tell(t, S("KMSKeyInvalidState"), COUNT, meter_take(&s->key_invalid));
-    tell(t, S("KMSKeyNotFound"), COUNT, meter_take(&s->key_missing));
+    metric_tell(t, S("KMSKeyAccessDenied"), COUNT, meter_take(&s->key_denied));
+    metric_tell(t, S("KMSKeyDisabled"), COUNT, meter_take(&s->key_disabled));
+    metric_tell(t, S("KMSKeyInvalidState"), COUNT, meter_take(&s->key_invalid));
+    metric_tell(t, S("KMSKeyNotFound"), COUNT, meter_take(&s->key_missing));
 }
 
 // The limits that are in force, as long as puts come.
@@ -113,8 +86,8 @@ static void tell_limits(struct telling *t, const HoseTold *h, int64_t puts)
     };
     for (size_t i = 0; i < COUNT_OF(all); i++) {
         int64_t value = (int64_t)((double)all[i].value * h->scale);
-        tell(t, all[i].name, all[i].unit,
-             (Gathered){ .count = 1, .sum = value, .min = value, .max = value });
+        metric_tell(t, all[i].name, all[i].unit,
+                    (Gathered){ .count = 1, .sum = value, .min = value, .max = value });
     }
 }
 
@@ -123,38 +96,39 @@ static void tell_delivery(struct telling *t, const HoseTold *h)
     struct delivery_meters *d = h->delivery;
     const char *x = h->destination;
     struct arena *a = t->arena;
-    tell(t, S("DataReadFromKinesisStream.Bytes"), BYTES, meter_take(&d->source_bytes));
-    tell(t, S("DataReadFromKinesisStream.Records"), COUNT, meter_take(&d->source_records));
-    tell(t, S("KinesisMillisBehindLatest"), MILLISECONDS, meter_take(&d->behind_ms));
-    tell(t, str_fmt(a, "DeliveryTo%s.Bytes", x), BYTES, meter_take(&d->bytes));
-    tell(t, str_fmt(a, "DeliveryTo%s.Records", x), COUNT, meter_take(&d->records));
-    tell(t, str_fmt(a, "DeliveryTo%s.Success", x), COUNT, meter_take(&d->success));
+    metric_tell(t, S("DataReadFromKinesisStream.Bytes"), BYTES, meter_take(&d->source_bytes));
+    metric_tell(t, S("DataReadFromKinesisStream.Records"), COUNT, meter_take(&d->source_records));
+    metric_tell(t, S("KinesisMillisBehindLatest"), MILLISECONDS, meter_take(&d->behind_ms));
+    metric_tell(t, str_fmt(a, "DeliveryTo%s.Bytes", x), BYTES, meter_take(&d->bytes));
+    metric_tell(t, str_fmt(a, "DeliveryTo%s.Records", x), COUNT, meter_take(&d->records));
+    metric_tell(t, str_fmt(a, "DeliveryTo%s.Success", x), COUNT, meter_take(&d->success));
     Gathered freshness = meter_take(&d->freshness);
     if (h->has_freshness)
-        tell(t, str_fmt(a, "DeliveryTo%s.DataFreshness", x), SECONDS, freshness);
+        metric_tell(t, str_fmt(a, "DeliveryTo%s.DataFreshness", x), SECONDS, freshness);
     if (h->to_s3)
-        tell(t, S("DeliveryToS3.ObjectCount"), COUNT, meter_take(&d->objects));
+        metric_tell(t, S("DeliveryToS3.ObjectCount"), COUNT, meter_take(&d->objects));
     if (h->has_acks)
-        tell(t, str_fmt(a, "DeliveryTo%s.DataAckLatency", x), SECONDS, meter_take(&d->ack_latency));
-    tell(t, S("BackupToS3.Bytes"), BYTES, meter_take(&d->backup_bytes));
-    tell(t, S("BackupToS3.Records"), COUNT, meter_take(&d->backup_records));
-    tell(t, S("BackupToS3.Success"), COUNT, meter_take(&d->backup_success));
-    tell(t, S("BackupToS3.DataFreshness"), SECONDS, meter_take(&d->backup_freshness));
+        metric_tell(t, str_fmt(a, "DeliveryTo%s.DataAckLatency", x), SECONDS,
+                    meter_take(&d->ack_latency));
+    metric_tell(t, S("BackupToS3.Bytes"), BYTES, meter_take(&d->backup_bytes));
+    metric_tell(t, S("BackupToS3.Records"), COUNT, meter_take(&d->backup_records));
+    metric_tell(t, S("BackupToS3.Success"), COUNT, meter_take(&d->backup_success));
+    metric_tell(t, S("BackupToS3.DataFreshness"), SECONDS, meter_take(&d->backup_freshness));
 }
 
 static void tell_processing(struct telling *t, struct delivery_meters *d)
 {
-    tell(t, S("ExecuteProcessing.Success"), COUNT, meter_take(&d->process_ok));
-    tell(t, S("ExecuteProcessing.Duration"), MILLISECONDS, meter_take(&d->process_ms));
-    tell(t, S("SucceedProcessing.Records"), COUNT, meter_take(&d->processed_records));
-    tell(t, S("SucceedProcessing.Bytes"), BYTES, meter_take(&d->processed_bytes));
-    tell(t, S("SucceedConversion.Records"), COUNT, meter_take(&d->converted_records));
-    tell(t, S("SucceedConversion.Bytes"), BYTES, meter_take(&d->converted_bytes));
-    tell(t, S("FailedConversion.Records"), COUNT, meter_take(&d->unconverted_records));
-    tell(t, S("FailedConversion.Bytes"), BYTES, meter_take(&d->unconverted_bytes));
-    tell(t, S("PartitionCount"), COUNT, meter_take(&d->partitions));
-    tell(t, S("PartitionCountExceeded"), COUNT, meter_take(&d->partitions_exceeded));
-    tell(t, S("JQProcessing.Duration"), MILLISECONDS, meter_take(&d->jq_ms));
+    metric_tell(t, S("ExecuteProcessing.Success"), COUNT, meter_take(&d->process_ok));
+    metric_tell(t, S("ExecuteProcessing.Duration"), MILLISECONDS, meter_take(&d->process_ms));
+    metric_tell(t, S("SucceedProcessing.Records"), COUNT, meter_take(&d->processed_records));
+    metric_tell(t, S("SucceedProcessing.Bytes"), BYTES, meter_take(&d->processed_bytes));
+    metric_tell(t, S("SucceedConversion.Records"), COUNT, meter_take(&d->converted_records));
+    metric_tell(t, S("SucceedConversion.Bytes"), BYTES, meter_take(&d->converted_bytes));
+    metric_tell(t, S("FailedConversion.Records"), COUNT, meter_take(&d->unconverted_records));
+    metric_tell(t, S("FailedConversion.Bytes"), BYTES, meter_take(&d->unconverted_bytes));
+    metric_tell(t, S("PartitionCount"), COUNT, meter_take(&d->partitions));
+    metric_tell(t, S("PartitionCountExceeded"), COUNT, meter_take(&d->partitions_exceeded));
+    metric_tell(t, S("JQProcessing.Duration"), MILLISECONDS, meter_take(&d->jq_ms));
 }
 
 void hose_meters_tell(const HoseTold *h, MetricTold *m, struct metric_sink *sink)

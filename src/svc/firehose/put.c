@@ -243,18 +243,6 @@ static Err put_new(struct call *c, struct hose *h, const firehose_Record *in, si
     return OK;
 }
 
-// Runs a put again where a data key may be made for it.
-struct again {
-    const void *in;
-    void *out;
-};
-
-static Err run_again(struct call *c, void *self)
-{
-    const struct again *g = self;
-    return c->op->run(c, g->in, g->out);
-}
-
 // The data key that the put encrypts with; NULL: its stream does not. A new one is made by the
 // pool, once an hour.
 static Err find_key(struct call *c, const HoseView *v, const void *in, void *out,
@@ -265,9 +253,7 @@ static Err find_key(struct call *c, const HoseView *v, const void *in, void *out
         return e;
     if (!loop_is_current(c->loop))
         return hose_crypt_make_key(c, v, ret);
-    struct again *g = arena_new(c->arena, struct again, 1);
-    *g = (struct again){ .in = in, .out = out };
-    return call_on_pool(c, run_again, g);
+    return call_again_on_pool(c, in, out);
 }
 
 static Err start(struct call *c, const HoseView *v, struct put *p, struct data_key *key)

@@ -2,7 +2,7 @@
 // What a call is about, for the question whether it is permitted: the delivery stream that its
 // input names, or "*". Condition keys: aws:ResourceTag/KEY. And which roles a caller may give to
 // the service.
-#include "hub/hub.h"
+#include "hub/pass_role.h"
 #include "svc/firehose/firehose.h"
 #include "svc/firehose/tree.h"
 
@@ -59,18 +59,8 @@ const struct call_targets firehose_targets = { .account = account_of_call,
 Err firehose_check_role(struct call *c, Str role_arn)
 {
     struct firehose *f = c->state;
-    const struct access_guard *guard = f->env.hub != NULL ? f->env.hub->access : NULL;
-    const Str service = S("firehose.amazonaws.com");
-    const AccessValue to = { S_INIT("iam:PassedToService"), &service, 1 };
-    Str text = S(""), rest = role_arn, part = { 0 };
-    for (size_t i = 0; i < 5; i++)
-        CHECK(str_cut(rest, ':', &part, &rest)); // the model's pattern says so
-    AccessTarget t = { .action = S("iam:PassRole"),
-                       .resource = role_arn,
-                       .account = part,
-                       .context = &to,
-                       .context_count = 1 };
-    if (guard == NULL || f->env.dev || guard->may(guard->self, c, &t, &text))
+    Str text;
+    if (hub_may_pass_role(&f->env, c, role_arn, S("firehose.amazonaws.com"), &text))
         return OK;
     return call_fail(c, &aws_AccessDeniedException, "%.*s", FMT(text));
 }

@@ -6,7 +6,7 @@
 //
 // Nothing of it is on record of AWS: texts and their order are in the manner of queues.
 #include "base/time.h"
-#include "hub/hub.h"
+#include "hub/pass_role.h"
 #include "svc/kinesis/channels.h"
 #include "svc/kinesis/crypt.h"
 #include "svc/kinesis/page.h"
@@ -79,22 +79,11 @@ static Err check_stream(struct call *c, struct stream *s)
                                  FMT(s->name), FMT(c->account));
 }
 
-// Whether the caller may give the role to the service (IAM user guide, "iam:PassRole").
 static Err check_role(struct call *c, Str role_arn)
 {
     struct kinesis *k = c->state;
-    const struct access_guard *guard = k->env.hub != NULL ? k->env.hub->access : NULL;
-    const Str service = S("kinesis.amazonaws.com");
-    const AccessValue to = { S_INIT("iam:PassedToService"), &service, 1 };
-    Str text = S(""), rest = role_arn, part = { 0 };
-    for (size_t i = 0; i < 5; i++)
-        CHECK(str_cut(rest, ':', &part, &rest)); // the model's pattern says so
-    AccessTarget t = { .action = S("iam:PassRole"),
-                       .resource = role_arn,
-                       .account = part,
-                       .context = &to,
-                       .context_count = 1 };
-    if (guard == NULL || k->env.dev || guard->may(guard->self, c, &t, &text))
+    Str text;
+    if (hub_may_pass_role(&k->env, c, role_arn, S("kinesis.amazonaws.com"), &text))
         return OK;
     return call_fail(c, &kinesis_AccessDeniedException, "%.*s", FMT(text));
 }

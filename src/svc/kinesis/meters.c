@@ -67,33 +67,6 @@ void meters_consumer_done(struct consumer_meters *m)
 
 // ---- Telling
 
-struct telling {
-    MetricTold *m;
-    struct metric_sink *sink;
-};
-
-static void tell(struct telling *t, Str name, Str unit, Gathered values)
-{
-    if (values.count <= 0)
-        return;
-    t->m->name = name;
-    t->m->unit = unit;
-    t->m->values = values;
-    t->sink->take(t->sink, t->m);
-}
-
-// With how often which value came, for percentiles.
-static void tell_wide(struct telling *t, Str name, Str unit, struct wide_meter *m)
-{
-    GatheredBin bins[METER_BINS];
-    Gathered sums = meter_take(&m->sums);
-    t->m->bin_count = wide_meter_take_bins(m, bins);
-    t->m->bins = bins;
-    tell(t, name, unit, sums);
-    t->m->bins = NULL;
-    t->m->bin_count = 0;
-}
-
 #define COUNT S("Count")
 #define BYTES S("Bytes")
 #define MILLISECONDS S("Milliseconds")
@@ -128,33 +101,35 @@ static void tell_puts(struct telling *t, struct stream_meters *s)
     Gathered puts_bytes = meter_take(&s->puts_bytes), puts_failed = meter_take(&s->puts_failed);
     Gathered stored = meter_take(&s->puts_stored);
     int64_t puts = puts_bytes.count + puts_failed.count;
-    tell(t, S("PutRecord.Bytes"), BYTES, put_bytes);
-    tell_wide(t, S("PutRecord.Latency"), MILLISECONDS, &s->put_latency);
-    tell(t, S("PutRecord.Success"), COUNT, successes(put_bytes.count, put_failed.count));
-    tell(t, S("PutRecords.Bytes"), BYTES, puts_bytes);
-    tell_wide(t, S("PutRecords.Latency"), MILLISECONDS, &s->puts_latency);
-    tell(t, S("PutRecords.Success"), COUNT, successes(puts_bytes.count, puts_failed.count));
-    tell(t, S("PutRecords.TotalRecords"), COUNT, meter_take(&s->puts_total));
-    tell(t, S("PutRecords.SuccessfulRecords"), COUNT, stored);
-    tell(t, S("PutRecords.FailedRecords"), COUNT, with_zeros(meter_take(&s->puts_lost), puts));
-    tell(t, S("PutRecords.ThrottledRecords"), COUNT,
-         with_zeros(meter_take(&s->puts_throttled), puts));
-    tell(t, S("IncomingBytes"), BYTES, gathered_add(put_bytes, puts_bytes));
-    tell(t, S("IncomingRecords"), COUNT, gathered_add(ones(put_bytes.count), stored));
-    tell(t, S("WriteProvisionedThroughputExceeded"), COUNT,
-         with_zeros(meter_take(&s->write_exceeded), puts + put_bytes.count + put_failed.count));
+    metric_tell(t, S("PutRecord.Bytes"), BYTES, put_bytes);
+    metric_tell_wide(t, S("PutRecord.Latency"), MILLISECONDS, &s->put_latency);
+    metric_tell(t, S("PutRecord.Success"), COUNT, successes(put_bytes.count, put_failed.count));
+    metric_tell(t, S("PutRecords.Bytes"), BYTES, puts_bytes);
+    metric_tell_wide(t, S("PutRecords.Latency"), MILLISECONDS, &s->puts_latency);
+    metric_tell(t, S("PutRecords.Success"), COUNT, successes(puts_bytes.count, puts_failed.count));
+    metric_tell(t, S("PutRecords.TotalRecords"), COUNT, meter_take(&s->puts_total));
+    metric_tell(t, S("PutRecords.SuccessfulRecords"), COUNT, stored);
+    metric_tell(t, S("PutRecords.FailedRecords"), COUNT,
+                with_zeros(meter_take(&s->puts_lost), puts));
+    metric_tell(t, S("PutRecords.ThrottledRecords"), COUNT,
+                with_zeros(meter_take(&s->puts_throttled), puts));
+    metric_tell(t, S("IncomingBytes"), BYTES, gathered_add(put_bytes, puts_bytes));
+    metric_tell(t, S("IncomingRecords"), COUNT, gathered_add(ones(put_bytes.count), stored));
+    metric_tell(
+        t, S("WriteProvisionedThroughputExceeded"), COUNT,
+        with_zeros(meter_take(&s->write_exceeded), puts + put_bytes.count + put_failed.count));
 }
 
 static void tell_gets(struct telling *t, struct stream_meters *s)
 {
     Gathered bytes = meter_take(&s->get_bytes), failed = meter_take(&s->get_failed);
-    tell(t, S("GetRecords.Bytes"), BYTES, bytes);
-    tell_wide(t, S("GetRecords.IteratorAgeMilliseconds"), MILLISECONDS, &s->get_age);
-    tell_wide(t, S("GetRecords.Latency"), MILLISECONDS, &s->get_latency);
-    tell(t, S("GetRecords.Records"), COUNT, meter_take(&s->get_records));
-    tell(t, S("GetRecords.Success"), COUNT, successes(bytes.count, failed.count));
-    tell(t, S("ReadProvisionedThroughputExceeded"), COUNT,
-         with_zeros(meter_take(&s->read_exceeded), bytes.count + failed.count));
+    metric_tell(t, S("GetRecords.Bytes"), BYTES, bytes);
+    metric_tell_wide(t, S("GetRecords.IteratorAgeMilliseconds"), MILLISECONDS, &s->get_age);
+    metric_tell_wide(t, S("GetRecords.Latency"), MILLISECONDS, &s->get_latency);
+    metric_tell(t, S("GetRecords.Records"), COUNT, meter_take(&s->get_records));
+    metric_tell(t, S("GetRecords.Success"), COUNT, successes(bytes.count, failed.count));
+    metric_tell(t, S("ReadProvisionedThroughputExceeded"), COUNT,
+                with_zeros(meter_take(&s->read_exceeded), bytes.count + failed.count));
 }
 
 void meters_tell(struct stream_meters *s, Str stream, MetricTold *m, struct metric_sink *sink)
@@ -174,12 +149,14 @@ void meters_tell_consumer(struct consumer_meters *s, Str stream, Str consumer, M
     m->dims[0] = (MetricDimension){ S("ConsumerName"), consumer };
     m->dims[1] = (MetricDimension){ S("StreamName"), stream };
     m->dim_count = 2;
-    tell(&t, S("SubscribeToShard.Success"), COUNT, meter_take(&s->subscribed));
-    tell(&t, S("SubscribeToShard.RateExceeded"), COUNT, meter_take(&s->exceeded));
-    tell(&t, S("SubscribeToShardEvent.Bytes"), BYTES, bytes);
-    tell(&t, S("SubscribeToShardEvent.Records"), COUNT, meter_take(&s->event_records));
-    tell_wide(&t, S("SubscribeToShardEvent.MillisBehindLatest"), MILLISECONDS, &s->event_behind);
-    tell(&t, S("SubscribeToShardEvent.Success"), COUNT, successes(bytes.count, failed.count));
+    metric_tell(&t, S("SubscribeToShard.Success"), COUNT, meter_take(&s->subscribed));
+    metric_tell(&t, S("SubscribeToShard.RateExceeded"), COUNT, meter_take(&s->exceeded));
+    metric_tell(&t, S("SubscribeToShardEvent.Bytes"), BYTES, bytes);
+    metric_tell(&t, S("SubscribeToShardEvent.Records"), COUNT, meter_take(&s->event_records));
+    metric_tell_wide(&t, S("SubscribeToShardEvent.MillisBehindLatest"), MILLISECONDS,
+                     &s->event_behind);
+    metric_tell(&t, S("SubscribeToShardEvent.Success"), COUNT,
+                successes(bytes.count, failed.count));
 }
 
 void meters_tell_shard(struct shard_meters *s, unsigned wanted, Str stream, Str shard,
@@ -207,9 +184,9 @@ void meters_tell_shard(struct shard_meters *s, unsigned wanted, Str stream, Str 
     m->dim_count = 2;
     for (size_t i = 0; i < COUNT_OF(all); i++)
         if ((wanted & all[i].bit) != 0)
-            tell(&t, all[i].name, all[i].unit, all[i].values);
+            metric_tell(&t, all[i].name, all[i].unit, all[i].values);
     if ((wanted & SHARD_METRIC_AGE) != 0)
-        tell_wide(&t, S("IteratorAgeMilliseconds"), MILLISECONDS, &s->out_age);
+        metric_tell_wide(&t, S("IteratorAgeMilliseconds"), MILLISECONDS, &s->out_age);
     else
         wide_meter_drop(&s->out_age);
 }

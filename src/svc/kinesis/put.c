@@ -465,18 +465,6 @@ static Err put_new(struct call *c, struct stream *s, size_t n, struct put **ret)
     return OK;
 }
 
-// Runs a put again where a data key may be made for it.
-struct again {
-    const void *in;
-    void *out;
-};
-
-static Err run_again(struct call *c, void *self)
-{
-    const struct again *g = self;
-    return c->op->run(c, g->in, g->out);
-}
-
 // The data key that the put encrypts with; NULL: its stream does not. A new one is made by the
 // pool, once an hour.
 static Err find_key(struct call *c, struct stream *s, const void *in, void *out,
@@ -487,9 +475,7 @@ static Err find_key(struct call *c, struct stream *s, const void *in, void *out,
         return e;
     if (!loop_is_current(c->loop))
         return crypt_make_key(c, s, ret);
-    struct again *g = arena_new(c->arena, struct again, 1);
-    *g = (struct again){ .in = in, .out = out };
-    return call_on_pool(c, run_again, g);
+    return call_again_on_pool(c, in, out);
 }
 
 // Seals the records of the append. The entries have what was sealed too: those that meet the end of
