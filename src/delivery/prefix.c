@@ -435,6 +435,8 @@ static Err read_prefix(struct prefix *p, Str text, Str base, Str time_zone, stru
     Err e = zone_open(time_zone.n > 0 ? time_zone : S("UTC"), &p->zone);
     if (e.kind != ERR_NONE)
         return refuse(ret_text, str_fmt(a, "%.*s is not a supported time zone.", FMT(time_zone)));
+    if (str_utf8_count(text) == SIZE_MAX)
+        return refuse(ret_text, S("A prefix must be UTF-8."));
     if (text.n > PREFIX_BYTES_MAX)
         return refuse(ret_text, S("A prefix cannot be longer than 1024 characters."));
     if (text.n == 0)
