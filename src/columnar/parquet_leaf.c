@@ -14,6 +14,8 @@ enum {
     COPY_BYTES = 16, // at once, so that it is one instruction
     JULIAN_OF_1970 = 2440588,
     DAY_SECONDS = 86400,
+    LEVELS_GROUP = 8, // that are packed together
+    LEVELS_OPEN_MAX = 4096,
     ROOM_KEPT_PAGES = 4,
     PAGE_DATA = 0,
     PAGE_DICTIONARY = 2,
@@ -86,8 +88,9 @@ void leaf_done(struct leaf *l)
     pages_free(l);
     dictionary_free(l);
     buf_done(&l->values);
-    buf_done(&l->def);
-    buf_done(&l->rep);
+    struct buf *levels[] = { &l->def.done, &l->def.open, &l->rep.done, &l->rep.open };
+    for (size_t i = 0; i < COUNT_OF(levels); i++)
+        buf_done(levels[i]);
     free(l->notes);
 }
 
@@ -294,14 +297,15 @@ static Err leave_dictionary(struct leaf *l)
 }
 
 static void put_levels(const struct parquet *p, struct buf *out, const struct leaf *l,
-                       const struct buf *levels, uint8_t max)
+                       const struct leaf_levels *levels, uint8_t max)
 {
     size_t start = out->n, length_bytes = p->o.v2 ? 0 : 4;
     if (max == 0)
         return;
     buf_add(out, str_head(S("\0\0\0\0"), length_bytes));
-    if (levels->n > 0)
-        hybrid_bytes(out, (const uint8_t *)levels->p, levels->n, bits_of(max));
+    buf_add(out, buf_str(&levels->done));
+    if (levels->any)
+        hybrid_bytes(out, (const uint8_t *)levels->open.p, levels->open.n, bits_of(max));
     else
         hybrid_run(out, max, l->slots, bits_of(max));
     if (length_bytes > 0 && !out->overflown)
@@ -379,8 +383,10 @@ static void next_page(const struct parquet *p, struct leaf *l)
     l->bit = 0;
     l->range = (struct range){ 0 };
     reuse(p, &l->values);
-    reuse(p, &l->def);
-    reuse(p, &l->rep);
+    struct buf *levels[] = { &l->def.done, &l->def.open, &l->rep.done, &l->rep.open };
+    for (size_t i = 0; i < COUNT_OF(levels); i++)
+        reuse(p, levels[i]);
+    l->def.any = l->rep.any = false;
 }
 
 static Err write_page(struct parquet *p, struct leaf *l)
@@ -453,21 +459,45 @@ static Err add_numbers(struct leaf *l, const struct column *c)
     return OK;
 }
 
+// Appends levels, or, where they are not given, as many of the greatest. What is open is encoded,
+// so that it does not grow with the page: a page of nulls has millions of them.
+static Err levels_append(struct leaf_levels *to, const uint8_t *levels, size_t n, size_t before,
+                         uint8_t max)
+{
+    unsigned width = bits_of(max);
+    if (!to->any && levels == NULL)
+        return OK;
+    if (!to->any) {
+        size_t whole = before - before % LEVELS_GROUP;
+        if (whole > 0)
+            hybrid_run(&to->done, max, whole, width);
+        n += before - whole;
+    }
+    size_t given = to->any ? n : n - before % LEVELS_GROUP;
+    if (!buf_reserve(&to->open, n))
+        return no_memory();
+    char *out = to->open.p + to->open.n;
+    memset(out, max, n);
+    if (levels != NULL)
+        memcpy(out + n - given, levels, given);
+    to->open.n += n;
+    to->any = true;
+    if (to->open.n >= LEVELS_OPEN_MAX) {
+        size_t done = hybrid_bytes_begin(&to->done, (const uint8_t *)to->open.p, to->open.n, width);
+        buf_drop(&to->open, done);
+    }
+    return buf_err(&to->done);
+}
+
 static Err add_levels(struct leaf *l, const uint8_t *def, const uint8_t *rep, size_t slots)
 {
-    struct buf *b = &l->def;
-    if (b->n > 0 || def != NULL) {
-        size_t before = b->n == 0 ? l->slots : 0;
-        if (!buf_reserve(b, before + slots))
-            return no_memory();
-        memset(b->p + b->n, l->def_max, before + slots);
-        if (def != NULL)
-            memcpy(b->p + b->n + before, def, slots);
-        b->n += before + slots;
-    }
-    if (rep != NULL)
-        buf_add(&l->rep, str_from(rep, slots));
-    return buf_err(&l->rep);
+    TRY(levels_append(&l->def, def, slots, l->slots, l->def_max));
+    return rep != NULL ? levels_append(&l->rep, rep, slots, l->slots, l->rep_max) : OK;
+}
+
+static size_t levels_bytes(const struct leaf *l)
+{
+    return l->def.done.n + l->rep.done.n + (l->def.open.n + l->rep.open.n) / 8;
 }
 
 static bool is_page_full(const struct parquet *p, const struct leaf *l)
@@ -478,7 +508,7 @@ static bool is_page_full(const struct parquet *p, const struct leaf *l)
         if (l->dictionary->bytes.n > p->o.page_bytes)
             return true;
     }
-    return values + (l->def.n + l->rep.n) / 8 >= p->o.page_bytes;
+    return values + levels_bytes(l) >= p->o.page_bytes;
 }
 
 Err leaf_add(struct parquet *p, struct leaf *l, const struct column *c, const uint8_t *def,
@@ -532,6 +562,6 @@ Err leaf_write(struct parquet *p, struct leaf *l)
 
 size_t leaf_held(const struct leaf *l)
 {
-    return l->chunk.bytes + l->values.n + (l->def.n + l->rep.n) / 8 +
+    return l->chunk.bytes + l->values.n + levels_bytes(l) +
            (l->dictionary != NULL ? l->dictionary->bytes.n : 0);
 }

@@ -128,7 +128,9 @@ static inline void hybrid_packed(struct buf *out, const void *p, size_t from, si
     }
 }
 
-static inline void hybrid(struct buf *out, const void *p, size_t n, unsigned width, bool words)
+// All of the numbers, or those that make whole groups; says how many.
+static inline size_t hybrid(struct buf *out, const void *p, size_t n, unsigned width, bool words,
+                            bool all)
 {
     size_t from = 0; // of numbers that no run holds
     for (size_t i = 0; i < n;) {
@@ -145,15 +147,22 @@ static inline void hybrid(struct buf *out, const void *p, size_t n, unsigned wid
         }
         i = end;
     }
-    hybrid_packed(out, p, from, n, width, words);
+    size_t to = all ? n : n - (n - from) % GROUP;
+    hybrid_packed(out, p, from, to, width, words);
+    return to;
 }
 
 void hybrid_bytes(struct buf *out, const uint8_t *p, size_t n, unsigned width)
 {
-    hybrid(out, p, n, width, false);
+    hybrid(out, p, n, width, false, true);
+}
+
+size_t hybrid_bytes_begin(struct buf *out, const uint8_t *p, size_t n, unsigned width)
+{
+    return hybrid(out, p, n, width, false, false);
 }
 
 void hybrid_words(struct buf *out, const uint32_t *p, size_t n, unsigned width)
 {
-    hybrid(out, p, n, width, true);
+    hybrid(out, p, n, width, true, true);
 }

@@ -68,9 +68,12 @@ struct leaf {
     uint8_t def_max, rep_max;
 
     // The open page.
-    struct buf values;   // PLAIN; with a dictionary: u32 numbers
-    unsigned bit;        // boolean: of the last byte
-    struct buf def, rep; // levels, a byte each; no def while nothing is null
+    struct buf values; // PLAIN; with a dictionary: u32 numbers
+    unsigned bit;      // boolean: of the last byte
+    struct leaf_levels {
+        struct buf done, open; // encoded; a byte each
+        bool any;              // else all of them are the greatest so far
+    } def, rep;
     size_t slots, dense, rows;
     size_t plain_bytes; // what its values would be without the dictionary
     struct range range;
@@ -116,6 +119,8 @@ Err levels_add(struct parquet *p, const struct column *c, struct leaf **leaf);
 // Appends numbers in the hybrid of run lengths and packed bits: each has `width` bits, and is one
 // byte or four in memory.
 void hybrid_bytes(struct buf *out, const uint8_t *p, size_t n, unsigned width);
+// The first of them, so that others can follow; says how many: a few less than n.
+size_t hybrid_bytes_begin(struct buf *out, const uint8_t *p, size_t n, unsigned width);
 void hybrid_words(struct buf *out, const uint32_t *p, size_t n, unsigned width);
 void hybrid_run(struct buf *out, uint32_t value, size_t n, unsigned width);
 

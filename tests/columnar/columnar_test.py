@@ -250,6 +250,17 @@ def row_groups_and_pages_keep_to_their_sizes_and_memory_does_not_grow_with_the_f
 
 
 @test
+def columns_that_are_nearly_always_null_cost_next_to_nothing():
+    columns = [("a", "bigint")] + [(f"n{i}", "string") for i in range(300)]
+    r = made.random.Random(9)
+    want = [{"a": i} if r.random() < 0.999 else {"a": i, f"n{r.randrange(300)}": "here"} for i in range(60000)]
+    file = Converted(columns, map(made.dump, want))
+    assert file.held < 12e6 and file.bytes < 600000, (file.held, file.bytes)
+    got = pq.read_table(file.path).to_pylist()
+    assert [{k: v for k, v in row.items() if v is not None} for row in got] == want
+
+
+@test
 def mappings_dots_and_case_choose_the_members():
     columns = [("ts", "int"), ("a_b", "int"), ("c", "int")]
     cases = [({}, '{"TS":1,"a.b":2,"a_b":3,"C":4}', (1, 3, 4)),
