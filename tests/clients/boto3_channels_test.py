@@ -14,6 +14,7 @@ import time
 
 import boto3
 import botocore.config
+from botocore.exceptions import ClientError
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import headrace  # noqa: E402
@@ -38,13 +39,13 @@ class Path:
         self.stream = f"arn:aws:kinesis:us-east-1:{headrace.ACCOUNT}:stream/clicks"
         self.channels = {}
 
-    def client(self, name):
+    def client(self, name, key=(headrace.KEY_ID, headrace.SECRET)):
         config = botocore.config.Config(retries={"total_max_attempts": 3, "mode": "standard"}, read_timeout=60)
         return boto3.client(name, region_name="us-east-1", endpoint_url=self.server.url, config=config,
-                            aws_access_key_id=headrace.KEY_ID, aws_secret_access_key=headrace.SECRET)
+                            aws_access_key_id=key[0], aws_secret_access_key=key[1])
 
-    def make(self, name, form, compression, **storage):
-        made = self.kinesis.create_channel(
+    def make(self, name, form, compression, kinesis=None, **storage):
+        made = (kinesis or self.kinesis).create_channel(
             ChannelName=name, ServiceExecutionRoleARN=ROLE,
             StreamConfigurationList=[{"StreamARN": self.stream, "RecordConfiguration": {"RecordFormatType": form}}],
             S3DestinationConfiguration={
@@ -87,6 +88,26 @@ class Path:
         self.make("bytes", "BYTE_ARRAY", "NONE", OutputKeyTemplate="bytes/", StorageClass="INTELLIGENT_TIERING")
         listed = self.kinesis.list_channels()["ChannelSummaries"]
         assert [c["ChannelName"] for c in listed] == ["bytes", "json", "text"], listed
+
+    def who_may_not_pass_the_role_makes_no_channel(self):
+        def allow(*actions):
+            document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}]}
+            self.iam.put_user_policy(UserName="operator", PolicyName="p", PolicyDocument=json.dumps(document))
+
+        self.iam.create_user(UserName="operator")
+        key = self.iam.create_access_key(UserName="operator")["AccessKey"]
+        operator = self.client("kinesis", (key["AccessKeyId"], key["SecretAccessKey"]))
+        allow("kinesis:*")
+        try:
+            self.make("passed", "STRING", "NONE", kinesis=operator, OutputKeyTemplate="passed/")
+        except ClientError as error:
+            told = error.response["Error"]
+            assert told["Code"] == "AccessDeniedException" and "iam:PassRole" in told["Message"], told
+        else:
+            raise AssertionError("a channel was made with a role that its maker may not pass")
+        allow("kinesis:*", "iam:PassRole")
+        self.make("passed", "STRING", "NONE", kinesis=operator, OutputKeyTemplate="passed/")
+        self.kinesis.delete_channel(ChannelARN=self.channels.pop("passed"))
 
     def records_become_lines_text_and_bytes(self):
         documents = [json.dumps({"n": n}).encode() for n in range(20)]
@@ -137,7 +158,8 @@ def main():
     result = tap.Tap()
     with headrace.Server(options.program) as server:
         path = Path(server)
-        for stage in (path.a_stream_gets_a_channel_for_each_format, path.records_become_lines_text_and_bytes,
+        for stage in (path.a_stream_gets_a_channel_for_each_format, path.who_may_not_pass_the_role_makes_no_channel,
+                      path.records_become_lines_text_and_bytes,
                       path.what_is_no_json_goes_to_the_dead_letters,
                       path.a_killed_server_loses_nothing_that_it_acknowledged, path.a_stream_goes_after_its_channels):
             result.run(stage.__name__.replace("_", " "), stage)
