@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the scripts in tests/clients/node against a server: Kinesis over HTTP/2 by prior knowledge, and by ALPN over TLS.
+"""Runs the scripts in tests/clients/node against a server: Kinesis over HTTP/2 by prior knowledge, and by ALPN over TLS; CloudWatch; S3.
 
     tests/clients/javascript_test.py --program build/headrace
 """
@@ -13,7 +13,7 @@ import headrace  # noqa: E402
 import tap  # noqa: E402
 
 MODULES = os.path.join(headrace.ROOT, "build", "clients", "node")
-SCRIPTS = [os.path.join(headrace.ROOT, "tests", "clients", "node", name) for name in ("path.mjs", "cloudwatch.mjs")]
+SCRIPTS = [os.path.join(headrace.ROOT, "tests", "clients", "node", name) for name in ("path.mjs", "cloudwatch.mjs", "objects.mjs")]
 REFUSED_MAX = 2  # an empty partition key, once over each address
 RUN_SECONDS_MAX = 120
 
