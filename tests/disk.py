@@ -22,6 +22,9 @@ import sys
 import tempfile
 import time
 
+import boto3
+import botocore.config
+import botocore.exceptions
 import headrace
 import tap
 
@@ -226,6 +229,40 @@ def a_full_disk_and_kill_9_lose_nothing(bench):
     bench.check_resumes()
     bench.restart()
     bench.check_all_there()
+
+
+@with_bench()
+def objects_can_be_removed_from_a_full_disk_and_then_there_is_space(bench):
+    config = botocore.config.Config(retries={"total_max_attempts": 1, "mode": "standard"}, read_timeout=60)
+    s3 = boto3.client("s3", region_name="us-east-1", endpoint_url=bench.server.url, config=config,
+                      aws_access_key_id=headrace.KEY_ID, aws_secret_access_key=headrace.SECRET)
+    s3.create_bucket(Bucket="full")
+    kept = []
+
+    def put(size):
+        try:
+            s3.put_object(Bucket="full", Key=f"k{len(kept)}", Body=os.urandom(size))
+        except botocore.exceptions.ClientError as error:
+            assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 503, error.response
+            return False
+        kept.append(f"k{len(kept)}")
+        return True
+
+    assert all(put(1 << 20) for _ in range(8))
+    bench.disk.fill()
+    for size in (1 << 20, 50000, 1000):  # until not even a row has room
+        end = time.monotonic() + RESUME_SECONDS_MAX
+        while put(size):
+            assert time.monotonic() < end, "the disk does not become full"
+    assert len(s3.get_object(Bucket="full", Key="k0")["Body"].read()) == 1 << 20
+    s3.delete_object(Bucket="full", Key="k0")
+    s3.delete_objects(Bucket="full", Delete={"Objects": [{"Key": key} for key in kept[1:6]]})
+    end = time.monotonic() + RESUME_SECONDS_MAX
+    while not put(1 << 20):
+        assert time.monotonic() < end, "there is no space though objects were removed"
+        time.sleep(0.2)
+    found = s3.list_objects_v2(Bucket="full")["Contents"]
+    assert "k0" not in [o["Key"] for o in found] and kept[-1] in [o["Key"] for o in found]
 
 
 @with_bench()

@@ -233,6 +233,8 @@ class Loop:
         total = 0
         for root, _, files in os.walk(os.path.join(self.server.data_dir, "blobs")):
             for name in files:
+                if name == "reserve":
+                    continue
                 try:
                     total += os.path.getsize(os.path.join(root, name))
                 except FileNotFoundError:

@@ -122,6 +122,43 @@ void blob_close(struct blob *b)
     free(b);
 }
 
+// ---- The reserve: a file whose space is given back when the disk is full, so that what frees
+// space can be written down
+
+static Str reserve_path(struct blob *b, struct arena *a)
+{
+    return str_cat(a, b->dir, S("/reserve"));
+}
+
+void reserve_make(struct blob *b)
+{
+    AUTO(arena) tmp = arena_open();
+    struct io_file *f = NULL;
+    pthread_mutex_lock(&b->dir_lock);
+    if (!b->has_reserve) {
+        Err e = b->io->open(b->io, reserve_path(b, tmp), IO_WRITE | IO_CREATE, &f);
+        if (e.kind == ERR_NONE)
+            e = b->io->allocate(f, BLOB_RESERVE_BYTES);
+        b->io->close(f);
+        b->has_reserve = e.kind == ERR_NONE;
+        if (!b->has_reserve)
+            err_ignore(b->io->unlink(b->io, reserve_path(b, tmp))); // half of one helps nobody
+    }
+    pthread_mutex_unlock(&b->dir_lock);
+}
+
+bool reserve_release(struct blob *b)
+{
+    AUTO(arena) tmp = arena_open();
+    pthread_mutex_lock(&b->dir_lock);
+    bool had = b->has_reserve;
+    b->has_reserve = false;
+    if (had)
+        had = b->io->unlink(b->io, reserve_path(b, tmp)).kind == ERR_NONE;
+    pthread_mutex_unlock(&b->dir_lock);
+    return had;
+}
+
 // ---- Numbers
 
 Err blob_number(struct blob *b, uint64_t *ret)

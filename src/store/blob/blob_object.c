@@ -463,9 +463,8 @@ static Err delete_one(struct blob *b, struct kv_txn *tx, struct arena *a, const 
     return e;
 }
 
-Err blob_delete(struct blob *b, const BlobBucket *bucket, BlobDelete *at, size_t n)
+static Err delete_all(struct blob *b, const BlobBucket *bucket, BlobDelete *at, size_t n)
 {
-    CHECK(n <= BLOB_LIST_MAX);
     AUTO(arena) tmp = arena_open();
     AUTO_HOT_WRITES(changed);
     AUTO(kv_txn) tx = kv_write(b->tables[T_OBJECT]);
@@ -474,7 +473,16 @@ Err blob_delete(struct blob *b, const BlobBucket *bucket, BlobDelete *at, size_t
     TRY(bucket_look(b, tx, tmp, bucket, &now));
     for (size_t i = 0; i < n; i++)
         TRY(delete_one(b, tx, tmp, &now, &at[i]));
-    TRY(kv_commit(tx));
+    return kv_commit(tx);
+}
+
+Err blob_delete(struct blob *b, const BlobBucket *bucket, BlobDelete *at, size_t n)
+{
+    CHECK(n <= BLOB_LIST_MAX);
+    Err e = delete_all(b, bucket, at, n);
+    if (e.kind == ERR_FULL && reserve_release(b))
+        e = delete_all(b, bucket, at, n);
+    TRY(e);
     reap_ask(b);
     return OK;
 }

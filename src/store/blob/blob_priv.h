@@ -33,7 +33,8 @@ enum {
     BLOB_RUN_BITS = 32,           // lower bits of a number that count within a run
     BLOB_NUMBER_BYTES = 8,
     BLOB_FULL_KEY_BYTES_MAX = 8 + 2 * BLOB_KEY_BYTES_MAX + 2 + 8,
-    BLOB_REAP_BATCH = 256, // bodies, files or parts removed in one commit
+    BLOB_RESERVE_BYTES = 4 << 20, // for some commits of kv, whatever its log needs
+    BLOB_REAP_BATCH = 256,        // bodies, files or parts removed in one commit
     BLOB_SEALED_BYTES = BLOB_BLOCK_BYTES + GCM_TAG_BYTES, // of a whole block in a sealed file
 };
 // A file's checksums fit into one row.
@@ -124,6 +125,7 @@ struct blob {
     pthread_mutex_t dir_lock; // making directories
     uint64_t made_dir;        // the last one made, and whether it was
     bool has_dir;
+    bool has_reserve; // under dir_lock, too
 
     pthread_mutex_t lock; // everything below; a leaf
     pthread_cond_t changed;
@@ -172,6 +174,8 @@ Err row_read_part(struct arena *a, Str row, PartRow *ret);
 // ---- blob.c
 
 Err blob_open_quiet(const BlobConfig *config, struct blob **ret); // without its thread, for tests
+void reserve_make(struct blob *b);    // if there is none and there is space
+bool reserve_release(struct blob *b); // what failed for want of space may be tried once more
 Err blob_number(struct blob *b, uint64_t *ret);
 Str blob_file_path(struct blob *b, struct arena *a, uint64_t file);
 Err blob_file_create(struct blob *b, uint64_t file, struct io_file **ret);

@@ -517,6 +517,10 @@ void *reap_main(void *blob)
         swept |= e.kind == ERR_NONE;
         if (e.kind == ERR_NONE)
             e = reap_all(b);
+        if (e.kind == ERR_FULL && reserve_release(b))
+            e = reap_all(b);
+        if (e.kind == ERR_NONE)
+            reserve_make(b);
         if (e.kind != ERR_NONE)
             LOG(LOG_WARN, "what the object store no longer needs is not removed yet", F_ERR(e));
         pthread_mutex_lock(&b->lock);

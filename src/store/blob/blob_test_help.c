@@ -156,6 +156,8 @@ static Str walk_files(struct shop *s, struct arena *a, size_t nth, size_t *ret_n
     Str path = { 0 };
     EXPECT_OK(io->list(io, a, S("/blobs"), &runs, &run_n));
     for (size_t i = 0; i < run_n; i++) {
+        if (!runs[i].is_dir) // the reserve
+            continue;
         Str run = str_cat(a, S("/blobs/"), runs[i].name);
         EXPECT_OK(io->list(io, a, run, &dirs, &dir_n));
         for (size_t j = 0; j < dir_n; j++) {

@@ -70,7 +70,7 @@ Err blob_upload_find(struct blob *b, struct arena *a, const BlobBucket *bucket, 
     return OK;
 }
 
-Err blob_upload_abort(struct blob *b, const BlobBucket *bucket, Str key, uint64_t id)
+static Err abort_one(struct blob *b, const BlobBucket *bucket, Str key, uint64_t id)
 {
     AUTO(arena) tmp = arena_open();
     AUTO(kv_txn) tx = kv_write(b->tables[T_UPLOAD]);
@@ -80,7 +80,15 @@ Err blob_upload_abort(struct blob *b, const BlobBucket *bucket, Str key, uint64_
     TRY(get_upload(b, tx, tmp, now.id, key, id, &row));
     TRY(del_upload(b, tx, now.id, key, id));
     TRY(gone_note(b, tx, GONE_UPLOAD, id, S("")));
-    TRY(kv_commit(tx));
+    return kv_commit(tx);
+}
+
+Err blob_upload_abort(struct blob *b, const BlobBucket *bucket, Str key, uint64_t id)
+{
+    Err e = abort_one(b, bucket, key, id);
+    if (e.kind == ERR_FULL && reserve_release(b))
+        e = abort_one(b, bucket, key, id);
+    TRY(e);
     reap_ask(b);
     return OK;
 }
