@@ -64,9 +64,10 @@ bench: ## measure against other systems, in pairs, in the same minutes: make ben
 	@$(MAKE) --no-print-directory all
 	@$(PYTHON3) bench/run.py $(B) $(ARGS)
 
-soak: ## the crash loop for a long time, on the release program: make soak ROUNDS=10000
+soak: ## an object of 5 GiB, then the crash loop for a long time, on the release program: make soak ROUNDS=10000
 	@tools/install_packages build
 	@$(MAKE) --no-print-directory all
+	@$(PYTHON3) tests/s3_large.py --program build/headrace
 	@$(PYTHON3) tests/crash.py --program build/headrace --rounds $(ROUNDS) $(ARGS)
 
 soak-hour: ## an hour at 80 % load with retention, sealing and kills turning over, drawn: make soak-hour MINUTES=60
