@@ -255,7 +255,10 @@ void access_decide(const AccessRequest *r, const AccessPolicies *p, AccessDecisi
             *ret = d;
             return;
         }
-    weigh(r, p, kinds, &d);
+    if (p->granted)
+        d.source = ACCESS_BY_RESOURCE;
+    else
+        weigh(r, p, kinds, &d);
     *ret = d;
 }
 

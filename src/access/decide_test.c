@@ -99,6 +99,19 @@ TEST(the_root_of_an_account_may_do_all_in_it_and_nothing_elsewhere_by_itself)
     EXPECT(decide(other, (AccessPolicies){ .resource = no }).reason == ACCESS_DENIED_BY_STATEMENT);
 }
 
+TEST(what_something_else_grants_only_a_deny_refuses)
+{
+    AUTO(policy) no = resource("Deny", "*");
+    AUTO(policy) yes = identity("Allow", "s3:*");
+    AccessRequest stranger = by(S("arn:aws:iam::" OTHERS ":user/eve"), S(OTHERS));
+    AccessPolicies p = { .granted = true };
+    EXPECT(decide(stranger, p).reason == ACCESS_ALLOWED);
+    p.boundary = yes; // which says nothing of it
+    EXPECT(decide(stranger, p).reason == ACCESS_ALLOWED);
+    p.resource = no;
+    EXPECT(decide(stranger, p).reason == ACCESS_DENIED_BY_STATEMENT);
+}
+
 TEST(between_accounts_both_must_allow)
 {
     AUTO(policy) yes = identity("Allow", "kinesis:*");

@@ -14,6 +14,7 @@ typedef struct AccessTarget {
     struct policy *policy; // of the resource; a reference for whoever asked, or NULL
     bool policy_decides;   // as AccessPolicies.resource_decides
     bool binds_root;       // as AccessPolicies.resource_binds_root
+    bool granted;          // as AccessPolicies.granted
     bool for_everybody;    // nobody needs a permission for it
     const AccessValue *context;
     size_t context_count;

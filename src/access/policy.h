@@ -79,6 +79,7 @@ typedef struct AccessPolicies {
     bool resource_decides;
     // A deny of the resource's policy counts for the root of its owner, too (buckets of S3).
     bool resource_binds_root;
+    bool granted; // something that is no policy allows it: only a deny refuses (ACLs of S3)
 } AccessPolicies;
 
 // ---- The answer

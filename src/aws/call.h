@@ -27,6 +27,8 @@ struct call_source {
     Err (*read)(struct call_source *s, char *p, size_t n, size_t *ret_n);
     void (*close)(struct call_source *s); // once, also if nothing was read; frees it
     uint64_t bytes;                       // all of it
+    Str memory; // all of it, as it stays until `close`, which may then come from any thread; or
+                // absent
 };
 
 // A name with a value: an element of an error's body, or a header of a reply.

@@ -12,7 +12,10 @@
 
 #include <stdlib.h>
 
-enum { REST_WHOLE_BYTES = 256 << 10 }; // bodies up to here are taken and given at once
+enum {
+    REST_WHOLE_BYTES = 256 << 10, // bodies up to here are taken and given at once
+    REST_SHARED_BYTES = 16 << 10, // payloads in memory are not copied from here on
+};
 
 // ---- Whether a request is one
 
@@ -444,10 +447,23 @@ static void outflow_close(struct http_source *s)
     free(s);
 }
 
+static void source_release(void *owner)
+{
+    struct call_source *from = owner;
+    from->close(from);
+}
+
 static void send(struct front_call *f, unsigned status, const RestReply *reply, struct buf *body)
 {
     struct call_source *from = f->call.source;
     reply_account_for(f, status, S(""));
+    if (from != NULL && from->memory.n >= REST_SHARED_BYTES) {
+        f->call.source = NULL; // http's from here on
+        reply_release(f);
+        http_reply_share(f->x, status, reply->headers, reply->header_count, from->memory,
+                         source_release, from);
+        return;
+    }
     bool whole = from == NULL || from->bytes <= REST_WHOLE_BYTES;
     Err e = from != NULL && whole ? read_source(from, body) : OK;
     if (e.kind != ERR_NONE) {

@@ -37,6 +37,13 @@ void http_reply_take(struct http_exchange *x, unsigned status, const HttpHeader 
     buf_done(take_body);
 }
 
+void http_reply_share(struct http_exchange *x, unsigned status, const HttpHeader *headers, size_t n,
+                      Str body, void (*release)(void *owner), void *owner)
+{
+    http_reply(x, status, headers, n, body);
+    release(owner);
+}
+
 void http_reply_source(struct http_exchange *x, struct pool *pool, unsigned status,
                        const HttpHeader *headers, size_t n, uint64_t length,
                        struct http_source *take_source)

@@ -414,6 +414,16 @@ void http_stream_share(struct http_exchange *x, Str piece, void (*release)(void 
     op_push(&p->op, e, OP_PIECE);
 }
 
+void http_reply_share(struct http_exchange *x, unsigned status, const HttpHeader *headers, size_t n,
+                      Str body, void (*release)(void *owner), void *owner)
+{
+    struct exchange *e = exchange_of(x);
+    make_head(e, status, headers, n, body.n);
+    op_push(&e->reply_op, e, OP_START);
+    http_stream_share(x, body, release, owner);
+    http_stream_end(x);
+}
+
 void http_stream_watch(struct http_exchange *x, void (*tell)(void *self), void *self)
 {
     struct exchange *e = exchange_of(x);

@@ -106,6 +106,11 @@ void http_reply(struct http_exchange *x, unsigned status, const HttpHeader *head
 void http_reply_take(struct http_exchange *x, unsigned status, const HttpHeader *headers, size_t n,
                      struct buf *take_body);
 
+// A whole reply whose body is not copied: it stays as it is until `release` is called, once, on any
+// thread.
+void http_reply_share(struct http_exchange *x, unsigned status, const HttpHeader *headers, size_t n,
+                      Str body, void (*release)(void *owner), void *owner);
+
 // What a reply's body is read from, on threads of a pool, one call at a time.
 struct http_source {
     // Up to n bytes, at least one. An error breaks the reply off: the client sees that it is cut.

@@ -102,6 +102,33 @@ TEST(a_shared_piece_to_http_1_0_is_sent_as_it_is)
     rig_stop(&r);
 }
 
+TEST(a_shared_body_is_a_whole_reply_and_is_let_go_also_where_it_is_not_sent)
+{
+    enum { BYTES = 5 << 20 };
+    struct rig r;
+    struct producer p = { 0 };
+    char *bytes = arena_alloc(a, BYTES, 1);
+    memset(bytes, 'b', BYTES);
+    rig_init(&r);
+    rig_start(&r);
+    int fd = dial(&r);
+    say(fd, S(HOLD));
+    p.x = desk_wait(&r.desk, 0);
+    http_reply_share(p.x, 200, NULL, 0, str_from(bytes, BYTES), released, &p);
+    EXPECT_STR(str_from(bytes, BYTES), hear_reply(a, fd, NULL));
+    wait_until(was_released, &p);
+    say(fd, S("HEAD /hold HTTP/1.1\r\nHost: h\r\n\r\n"));
+    p.x = desk_wait(&r.desk, 1);
+    http_reply_share(p.x, 200, NULL, 0, S("not sent"), released, &p);
+    Str head = hear_head(a, fd);
+    EXPECT(str_search(head, S("Content-Length: 8\r\n")) < head.n);
+    EXPECT_INT(2, atomic_load(&p.released));
+    say(fd, S("GET /y HTTP/1.1\r\nHost: h\r\n\r\n"));
+    EXPECT_STR(S("GET /y - []"), hear_reply(a, fd, NULL));
+    close(fd);
+    rig_stop(&r);
+}
+
 // Whether it closes in an orderly way or is cut off, without anything being written to it.
 TEST(a_producer_is_told_that_its_client_has_gone)
 {

@@ -156,7 +156,7 @@ struct blob_hot;
 // it is there. Does not block. What is returned is good until it is given back.
 struct blob_hot *blob_hot_take(struct blob *b, const BlobBucket *bucket, Str key,
                                const BlobObject **ret_object, Str *ret_bytes);
-void blob_hot_give(struct blob_hot *o); // NULL is fine
+void blob_hot_give(struct blob_hot *o); // from any thread, also after blob_close; NULL is fine
 static inline void blob_hot_close(struct blob_hot *o)
 {
     blob_hot_give(o);

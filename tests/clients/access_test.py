@@ -265,6 +265,38 @@ class Access:
         s3.delete_bucket_policy(Bucket="guarded")
         assert s3.get_object(Bucket="guarded", Key="k")["Body"].read() == b"x"
 
+    def lists_let_in_whom_they_name_unless_a_policy_denies(self):
+        s3, bob = client(self.server, "s3", ROOT), client(self.server, "s3", self.keys)
+        eve = client(self.server, "s3", EVE)
+        s3.create_bucket(Bucket="listed", ObjectOwnership="ObjectWriter")
+        s3.put_object(Bucket="listed", Key="k", Body=b"x")
+        for who in (bob, eve):
+            refused("AccessDenied", "", who.get_object, Bucket="listed", Key="k")
+        eve_id = eve.list_buckets()["Owner"]["ID"]
+        s3.put_object_acl(Bucket="listed", Key="k", GrantRead=f'id="{eve_id}"')
+        assert eve.get_object(Bucket="listed", Key="k")["Body"].read() == b"x"
+        refused("AccessDenied", "", bob.get_object, Bucket="listed", Key="k")
+        refused("AccessDenied", "", eve.get_object_acl, Bucket="listed", Key="k")
+        refused("AccessDenied", "", eve.list_objects_v2, Bucket="listed")
+        s3.put_bucket_acl(Bucket="listed", GrantRead=f'id="{eve_id}"', GrantWrite='uri="http://acs.amazonaws.com/groups/global/AllUsers"')
+        eve.list_objects_v2(Bucket="listed")
+        bob.put_object(Bucket="listed", Key="bobs", Body=b"x")
+        refused("AccessDenied", "", bob.list_objects_v2, Bucket="listed")
+        granted = s3.get_object_acl(Bucket="listed", Key="k")
+        granted["Grants"].append({"Grantee": {"Type": "Group", "URI": "http://acs.amazonaws.com/groups/global/AuthenticatedUsers"},
+                                  "Permission": "READ_ACP"})
+        s3.put_object_acl(Bucket="listed", Key="k",
+                          AccessControlPolicy={"Owner": granted["Owner"], "Grants": granted["Grants"]})
+        assert len(bob.get_object_acl(Bucket="listed", Key="k")["Grants"]) == 3
+        s3.put_bucket_policy(Bucket="listed", Policy=policy(
+            {"Effect": "Deny", "Principal": "*", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": "arn:aws:s3:::listed/*"}))
+        refused("AccessDenied", "with an explicit deny in a resource-based policy", eve.get_object, Bucket="listed", Key="k")
+        refused("AccessDenied", "with an explicit deny in a resource-based policy", bob.put_object, Bucket="listed", Key="bobs", Body=b"y")
+        s3.delete_bucket_policy(Bucket="listed")
+        assert eve.get_object(Bucket="listed", Key="k")["Body"].read() == b"x"
+        s3.put_public_access_block(Bucket="listed", PublicAccessBlockConfiguration={"BlockPublicAcls": True})
+        refused("AccessDenied", "", s3.put_object_acl, Bucket="listed", Key="k", ACL="public-read")
+
     def tags_in_a_request_decide(self):
         self.iam.put_user_policy(UserName="bob", PolicyName="maker", PolicyDocument=policy(
             allow(["kinesis:CreateStream", "kinesis:AddTagsToStream", "kinesis:RemoveTagsFromStream"], Condition={
@@ -396,6 +428,8 @@ STAGES = [
     Access.who_is_not_the_root_looks_on_as_a_consumer,
     Access.a_role_is_assumed_by_who_may_and_its_session_is_narrowed,
     Access.records_are_encrypted_and_the_key_decides_who_reads, Access.a_blob_of_the_key_service_comes_back,
+    Access.a_bucket_policy_denies_its_owner_too_who_can_always_mend_it,
+    Access.lists_let_in_whom_they_name_unless_a_policy_denies,
     Access.tags_in_a_request_decide, Access.a_consumer_and_a_queue_have_tags_of_their_own,
     Access.tags_of_a_session_are_those_of_its_principal,
     Access.no_secret_is_in_the_database,

@@ -6,6 +6,7 @@ and over TLS.
     tests/clients/s3_test.py --program build/headrace
 """
 import argparse
+import base64
 import hashlib
 import io
 import json
@@ -159,6 +160,45 @@ class Path:
             assert self.body(f"dst/{name}") == data, name
         assert self.body("dst/range") == data[5:6 * MIB + 1]
 
+    def a_key_of_the_customer_opens_what_it_has_sealed_and_nothing_else_does(self):
+        mine, other = (dict(SSECustomerAlgorithm="AES256", SSECustomerKey=os.urandom(32)) for _ in range(2))
+        data = os.urandom(6 * MIB)
+        if not self.tls:
+            refused("InvalidRequest", self.s3.put_object, Bucket=self.bucket, Key="c", Body=b"x", **mine)
+            return
+        made = self.s3.put_object(Bucket=self.bucket, Key="c", Body=data, **mine)
+        assert made["SSECustomerAlgorithm"] == "AES256" and made["SSECustomerKeyMD5"]
+        assert self.body("c", **mine) == data and self.body("c", Range="bytes=5-1000000", **mine) == data[5:1000001]
+        assert self.s3.head_object(Bucket=self.bucket, Key="c", **mine)["SSECustomerKeyMD5"] == made["SSECustomerKeyMD5"]
+        refused("InvalidRequest", self.s3.get_object, Bucket=self.bucket, Key="c")
+        refused("AccessDenied", self.s3.get_object, Bucket=self.bucket, Key="c", **other)
+        refused("400", self.s3.head_object, Bucket=self.bucket, Key="c")
+        refused("403", self.s3.head_object, Bucket=self.bucket, Key="c", **other)
+        refused("InvalidRequest", self.s3.get_object, Bucket=self.bucket, Key="plain", **mine)
+        refused("InvalidEncryptionAlgorithmError", self.s3.put_object, Bucket=self.bucket, Key="d", Body=b"x",
+                **{**mine, "SSECustomerAlgorithm": "AES128"})
+        text = base64.b64encode(mine["SSECustomerKey"]).decode()
+        for more in ({"SSECustomerKey": b"short"}, {"SSECustomerKey": text, "SSECustomerKeyMD5": "AAAAAAAAAAAAAAAAAAAAAA=="}):
+            refused("InvalidArgument", self.s3.put_object, Bucket=self.bucket, Key="d", Body=b"x", **{**mine, **more})
+        refused("InvalidArgument", self.s3.put_object, Bucket=self.bucket, Key="d", Body=b"x", ServerSideEncryption="AES256", **mine)
+        source = {f"CopySource{k}": v for k, v in mine.items()}
+        self.s3.copy_object(Bucket=self.bucket, Key="c2", CopySource=f"{self.bucket}/c", **source, **other)
+        assert self.body("c2", **other) == data
+        refused("InvalidRequest", self.s3.copy_object, Bucket=self.bucket, Key="c3", CopySource=f"{self.bucket}/c")
+        self.s3.copy_object(Bucket=self.bucket, Key="c3", CopySource=f"{self.bucket}/c", **source)
+        assert self.body("c3") == data
+        config = TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB)
+        self.s3.upload_fileobj(io.BytesIO(data), self.bucket, "c4", ExtraArgs=mine, Config=config)
+        assert self.body("c4", **mine) == data
+        upload = self.s3.create_multipart_upload(Bucket=self.bucket, Key="c5", **mine)["UploadId"]
+        for more in ({}, other):
+            refused("InvalidRequest", self.s3.upload_part, Bucket=self.bucket, Key="c5", UploadId=upload, PartNumber=1, Body=b"x", **more)
+        self.s3.abort_multipart_upload(Bucket=self.bucket, Key="c5", UploadId=upload)
+        for root, _, names in os.walk(self.server.data_dir):
+            for name in names:
+                with open(os.path.join(root, name), "rb") as file:
+                    assert mine["SSECustomerKey"] not in file.read(), f"the key is in {name}"
+
     def links_are_good_until_they_end(self):
         for signature in ("s3v4", "s3"):
             signer = client(self.server, self.tls, signature_version=signature)
@@ -188,6 +228,17 @@ class Path:
                 assert status == 201 and b"<Key>form/a file.txt</Key>" in reply, reply
                 assert self.body("form/a file.txt") == data
             assert self.s3.head_object(Bucket=self.bucket, Key="form/a file.txt")["Metadata"] == {"a": "b"}
+            tags = "<Tagging><TagSet><Tag><Key>k</Key><Value>v w</Value></Tag></TagSet></Tagging>"
+            more = {"tagging": tags, "x-amz-server-side-encryption": "AES256"}
+            made = signer.generate_presigned_post(self.bucket, "form/tagged", Fields=more,
+                                                  Conditions=[{name: value} for name, value in more.items()])
+            status, reply = post_form(made["url"], made["fields"], b"tagged")
+            assert status == 204 and self.body("form/tagged") == b"tagged", reply
+            assert self.s3.head_object(Bucket=self.bucket, Key="form/tagged")["ServerSideEncryption"] == "AES256"
+            assert self.s3.get_object_tagging(Bucket=self.bucket, Key="form/tagged")["TagSet"] == [{"Key": "k", "Value": "v w"}]
+            made = signer.generate_presigned_post(self.bucket, "form/${filename}", Fields={"x-amz-meta-a": "b", "success_action_status": "201"},
+                                                  Conditions=[{"x-amz-meta-a": "b"}, {"success_action_status": "201"},
+                                                              ["content-length-range", 1, 400000]])
             for change, code in (({"x-amz-meta-a": "c"}, b"AccessDenied"), ({"x-amz-meta-b": "c"}, b"AccessDenied"),
                                  ({"key": "elsewhere"}, b"AccessDenied"), ({"policy": made["fields"]["policy"][:-4]}, b"SignatureDoesNotMatch")):
                 status, reply = post_form(made["url"], {**made["fields"], **change}, b"x")

@@ -12,6 +12,7 @@
 #include "base/map.h"
 #include "base/memory.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,8 +22,7 @@ enum {
 };
 
 struct blob_hot {
-    struct hot *home;
-    unsigned refs;                // with the lock held
+    atomic_uint refs;
     struct blob_hot *next, *prev; // from the newest to the oldest
     size_t cost;
     Str full; // key of its row
@@ -66,9 +66,10 @@ static void link_newest(struct hot *h, struct blob_hot *o)
     h->newest = o;
 }
 
-static void unref(struct blob_hot *o)
+// Not under the lock, and maybe when the store is closed: a reply may be on its way until then.
+void blob_hot_give(struct blob_hot *o)
 {
-    if (--o->refs == 0)
+    if (o != NULL && atomic_fetch_sub(&o->refs, 1) == 1)
         free(o);
 }
 
@@ -79,17 +80,15 @@ static void drop(struct hot *h, struct blob_hot *o)
     map_take(h->kept, o->full);
     unlink_one(h, o);
     h->bytes -= o->cost;
-    unref(o);
+    blob_hot_give(o);
 }
 
 void hot_close(struct hot *h)
 {
     if (h == NULL)
         return;
-    while (h->newest != NULL) {
-        CHECK(h->newest->refs == 1); // somebody still reads it
+    while (h->newest != NULL)
         drop(h, h->newest);
-    }
     map_close(h->kept);
     pthread_mutex_destroy(&h->lock);
     free(h);
@@ -155,7 +154,7 @@ struct blob_hot *blob_hot_take(struct blob *b, const BlobBucket *bucket, Str key
     pthread_mutex_lock(&h->lock);
     struct blob_hot *o = map_get(h->kept, full);
     if (o != NULL) {
-        o->refs++;
+        atomic_fetch_add(&o->refs, 1);
         if (h->newest != o) {
             unlink_one(h, o);
             link_newest(h, o);
@@ -167,16 +166,6 @@ struct blob_hot *blob_hot_take(struct blob *b, const BlobBucket *bucket, Str key
     *ret_object = &o->object;
     *ret_bytes = o->bytes;
     return o;
-}
-
-void blob_hot_give(struct blob_hot *o)
-{
-    if (o == NULL)
-        return;
-    struct hot *h = o->home;
-    pthread_mutex_lock(&h->lock);
-    unref(o);
-    pthread_mutex_unlock(&h->lock);
 }
 
 // ---- Keeping
@@ -206,7 +195,7 @@ static BlobPairs put_pairs(char **at, BlobPair *pairs, BlobPairs from)
 }
 
 // All of it in one piece of memory: the pairs first, as they are aligned.
-static struct blob_hot *make(struct hot *h, Str full, const BlobObject *from, Str bytes)
+static struct blob_hot *make(Str full, const BlobObject *from, Str bytes)
 {
     size_t cost = sizeof(struct blob_hot) + full.n + from->etag.n + bytes.n +
                   pairs_bytes(from->attributes) + pairs_bytes(from->tags);
@@ -215,7 +204,7 @@ static struct blob_hot *make(struct hot *h, Str full, const BlobObject *from, St
         return NULL;
     BlobPair *pairs = (BlobPair *)(void *)(o + 1);
     char *at = (char *)(pairs + from->attributes.n + from->tags.n);
-    *o = (struct blob_hot){ .home = h, .refs = 1, .cost = cost, .object = *from };
+    *o = (struct blob_hot){ .refs = 1, .cost = cost, .object = *from };
     o->full = put_text(&at, full);
     o->object.key = str_skip(o->full, BLOB_NUMBER_BYTES);
     o->object.etag = put_text(&at, from->etag);
@@ -236,7 +225,7 @@ void hot_keep(struct blob *b, Str full, uint64_t stamp, const BlobObject *object
     bool again = h->seen[hash % SEEN] == hash;
     h->seen[hash % SEEN] = hash;
     again = again && s->writers == 0 && s->stamp == stamp && map_get(h->kept, full) == NULL;
-    struct blob_hot *o = again ? make(h, full, object, bytes) : NULL;
+    struct blob_hot *o = again ? make(full, object, bytes) : NULL;
     if (o != NULL) {
         map_put(h->kept, o->full, o);
         link_newest(h, o);

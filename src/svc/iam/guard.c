@@ -349,7 +349,8 @@ static void ask(struct iam *s, struct call *c, const AccessTarget *t, const Aske
                          .boundary = k->boundary,
                          .resource = t->policy,
                          .resource_decides = t->policy_decides,
-                         .resource_binds_root = t->binds_root };
+                         .resource_binds_root = t->binds_root,
+                         .granted = t->granted };
     if (k->signer != NULL) {
         p.session = k->signer->session;
         p.session_count = k->signer->session_count;
@@ -375,7 +376,7 @@ static bool may(void *self, struct call *c, const AccessTarget *t, Str *ret_text
     ask(s, c, t, &k, &r, &d);
     bool allowed = d.reason == ACCESS_ALLOWED;
     // A session's key may expire, but then it does not sign any more.
-    if (allowed && !d.conditional)
+    if (allowed && !d.conditional && !t->granted)
         keep(s, &key, version);
     if (!allowed) {
         *ret_text = access_denied_text(c->arena, &r, &d);

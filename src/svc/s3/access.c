@@ -91,17 +91,23 @@ static struct policy *policy_for(const struct call *c, const struct bucket *b)
     return b->restrict_public && b->public_policy && stranger ? NULL : b->policy;
 }
 
-// Whether an ACL of the bucket lets in somebody whom no policy would.
-static bool acl_permits(const struct call *c, const struct bucket *b, Str action)
+// Whether an ACL of the bucket lets in somebody whom no policy would (User Guide, "Mapping of ACL
+// permissions and access policy permissions").
+static bool acl_permits(struct call *c, const struct bucket *b, Str action)
 {
-    if (!b->acls || b->ignore_acls)
-        return false;
-    bool listing = str_eq(action, S("s3:ListBucket"));
-    bool writing = str_eq(action, S("s3:PutObject")) || str_eq(action, S("s3:DeleteObject"));
-    if (str_eq(b->acl, S("public-read-write")))
-        return listing || writing;
-    return listing && (str_eq(b->acl, S("public-read")) ||
-                       (str_eq(b->acl, S("authenticated-read")) && c->access_key.n > 0));
+    static const struct {
+        Str action, permission;
+    } known[] = { { S_INIT("s3:ListBucket"), S_INIT("READ") },
+                  { S_INIT("s3:ListBucketVersions"), S_INIT("READ") },
+                  { S_INIT("s3:ListBucketMultipartUploads"), S_INIT("READ") },
+                  { S_INIT("s3:PutObject"), S_INIT("WRITE") },
+                  { S_INIT("s3:DeleteObject"), S_INIT("WRITE") },
+                  { S_INIT("s3:GetBucketAcl"), S_INIT("READ_ACP") },
+                  { S_INIT("s3:PutBucketAcl"), S_INIT("WRITE_ACP") } };
+    for (size_t i = 0; b->acls && !b->ignore_acls && i < COUNT_OF(known); i++)
+        if (str_eq(known[i].action, action))
+            return s3_acl_permits(c, b->acl, known[i].permission);
+    return false;
 }
 
 static void add_context(struct call *c, const void *in, AccessTarget *t)
@@ -150,6 +156,14 @@ static bool binds_root(struct call *c, const void *in)
            !str_eq(c->op->name, S("CreateBucket"));
 }
 
+static bool asks_object(Str action)
+{
+    return str_eq(action, S("s3:GetObject")) || str_eq(action, S("s3:GetObjectVersion")) ||
+           str_eq(action, S("s3:GetObjectAcl")) || str_eq(action, S("s3:PutObjectAcl")) ||
+           str_eq(action, S("s3:GetObjectVersionAcl")) ||
+           str_eq(action, S("s3:PutObjectVersionAcl"));
+}
+
 static void target_of_call(struct call *c, const void *in, AccessTarget *ret)
 {
     Str name = s3_text_of(c->op->input, in, S("Bucket"));
@@ -169,10 +183,10 @@ static void target_of_call(struct call *c, const void *in, AccessTarget *ret)
     struct policy *policy = policy_for(c, b);
     ret->policy = policy != NULL ? policy_ref(policy) : NULL;
     ret->binds_root = !is_about_policy(c->op->name);
+    ret->granted = acl_permits(c, b, ret->action);
     // ACLs of objects are known when the object is: who reads is asked there (s3_check_acl).
-    bool reading = str_eq(ret->action, S("s3:GetObject"));
-    ret->for_everybody = ret->for_everybody || acl_permits(c, b, ret->action) ||
-                         (reading && b->acls && !b->ignore_acls);
+    ret->for_everybody =
+        ret->for_everybody || (b->acls && !b->ignore_acls && asks_object(ret->action));
 }
 
 const struct call_targets s3_targets = { .account = account_of_call,
@@ -181,7 +195,7 @@ const struct call_targets s3_targets = { .account = account_of_call,
 
 // ---- Questions in the course of a call
 
-bool s3_may(struct call *c, Str action, Str bucket, Str key, Str *ret_text)
+static bool may(struct call *c, Str action, Str bucket, Str key, bool granted, Str *ret_text)
 {
     struct s3 *s = s3_of(c);
     const struct access_guard *guard = s->env.hub != NULL ? s->env.hub->access : NULL;
@@ -190,25 +204,31 @@ bool s3_may(struct call *c, Str action, Str bucket, Str key, Str *ret_text)
     if (b == NULL || guard == NULL || s->env.dev)
         return true;
     bool roots = str_ends(c->principal, S(":root")) && str_eq(c->caller, b->is.owner);
-    if ((roots && b->policy == NULL) || acl_permits(c, b, action))
+    if (roots && b->policy == NULL)
         return true;
     AccessTarget t = { .action = action,
                        .resource = arn_of(c->arena, bucket, key),
                        .account = b->is.owner,
                        .policy = policy_for(c, b),
-                       .binds_root = true };
+                       .binds_root = true,
+                       .granted = granted || acl_permits(c, b, action) };
     return guard->may(guard->self, c, &t, ret_text);
 }
 
-Err s3_check_acl(struct call *c, const BlobBucket *bucket, const BlobObject *o)
+bool s3_may(struct call *c, Str action, Str bucket, Str key, Str *ret_text)
+{
+    return may(c, action, bucket, key, false, ret_text);
+}
+
+Err s3_check_acl(struct call *c, const BlobBucket *bucket, const BlobObject *o, Str action,
+                 Str permission)
 {
     AUTO(bucket) b = s3_bucket_ref(s3_of(c), bucket->name);
-    Str text, acl = blob_pair(o->attributes, S("s3-acl"));
+    Str text;
     if (b == NULL || !b->acls || b->ignore_acls)
         return OK; // the front has asked
-    if (str_starts(acl, S("public-read")) ||
-        (str_eq(acl, S("authenticated-read")) && c->access_key.n > 0) ||
-        s3_may(c, S("s3:GetObject"), bucket->name, o->key, &text))
+    bool granted = s3_acl_permits(c, blob_pair(o->attributes, S("s3-acl")), permission);
+    if (may(c, action, bucket->name, o->key, granted, &text))
         return OK;
     return call_fail(c, &s3_AccessDenied, "%.*s", FMT(text));
 }

@@ -1,112 +1,300 @@
 // SPDX-License-Identifier: Apache-2.0
-// Access control lists, as far as they are canned: a bucket or an object has the owner's full
-// control and, by its canned name, what groups may. Lists that are none of these are refused. New
-// buckets take none at all (BucketOwnerEnforced), as those of AWS.
+// Access control lists (Amazon S3 User Guide, "Access control list (ACL) overview"). New buckets
+// take none (BucketOwnerEnforced), as those of AWS; where they count, a bucket and an object have
+// one each: the owner's full control and, by a canned name or grant by grant, what others may.
+//
+// A list is kept as a text: a canned name, or "grants" and, behind a blank each,
+// PERMISSION=GRANTEE, where a grantee is a canonical user id or one of the groups below. A canned
+// one that grants nothing is not kept.
+#include "codec/hash.h"
 #include "svc/s3/s3.h"
+
+enum { GRANTS_MAX = 100, ID_CHARS = 64 };
+
+#define GRANTS S("grants")
+
+static const struct {
+    Str name, uri;
+} groups[] = {
+    { S_INIT("all"), S_INIT("http://acs.amazonaws.com/groups/global/AllUsers") },
+    { S_INIT("known"), S_INIT("http://acs.amazonaws.com/groups/global/AuthenticatedUsers") },
+    { S_INIT("logs"), S_INIT("http://acs.amazonaws.com/groups/s3/LogDelivery") },
+};
 
 // What a canned ACL grants besides the owner's full control.
 static const struct {
-    Str name;
-    bool all_read, all_write, known_read;
+    Str name, grants;
 } canned[] = {
-    { S_INIT("private"), false, false, false },
-    { S_INIT("public-read"), true, false, false },
-    { S_INIT("public-read-write"), true, true, false },
-    { S_INIT("authenticated-read"), false, false, true },
-    { S_INIT("bucket-owner-read"), false, false, false },
-    { S_INIT("bucket-owner-full-control"), false, false, false },
-    { S_INIT("aws-exec-read"), false, false, false },
-    { S_INIT("log-delivery-write"), false, false, false },
+    { S_INIT("private"), S_INIT("") },
+    { S_INIT("public-read"), S_INIT(" READ=all") },
+    { S_INIT("public-read-write"), S_INIT(" READ=all WRITE=all") },
+    { S_INIT("authenticated-read"), S_INIT(" READ=known") },
+    { S_INIT("bucket-owner-read"), S_INIT("") },
+    { S_INIT("bucket-owner-full-control"), S_INIT("") },
+    { S_INIT("aws-exec-read"), S_INIT("") },
+    { S_INIT("log-delivery-write"), S_INIT(" WRITE=logs READ_ACP=logs") },
 };
 
-static bool is_canned(Str name)
+static const Str permissions[] = { S_INIT("READ"), S_INIT("WRITE"), S_INIT("READ_ACP"),
+                                   S_INIT("WRITE_ACP"), S_INIT("FULL_CONTROL") };
+
+// The grants of a text, each behind a blank; absent: it is no list.
+static Str grants_of(Str acl)
+{
+    if (acl.p == NULL)
+        return S("");
+    if (str_starts(acl, GRANTS))
+        return str_skip(acl, GRANTS.n);
+    for (size_t i = 0; i < COUNT_OF(canned); i++)
+        if (str_eq(canned[i].name, acl))
+            return canned[i].grants;
+    return (Str){ 0 };
+}
+
+static bool next_grant(Str *rest, Str *ret_permission, Str *ret_grantee)
+{
+    Str one;
+    while (rest->n > 0) {
+        str_cut(*rest, ' ', &one, rest);
+        if (str_cut(one, '=', ret_permission, ret_grantee))
+            return true;
+    }
+    return false;
+}
+
+bool s3_acl_permits(struct call *c, Str acl, Str permission)
+{
+    Str rest = grants_of(acl), may, who;
+    bool known = c->access_key.n > 0;
+    while (next_grant(&rest, &may, &who)) {
+        if (!str_eq(may, permission) && !str_eq(may, S("FULL_CONTROL")))
+            continue;
+        if (str_eq(who, S("all")) || (str_eq(who, S("known")) && known) ||
+            (known && str_eq(who, s3_canonical_id(c->arena, c->caller))))
+            return true;
+    }
+    return false;
+}
+
+static bool is_public(Str acl)
+{
+    Str rest = grants_of(acl), may, who;
+    while (next_grant(&rest, &may, &who))
+        if (str_eq(who, S("all")) || str_eq(who, S("known")))
+            return true;
+    return false;
+}
+
+// ---- What a request says
+
+static Err bad_argument(struct call *c, const char *name, Str value, const char *text)
+{
+    call_detail(c, S("ArgumentName"), str_of(name));
+    call_detail(c, S("ArgumentValue"), value);
+    return call_fail(c, &s3_InvalidArgument, "%s", text);
+}
+
+static Err by_mail(struct call *c)
+{
+    return call_fail(c, &s3_UnresolvableGrantByEmailAddress,
+                     "The e-mail address you provided does not match any account on record.");
+}
+
+static Err add_id(struct call *c, struct buf *b, Str permission, Str id, const char *name)
+{
+    unsigned char bytes[ID_CHARS / 2];
+    if (id.n != ID_CHARS || !hex_decode(bytes, id))
+        return bad_argument(c, name, id, "Invalid id");
+    buf_addf(b, " %.*s=%.*s", FMT(permission), FMT(str_lower(c->arena, id)));
+    return OK;
+}
+
+static Err add_group(struct call *c, struct buf *b, Str permission, Str uri, const char *name)
+{
+    for (size_t i = 0; i < COUNT_OF(groups); i++)
+        if (str_eq(groups[i].uri, uri)) {
+            buf_addf(b, " %.*s=%.*s", FMT(permission), FMT(groups[i].name));
+            return OK;
+        }
+    return bad_argument(c, name, uri, "Invalid group uri");
+}
+
+// id="...", uri="http://..."
+static Err add_header(struct call *c, struct buf *b, Str permission, Str header, const char *name)
+{
+    for (Str rest = header, one, kind, who; rest.n > 0;) {
+        str_cut(rest, ',', &one, &rest);
+        if (!str_cut(str_trim(one), '=', &kind, &who))
+            return bad_argument(c, name, header, "Argument format not recognized");
+        who = s3_unquoted(who);
+        kind = str_trim(kind);
+        if (str_eq_nocase(kind, S("emailAddress")))
+            return by_mail(c);
+        if (str_eq_nocase(kind, S("id")))
+            TRY(add_id(c, b, permission, who, name));
+        else if (str_eq_nocase(kind, S("uri")))
+            TRY(add_group(c, b, permission, who, name));
+        else
+            return bad_argument(c, name, header, "Argument format not recognized");
+    }
+    return OK;
+}
+
+// The grants in headers; *ret_any: there are some.
+static Err take_headers(struct call *c, struct buf *b, bool *ret_any)
+{
+    static const struct {
+        const char *name;
+        Str permission;
+    } known[] = { { "x-amz-grant-read", S_INIT("READ") },
+                  { "x-amz-grant-write", S_INIT("WRITE") },
+                  { "x-amz-grant-read-acp", S_INIT("READ_ACP") },
+                  { "x-amz-grant-write-acp", S_INIT("WRITE_ACP") },
+                  { "x-amz-grant-full-control", S_INIT("FULL_CONTROL") } };
+    *ret_any = false;
+    for (size_t i = 0; c->exchange != NULL && i < COUNT_OF(known); i++) {
+        Str header = http_header(c->exchange, str_of(known[i].name));
+        if (header.p == NULL)
+            continue;
+        *ret_any = true;
+        TRY(add_header(c, b, known[i].permission, header, known[i].name));
+    }
+    return OK;
+}
+
+static Err malformed(struct call *c)
+{
+    return call_fail(c, &s3_MalformedACLError, REST_MALFORMED_TEXT);
+}
+
+// The grants of a document. That of the owner is his anyway.
+static Err take_list(struct call *c, const s3_AccessControlPolicy *list, Str owner, struct buf *b)
+{
+    Str own = s3_canonical_id(c->arena, owner);
+    if (list->owner == NULL || list->owner->id.p == NULL || list->grants.n > GRANTS_MAX)
+        return malformed(c);
+    if (!str_eq(list->owner->id, own))
+        return call_fail(c, &s3_AccessDenied, "Access Denied");
+    for (size_t i = 0; i < list->grants.n; i++) {
+        const s3_Grantee *g = list->grants.at[i].grantee;
+        Str may = list->grants.at[i].permission;
+        bool known = false;
+        for (size_t k = 0; k < COUNT_OF(permissions); k++)
+            known = known || str_eq(permissions[k], may);
+        if (g == NULL || !known)
+            return malformed(c);
+        if (g->email_address.p != NULL)
+            return by_mail(c);
+        if (g->uri.p != NULL)
+            TRY(add_group(c, b, may, g->uri, "CanonicalUser/URI"));
+        else if (g->id.p == NULL)
+            return malformed(c);
+        else if (!str_eq(g->id, own) || !str_eq(may, S("FULL_CONTROL")))
+            TRY(add_id(c, b, may, g->id, "CanonicalUser/ID"));
+    }
+    return OK;
+}
+
+// The canned name of grants, if they are those of one.
+static Str shortest(struct call *c, Str grants)
 {
     for (size_t i = 0; i < COUNT_OF(canned); i++)
-        if (str_eq(canned[i].name, name))
-            return true;
-    return false;
+        if (str_eq(canned[i].grants, grants))
+            return canned[i].name;
+    return str_cat(c->arena, GRANTS, grants);
 }
 
-static Err not_supported(struct call *c)
+// The list that a request gives: a canned name, headers, or a document. Absent: none.
+static Err take(struct call *c, Str name, const s3_AccessControlPolicy *list, Str owner, Str *ret)
 {
-    return call_fail(c, &s3_AccessControlListNotSupported, "The bucket does not allow ACLs");
-}
-
-static bool is_owners(Str acl)
-{
-    return str_eq(acl, S("private")) || str_eq(acl, S("bucket-owner-full-control"));
-}
-
-// Grants one by one, in headers.
-static bool has_grants(const struct call *c)
-{
-    if (c->exchange == NULL)
-        return false;
-    for (size_t i = 0; i < c->exchange->header_count; i++)
-        if (str_starts(c->exchange->headers[i].name, S("x-amz-grant-")))
-            return true;
-    return false;
+    AUTO_BUF(b);
+    bool any;
+    *ret = name;
+    TRY(take_headers(c, &b, &any));
+    if (name.p != NULL && any)
+        return call_fail(c, &s3_InvalidRequest,
+                         "Specifying both Canned ACLs and Header Grants is not allowed");
+    if (list != NULL && (any || name.p != NULL))
+        return call_fail(c, &s3_UnexpectedContent, "This request does not support content");
+    if (name.p != NULL)
+        return grants_of(name).p != NULL && !str_starts(name, GRANTS)
+                   ? OK
+                   : bad_argument(c, "x-amz-acl", name, "Invalid canned ACL");
+    if (list != NULL)
+        TRY(take_list(c, list, owner, &b));
+    if (list != NULL || any)
+        *ret = shortest(c, buf_str(&b));
+    return buf_err(&b);
 }
 
 static Err check(struct call *c, const struct bucket *b, Str acl)
 {
-    if (acl.p != NULL && !is_canned(acl)) {
-        call_detail(c, S("ArgumentName"), S("x-amz-acl"));
-        call_detail(c, S("ArgumentValue"), acl);
-        return call_fail(c, &s3_InvalidArgument, "Invalid canned ACL");
-    }
-    if (!b->acls && (has_grants(c) || (acl.p != NULL && !is_owners(acl))))
-        return not_supported(c);
-    if (has_grants(c))
-        return call_fail(c, &s3_NotImplemented,
-                         "A header you provided implies functionality that is not implemented");
-    if (b->block_acls && (str_starts(acl, S("public-")) || str_eq(acl, S("authenticated-read"))))
+    if (!b->acls && grants_of(acl).n > 0)
+        return call_fail(c, &s3_AccessControlListNotSupported, "The bucket does not allow ACLs");
+    if (b->block_acls && is_public(acl))
         return call_fail(c, &s3_AccessDenied, "Access Denied");
     return OK;
 }
 
 Err s3_take_acl(struct call *c, const void *in, struct attributes *into)
 {
-    Str acl = s3_text_of(c->op->input, in, S("ACL"));
-    AUTO(bucket) b = s3_bucket_ref(s3_of(c), s3_text_of(c->op->input, in, S("Bucket")));
+    const struct shape *shape = c->op->input;
+    return s3_take_acl_called(c, s3_text_of(shape, in, S("Bucket")),
+                              s3_text_of(shape, in, S("ACL")), into);
+}
+
+Err s3_take_acl_called(struct call *c, Str bucket, Str name, struct attributes *into)
+{
+    AUTO(bucket) b = s3_bucket_ref(s3_of(c), bucket);
+    Str acl;
     if (b == NULL)
         return OK; // gone meanwhile: the store says so
+    TRY(take(c, name, NULL, b->is.owner, &acl));
     TRY(check(c, b, acl));
-    if (acl.p != NULL && !is_owners(acl))
+    if (grants_of(acl).n > 0)
         attributes_add(into, S("s3-acl"), acl);
+    return OK;
+}
+
+Err s3_first_acl(struct call *c, Str name, bool acls, Str *ret)
+{
+    TRY(take(c, name, NULL, c->account, ret));
+    if (!acls && ret->p != NULL && !str_eq(*ret, S("private")))
+        return call_fail(c, &s3_InvalidBucketAclWithObjectOwnership,
+                         "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced "
+                         "setting");
     return OK;
 }
 
 // ---- Reading
 
-static s3_Grant grant(struct call *c, const char *type, Str id, Str uri, const char *permission)
+static s3_Grant grant(struct call *c, Str who, Str permission)
 {
     s3_Grantee *g = arena_new(c->arena, s3_Grantee, 1);
-    g->type = str_of(type);
-    g->id = id;
-    g->uri = uri;
-    return (s3_Grant){ .grantee = g, .permission = str_of(permission) };
+    g->type = S("CanonicalUser");
+    for (size_t i = 0; i < COUNT_OF(groups); i++)
+        if (str_eq(groups[i].name, who)) {
+            g->type = S("Group");
+            g->uri = groups[i].uri;
+        }
+    if (g->uri.p == NULL)
+        g->id = who;
+    return (s3_Grant){ .grantee = g, .permission = permission };
 }
 
 static Str acl_document(struct call *c, Str owner, Str acl)
 {
-    enum { GRANTS_MAX = 4 };
     s3_Owner who = { .id = s3_canonical_id(c->arena, owner) };
     s3_AccessControlPolicy p = { .owner = &who };
-    p.grants.at = arena_new(c->arena, s3_Grant, GRANTS_MAX);
+    Str rest = grants_of(acl), may, grantee;
+    size_t max = 1;
+    for (size_t i = 0; i < rest.n; i++)
+        max += rest.p[i] == ' ';
+    p.grants.at = arena_new(c->arena, s3_Grant, max);
     p.grants.set = true;
-    Str none = { 0 };
-    p.grants.at[p.grants.n++] = grant(c, "CanonicalUser", who.id, none, "FULL_CONTROL");
-    for (size_t i = 0; i < COUNT_OF(canned); i++) {
-        if (!str_eq(canned[i].name, acl))
-            continue;
-        if (canned[i].all_read)
-            p.grants.at[p.grants.n++] = grant(c, "Group", none, S3_EVERYBODY, "READ");
-        if (canned[i].all_write)
-            p.grants.at[p.grants.n++] = grant(c, "Group", none, S3_EVERYBODY, "WRITE");
-        if (canned[i].known_read)
-            p.grants.at[p.grants.n++] = grant(c, "Group", none, S3_AUTHENTICATED, "READ");
-    }
+    p.grants.at[p.grants.n++] = grant(c, who.id, S("FULL_CONTROL"));
+    while (next_grant(&rest, &may, &grantee))
+        p.grants.at[p.grants.n++] = grant(c, grantee, may);
     const struct member *m =
         s3_member(s3_api_op(S("PutBucketAcl"))->input, S("AccessControlPolicy"));
     call_header(c, S("Content-Type"), S("application/xml"));
@@ -124,69 +312,40 @@ Err s3_GetBucketAcl(struct call *c, const struct s3_GetBucketAcl_in *in,
     return OK;
 }
 
+static Err find(struct call *c, const BlobBucket *b, Str key, Str version_id, BlobObject *ret)
+{
+    BlobSelect which;
+    *ret = (BlobObject){ 0 };
+    TRY(s3_select(c, version_id, &which));
+    Err e = blob_find(s3_of(c)->blob, c->arena, b, key, which, ret);
+    return e.kind != ERR_NONE || ret->is_marker ? s3_found(c, b, key, version_id, e, ret) : OK;
+}
+
 Err s3_GetObjectAcl(struct call *c, const struct s3_GetObjectAcl_in *in,
                     struct s3_GetObjectAcl_out *out)
 {
     BlobBucket b;
-    BlobSelect which;
-    BlobObject o = { 0 };
+    BlobObject o;
     TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &b));
-    TRY(s3_select(c, in->version_id, &which));
-    Err e = blob_find(s3_of(c)->blob, c->arena, &b, in->key, which, &o);
-    if (e.kind != ERR_NONE || o.is_marker)
-        return s3_found(c, &b, in->key, in->version_id, e, &o);
+    TRY(find(c, &b, in->key, in->version_id, &o));
+    TRY(s3_check_acl(c, &b, &o,
+                     in->version_id.p != NULL ? S("s3:GetObjectVersionAcl") : S("s3:GetObjectAcl"),
+                     S("READ_ACP")));
     out->body = acl_document(c, b.owner, blob_pair(o.attributes, S("s3-acl")));
     return OK;
 }
 
 // ---- Writing
 
-// The canned ACL that a list is; absent: none.
-static Str canned_of(struct call *c, const s3_AccessControlPolicy *p, Str owner)
-{
-    bool all_read = false, all_write = false, known_read = false, full = false;
-    Str own = s3_canonical_id(c->arena, owner);
-    for (size_t i = 0; i < p->grants.n; i++) {
-        const s3_Grantee *g = p->grants.at[i].grantee;
-        Str may = p->grants.at[i].permission;
-        if (g == NULL)
-            return (Str){ 0 };
-        if (str_eq(g->id, own) && str_eq(may, S("FULL_CONTROL")))
-            full = true;
-        else if (str_eq(g->uri, S3_EVERYBODY) && str_eq(may, S("READ")))
-            all_read = true;
-        else if (str_eq(g->uri, S3_EVERYBODY) && str_eq(may, S("WRITE")))
-            all_write = true;
-        else if (str_eq(g->uri, S3_AUTHENTICATED) && str_eq(may, S("READ")))
-            known_read = true;
-        else
-            return (Str){ 0 };
-    }
-    for (size_t i = 0; full && i < COUNT_OF(canned); i++)
-        if (canned[i].all_read == all_read && canned[i].all_write == all_write &&
-            canned[i].known_read == known_read)
-            return canned[i].name;
-    return (Str){ 0 };
-}
-
-// What a request to set an ACL wants: a header or a list.
-static Err wanted(struct call *c, Str bucket, Str header, const s3_AccessControlPolicy *list,
+// What a request to set a list wants.
+static Err wanted(struct call *c, Str bucket, Str name, const s3_AccessControlPolicy *list,
                   Str owner, Str *ret)
 {
     AUTO(bucket) b = s3_bucket_ref(s3_of(c), bucket);
-    *ret = header;
-    if (header.p == NULL && list == NULL && !has_grants(c))
+    TRY(take(c, name, list, owner, ret));
+    if (ret->p == NULL)
         return call_fail(c, &s3_MissingSecurityHeader,
                          "Your request was missing a required header");
-    if (header.p == NULL && list != NULL) {
-        *ret = canned_of(c, list, owner);
-        if (ret->p == NULL)
-            return b != NULL && !b->acls
-                       ? not_supported(c)
-                       : call_fail(c, &s3_NotImplemented,
-                                   "Access control lists that are none of the canned ones are not "
-                                   "implemented");
-    }
     return b != NULL ? check(c, b, *ret) : OK;
 }
 
@@ -205,24 +364,23 @@ Err s3_PutObjectAcl(struct call *c, const struct s3_PutObjectAcl_in *in,
                     struct s3_PutObjectAcl_out *out)
 {
     BlobBucket b;
-    BlobSelect which;
-    BlobObject o = { 0 };
+    BlobObject o;
     Str acl;
     (void)out;
     TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &b));
     TRY(wanted(c, in->bucket, in->acl, in->access_control_policy, b.owner, &acl));
-    TRY(s3_select(c, in->version_id, &which));
-    Err e = blob_find(s3_of(c)->blob, c->arena, &b, in->key, which, &o);
-    if (e.kind != ERR_NONE || o.is_marker)
-        return s3_found(c, &b, in->key, in->version_id, e, &o);
+    TRY(find(c, &b, in->key, in->version_id, &o));
+    TRY(s3_check_acl(c, &b, &o,
+                     in->version_id.p != NULL ? S("s3:PutObjectVersionAcl") : S("s3:PutObjectAcl"),
+                     S("WRITE_ACP")));
     struct attributes attributes = { .arena = c->arena };
     for (size_t i = 0; i < o.attributes.n; i++)
         attributes_add(&attributes, o.attributes.at[i].name, o.attributes.at[i].value);
     attributes_set(&attributes, S("s3-acl"), acl);
     BlobPairs pairs = attributes_pairs(&attributes);
-    e = blob_change(s3_of(c)->blob, c->arena, &b, in->key,
-                    (BlobSelect){ .which = BLOB_VERSION, .version = o.version },
-                    &(BlobChange){ .attributes = &pairs }, &o);
+    Err e = blob_change(s3_of(c)->blob, c->arena, &b, in->key,
+                        (BlobSelect){ .which = BLOB_VERSION, .version = o.version },
+                        &(BlobChange){ .attributes = &pairs }, &o);
     if (e.kind == ERR_NOT_FOUND)
         return s3_no_such_key(c, in->key);
     TRY(s3_store_error(c, &b, e));

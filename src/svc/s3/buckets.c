@@ -83,7 +83,8 @@ static bool again_is_fine(const struct call *c, const BlobBucket *holder)
            str_eq(holder->region, S("us-east-1"));
 }
 
-static Err first_documents(struct call *c, const BlobBucket *b, const struct s3_CreateBucket_in *in)
+static Err first_documents(struct call *c, const BlobBucket *b, const struct s3_CreateBucket_in *in,
+                           Str acl)
 {
     struct s3 *s = s3_of(c);
     Str ownership =
@@ -94,8 +95,8 @@ static Err first_documents(struct call *c, const BlobBucket *b, const struct s3_
                       "</OwnershipControls>",
                       FMT(s3_api.xml_namespace), FMT(ownership));
     TRY(blob_bucket_put_document(s->blob, b, S("ownershipControls"), xml));
-    if (in->acl.p != NULL && !str_eq(in->acl, S("private")))
-        TRY(blob_bucket_put_document(s->blob, b, S("acl"), in->acl));
+    if (acl.p != NULL && !str_eq(acl, S("private")))
+        TRY(blob_bucket_put_document(s->blob, b, S("acl"), acl));
     return OK;
 }
 
@@ -108,6 +109,7 @@ static bool is_ownership(Str text)
 Err s3_CreateBucket(struct call *c, const struct s3_CreateBucket_in *in,
                     struct s3_CreateBucket_out *out)
 {
+    Str acl;
     struct s3 *s = s3_of(c);
     BlobBucket make = { .name = in->bucket, .owner = c->account }, made = { 0 };
     if (!s3_is_bucket_name(in->bucket)) {
@@ -116,11 +118,9 @@ Err s3_CreateBucket(struct call *c, const struct s3_CreateBucket_in *in,
     }
     if (!is_ownership(in->object_ownership))
         return call_fail(c, &s3_InvalidArgument, "Invalid x-amz-object-ownership header");
-    if (in->acl.p != NULL && !str_eq(in->acl, S("private")) &&
-        (in->object_ownership.p == NULL || str_eq(in->object_ownership, S("BucketOwnerEnforced"))))
-        return call_fail(c, &s3_InvalidBucketAclWithObjectOwnership,
-                         "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced "
-                         "setting");
+    bool acls =
+        in->object_ownership.p != NULL && !str_eq(in->object_ownership, S("BucketOwnerEnforced"));
+    TRY(s3_first_acl(c, in->acl, acls, &acl));
     TRY(check_location(c, in, &make.region));
     make.locks = in->has_object_lock_enabled_for_bucket && in->object_lock_enabled_for_bucket;
     Err e = blob_bucket_create(s->blob, c->arena, &make, &made);
@@ -129,7 +129,7 @@ Err s3_CreateBucket(struct call *c, const struct s3_CreateBucket_in *in,
             return bucket_taken(c, &made);
     } else {
         TRY(s3_store_error(c, &make, e));
-        TRY(s3_store_error(c, &make, first_documents(c, &made, in)));
+        TRY(s3_store_error(c, &make, first_documents(c, &made, in, acl)));
     }
     TRY(s3_bucket_reload(s, in->bucket));
     out->location = str_cat(c->arena, S("/"), in->bucket);

@@ -49,7 +49,7 @@ static Err open_source(struct call *c, Str header, Str owner, struct source *s)
     Str action = s->version_id.p != NULL ? S("s3:GetObjectVersion") : S("s3:GetObject");
     if (!s3_may(c, action, s->bucket.name, s->key, &text))
         return call_fail(c, &s3_AccessDenied, "%.*s", FMT(text));
-    return s3_open_reader(c, &s->bucket, s->key, s->version_id, &s->object, &s->reader);
+    return s3_open_reader(c, &s->bucket, s->key, s->version_id, true, &s->object, &s->reader);
 }
 
 // What a copy is made of, and what is known of it then.
@@ -172,8 +172,12 @@ static Err take_tags(struct call *c, const struct s3_CopyObject_in *in, const st
     return OK;
 }
 
-static bool is_onto_itself(const struct s3_CopyObject_in *in, const struct source *s)
+static bool is_onto_itself(const struct call *c, const struct s3_CopyObject_in *in,
+                           const struct source *s)
 {
+    static const Str new_key = S_INIT("x-amz-server-side-encryption-customer-key");
+    if (c->exchange != NULL && http_header(c->exchange, new_key).p != NULL)
+        return false;
     return str_eq(s->bucket.name, in->bucket) && str_eq(s->key, in->key) &&
            s->version_id.p == NULL && !str_eq(in->metadata_directive, S("REPLACE")) &&
            in->storage_class.p == NULL && in->server_side_encryption.p == NULL &&
@@ -214,7 +218,7 @@ static Err copy_object(struct call *c, const struct s3_CopyObject_in *in, struct
         return call_fail(c, &s3_InvalidRequest,
                          "The specified copy source is larger than the maximum allowable size for "
                          "a copy source: 5368709120");
-    if (is_onto_itself(in, s))
+    if (is_onto_itself(c, in, s))
         return call_fail(c, &s3_InvalidRequest,
                          "This copy request is illegal because it is trying to copy an object to "
                          "itself without changing the object's metadata, storage class, website "

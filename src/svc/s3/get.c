@@ -115,7 +115,9 @@ static void override(struct call *c, const struct s3_GetObject_in *in, Str *type
 static Err look(struct call *c, const struct s3_GetObject_in *in, const BlobBucket *bucket,
                 const BlobObject *o, struct wanted *w)
 {
-    TRY(s3_check_acl(c, bucket, o));
+    TRY(s3_check_acl(c, bucket, o,
+                     in->version_id.p != NULL ? S("s3:GetObjectVersion") : S("s3:GetObject"),
+                     S("READ")));
     S3Conditions want = { .if_match = in->if_match,
                           .if_none_match = in->if_none_match,
                           .has_modified = in->has_if_modified_since,
@@ -200,11 +202,14 @@ Err s3_GetObject(struct call *c, const struct s3_GetObject_in *in, struct s3_Get
     struct wanted w;
     AUTO(blob_reader) reader = NULL;
     AUTO(blob_hot) hot = NULL;
+    unsigned char none[BLOB_SEAL_BYTES];
     Str bytes = { 0 };
     take_hot(c, &hot, &o, &bytes);
     TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &bucket));
-    if (hot == NULL)
-        TRY(s3_open_reader(c, &bucket, in->key, in->version_id, &o, &reader));
+    if (hot != NULL)
+        TRY(s3_customer_check(c, o.attributes, false, none)); // it is not sealed
+    else
+        TRY(s3_open_reader(c, &bucket, in->key, in->version_id, false, &o, &reader));
     TRY(look(c, in, &bucket, &o, &w));
     FILL(c, in, out, &bucket, &o, &w);
     struct sending *s = xalloc(sizeof *s);
@@ -214,7 +219,9 @@ Err s3_GetObject(struct call *c, const struct s3_GetObject_in *in, struct s3_Get
                            .bytes = bytes,
                            .at = w.from,
                            .left = w.n };
-    if (o.bytes <= BLOB_HOT_BYTES_MAX)
+    if (hot != NULL)
+        s->source.memory = str_from(bytes.p + w.from, w.n);
+    else if (o.bytes <= BLOB_HOT_BYTES_MAX)
         s->object = o;
     reader = NULL;
     hot = NULL;
@@ -231,11 +238,15 @@ Err s3_HeadObject(struct call *c, const struct s3_HeadObject_in *head,
     BlobObject o = { 0 };
     BlobSelect which;
     struct wanted w;
+    unsigned char seal[BLOB_SEAL_BYTES];
     TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &bucket));
     TRY(s3_select(c, in->version_id, &which));
     Err e = blob_find(s3_of(c)->blob, c->arena, &bucket, in->key, which, &o);
     if (e.kind != ERR_NONE || o.is_marker)
         return s3_found(c, &bucket, in->key, in->version_id, e, &o);
+    e = s3_customer_check(c, o.attributes, false, seal);
+    explicit_bzero(seal, sizeof seal);
+    TRY(e);
     TRY(look(c, in, &bucket, &o, &w));
     FILL(c, in, out, &bucket, &o, &w);
     out->content_length = (int64_t)w.n;

@@ -217,7 +217,11 @@ Err s3_GetObjectAttributes(struct call *c, const struct s3_GetObjectAttributes_i
     BlobBucket b;
     BlobSelect which;
     BlobObject o;
+    unsigned char seal[BLOB_SEAL_BYTES];
     TRY(find(c, in->bucket, in->expected_bucket_owner, in->key, in->version_id, &b, &which, &o));
+    Err e = s3_customer_check(c, o.attributes, false, seal);
+    explicit_bzero(seal, sizeof seal);
+    TRY(e);
     out->last_modified = o.modified_ns;
     out->has_last_modified = true;
     out->version_id = version_of(c, &b, &o);

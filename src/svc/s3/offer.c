@@ -208,7 +208,7 @@ static Err read_piece(struct call *c, Str bucket, Str key, uint64_t at, size_t m
     AUTO(blob_reader) reader = NULL;
     size_t n = 0;
     TRY(find(c, S("s3:GetObject"), bucket, key, &b));
-    TRY(s3_open_reader(c, &b, key, (Str){ 0 }, &o, &reader));
+    TRY(s3_open_reader(c, &b, key, (Str){ 0 }, false, &o, &reader));
     size_t want = at < o.bytes ? (size_t)MIN((uint64_t)max, o.bytes - at) : 0;
     char *p = arena_try_raw(c->arena, want + 1, 1);
     if (p == NULL)

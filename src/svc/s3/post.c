@@ -136,24 +136,42 @@ static void take_attributes(struct call *c, struct posting *p)
     }
 }
 
+// A document, as PutObjectTagging takes it.
+static Err take_tags(struct call *c, struct posting *p)
+{
+    s3_Tagging tagging = { 0 };
+    Str text, xml = field(p, S("tagging"));
+    if (xml.p == NULL)
+        return OK;
+    const struct member *m = s3_member(s3_api_op(S("PutObjectTagging"))->input, S("Tagging"));
+    if (rest_read_document(c->arena, m->shape, xml, &tagging).kind != ERR_NONE)
+        return call_fail(c, &s3_MalformedXML, REST_MALFORMED_TEXT);
+    BlobPair *tags = arena_new(c->arena, BlobPair, tagging.tag_set.n + 1);
+    for (size_t i = 0; i < tagging.tag_set.n; i++)
+        tags[i] = (BlobPair){ tagging.tag_set.at[i].key, tagging.tag_set.at[i].value };
+    p->object.tags = (BlobPairs){ .at = tags, .n = tagging.tag_set.n };
+    TRY(s3_check_tags(c, p->object.tags, S3_TAGS_MAX));
+    if (s3_may(c, S("s3:PutObjectTagging"), p->bucket.name, p->object.key, &text))
+        return OK;
+    return call_fail(c, &s3_AccessDenied, "%.*s", FMT(text));
+}
+
 static Err begin_file(struct call *c, struct posting *p)
 {
     unsigned char seal[BLOB_SEAL_BYTES];
     bool sealed;
-    Str text, acl = field(p, S("acl"));
-    const void *none = "";
+    Str text;
     TRY(take_sender(c, p));
     TRY(take_key(c, p));
     if (!s3_may(c, S("s3:PutObject"), p->bucket.name, p->object.key, &text))
         return call_fail(c, &s3_AccessDenied, "%.*s", FMT(text));
-    if (acl.p != NULL && !str_eq(acl, S("private")) && !str_eq(acl, S("bucket-owner-full-control")))
-        return call_fail(c, &s3_AccessControlListNotSupported, "The bucket does not allow ACLs");
-    if (field(p, S("x-amz-server-side-encryption")).p != NULL || field(p, S("tagging")).p != NULL)
-        return call_fail(c, &s3_NotImplemented,
-                         "A form field you provided implies functionality that is not "
-                         "implemented");
     take_attributes(c, p);
-    TRY(s3_seal_new(c, &p->bucket, none, &p->attributes, seal, &sealed));
+    TRY(s3_take_acl_called(c, p->bucket.name, field(p, S("acl")), &p->attributes));
+    TRY(take_tags(c, p));
+    TRY(s3_seal_with(c, &p->bucket, field(p, S("x-amz-server-side-encryption")),
+                     field(p, S("x-amz-server-side-encryption-aws-kms-key-id")),
+                     field(p, S("x-amz-server-side-encryption-context")), &p->attributes, seal,
+                     &sealed));
     checksum_open(CHECKSUM_MD5, &p->md5);
     checksum_open(CHECKSUM_CRC64NVME, &p->crc);
     Err e = blob_put_begin(s3_of(c)->blob, &p->bucket, sealed ? seal : NULL, &p->put);

@@ -6,12 +6,13 @@
 // Attributes of an object are headers, by their names in lower case: what a request has said and a
 // reply says again. Beside them the room keeps what begins with "s3-":
 //
-//     s3-acl       the canned ACL, if it is another than private
+//     s3-acl       the ACL (acl.c), if it is another than private
 //     s3-key       the ARN of the key that its data key is wrapped with
 //     s3-wrapped   the data key, wrapped
 //     s3-context   the encryption context as it was given
 //     s3-owner     the account that has written it
 //     s3-upload    the upload that has made it
+//     s3-customer  the data key, wrapped with a key that only the customer has
 #pragma once
 #include "access/policy.h"
 #include "aws/body.h"
@@ -41,8 +42,6 @@ enum {
 #define S3_OBJECT_BYTES_MAX (UINT64_C(5) << 40)
 #define S3_PUT_BYTES_MAX (UINT64_C(5) << 30) // of one PutObject, part or copy
 #define S3_PART_BYTES_MIN (UINT64_C(5) << 20)
-#define S3_EVERYBODY S("http://acs.amazonaws.com/groups/global/AllUsers")
-#define S3_AUTHENTICATED S("http://acs.amazonaws.com/groups/global/AuthenticatedUsers")
 
 // What is known of a bucket without asking the disk. Never changed: replaced, and counted.
 struct bucket {
@@ -52,7 +51,7 @@ struct bucket {
     struct policy *policy;                                       // NULL: none
     bool block_acls, ignore_acls, block_policy, restrict_public; // PublicAccessBlock
     bool acls; // they count: the ownership is not BucketOwnerEnforced
-    Str acl;   // canned
+    Str acl;   // as acl.c keeps them
     bool public_policy;
     Str notification, cors; // documents; absent: none
 };
@@ -145,14 +144,28 @@ Err s3_seal_as(struct call *c, BlobPairs source, struct attributes *into,
 // The same for what was said of it: absent algorithm: the bucket decides.
 Err s3_seal_with(struct call *c, const BlobBucket *bucket, Str algorithm, Str key, Str context,
                  struct attributes *into, unsigned char ret_key[BLOB_SEAL_BYTES], bool *ret_sealed);
-// The data key of what has these attributes.
-Err s3_unseal(struct call *c, BlobPairs attributes, unsigned char ret_key[BLOB_SEAL_BYTES]);
+// The data key of what has these attributes; `of_source`: it is the source of a copy, for which a
+// request names another key.
+Err s3_unseal(struct call *c, BlobPairs attributes, bool of_source,
+              unsigned char ret_key[BLOB_SEAL_BYTES]);
 // Opens an object for reading, unsealed. ERR_FAULT: NoSuchKey and its like.
 Err s3_open_reader(struct call *c, const BlobBucket *bucket, Str key, Str version_id,
-                   BlobObject *ret, struct blob_reader **ret_reader);
+                   bool of_source, BlobObject *ret, struct blob_reader **ret_reader);
 // What a find or open of the store has answered: *o counts if e is OK.
 Err s3_found(struct call *c, const BlobBucket *bucket, Str key, Str version_id, Err e,
              const BlobObject *o);
+
+// ---- customer.c: keys that come with requests (SSE-C)
+// The key that a request gives. ERR_FAULT: it gives a wrong one.
+Err s3_customer_key(struct call *c, bool of_source, unsigned char ret_key[BLOB_SEAL_BYTES],
+                    bool *ret_given);
+// Makes a data key and keeps it with the object, wrapped with that key.
+Err s3_customer_wrap(struct call *c, const unsigned char key[BLOB_SEAL_BYTES],
+                     struct attributes *into, unsigned char ret_data_key[BLOB_SEAL_BYTES]);
+bool s3_is_customers(BlobPairs attributes);
+// Whether the request gives the key that the object needs, and none if it needs none: its data key.
+Err s3_customer_check(struct call *c, BlobPairs attributes, bool of_source,
+                      unsigned char ret_data_key[BLOB_SEAL_BYTES]);
 
 // ---- get.c
 // Whether it is the GET of an object that is in memory, which is then kept for the call.
@@ -168,6 +181,11 @@ Err s3_part_target(struct call *c, const BlobBucket *bucket, Str key, Str upload
 // ---- acl.c
 // The canned ACL of a request, if the bucket takes any. ERR_FAULT: it does not.
 Err s3_take_acl(struct call *c, const void *in, struct attributes *into);
+Err s3_take_acl_called(struct call *c, Str bucket, Str name, struct attributes *into); // of a form
+// That of a bucket that is being made; absent: none. `acls`: it will take some.
+Err s3_first_acl(struct call *c, Str name, bool acls, Str *ret);
+// Whether a list grants the caller a permission. Of the owner's full control it knows nothing.
+bool s3_acl_permits(struct call *c, Str acl, Str permission);
 
 // ---- post_policy.c
 // Whether a form with these fields is permitted by its policy, a JSON document. ERR_FAULT: it is
@@ -223,5 +241,6 @@ extern const struct call_targets s3_targets;
 // of many. On a refusal the text.
 bool s3_may(struct call *c, Str action, Str bucket, Str key, Str *ret_text);
 bool s3_policy_is_public(Str document);
-// Where ACLs count: whether one of the object, or anything else, lets the caller read it.
-Err s3_check_acl(struct call *c, const BlobBucket *bucket, const BlobObject *o);
+// Where ACLs count: whether one of the object, or anything else, lets the caller do that to it.
+Err s3_check_acl(struct call *c, const BlobBucket *bucket, const BlobObject *o, Str action,
+                 Str permission);

@@ -51,17 +51,6 @@ static Err bucket_default(struct call *c, const BlobBucket *bucket, Str *ret_alg
     return OK;
 }
 
-static Err no_customer_keys(struct call *c)
-{
-    static const Str header = S_INIT("x-amz-server-side-encryption-customer-algorithm");
-    if (c->exchange != NULL && http_header(c->exchange, header).p != NULL) {
-        call_detail(c, S("Header"), header);
-        return call_fail(c, &s3_NotImplemented,
-                         "A header you provided implies functionality that is not implemented");
-    }
-    return OK;
-}
-
 Err s3_seal_with(struct call *c, const BlobBucket *bucket, Str algorithm, Str key, Str context,
                  struct attributes *into, unsigned char ret_key[BLOB_SEAL_BYTES], bool *ret_sealed)
 {
@@ -99,21 +88,45 @@ Err s3_seal_with(struct call *c, const BlobBucket *bucket, Str algorithm, Str ke
     return OK;
 }
 
+// With a key of the customer, if the request gives one.
+static Err seal_for_customer(struct call *c, Str algorithm, struct attributes *into,
+                             unsigned char ret_key[BLOB_SEAL_BYTES], bool *ret_sealed)
+{
+    unsigned char key[BLOB_SEAL_BYTES];
+    TRY(s3_customer_key(c, false, key, ret_sealed));
+    if (!*ret_sealed)
+        return OK;
+    Err e = algorithm.p == NULL
+                ? s3_customer_wrap(c, key, into, ret_key)
+                : call_fail(c, &s3_InvalidArgument,
+                            "Server Side Encryption with Customer provided key is incompatible "
+                            "with the encryption method specified");
+    explicit_bzero(key, sizeof key);
+    return e;
+}
+
 Err s3_seal_new(struct call *c, const BlobBucket *bucket, const void *in, struct attributes *into,
                 unsigned char ret_key[BLOB_SEAL_BYTES], bool *ret_sealed)
 {
     const struct shape *shape = c->op->input;
-    TRY(no_customer_keys(c));
+    TRY(seal_for_customer(c, s3_text_of(shape, in, S("ServerSideEncryption")), into, ret_key,
+                          ret_sealed));
+    if (*ret_sealed)
+        return OK;
     return s3_seal_with(c, bucket, s3_text_of(shape, in, S("ServerSideEncryption")),
                         s3_text_of(shape, in, S("SSEKMSKeyId")),
                         s3_text_of(shape, in, S("SSEKMSEncryptionContext")), into, ret_key,
                         ret_sealed);
 }
 
-Err s3_unseal(struct call *c, BlobPairs attributes, unsigned char ret_key[BLOB_SEAL_BYTES])
+Err s3_unseal(struct call *c, BlobPairs attributes, bool of_source,
+              unsigned char ret_key[BLOB_SEAL_BYTES])
 {
     const struct hub_keys *keys = keys_of(c);
     HubKeyAnswer answer = { 0 };
+    TRY(s3_customer_check(c, attributes, of_source, ret_key));
+    if (s3_is_customers(attributes))
+        return OK;
     if (keys == NULL)
         return fail(ERR_NOT_FOUND, "there is no service that knows keys");
     keys->unwrap(keys->self, c, blob_pair(attributes, S("s3-key")), S(""),
@@ -128,7 +141,7 @@ Err s3_seal_as(struct call *c, BlobPairs source, struct attributes *into,
     *ret_same = key.p != NULL && str_eq(key, blob_pair(source, S("s3-key")));
     if (!*ret_same)
         return OK;
-    TRY(s3_unseal(c, source, ret_key));
+    TRY(s3_unseal(c, source, true, ret_key));
     attributes_set(into, S("s3-wrapped"), blob_pair(source, S("s3-wrapped")));
     return OK;
 }
@@ -168,7 +181,7 @@ Err s3_found(struct call *c, const BlobBucket *bucket, Str key, Str version_id, 
 }
 
 Err s3_open_reader(struct call *c, const BlobBucket *bucket, Str key, Str version_id,
-                   BlobObject *ret, struct blob_reader **ret_reader)
+                   bool of_source, BlobObject *ret, struct blob_reader **ret_reader)
 {
     unsigned char seal[BLOB_SEAL_BYTES];
     BlobSelect which;
@@ -179,9 +192,11 @@ Err s3_open_reader(struct call *c, const BlobBucket *bucket, Str key, Str versio
     if (e.kind != ERR_NONE || ret->is_marker)
         return s3_found(c, bucket, key, version_id, e, ret);
     if (blob_reader_is_sealed(reader)) {
-        TRY(s3_unseal(c, ret->attributes, seal));
+        TRY(s3_unseal(c, ret->attributes, of_source, seal));
         blob_reader_unseal(reader, seal);
         explicit_bzero(seal, sizeof seal);
+    } else {
+        TRY(s3_customer_check(c, ret->attributes, of_source, seal)); // there must be none
     }
     *ret_reader = reader;
     reader = NULL;

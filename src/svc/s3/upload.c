@@ -46,6 +46,25 @@ static Err find_upload(struct call *c, const BlobBucket *b, Str key, Str upload_
     return e.kind == ERR_NOT_FOUND ? no_such_upload(c, upload_id) : s3_store_error(c, b, e);
 }
 
+// Each part comes with the key with which its upload was begun, or all without one.
+static Err part_key(struct call *c, BlobPairs attributes, bool customers,
+                    unsigned char ret_key[BLOB_SEAL_BYTES])
+{
+    unsigned char ignored[BLOB_SEAL_BYTES];
+    bool given;
+    TRY(s3_customer_key(c, false, ignored, &given));
+    explicit_bzero(ignored, sizeof ignored);
+    if (given && !customers)
+        return call_fail(c, &s3_InvalidRequest,
+                         "The multipart upload initiate requested no encryption with a customer "
+                         "provided key. Part requests must not include encryption parameters.");
+    if (!given && customers)
+        return call_fail(c, &s3_InvalidRequest,
+                         "The multipart upload initiate requested encryption. Subsequent part "
+                         "requests must include the appropriate encryption parameters.");
+    return customers ? s3_customer_check(c, attributes, false, ret_key) : OK;
+}
+
 Err s3_part_target(struct call *c, const BlobBucket *bucket, Str key, Str upload_id, int32_t number,
                    BlobUpload *ret, unsigned char ret_key[BLOB_SEAL_BYTES], bool *ret_sealed)
 {
@@ -56,8 +75,11 @@ Err s3_part_target(struct call *c, const BlobBucket *bucket, Str key, Str upload
                          "Part number must be an integer between 1 and 10000, inclusive");
     }
     TRY(find_upload(c, bucket, key, upload_id, ret));
-    *ret_sealed = blob_pair(ret->attributes, S("s3-wrapped")).p != NULL;
-    return *ret_sealed ? s3_unseal(c, ret->attributes, ret_key) : OK;
+    bool customers = s3_is_customers(ret->attributes);
+    *ret_sealed = customers || blob_pair(ret->attributes, S("s3-wrapped")).p != NULL;
+    if (*ret_sealed && !customers)
+        return s3_unseal(c, ret->attributes, false, ret_key);
+    return part_key(c, ret->attributes, customers, ret_key);
 }
 
 // ---- Beginning
