@@ -112,7 +112,7 @@ typedef struct ColumnarParquet {
     ColumnarCompression compression;
     uint64_t block_bytes;       // BlockSizeBytes: of a row group, at most COLUMNAR_BLOCK_BYTES_MAX
     uint64_t page_bytes;        // PageSizeBytes: of a column's page before compression
-    bool dictionary;            // EnableDictionaryCompression: of strings and binary
+    bool dictionary;            // EnableDictionaryCompression: of all but booleans
     uint64_t padding_bytes_max; // MaxPaddingBytes: between row groups
     bool v2;                    // WriterVersion V2: data pages of version 2
 } ColumnarParquet;

@@ -8,10 +8,10 @@
 
 enum { SLOTS_FIRST = 256, LENGTH_BYTES = 4 };
 
-void dictionary_init(struct dictionary *d)
+void dictionary_init(struct dictionary *d, size_t fixed_bytes)
 {
-    // Clients choose the texts; without the secret they cannot choose what collides.
-    *d = (struct dictionary){ .secret = map_hash(S("dictionary")) };
+    // Clients choose the values; without the secret they cannot choose what collides.
+    *d = (struct dictionary){ .fixed = fixed_bytes, .secret = map_hash(S("dictionary")) };
 }
 
 void dictionary_done(struct dictionary *d)
@@ -63,7 +63,7 @@ static uint64_t hash(const struct dictionary *d, Str s)
 Str dictionary_text(const struct dictionary *d, size_t number)
 {
     const char *p = d->bytes.p + d->offsets[number];
-    return str_from(p, get32((const uint8_t *)p - LENGTH_BYTES));
+    return str_from(p, d->fixed > 0 ? d->fixed : get32((const uint8_t *)p - LENGTH_BYTES));
 }
 
 static Err no_memory(void)
@@ -114,9 +114,11 @@ Err dictionary_add(struct dictionary *d, Str s, uint32_t *ret)
     // With a text there is slack to read for its hash.
     if (!buf_reserve(&d->bytes, LENGTH_BYTES + s.n + sizeof(uint64_t)))
         return no_memory();
-    put32((uint8_t *)d->bytes.p + d->bytes.n, (uint32_t)s.n);
-    d->offsets[d->n] = (uint32_t)(d->bytes.n + LENGTH_BYTES);
-    d->bytes.n += LENGTH_BYTES;
+    if (d->fixed == 0) {
+        put32((uint8_t *)d->bytes.p + d->bytes.n, (uint32_t)s.n);
+        d->bytes.n += LENGTH_BYTES;
+    }
+    d->offsets[d->n] = (uint32_t)d->bytes.n;
     buf_add(&d->bytes, s);
     put_slot(d, h, (uint32_t)++d->n);
     *ret = (uint32_t)d->n - 1;

@@ -58,7 +58,7 @@ Err orc_column_init(struct orc_column *c, const struct type *t, const ColumnarOr
     c->collects = c->threshold > 0;
     c->encoding = plain_encoding(c);
     if (c->threshold > 0)
-        dictionary_init(&c->dictionary);
+        dictionary_init(&c->dictionary, 0);
     if (is_listed(o, t) && orc_bloom_takes(t->kind))
         TRY(orc_bloom_open(o->row_index_stride, o->bloom_fpp, &c->bloom));
     c->children = xalloc(mul_checked(t->child_count, sizeof *c->children));

@@ -128,7 +128,7 @@ size_t parquet_bytes(const struct parquet *p)
         sum += 2 * p->levels[i].cap;
     for (size_t i = 0; i < p->leaf_count; i++) {
         const struct leaf *l = &p->leaves[i];
-        sum += l->chunk.bytes + l->values.cap + l->def.done.cap + l->def.open.cap +
+        sum += l->chunk.bytes + l->values.cap + l->fixed.cap + l->def.done.cap + l->def.open.cap +
                l->rep.done.cap + l->rep.open.cap + l->note_cap * sizeof *l->notes;
         if (l->dictionary != NULL)
             sum += sizeof *l->dictionary + dictionary_bytes(l->dictionary);

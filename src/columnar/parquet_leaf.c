@@ -59,7 +59,7 @@ void leaf_init(struct leaf *l, const struct parquet *p, const struct type *t, ui
                         .fixed_bytes = t->kind == TYPE_DECIMAL ? decimal_bytes(t->precision) : 0,
                         .def_max = def_max,
                         .rep_max = rep_max,
-                        .with_dictionary = p->o.dictionary && type_is_text(t->kind) };
+                        .with_dictionary = p->o.dictionary && t->kind != TYPE_BOOLEAN };
     l->pages_end = &l->pages;
 }
 
@@ -88,6 +88,7 @@ void leaf_done(struct leaf *l)
     pages_free(l);
     dictionary_free(l);
     buf_done(&l->values);
+    buf_done(&l->fixed);
     struct buf *levels[] = { &l->def.done, &l->def.open, &l->rep.done, &l->rep.open };
     for (size_t i = 0; i < COUNT_OF(levels); i++)
         buf_done(levels[i]);
@@ -144,27 +145,31 @@ static char *add_texts(char *out, const char *p, const uint32_t *lengths, size_t
     return out;
 }
 
-static size_t plain_bytes(const struct leaf *l, const struct column *c)
+// Of a value in PLAIN form; 0: they differ.
+static size_t value_bytes(const struct leaf *l)
 {
     static const size_t sizes[] = {
         [PARQUET_INT32] = 4, [PARQUET_INT64] = 8,  [PARQUET_INT96] = INT96_BYTES,
         [PARQUET_FLOAT] = 4, [PARQUET_DOUBLE] = 8, [PARQUET_FIXED] = 0
     };
-    if (l->physical == PARQUET_BYTES)
-        return c->bytes_n + 4 * c->dense;
-    return c->dense * (l->physical == PARQUET_FIXED ? l->fixed_bytes : sizes[l->physical]);
+    return l->physical == PARQUET_FIXED ? l->fixed_bytes : sizes[l->physical];
 }
 
-static Err add_plain(struct leaf *l, const struct column *c)
+static size_t plain_bytes(const struct leaf *l, const struct column *c)
+{
+    return l->physical == PARQUET_BYTES ? c->bytes_n + 4 * c->dense : c->dense * value_bytes(l);
+}
+
+static Err add_plain(struct leaf *l, const struct column *c, struct buf *to)
 {
     if (l->physical == PARQUET_BOOLEAN) {
         add_booleans(l, c->ints, c->dense);
         return buf_err(&l->values);
     }
     size_t more = plain_bytes(l, c);
-    if (!buf_reserve(&l->values, more + COPY_BYTES))
+    if (!buf_reserve(to, more + COPY_BYTES))
         return no_memory();
-    char *out = l->values.p + l->values.n;
+    char *out = to->p + to->n;
     switch (l->physical) {
     case PARQUET_INT32:
         for (size_t i = 0; i < c->dense; i++)
@@ -193,7 +198,7 @@ static Err add_plain(struct leaf *l, const struct column *c)
     default:
         CHECK(add_texts(out, c->bytes, c->lengths, c->dense) == out + more);
     }
-    l->values.n += more;
+    to->n += more;
     return OK;
 }
 
@@ -289,7 +294,7 @@ static Err leave_dictionary(struct leaf *l)
         uint32_t number;
         memcpy(&number, numbers.p + i, sizeof number);
         Str s = dictionary_text(d, number);
-        buf_add(&l->values, str_from(s.p - 4, s.n + 4));
+        buf_add(&l->values, d->fixed > 0 ? s : str_from(s.p - 4, s.n + 4));
     }
     TRY(buf_err(&l->values));
     dictionary_free(l);
@@ -444,18 +449,32 @@ Err leaf_close_page(struct parquet *p, struct leaf *l)
 
 // ---- Batches
 
+static Err add_number(struct leaf *l, Str value)
+{
+    uint32_t number;
+    TRY(dictionary_add(l->dictionary, value, &number));
+    memcpy(l->values.p + l->values.n, &number, sizeof number);
+    l->values.n += sizeof number;
+    return OK;
+}
+
 static Err add_numbers(struct leaf *l, const struct column *c)
 {
     const char *p = c->bytes;
+    size_t bytes = value_bytes(l);
     if (!buf_reserve(&l->values, 4 * c->dense))
         return no_memory();
-    for (size_t i = 0; i < c->dense; p += c->lengths[i++]) {
-        uint32_t number;
-        TRY(dictionary_add(l->dictionary, str_from(p, c->lengths[i]), &number));
-        memcpy(l->values.p + l->values.n, &number, sizeof number);
-        l->values.n += sizeof number;
-    }
     l->plain_bytes += plain_bytes(l, c);
+    if (bytes > 0) {
+        buf_clear(&l->fixed);
+        TRY(add_plain(l, c, &l->fixed));
+        p = l->fixed.p;
+    }
+    for (size_t i = 0; i < c->dense; i++) {
+        size_t n = bytes > 0 ? bytes : c->lengths[i];
+        TRY(add_number(l, str_from(p, n)));
+        p += n;
+    }
     return OK;
 }
 
@@ -516,10 +535,10 @@ Err leaf_add(struct parquet *p, struct leaf *l, const struct column *c, const ui
 {
     if (l->with_dictionary && l->note_count == 0 && l->slots == 0 && l->dictionary == NULL) {
         l->dictionary = xalloc(sizeof *l->dictionary);
-        dictionary_init(l->dictionary);
+        dictionary_init(l->dictionary, value_bytes(l));
     }
     TRY(add_levels(l, def, rep, slots));
-    TRY(l->dictionary != NULL ? add_numbers(l, c) : add_plain(l, c));
+    TRY(l->dictionary != NULL ? add_numbers(l, c) : add_plain(l, c, &l->values));
     if (l->physical != PARQUET_INT96) // which has no order
         range_add(&l->range, c);
     l->slots += slots;

@@ -80,6 +80,7 @@ struct leaf {
 
     struct dictionary *dictionary; // NULL: no longer, or never
     bool with_dictionary;          // of each row group: tried
+    struct buf fixed;              // PLAIN values of a batch, on their way into the dictionary
 
     // The chunk.
     struct page *pages, **pages_end, *dictionary_page;

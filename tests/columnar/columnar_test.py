@@ -10,6 +10,7 @@ their own, build/venv-s3, because of their size.
 import argparse
 import datetime
 import decimal
+import json
 import os
 import re
 import subprocess
@@ -202,17 +203,19 @@ def every_type_is_read_back_alone_and_nested_with_every_pattern_of_nulls():
 
 @test
 def a_dictionary_is_used_where_it_makes_a_column_smaller_and_left_where_it_does_not():
-    columns = [("few", "string"), ("many", "string")]
-    lines = [f'{{"few":"kind {i % 7} of them","many":"{i:08} is another"}}' for i in range(20000)]
+    columns = [("few", "string"), ("many", "string"), ("n", "bigint"), ("id", "bigint"), ("x", "double")]
+    want = [{"few": f"kind {i % 7} of them", "many": f"{i:08} is another", "n": i % 9 - 4, "id": i * 7, "x": i % 5 / 4} for i in range(20000)]
     sizes = {}
     for dictionary in (0, 1):
-        file = Converted(columns, lines, dictionary=dictionary, compression="NONE")
+        file = Converted(columns, map(json.dumps, want), dictionary=dictionary, compression="NONE")
         group = pq.ParquetFile(file.path).metadata.row_group(0)
-        sizes[dictionary] = [group.column(i).total_compressed_size for i in (0, 1)]
-        assert group.column(0).has_dictionary_page == bool(dictionary)
-        assert not group.column(1).has_dictionary_page
-        check_parquet(file, [{"few": f"kind {i % 7} of them", "many": f"{i:08} is another"} for i in range(20000)])
-    assert sizes[1][0] * 10 < sizes[0][0] and sizes[1][1] == sizes[0][1], sizes
+        sizes[dictionary] = [group.column(i).total_compressed_size for i in range(len(columns))]
+        kept = [group.column(i).has_dictionary_page for i in range(len(columns))]
+        assert kept == ([True, False, True, False, True] if dictionary else [False] * 5), kept
+        check_parquet(file, want)
+    for i in (0, 2, 4):
+        assert sizes[1][i] * 10 < sizes[0][i], sizes
+    assert sizes[1][1] == sizes[0][1] and sizes[1][3] == sizes[0][3], sizes
 
 
 @test
