@@ -16,6 +16,7 @@ enum {
     DAY_SECONDS = 86400,
     LEVELS_GROUP = 8, // that are packed together
     LEVELS_OPEN_MAX = 4096,
+    DICTIONARY_TRIAL = 32768, // values, after which one must have helped
     ROOM_KEPT_PAGES = 4,
     PAGE_DATA = 0,
     PAGE_DICTIONARY = 2,
@@ -281,8 +282,14 @@ static unsigned bits_of(size_t max)
     return max == 0 ? 0 : 64 - (unsigned)__builtin_clzll(max);
 }
 
-// A dictionary that makes the first page no smaller will not do better later: its values are
-// written as they are.
+// Whether the first page is smaller by its dictionary. One that does not help there will not later.
+static bool dictionary_helps(const struct leaf *l)
+{
+    size_t numbers = l->dense * bits_of(l->dictionary->n) / 8;
+    return l->dictionary->bytes.n + numbers < l->plain_bytes;
+}
+
+// Values are written as they are, also those of the open page.
 static Err leave_dictionary(struct leaf *l)
 {
     struct dictionary *d = l->dictionary;
@@ -433,11 +440,8 @@ Err leaf_close_page(struct parquet *p, struct leaf *l)
     if (l->slots == 0)
         return OK;
     struct dictionary *d = l->dictionary;
-    if (d != NULL && l->note_count == 0) {
-        size_t numbers = l->dense * bits_of(d->n) / 8;
-        if (d->bytes.n + numbers >= l->plain_bytes)
-            TRY(leave_dictionary(l));
-    }
+    if (d != NULL && l->note_count == 0 && !dictionary_helps(l))
+        TRY(leave_dictionary(l));
     TRY(write_page(p, l));
     next_page(p, l);
     reuse(p, &p->raw);
@@ -541,9 +545,13 @@ Err leaf_add(struct parquet *p, struct leaf *l, const struct column *c, const ui
     TRY(l->dictionary != NULL ? add_numbers(l, c) : add_plain(l, c, &l->values));
     if (l->physical != PARQUET_INT96) // which has no order
         range_add(&l->range, c);
+    bool judge = l->dense < DICTIONARY_TRIAL && l->dense + c->dense >= DICTIONARY_TRIAL;
     l->slots += slots;
     l->dense += c->dense;
     l->rows += rows;
+    // Not only when a page is full: a dictionary of many values costs more than all the rest.
+    if (judge && l->dictionary != NULL && l->note_count == 0 && !dictionary_helps(l))
+        TRY(leave_dictionary(l));
     return is_page_full(p, l) ? leaf_close_page(p, l) : OK;
 }
 
