@@ -34,6 +34,7 @@ TITLES = {"kinesis": "Kinesis Data Streams", "kms": "KMS", "iam": "IAM", "sts": 
 SUITES = {
     "boto3": ("clients/boto3_test.py", "boto3, HTTP/1.1, plain and TLS"),
     "boto3-queues": ("clients/boto3_queues_test.py", "boto3, queues on streams"),
+    "boto3-channels": ("clients/boto3_channels_test.py", "boto3, channels from streams to buckets"),
     "awscli": ("clients/awscli_test.py", "the AWS command line"),
     "javascript": ("clients/javascript_test.py", "the SDK for JavaScript v3, HTTP/2"),
     "java": ("clients/java_test.py", "the SDK for Java v2, CBOR, HTTP/1.1 and HTTP/2"),
