@@ -268,6 +268,8 @@ Err kinesis_DescribeLimits(struct call *c, const struct kinesis_DescribeLimits_i
     out->open_shard_count = (int32_t)have.open_shards;
     out->on_demand_stream_count = (int32_t)have.on_demand;
     out->on_demand_stream_count_limit = STREAMS_ON_DEMAND_MAX;
+    out->has_channel_count = true; // how many there may be is nowhere said
+    out->channel_count = (int32_t)channels_count(k, c->account, c->region);
     return OK;
 }
 
