@@ -257,6 +257,15 @@ def units_of(content_type):
     return {headrace.CBOR_TYPE: 1000, RPC_TYPE: 1}.get(content_type)
 
 
+def service_of_target(target):
+    """What requests to a whole target are signed for, or None: nobody's."""
+    for path in sorted(glob.glob(os.path.join(headrace.ROOT, "src/svc/*/*.api"))):
+        attributes = service_of(path)
+        if attributes.get("target") == target:
+            return attributes["sign"]
+    return None
+
+
 def service_of(path):
     """The attributes of the service line of the room's contract: protocol, target, sign..."""
     folder = os.path.dirname(os.path.abspath(path))
@@ -393,6 +402,11 @@ class Player:
             self.server.stop()
         self.server.start()
 
+    def signed_for(self, operation):
+        """The service in the signature: the dialogue's, or that of another one's whole target."""
+        target = operation.rpartition(".")[0]
+        return (target and service_of_target(target)) or self.client.service
+
     def request(self, exchange):
         if self.content_type == REST_TYPE:
             return self.rest_request(exchange)
@@ -433,7 +447,7 @@ class Player:
         if signed:
             place, _, query = path.partition("?")
             headers = sigv4.sign(self.client.key_id, self.client.secret, self.client.region,
-                                 self.client.service, method, place, headers, body, query=query)
+                                 self.signed_for(exchange.operation), method, place, headers, body, query=query)
         headers = {n: v for n, v in headers.items() if n.lower() not in dropped}
         if messages is not None:
             return self.read_messages(method, path, headers, body, messages)

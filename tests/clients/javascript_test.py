@@ -13,7 +13,8 @@ import headrace  # noqa: E402
 import tap  # noqa: E402
 
 MODULES = os.path.join(headrace.ROOT, "build", "clients", "node")
-SCRIPTS = [os.path.join(headrace.ROOT, "tests", "clients", "node", name) for name in ("path.mjs", "cloudwatch.mjs", "objects.mjs")]
+SCRIPTS = [os.path.join(headrace.ROOT, "tests", "clients", "node", name)
+           for name in ("path.mjs", "cloudwatch.mjs", "objects.mjs", "firehose.mjs")]
 REFUSED_MAX = 2  # an empty partition key, once over each address
 RUN_SECONDS_MAX = 120
 
