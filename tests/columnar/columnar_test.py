@@ -319,7 +319,7 @@ def main():
     global options
     parser = argparse.ArgumentParser()
     parser.add_argument("--program", default=os.path.join(ROOT, "build-asan", "tests", "columnar", "headrace-columnar"))
-    parser.add_argument("--seeds", type=int, default=40)
+    parser.add_argument("--seeds", type=int, default=25)
     options, names = parser.parse_known_args()
     return tap.main(names)
 
