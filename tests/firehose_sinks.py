@@ -18,6 +18,7 @@ import pwd
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -571,8 +572,9 @@ DELIVER_SECONDS_MAX = 120
 class Hoses:
     """A server with a bucket and a role, that is killed and started anew as a test wants it."""
 
-    def __init__(self):
-        self.server = headrace.Server(PROGRAM)
+    def __init__(self, **settings):
+        environment = {f"HEADRACE_DESTINATIONS_{name.upper()}": value for name, value in settings.items()}
+        self.server = headrace.Server(PROGRAM, environment=environment)
         self.server.start()
         self.connect()
         self.s3.create_bucket(Bucket="lake")
@@ -713,6 +715,42 @@ def what_an_http_endpoint_refuses_is_in_the_bucket():
         assert [line["errorCode"] for line in h.failed("large/http-endpoint-failed/", 1)] == \
             ["HttpEndpoint.DestinationException"]
         endpoint.shutdown()
+
+
+def certificate(folder):
+    """A key and a certificate for 127.0.0.1, in one file."""
+    path = os.path.join(folder, "endpoint.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-keyout", path + ".key", "-out", path, "-days", "2", "-subj", "/CN=endpoint", "-addext",
+                    "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    return path
+
+
+@test
+def an_https_endpoint_must_be_vouched_for_and_may_have_to_be_public():
+    with tempfile.TemporaryDirectory() as folder, Endpoint() as endpoint:
+        path = certificate(folder)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(path, path + ".key")
+        endpoint.socket = context.wrap_socket(endpoint.socket, server_side=True)
+        cases = [({}, "HttpEndpoint.SSLHandshakeFailure"),
+                 ({"verify": "false"}, None),
+                 ({"ca": path}, None),
+                 ({"ca": path, "private": "false"}, "HttpEndpoint.ConnectionFailed")]
+        for settings, code in cases:
+            h = Hoses(**settings)
+            try:
+                endpoint.got.clear()
+                h.create("s", "HttpEndpoint", RoleARN=ROLE, BufferingHints=HINTS, **retry(0), EndpointConfiguration={
+                    "Url": f"https://127.0.0.1:{endpoint.port}/"})
+                h.put("s", [b"one"])
+                if code:
+                    assert h.failed("s/http-endpoint-failed/", 1)[0]["errorCode"] == code, settings
+                    assert not endpoint.got
+                else:
+                    wait(lambda: list(endpoint.got.values()) == [[b"one"]])
+            finally:
+                h.close()
 
 
 @test

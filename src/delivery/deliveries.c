@@ -185,8 +185,10 @@ Err deliveries_open(const struct service_env *env, Str name, struct deliveries *
                                     .kv = env->kv,
                                     .log = env->log,
                                     .hub = env->hub,
-                                    .plain_http = true,
-                                    .verify = true,
+                                    .plain_http = !env->public_destinations,
+                                    .verify = !env->unverified_destinations,
+                                    .ca_file = env->destinations_ca.n > 0 ? env->destinations_ca
+                                                                          : (Str){ 0 },
                                     .stopping = env_stopping,
                                     .sleep = env_sleep };
     d->service = *env;

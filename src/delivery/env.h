@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the parts of a delivery may use.
 #pragma once
-#include "base/err.h"
+#include "base/str.h"
 
 struct io;
 struct kv;
@@ -18,6 +18,7 @@ struct delivery_env {
     struct pool *network; // many threads that wait for others
     bool plain_http;      // http:// and private addresses may be destinations (a setting)
     bool verify;          // certificates of https destinations
+    Str ca_file;          // who vouches for them; absent: the system
     bool (*stopping)(const struct delivery_env *env);
     // Waits that long by the server's clock; false: the server stops.
     bool (*sleep)(const struct delivery_env *env, int64_t ns);

@@ -127,6 +127,7 @@ Err sink_net_open(const struct delivery_env *env, Str base, const SinkNetLimits 
     n->names = arena_open();
     n->config = (HttpClientConfig){ .url = str_dup(n->names, base),
                                     .verify = env->verify,
+                                    .ca_file = env->ca_file,
                                     .timeout_ns = limits->total_ns,
                                     .connect_ns = limits->connect_ns,
                                     .total_ns = limits->total_ns,

@@ -195,7 +195,8 @@ static Err start(struct pg *p, struct arena *a, const PgAddress *at)
                                    str_c(a, at->user),
                                    str_c(a, at->password),
                                    str_c(a, mode_of(p->env, at)),
-                                   "/etc/ssl/certs/ca-certificates.crt",
+                                   p->env->ca_file.n > 0 ? str_c(a, p->env->ca_file)
+                                                         : "/etc/ssl/certs/ca-certificates.crt",
                                    "disable",
                                    "headrace",
                                    "UTF8",

@@ -33,6 +33,10 @@ struct service_env {
     struct keyring *keys;       // who may sign; NULL where nobody calls (tools)
     Str data_dir;               // for files that are none of the stores'
     struct metric_hub *metrics; // where services tell theirs (hub/metrics.h); may be NULL
+    // Of destinations of deliveries: no private addresses and no plain HTTP; any certificate will
+    // do; who vouches for them (a file; absent: the system).
+    bool public_destinations, unverified_destinations;
+    Str destinations_ca;
     struct alarm_target **targets; // the first who does what alarms want; may be NULL
 };
 

@@ -422,6 +422,9 @@ static ExitCode open_services(struct server *s)
         .keys = s->keys,
         .data_dir = s->data_path,
         .metrics = &s->metrics,
+        .public_destinations = !settings_switch(s->settings, S("destinations.private")),
+        .unverified_destinations = !settings_switch(s->settings, S("destinations.verify")),
+        .destinations_ca = settings_text(s->settings, S("destinations.ca")),
         .targets = &s->alarm_targets,
     };
     s->states = arena_new(s->a, void *, service_count + 1);
