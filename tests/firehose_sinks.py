@@ -18,6 +18,7 @@ import pwd
 import re
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -715,6 +716,32 @@ def what_an_http_endpoint_refuses_is_in_the_bucket():
         assert [line["errorCode"] for line in h.failed("large/http-endpoint-failed/", 1)] == \
             ["HttpEndpoint.DestinationException"]
         endpoint.shutdown()
+
+
+@test
+def a_stream_whose_endpoint_keeps_silent_is_changed_and_deleted_at_once():
+    h = hoses()
+    with socket.create_server(("127.0.0.1", 0)) as silent, Endpoint() as endpoint:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        h.create("silent", "HttpEndpoint", RoleARN=ROLE, BufferingHints=HINTS, **retry(7200),
+                 EndpointConfiguration={"Url": url})
+        h.put("silent", [b"one"])
+        silent.accept()  # it is being tried
+        begun = time.monotonic()
+        h.firehose.delete_delivery_stream(DeliveryStreamName="silent")
+        wait(lambda: "silent" not in h.firehose.list_delivery_streams()["DeliveryStreamNames"])
+        assert time.monotonic() - begun < 30, "it waited for the endpoint"
+        closed = f"http://127.0.0.1:{headrace.free_port()}/"
+        h.create("mended", "HttpEndpoint", RoleARN=ROLE, BufferingHints=HINTS, **retry(7200),
+                 EndpointConfiguration={"Url": closed})
+        h.put("mended", [b"two"])
+        time.sleep(8)  # the pauses have grown
+        begun = time.monotonic()
+        h.firehose.update_destination(DeliveryStreamName="mended", CurrentDeliveryStreamVersionId="1",
+                                      DestinationId="destinationId-000000000001", HttpEndpointDestinationUpdate={
+                                          "EndpointConfiguration": {"Url": f"http://127.0.0.1:{endpoint.port}/"}})
+        wait(lambda: list(endpoint.got.values()) == [[b"two"]])
+        h.firehose.delete_delivery_stream(DeliveryStreamName="mended")
 
 
 def certificate(folder):

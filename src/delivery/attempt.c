@@ -208,7 +208,7 @@ static void count_attempt(struct lane *l, const struct held *h, const SinkAttemp
         meter_add(&m->freshness, age_ms / 1000);
 }
 
-static void make_attempt(const struct held *h, struct arena *a, DeliveryBatch *view,
+static void make_attempt(struct lane *l, const struct held *h, struct arena *a, DeliveryBatch *view,
                          SinkAttempt *ret)
 {
     *view = h->batch;
@@ -221,6 +221,7 @@ static void make_attempt(const struct held *h, struct arena *a, DeliveryBatch *v
                           .request_id = h->request_id,
                           .attempt = h->attempt,
                           .began_ms = h->began_ms,
+                          .is_cut = &l->is_cut,
                           .objects = h->objects,
                           .object_count = h->object_n };
 }
@@ -254,7 +255,7 @@ static SinkResult send(struct lane *l, struct held *h)
     SinkAttempt attempt;
     if (n > 0)
         memcpy(before, h->pending + h->first, n * sizeof *before);
-    make_attempt(h, a, &view, &attempt);
+    make_attempt(l, h, a, &view, &attempt);
     SinkResult result = sink->ops->deliver(sink, &attempt);
     keep_faults(h, before);
     if (result == SINK_DELIVERED && n > 0)
@@ -298,7 +299,7 @@ static Err give_up(struct lane *l, struct held *h)
     SinkAttempt attempt;
     if (!h->is_given_up || ops->give_up == NULL)
         return OK;
-    make_attempt(h, a, &view, &attempt);
+    make_attempt(l, h, a, &view, &attempt);
     Err e = ops->give_up(l->plan->sink, &attempt);
     if (e.kind != ERR_NONE)
         lane_failed(l, S("InternalError"), str_of(e.text));

@@ -314,6 +314,7 @@ static void stop_lane_locked(struct lane *l)
 {
     struct deliveries *d = l->v->d;
     l->is_removed = true;
+    atomic_store(&l->is_cut, true);
     take_out(d, l);
     while (l->is_busy)
         pthread_cond_wait(&d->ended, &d->lock);

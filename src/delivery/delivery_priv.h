@@ -145,6 +145,7 @@ struct lane {
     _Atomic int64_t held_bytes, held_records;       // read, not delivered
     _Atomic int64_t oldest_ms;  // arrival of the oldest that is not delivered; 0: there is none
     _Atomic int64_t size_bytes; // the buffer's size at present
+    atomic_bool is_cut;         // it is removed: an attempt under way is to end
     atomic_bool told;           // a stream has changed
     _Atomic int64_t attempts;
 

@@ -180,6 +180,7 @@ static Err refresh_plan(struct lane *l)
     convert_close(l); // of another table, perhaps
     plan_close(l->plan);
     l->plan = plan;
+    l->retry_ms = 0; // what was wrong may be right now
     atomic_store(&l->size_bytes, plan->size_bytes);
     return OK;
 }

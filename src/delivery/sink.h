@@ -5,6 +5,8 @@
 #pragma once
 #include "delivery/batch.h"
 
+#include <stdatomic.h>
+
 typedef enum SinkResult {
     SINK_DELIVERED, // all but the records that have a fault of their own
     SINK_RETRY,     // nothing, or not all: what is `pending` is tried again
@@ -25,6 +27,7 @@ typedef struct SinkAttempt {
     Str request_id;            // a UUID, the same over attempts
     int64_t attempt;           // from 1
     int64_t began_ms;          // the first attempt, by the server's clock: the same over attempts
+    const atomic_bool *is_cut; // set: the delivery is removed, the attempt is to end; NULL: never
     const SinkObject *objects; // of sinks that want objects: written before
     size_t object_count;
     // Set by the sink.
@@ -44,8 +47,8 @@ struct sink_ops {
     Err (*open)(struct delivery_env *env, const DeliveryConfig *config, struct sink **ret,
                 struct arena *a, Str *ret_text);
     void (*close)(struct sink *s);
-    // Blocks for minutes at most, and not long once delivery_is_stopping. A record that the
-    // destination refuses for good gets its fault and is no longer pending.
+    // Blocks for minutes at most, and not long once the environment stops or the attempt is cut. A
+    // record that the destination refuses for good gets its fault and is no longer pending.
     SinkResult (*deliver)(struct sink *s, SinkAttempt *a);
     // How long to wait after so many attempts.
     int64_t (*pause_ns)(struct sink *s, int64_t attempts);

@@ -248,8 +248,7 @@ static SinkResult send_body(struct endpoint_sink *h, SinkAttempt *at, Str body)
     size_t n = write_headers(h, at, headers);
     HttpReply reply;
     Str text;
-    SinkNet net =
-        sink_net_call(h->net, at->arena, S("POST"), h->target, headers, n, body, &reply, &text);
+    SinkNet net = sink_net_call(h->net, at, h->target, headers, n, body, &reply, &text);
     at->bytes_sent = body.n;
     return net == NET_GOOD ? judge(at, &reply) : not_reached(at, net, text);
 }

@@ -112,10 +112,29 @@ void sink_url_split(Str target, Str *ret_path, Str *ret_query)
 
 // ---- Connections.
 
+bool sink_is_over(const struct delivery_env *env, const atomic_bool *is_cut)
+{
+    return (env->stopping != NULL && env->stopping(env)) || (is_cut != NULL && atomic_load(is_cut));
+}
+
+struct question {
+    const struct delivery_env *env;
+    const atomic_bool *is_cut;
+};
+
 static bool is_over(void *of)
 {
-    const struct delivery_env *env = of;
-    return env->stopping != NULL && env->stopping(env);
+    const struct question *q = of;
+    return sink_is_over(q->env, q->is_cut);
+}
+
+bool sink_sleep(const struct delivery_env *env, const SinkAttempt *at, int64_t ns)
+{
+    const int64_t turn_ns = 500 * NS_PER_MS;
+    for (; ns > 0; ns -= turn_ns)
+        if (sink_is_over(env, at->is_cut) || !env->sleep(env, MIN(ns, turn_ns)))
+            return false;
+    return !sink_is_over(env, at->is_cut);
 }
 
 Err sink_net_open(const struct delivery_env *env, Str base, const SinkNetLimits *limits,
@@ -133,8 +152,6 @@ Err sink_net_open(const struct delivery_env *env, Str base, const SinkNetLimits 
                                     .total_ns = limits->total_ns,
                                     .reply_max = limits->reply_max,
                                     .public_only = !env->plain_http,
-                                    .is_over = is_over,
-                                    .of = (void *)(uintptr_t)env,
                                     .io = env->io };
     TRY(http_client_open(&n->config, &n->idle[0])); // connects with the first call
     n->idle_count = 1;
@@ -194,17 +211,20 @@ static SinkNet kind_of(Err e, bool reached)
     }
 }
 
-SinkNet sink_net_call(struct sink_net *n, struct arena *a, Str method, Str target,
+SinkNet sink_net_call(struct sink_net *n, const SinkAttempt *at, Str target,
                       const HttpHeader *headers, size_t count, Str body, HttpReply *ret,
                       Str *ret_text)
 {
+    struct question question = { n->env, at->is_cut };
     struct http_client *c;
     Err e = take(n, &c);
     if (e.kind != ERR_NONE) {
         *ret_text = str_of(e.text);
         return NET_CONNECT;
     }
-    e = http_client_call(c, a, method, target, headers, count, body, ret);
+    http_client_ask(c, is_over, &question);
+    e = http_client_call(c, at->arena, S("POST"), target, headers, count, body, ret);
+    http_client_ask(c, NULL, NULL);
     SinkNet kind = kind_of(e, http_client_reached(c));
     if (kind != NET_GOOD)
         *ret_text = str_of(e.text);

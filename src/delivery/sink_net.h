@@ -3,6 +3,7 @@
 // after a failure.
 #pragma once
 #include "delivery/env.h"
+#include "delivery/sink.h"
 #include "http/client.h"
 
 typedef struct SinkUrl {
@@ -38,11 +39,14 @@ Err sink_net_open(const struct delivery_env *env, Str base, const SinkNetLimits 
 void sink_net_close(struct sink_net *n); // NULL is fine
 AUTO_CLOSE(sink_net)
 
-// One request and its reply. *ret_text: what went wrong. A server that is being stopped ends the
-// call at once (NET_RESET).
-SinkNet sink_net_call(struct sink_net *n, struct arena *a, Str method, Str target,
+// A POST and its reply, which lives in the attempt's arena. *ret_text: what went wrong. When the
+// attempt is to end the call does, too (NET_RESET).
+SinkNet sink_net_call(struct sink_net *n, const SinkAttempt *at, Str target,
                       const HttpHeader *headers, size_t count, Str body, HttpReply *ret,
                       Str *ret_text);
+// Waits by the server's clock; false: the attempt is to end.
+bool sink_sleep(const struct delivery_env *env, const SinkAttempt *at, int64_t ns);
+bool sink_is_over(const struct delivery_env *env, const atomic_bool *is_cut);
 
 Str sink_header(const HttpReply *r, Str lower_name); // absent if there is none
 // "application/json" of "Application/JSON; charset=utf-8", in lower case.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "delivery/sink_pg.h"
 #include "base/time.h"
+#include "delivery/sink_net.h"
 #include "os/address.h"
 #include "os/io.h"
 
@@ -22,6 +23,7 @@ enum {
 
 struct pg {
     const struct delivery_env *env;
+    const atomic_bool *is_cut;
     struct arena *texts;
     PGconn *c;
     PgTrouble trouble;
@@ -122,8 +124,8 @@ static Err wait_until(struct pg *p, short events, int64_t end_ns)
             return OK;
         if (n < 0 && errno != EINTR)
             return note(p, ERR_CLOSED, NULL, S("Waiting for the database failed."));
-        if (p->env->stopping != NULL && p->env->stopping(p->env))
-            return note(p, ERR_TIMEOUT, NULL, S("The server is being stopped."));
+        if (sink_is_over(p->env, p->is_cut))
+            return note(p, ERR_TIMEOUT, NULL, S("The attempt is ended."));
         if (now_ns(p) >= end_ns)
             return note(p, ERR_TIMEOUT, NULL, S("The database does not answer in time."));
     }
@@ -228,10 +230,12 @@ static Err connect_in_time(struct pg *p, const PgAddress *at)
     return PQsetnonblocking(p->c, 1) == 0 ? OK : broken(p);
 }
 
-Err pg_connect(const struct delivery_env *env, const PgAddress *at, struct pg **ret)
+Err pg_connect(const struct delivery_env *env, const PgAddress *at, const atomic_bool *is_cut,
+               struct pg **ret)
 {
     struct pg *p = xalloc(sizeof *p);
     p->env = env;
+    p->is_cut = is_cut;
     p->texts = arena_open();
     *ret = p;
     return connect_in_time(p, at);

@@ -5,6 +5,8 @@
 #include "base/buf.h"
 #include "delivery/env.h"
 
+#include <stdatomic.h>
+
 typedef struct PgAddress {
     Str host, port, database;
     Str user, password;
@@ -24,7 +26,9 @@ typedef struct PgTrouble {
 } PgTrouble;
 
 // Always gives a connection, which may have failed: pg_trouble tells why.
-Err pg_connect(const struct delivery_env *env, const PgAddress *at, struct pg **ret);
+// `is_cut`: as in a SinkAttempt.
+Err pg_connect(const struct delivery_env *env, const PgAddress *at, const atomic_bool *is_cut,
+               struct pg **ret);
 void pg_close(struct pg *p); // NULL is fine
 AUTO_CLOSE(pg)
 const PgTrouble *pg_trouble(const struct pg *p);

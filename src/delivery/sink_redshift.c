@@ -475,7 +475,7 @@ static SinkResult deliver(struct sink *s, SinkAttempt *at)
     Err e = put_manifest(p, at, key);
     if (e.kind != ERR_NONE)
         return at->code.p != NULL ? SINK_RETRY : retry(at, S("InternalError"), str_of(e.text));
-    e = pg_connect(p->env, &p->address, &db);
+    e = pg_connect(p->env, &p->address, at->is_cut, &db);
     if (e.kind == ERR_NONE)
         e = pg_run(db, at->arena, S("SELECT version()"), QUERY_S * NS_PER_S, &version);
     if (e.kind != ERR_NONE)

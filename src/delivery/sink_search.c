@@ -319,8 +319,8 @@ static SinkResult send_documents(struct search_sink *p, SinkAttempt *at, const s
         return retry(at, S("InternalError"), str_of(e.text));
     HttpReply reply;
     Str text;
-    SinkNet net = sink_net_call(p->net, at->arena, S("POST"), p->target, headers, header_count,
-                                buf_str(&body), &reply, &text);
+    SinkNet net =
+        sink_net_call(p->net, at, p->target, headers, header_count, buf_str(&body), &reply, &text);
     at->bytes_sent += body.n;
     return net == NET_GOOD ? judge(p, at, which, n, &reply) : not_reached(at, net, text);
 }

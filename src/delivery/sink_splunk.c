@@ -222,8 +222,8 @@ static SinkNet post(struct splunk_sink *p, SinkAttempt *at, Str target, Str type
         { S("Content-Type"), type },
     };
     headers[HEADERS_MAX - 1] = (HttpHeader){ S("Cookie"), cookies };
-    return sink_net_call(p->net, at->arena, S("POST"), target, headers,
-                         cookies.n > 0 ? HEADERS_MAX : HEADERS_MAX - 1, body, ret, ret_text);
+    return sink_net_call(p->net, at, target, headers, cookies.n > 0 ? HEADERS_MAX : HEADERS_MAX - 1,
+                         body, ret, ret_text);
 }
 
 // "a=1; b=2" of the Set-Cookie headers.
@@ -250,7 +250,7 @@ static bool ask(struct splunk_sink *p, SinkAttempt *at, int64_t ack_id, Str cook
     bool indexed = false;
     SinkNet net = post(p, at, p->ack_target, S("application/json"), cookies, body, &reply, &text);
     if (net != NET_GOOD)
-        return false; // until the time is over
+        return false; // until the time is over, or the pause is cut
     if (reply.status != 200) {
         *ret = refused(at, &reply);
         bool passes = str_eq(at->code, S("Splunk.ServerError"));
@@ -273,7 +273,7 @@ static SinkResult await_ack(struct splunk_sink *p, SinkAttempt *at, int64_t ack_
             return retry(at, S("Splunk.AckTimeout"),
                          S("Splunk has not acknowledged the data within the timeout."));
         int64_t pause_ns = MIN(ms * NS_PER_MS, p->ack_timeout_ns - over_ns);
-        if (!p->env->sleep(p->env, pause_ns))
+        if (!sink_sleep(p->env, at, pause_ns))
             return retry(at, S("InternalError"), S("The server is being stopped."));
         waited_ns += pause_ns;
         ms = MIN(ms * 2, (int64_t)ASK_MS_MAX);

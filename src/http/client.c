@@ -132,6 +132,12 @@ void http_client_close(struct http_client *c)
     free(c);
 }
 
+void http_client_ask(struct http_client *c, bool (*is_over)(void *of), void *of)
+{
+    c->is_over = is_over;
+    c->of = of;
+}
+
 bool http_client_reached(const struct http_client *c)
 {
     return c->reached;

@@ -39,6 +39,8 @@ AUTO_CLOSE(http_client)
 // too long. ERR_DENIED: no TLS with this server, or not its address. ERR_INVALID: this is not HTTP.
 Err http_client_call(struct http_client *c, struct arena *a, Str method, Str target,
                      const HttpHeader *headers, size_t n, Str body, HttpReply *ret);
+// From now on this is asked, in place of what the config has. NULL: nobody is.
+void http_client_ask(struct http_client *c, bool (*is_over)(void *of), void *of);
 // Whether the last call had a connection: what failed then was not reaching the server.
 bool http_client_reached(const struct http_client *c);
 Str http_client_host(const struct http_client *c); // "127.0.0.1:4566", for the Host header

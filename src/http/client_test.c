@@ -127,7 +127,13 @@ static void *fake_run(void *argument)
     return NULL;
 }
 
-static Err call_fake_with(struct arena *a, Str answer, HttpClientConfig config, HttpReply *ret)
+static bool at_the_third_question(void *of)
+{
+    return ++*(int *)of == 3;
+}
+
+static Err call_fake_with(struct arena *a, Str answer, HttpClientConfig config, int *asked,
+                          HttpReply *ret)
 {
     struct fake f = { .listener = socket(AF_INET, SOCK_STREAM, 0), .answer = answer };
     struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -138,6 +144,8 @@ static Err call_fake_with(struct arena *a, Str answer, HttpClientConfig config, 
     config.url = str_fmt(a, "http://127.0.0.1:%u", ntohs(at.sin_port));
     struct http_client *c = NULL;
     EXPECT_OK(http_client_open(&config, &c));
+    if (asked != NULL)
+        http_client_ask(c, at_the_third_question, asked);
     Err e = http_client_call(c, a, S("GET"), S("/"), NULL, 0, S(""), ret);
     EXPECT(http_client_reached(c));
     http_client_close(c);
@@ -148,7 +156,7 @@ static Err call_fake_with(struct arena *a, Str answer, HttpClientConfig config, 
 
 static Err call_fake(struct arena *a, Str answer, int64_t timeout_ns, HttpReply *ret)
 {
-    return call_fake_with(a, answer, (HttpClientConfig){ .timeout_ns = timeout_ns }, ret);
+    return call_fake_with(a, answer, (HttpClientConfig){ .timeout_ns = timeout_ns }, NULL, ret);
 }
 
 TEST(broken_and_odd_replies_are_told_apart)
@@ -175,20 +183,15 @@ TEST(broken_and_odd_replies_are_told_apart)
     EXPECT_ERR(ERR_TIMEOUT, call_fake(a, S(""), 30000000, &reply));
 }
 
-static bool at_the_third_question(void *of)
-{
-    return ++*(int *)of == 3;
-}
-
 TEST(a_call_has_an_end_and_a_reply_a_length)
 {
     const int64_t s = 10000000000;
     HttpReply reply;
     int asked = 0;
     HttpClientConfig brief = { .timeout_ns = s, .total_ns = 30000000 };
-    EXPECT_ERR(ERR_TIMEOUT, call_fake_with(a, S(""), brief, &reply));
-    HttpClientConfig given_up = { .timeout_ns = s, .is_over = at_the_third_question, .of = &asked };
-    EXPECT_ERR(ERR_CLOSED, call_fake_with(a, S(""), given_up, &reply));
+    EXPECT_ERR(ERR_TIMEOUT, call_fake_with(a, S(""), brief, NULL, &reply));
+    HttpClientConfig given_up = { .timeout_ns = s };
+    EXPECT_ERR(ERR_CLOSED, call_fake_with(a, S(""), given_up, &asked, &reply));
     EXPECT_INT(3, asked);
     static const Str five[] = {
         S_INIT("HTTP/1.1 200 X\r\nContent-Length: 5\r\n\r\n12345"),
@@ -199,9 +202,9 @@ TEST(a_call_has_an_end_and_a_reply_a_length)
     for (size_t i = 0; i < COUNT_OF(five); i++) {
         HttpClientConfig enough = { .timeout_ns = s, .reply_max = 5 };
         HttpClientConfig small = { .timeout_ns = s, .reply_max = 4 };
-        EXPECT_OK(call_fake_with(a, five[i], enough, &reply));
+        EXPECT_OK(call_fake_with(a, five[i], enough, NULL, &reply));
         EXPECT_STR(S("12345"), reply.body);
-        EXPECT_ERR(ERR_LIMIT, call_fake_with(a, five[i], small, &reply));
+        EXPECT_ERR(ERR_LIMIT, call_fake_with(a, five[i], small, NULL, &reply));
     }
 }
 
