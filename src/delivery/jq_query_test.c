@@ -121,6 +121,17 @@ TEST(a_process_that_has_ended_is_started_again)
     EXPECT(jq_query_pid(q) != pid);
 }
 
+TEST(a_process_that_was_told_to_end_costs_no_record)
+{
+    AUTO(jq_query) q = opened(a, ".");
+    for (int i = 0; i < 3; i++) {
+        int pid = jq_query_pid(q);
+        EXPECT(pid > 0 && kill(pid, SIGTERM) == 0);
+        EXPECT_INT(JQ_GOOD, one(q, a, "1").fault);
+        EXPECT(jq_query_pid(q) != pid);
+    }
+}
+
 static bool yes(const void *self)
 {
     (void)self;

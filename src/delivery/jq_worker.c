@@ -45,6 +45,14 @@ static void on_tick(int signal_number)
         _exit(JQ_EXIT_MEMORY);
 }
 
+// A service manager or a terminal tells all processes of a server to end. The server decides what
+// that means: to it this is one that was idle, and the record is asked again.
+static void on_end(int signal_number)
+{
+    (void)signal_number;
+    _exit(JQ_EXIT_IDLE);
+}
+
 static void limit(int what, rlim_t value)
 {
     struct rlimit r = { value, value };
@@ -55,9 +63,13 @@ static void limit(int what, rlim_t value)
 static void bound(void)
 {
     struct sigaction action = { .sa_handler = on_tick, .sa_flags = SA_RESTART };
+    struct sigaction end = { .sa_handler = on_end };
     struct itimerval timer = { { 0, TICK_MS * 1000 }, { 0, TICK_MS * 1000 } };
     page_bytes = sysconf(_SC_PAGESIZE);
     statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    if (sigaction(SIGTERM, &end, NULL) != 0 || sigaction(SIGINT, &end, NULL) != 0 ||
+        sigaction(SIGHUP, &end, NULL) != 0)
+        _exit(JQ_EXIT_BROKEN);
     if (statm_fd < 0 || sigaction(SIGPROF, &action, NULL) != 0 ||
         setitimer(ITIMER_PROF, &timer, NULL) != 0)
         _exit(JQ_EXIT_BROKEN);

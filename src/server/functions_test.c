@@ -19,32 +19,51 @@ struct endpoint {
     int listener;
     uint16_t port;
     pthread_t thread;
-    const char *reply; // all bytes; NULL: none, until the client goes
-    char request[4096];
+    pthread_mutex_t lock; // of what follows
+    const char *reply;    // all bytes; NULL: none, until the client goes
+    char request[4096];   // the last one
     size_t n;
 };
 
+// Reads a request with a body, or what there is of one.
+static size_t read_request(int fd, char *to, size_t room)
+{
+    size_t n = 0, want = SIZE_MAX;
+    while (n < want && n < room - 1) {
+        ssize_t got = read(fd, to + n, room - 1 - n);
+        if (got <= 0)
+            return n;
+        n += (size_t)got;
+        to[n] = 0;
+        const char *end = strstr(to, "\r\n\r\n");
+        const char *length = strcasestr(to, "content-length: ");
+        if (end != NULL && length != NULL)
+            want = (size_t)(end - to) + 4 + strtoul(length + 16, NULL, 10);
+    }
+    return n;
+}
+
 static void serve_one(struct endpoint *e, int fd)
 {
-    char *end = NULL;
-    e->n = 0;
-    size_t want = SIZE_MAX;
-    while (e->n < want && e->n < sizeof e->request - 1) {
-        ssize_t got = read(fd, e->request + e->n, sizeof e->request - 1 - e->n);
-        if (got <= 0)
-            return;
-        e->n += (size_t)got;
-        e->request[e->n] = 0;
-        end = strstr(e->request, "\r\n\r\n");
-        const char *length = strcasestr(e->request, "content-length: ");
-        if (end != NULL && length != NULL)
-            want = (size_t)(end - e->request) + 4 + strtoul(length + 16, NULL, 10);
-    }
-    if (e->reply != NULL && write(fd, e->reply, strlen(e->reply)) < 0)
+    char request[sizeof e->request], rest;
+    size_t n = read_request(fd, request, sizeof request);
+    pthread_mutex_lock(&e->lock);
+    memcpy(e->request, request, n);
+    e->n = n;
+    const char *reply = e->reply;
+    pthread_mutex_unlock(&e->lock);
+    if (reply != NULL && write(fd, reply, strlen(reply)) < 0)
         return;
-    char rest;
     while (read(fd, &rest, 1) > 0)
         continue;
+}
+
+static Str last_request(struct endpoint *e, struct arena *a)
+{
+    pthread_mutex_lock(&e->lock);
+    Str s = str_dup(a, str_from(e->request, e->n));
+    pthread_mutex_unlock(&e->lock);
+    return s;
 }
 
 static void *run(void *self)
@@ -59,11 +78,13 @@ static void *run(void *self)
     }
 }
 
-static void endpoint_start(struct endpoint *e)
+static void endpoint_start(struct endpoint *e, const char *reply)
 {
     struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     socklen_t n = sizeof at;
-    *e = (struct endpoint){ .listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) };
+    *e = (struct endpoint){ .listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
+                            .lock = PTHREAD_MUTEX_INITIALIZER,
+                            .reply = reply };
     EXPECT(bind(e->listener, (struct sockaddr *)&at, sizeof at) == 0 &&
            listen(e->listener, 8) == 0 &&
            getsockname(e->listener, (struct sockaddr *)&at, &n) == 0);
@@ -106,21 +127,20 @@ static HubInvokeAnswer called(struct functions *f, struct arena *a, const char *
 TEST(an_endpoint_answers_in_a_functions_place)
 {
     struct endpoint e;
-    endpoint_start(&e);
-    e.reply = "HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{\"records\":[]}";
+    endpoint_start(&e, "HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{\"records\":[]}");
     const Str endpoints[] = { str_fmt(a, "f=http://127.0.0.1:%u", e.port),
                               str_fmt(a, ARN "2=http://127.0.0.1:%u/own/path?x=y", e.port) };
     AUTO(functions) f = opened(a, NULL, endpoints, 2);
     HubInvokeAnswer answer = called(f, a, ARN);
     EXPECT_INT(HUB_INVOKE_GOOD, answer.fault);
     EXPECT_STR(S("{\"records\":[]}"), answer.reply);
-    EXPECT(str_starts(str_from(e.request, e.n),
+    EXPECT(str_starts(last_request(&e, a),
                       S("POST /2015-03-31/functions/f/invocations HTTP/1.1\r\n")));
-    EXPECT(str_ends(str_from(e.request, e.n), S("\r\n\r\n{\"a\":1}")));
+    EXPECT(str_ends(last_request(&e, a), S("\r\n\r\n{\"a\":1}")));
     EXPECT_INT(HUB_INVOKE_GOOD, called(f, a, ARN ":live").fault);
     EXPECT_INT(HUB_INVOKE_GOOD, called(f, a, "f").fault);
     EXPECT_INT(HUB_INVOKE_GOOD, called(f, a, ARN "2:7").fault);
-    EXPECT(str_starts(str_from(e.request, e.n), S("POST /own/path?x=y HTTP/1.1\r\n")));
+    EXPECT(str_starts(last_request(&e, a), S("POST /own/path?x=y HTTP/1.1\r\n")));
     EXPECT_INT(HUB_INVOKE_NOT_FOUND, called(f, a, ARN "3").fault);
     endpoint_stop(&e);
 }
@@ -147,8 +167,7 @@ TEST(what_an_endpoint_says_is_understood)
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct endpoint e;
-        endpoint_start(&e);
-        e.reply = cases[i].reply;
+        endpoint_start(&e, cases[i].reply);
         const Str endpoint = str_fmt(a, "f=http://127.0.0.1:%u", e.port);
         AUTO(functions) f = opened(a, NULL, &endpoint, 1);
         EXPECT_INT(cases[i].fault, called(f, a, ARN).fault);
@@ -159,7 +178,7 @@ TEST(what_an_endpoint_says_is_understood)
 TEST(nobody_there_may_be_tried_again)
 {
     struct endpoint e;
-    endpoint_start(&e);
+    endpoint_start(&e, NULL);
     endpoint_stop(&e);
     const Str endpoint = str_fmt(a, "f=http://127.0.0.1:%u", e.port);
     AUTO(functions) f = opened(a, NULL, &endpoint, 1);
@@ -171,7 +190,7 @@ TEST(nobody_there_may_be_tried_again)
 TEST(a_server_that_stops_waits_for_no_function)
 {
     struct endpoint e;
-    endpoint_start(&e);
+    endpoint_start(&e, NULL);
     const Str endpoint = str_fmt(a, "f=http://127.0.0.1:%u", e.port);
     AUTO(functions) f = opened(a, NULL, &endpoint, 1);
     functions_stop(f);

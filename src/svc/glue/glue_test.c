@@ -6,6 +6,8 @@
 #include "os/io_mem.h"
 #include "svc/glue/glue.h"
 
+#include <pthread.h>
+
 extern const struct service glue_service;
 
 struct world {
@@ -477,6 +479,45 @@ TEST(other_services_get_columns_of_a_version)
     EXPECT_INT(HUB_CATALOG_NO_VERSION, look(&w, a, "shop", "sales", "9", &t));
     EXPECT_INT(HUB_CATALOG_NO_TABLE, look(&w, a, "shop", "none", "", &t));
     EXPECT_INT(HUB_CATALOG_NO_DATABASE, look(&w, a, "none", "none", "", &t));
+    world_close(&w);
+}
+
+// ---- Several at once
+
+enum { WRITERS = 4, UPDATES = 15 };
+
+static void *update_often(void *self)
+{
+    struct world *w = self;
+    for (size_t done = 0; done < UPDATES;) {
+        AUTO(arena) a = arena_open();
+        Str table = ask(w, a, "GetTable", "{\"DatabaseName\":\"shop\",\"Name\":\"sales\"}");
+        Str version = str_skip(table, str_search(table, S("\"VersionId\":")));
+        version = str_head(version, str_find(version, '}'));
+        Str update =
+            str_fmt(a, "{\"DatabaseName\":\"shop\",\"TableInput\":{\"Name\":\"sales\"},%.*s}",
+                    FMT(version));
+        Str said = ask(w, a, "UpdateTable", str_c(a, update));
+        if (str_eq(said, S("{}")))
+            done++;
+        else
+            EXPECT(str_starts(said, S("ConcurrentModificationException: ")));
+    }
+    return NULL;
+}
+
+TEST(of_updates_of_one_version_one_wins)
+{
+    struct world w;
+    pthread_t threads[WRITERS];
+    with_table(&w, a);
+    for (size_t i = 0; i < WRITERS; i++)
+        EXPECT(pthread_create(&threads[i], NULL, update_often, &w) == 0);
+    for (size_t i = 0; i < WRITERS; i++)
+        pthread_join(threads[i], NULL);
+    has(&w, a, "GetTable", "{\"DatabaseName\":\"shop\",\"Name\":\"sales\"}",
+        "\"VersionId\":\"60\"");
+    EXPECT_INT(WRITERS * UPDATES, rows_of(w.glue, ((struct glue *)w.glue)->versions));
     world_close(&w);
 }
 
