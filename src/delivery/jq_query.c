@@ -19,6 +19,7 @@ enum {
     SILENCE_MS_MAX = 60 * 1000, // a process that says nothing, on a machine as busy as it may be
     STARTS_IN_VAIN_MAX = 3,     // in a row: it ended without an answer and without a reason
     READ_BYTES = 64 << 10,
+    LIMITED_MAX = 5,        // records of a batch that take too much; then the others are not tried
     AT_ONCE_BYTES = 4 << 20, // of records in one exchange: what is said again after a bad one
 };
 
@@ -257,11 +258,21 @@ static Err run_some(struct jq_query *q, Exchange *x)
     return fail(bounded ? ERR_TIMEOUT : ERR_CLOSED, "a query's process has ended");
 }
 
+static void limit(JqItem *item)
+{
+    item->fault = JQ_LIMIT;
+    item->text = S("The query took too long or too much memory.");
+}
+
 Err jq_query_run(struct jq_query *q, struct arena *a, JqItem *items, size_t n,
                  bool (*stopping)(const void *self), const void *self)
 {
-    size_t done = 0, in_vain = 0;
+    size_t done = 0, in_vain = 0, limited = 0;
     while (done < n) {
+        if (limited == LIMITED_MAX) {
+            limit(&items[done++]);
+            continue;
+        }
         Exchange x = {
             .q = q, .a = a, .items = items + done, .n = n - done, .stopping = stopping, .self = self
         };
@@ -272,9 +283,8 @@ Err jq_query_run(struct jq_query *q, struct arena *a, JqItem *items, size_t n,
             continue;
         stop(q);
         if (e.kind == ERR_TIMEOUT) {
-            items[done].fault = JQ_LIMIT;
-            items[done].text = S("The query took too long or too much memory.");
-            done++;
+            limit(&items[done++]);
+            limited++;
         } else if (e.kind == ERR_CLOSED) { // idle for too long, at that moment
             in_vain = x.answered > 0 ? 0 : in_vain + 1;
             if (in_vain == STARTS_IN_VAIN_MAX)

@@ -39,8 +39,9 @@ Err jq_query_open(struct arena *a, Str query, struct jq_query **ret, Str *ret_te
 void jq_query_close(struct jq_query *q); // NULL is fine
 AUTO_CLOSE(jq_query)
 
-// Answers all items. One thread at a time; blocks. ERR_IO, ERR_MEMORY: the process cannot be
-// started. ERR_CLOSED: `stopping` said so.
+// Answers all items; after five that took too much, the others of the batch are JQ_LIMIT as well,
+// so that a query which always loops does not keep a thread for hours. One thread at a time;
+// blocks. ERR_IO, ERR_MEMORY: the process cannot be started. ERR_CLOSED: `stopping` said so.
 Err jq_query_run(struct jq_query *q, struct arena *a, JqItem *items, size_t n,
                  bool (*stopping)(const void *self), const void *self);
 int jq_query_pid(const struct jq_query *q); // of the process; 0: none runs

@@ -86,6 +86,19 @@ TEST(a_record_that_takes_memory_costs_itself)
     EXPECT_STR(S("1"), items[1].text);
 }
 
+TEST(a_query_that_always_takes_too_much_is_given_up_for_the_batch)
+{
+    enum { MANY = 300 };
+    AUTO(jq_query) q = opened(a, "if .much then [range(1e9)] | length else 1 end");
+    JqItem items[MANY];
+    for (size_t i = 0; i < MANY; i++)
+        items[i] = (JqItem){ .record = i == 1 ? S("{}") : S("{\"much\":true}") };
+    EXPECT_OK(jq_query_run(q, a, items, MANY, NULL, NULL)); // in seconds, not in minutes
+    for (size_t i = 0; i < MANY; i++)
+        EXPECT_INT(i == 1 ? JQ_GOOD : JQ_LIMIT, items[i].fault);
+    EXPECT_INT(JQ_GOOD, one(q, a, "{}").fault);
+}
+
 TEST(nothing_of_the_server_can_be_read)
 {
     setenv("JQ_TEST_SECRET", "x", 1);
