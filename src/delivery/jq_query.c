@@ -19,7 +19,7 @@ enum {
     SILENCE_MS_MAX = 60 * 1000, // a process that says nothing, on a machine as busy as it may be
     STARTS_IN_VAIN_MAX = 3,     // in a row: it ended without an answer and without a reason
     READ_BYTES = 64 << 10,
-    LIMITED_MAX = 5,        // records of a batch that take too much; then the others are not tried
+    LIMITED_MAX = 5,         // records of a batch that take too much; then the others are not tried
     AT_ONCE_BYTES = 4 << 20, // of records in one exchange: what is said again after a bad one
 };
 
