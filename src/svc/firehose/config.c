@@ -243,6 +243,16 @@ static void add_conversion(DeliveryConfig *config, const JsonValue *map)
 
 // ---- Destinations
 
+// An endpoint with the user and password that it was given with.
+static Str with_user(struct arena *a, Str url, Str user)
+{
+    size_t at = str_search(url, S("://"));
+    if (user.n == 0 || at == url.n)
+        return url;
+    return str_fmt(a, "%.*s%.*s@%.*s", FMT(str_head(url, at + 3)), FMT(user),
+                   FMT(str_skip(url, at + 3)));
+}
+
 static void add_search(DeliveryConfig *config, const Destination *d)
 {
     static const Str periods[] = {
@@ -255,7 +265,9 @@ static void add_search(DeliveryConfig *config, const Destination *d)
         period = tree_text(d->map, S("IndexRotationPeriod"));
     config->kind = DELIVER_SEARCH;
     s->serverless = d->kind == DESTINATION_SERVERLESS;
-    s->url = s->serverless ? tree_text(d->map, S("CollectionEndpoint")) : url;
+    s->url =
+        with_user(config->arena, s->serverless ? tree_text(d->map, S("CollectionEndpoint")) : url,
+                  tree_text(d->secrets, S("User")));
     s->index = tree_text(d->map, S("IndexName"));
     s->type = empty_is_absent(tree_text(d->map, S("TypeName")));
     for (size_t i = 0; i < COUNT_OF(periods); i++)

@@ -77,11 +77,31 @@ static void take_secret(struct arena *a, Destination *d, JsonValue *map, Str key
     tree_drop(map, key);
 }
 
+// Of "https://user:password@host" the part before the at. An endpoint without one forgets the one
+// that there was: it was for another host.
+static void take_user(struct arena *a, Destination *d, Str key)
+{
+    Str url = tree_text(d->map, key), mark = S("://"), user, host;
+    size_t at = url.p != NULL ? str_search(url, mark) : url.n;
+    if (url.p == NULL)
+        return;
+    Str scheme = str_head(url, MIN(at + mark.n, url.n)), rest = str_skip(url, scheme.n);
+    Str authority = str_head(rest, str_find(rest, '/'));
+    if (!str_cut(authority, '@', &user, &host)) {
+        tree_set_text(a, d->secrets, S("User"), S(""));
+        return;
+    }
+    tree_set_text(a, d->secrets, S("User"), user);
+    tree_set_text(a, d->map, key, str_cat(a, scheme, str_skip(rest, user.n + 1)));
+}
+
 static void take_secrets(struct arena *a, Destination *d)
 {
     JsonValue *endpoint = tree_find(d->map, S("EndpointConfiguration"));
     take_secret(a, d, d->map, S("HECToken"));
     take_secret(a, d, d->map, S("Password"));
+    take_user(a, d, S("ClusterEndpoint"));
+    take_user(a, d, S("CollectionEndpoint"));
     if (endpoint != NULL)
         take_secret(a, d, endpoint, S("AccessKey"));
 }

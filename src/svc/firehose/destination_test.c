@@ -224,7 +224,8 @@ TEST(configs_of_endpoints_have_their_secrets)
     c = config_of("{\"ElasticsearchDestinationDescription\":{\"ClusterEndpoint\":\"https://h\","
                   "\"IndexName\":\"i\",\"IndexRotationPeriod\":\"OneWeek\","
                   "\"S3DestinationDescription\":{" PLACE "}}}",
-                  "");
+                  "{\"User\":\"u:p\"}");
+    EXPECT_STR(S("https://u:p@h"), c->search.url);
     EXPECT_INT(ROTATE_WEEK, c->search.rotation);
     EXPECT_STR(S("i"), c->search.index);
     EXPECT(!c->search.own_ids && !c->search.serverless);

@@ -52,7 +52,8 @@ typedef struct HoseFields {
     Str source_arn;     // KinesisStreamAsSource; absent: DirectPut
     Str source_role;
     // JSON: one member of the API's DestinationDescription, complete with its defaults, but for
-    // secrets; those in a map of their own: "HECToken", "AccessKey", "Password".
+    // secrets; those in a map of their own: "HECToken", "AccessKey", "Password",
+    // "User" (of an endpoint, with its password).
     Str destination, secrets;
     HoseTag *tags; // by key
     size_t tag_count;
