@@ -8,7 +8,10 @@
 
 #include <stdlib.h>
 
+// Held by its lane and by outputs whose writers were made with it: the table may change while they
+// are open. Of the run.
 struct schema {
+    size_t refs;
     struct arena *arena;
     Str version;
     struct columnar_schema *is;           // NULL: the table's columns cannot be written
@@ -17,10 +20,14 @@ struct schema {
 
 void convert_close(struct lane *l)
 {
-    struct schema *s = l->schema;
+    convert_schema_unref(l->schema);
     l->schema = NULL;
     l->is_schema_fresh = false;
-    if (s == NULL)
+}
+
+void convert_schema_unref(struct schema *s)
+{
+    if (s == NULL || --s->refs > 0)
         return;
     columnar_schema_close(s->is);
     arena_close(s->arena);
@@ -138,6 +145,7 @@ static void take_table(struct lane *l, const HubTable *t)
         Str type = t->columns[i].type;
         columns[i] = (ColumnarColumn){ t->columns[i].name, type.p != NULL ? type : S("string") };
     }
+    s->refs = 1;
     s->arena = arena_open();
     s->version = str_dup(s->arena, t->version);
     if (columnar_schema_parse(columns, t->column_count, &problem, &s->is).kind != ERR_NONE)
@@ -177,11 +185,13 @@ Err convert_refresh(struct lane *l)
 
 // A table that cannot be written makes every record fail, with a writer of none.
 Err convert_open(struct lane *l, Err (*write)(void *self, Str bytes), void *self,
-                 struct columnar_writer **ret)
+                 struct columnar_writer **ret, struct schema **ret_schema)
 {
     AUTO(arena) tmp = arena_open();
     ColumnarProblem problem;
     TRY(convert_refresh(l));
+    l->schema->refs++;
+    *ret_schema = l->schema;
     if (l->schema->is == NULL)
         return OK;
     ColumnarOptions o = options_of(tmp, &l->plan->config->is.conversion);

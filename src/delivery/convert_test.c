@@ -190,3 +190,33 @@ TEST(options_that_cannot_be_used_are_refused)
     arena_close(c.arena);
     end(w, v);
 }
+
+// Partitions' files stay open from one reading to the next.
+TEST(a_newer_table_leaves_files_that_are_open_as_they_are)
+{
+    static const DeliveryStep query = { .kind = STEP_METADATA, .query = S_INIT("{k:.id}") };
+    struct test_world *w = &world;
+    delivery_remove(begin(w, false));
+    DeliveryConfig c = world_config(w, 7);
+    c.conversion = (DeliveryConversion){
+        .enabled = true, .database = S("db"), .table = S("t"), .case_insensitive = true
+    };
+    c.partitioned = true;
+    c.steps = &query;
+    c.step_count = 1;
+    c.s3.prefix = S("k=!{partitionKeyFromQuery:k}/!{timestamp:yyyy}/");
+    c.s3.error_prefix = S("errors/!{firehose:error-output-type}/");
+    struct delivery *v = world_add(w, &c);
+    world_put_one(w, v, S("{\"id\":1,\"v\":\"one\"}"));
+    world_advance(w, 30000); // it is read, and its file is open
+    catalog.type = "int";
+    catalog.version = "1";
+    world_put_one(w, v, S("{\"id\":2,\"v\":2}"));
+    world_put_one(w, v, S("{\"id\":1,\"v\":\"another\"}")); // into the file of texts
+    world_advance(w, 30000);
+    world_advance(w, 60000);
+    EXPECT_INT(1, world_count(w, S("k=1/")));
+    EXPECT_INT(1, world_count(w, S("k=2/")));
+    EXPECT_INT(2, w->object_n);
+    end(w, v);
+}

@@ -265,6 +265,7 @@ struct output {
     struct compressor *compressor;
     bool converts;                  // rows, by a writer in place of the compressor
     struct columnar_writer *writer; // NULL: the table is none that can be written
+    struct schema *schema;          // of the writer
     struct buf waiting;             // records are given on in larger pieces
     uint64_t records, bytes, written;
     int64_t oldest_ms, begun_ms;
@@ -304,9 +305,11 @@ void partitions_drop(struct lane *l); // with their outputs and marks
 // The table's schema as it is now, in the lane; looked for once in a batch.
 Err convert_refresh(struct lane *l);
 void convert_close(struct lane *l);
-// A writer of rows whose bytes go to the sink. ERR_FAULT: the lane has been told.
+// A writer of rows whose bytes go to the sink, and a reference to the schema that it needs as long
+// as it is open. ERR_FAULT: the lane has been told.
 Err convert_open(struct lane *l, Err (*write)(void *self, Str bytes), void *self,
-                 struct columnar_writer **ret);
+                 struct columnar_writer **ret, struct schema **ret_schema);
+void convert_schema_unref(struct schema *s); // NULL is fine
 // ERR_INVALID: the record's fault says what is wrong with it.
 Err convert_add(struct lane *l, struct columnar_writer *w, DeliveryRecord *r);
 // Whether options and formats are ones that can be written. ERR_INVALID: the text.

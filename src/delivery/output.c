@@ -57,6 +57,7 @@ static void close_output(struct output *o)
     const struct hub_objects *objects = objects_of(o->lane);
     compressor_close(o->compressor);
     columnar_writer_close(o->writer);
+    convert_schema_unref(o->schema);
     if (objects != NULL)
         objects->close(o->put);
     buf_done(&o->waiting);
@@ -147,7 +148,7 @@ Err output_open(struct lane *l, const OutputKind *kind, struct output **ret)
     Err e = begin_put(l, o, to);
     o->converts = lane_converts(l) && kind->error_type == NULL;
     if (e.kind == ERR_NONE && o->converts)
-        e = convert_open(l, take_compressed, o, &o->writer);
+        e = convert_open(l, take_compressed, o, &o->writer, &o->schema);
     if (e.kind != ERR_NONE) {
         close_output(o);
         return e;
