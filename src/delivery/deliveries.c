@@ -340,6 +340,9 @@ void delivery_change(struct delivery *v, const DeliveryConfig *config)
     pthread_mutex_lock(&d->lock);
     struct shared_config *old = v->config;
     v->config = c;
+    v->main.is_changed = true;
+    if (v->backup != NULL)
+        atomic_load(&v->backup)->is_changed = true;
     lane_schedule_locked(&v->main, now_ms); // its hints may be others
     if (backup != NULL) {
         v->backup = backup;

@@ -85,7 +85,7 @@ struct deliveries {
 };
 
 typedef struct Note {
-    struct arena *arena; // NULL: none
+    char *place; // what is.place points to; NULL: there is no note
     DeliveryObjectNote is;
 } Note;
 
@@ -138,7 +138,7 @@ struct lane {
     size_t heap_at; // plus one; 0: not in it
     int64_t due_ms;
     bool is_busy, is_removed;
-    bool flush;
+    bool flush, is_changed; // the config is another one
 
     // From any thread.
     _Atomic int64_t pending_bytes, pending_records; // not read yet, of those that are counted
@@ -150,7 +150,8 @@ struct lane {
     _Atomic int64_t attempts;
 
     // Of the run.
-    struct plan *plan;
+    struct plan *plan; // NULL: not yet, or not while nothing waits
+    int64_t interval_ms;
     struct cursor **cursors;
     size_t cursor_n, cursor_cap, turn;
     bool is_loaded, is_looked;
@@ -185,7 +186,7 @@ struct delivery {
     _Atomic(struct lane *) backup; // NULL: none; stays once it is there
     struct delivery_meters meters;
     // Under the lock.
-    struct arena *error_arena;
+    char *error_text; // what the two lie in; NULL: none
     Str last_code, last_error;
     int64_t last_error_ms;
     Note notes[NOTES_KEPT]; // a ring
@@ -326,3 +327,5 @@ void error_record_write(struct buf *b, struct lane *l, struct arena *tmp, const 
 // ---- state.c
 void note_add(struct delivery *v, const DeliveryObjectNote *n);
 void notes_done(struct delivery *v);
+// What has gone wrong last; absent code: nothing has.
+void error_set(struct delivery *v, Str code, Str text);

@@ -20,8 +20,7 @@ void lane_done(struct lane *l)
     held_drop(l);
     partitions_drop(l);
     convert_close(l);
-    if (l->plan != NULL)
-        reader_close(l);
+    reader_close(l);
     plan_close(l->plan);
 }
 
@@ -38,24 +37,26 @@ HubActor lane_actor(const struct lane *l, Str role_arn)
 // How much and how long waits before it is read.
 static int64_t wait_bytes(const struct lane *l)
 {
-    return lane_partitions(l) ? partition_stage_bytes(l) : atomic_load(&l->size_bytes);
+    bool staged = l->plan != NULL && lane_partitions(l);
+    return staged ? partition_stage_bytes(l) : atomic_load(&l->size_bytes);
 }
 
 static int64_t wait_ms(const struct lane *l)
 {
-    return lane_partitions(l) ? partition_stage_ms(l) : l->plan->interval_ms;
+    bool staged = l->plan != NULL && lane_partitions(l);
+    return staged ? partition_stage_ms(l) : l->interval_ms;
 }
 
 // The lock is held, and nobody runs it.
 int64_t lane_due_ms(struct lane *l)
 {
     int64_t now_ms = delivery_now_ms(l->v->d), due_ms = NEVER_MS, none = 0;
-    if (l->plan == NULL || l->flush)
+    if (!l->is_loaded || l->is_changed || l->flush)
         return l->retry_ms > 0 && !l->flush ? l->retry_ms : now_ms;
     if (l->retry_ms > 0)
         return l->retry_ms;
     if (atomic_load(&l->told) || l->is_unknown)
-        due_ms = now_ms + MIN(TOLD_MS, l->plan->interval_ms);
+        due_ms = now_ms + MIN(TOLD_MS, l->interval_ms);
     if (l->outputs_due_ms > 0)
         due_ms = MIN(due_ms, l->outputs_due_ms);
     if (atomic_load(&l->pending_records) <= 0)
@@ -94,6 +95,11 @@ static bool is_due(struct lane *l, bool *ret_flush)
 
 // ---- What fails
 
+static Str name_of(const struct lane *l)
+{
+    return l->plan != NULL ? l->plan->config->is.name : S("");
+}
+
 static int64_t pause_ms(int64_t attempts)
 {
     int64_t s = PAUSE_S_MIN;
@@ -105,36 +111,22 @@ static int64_t pause_ms(int64_t attempts)
 void lane_failed(struct lane *l, Str code, Str text)
 {
     struct delivery *v = l->v;
-    struct arena *a = arena_open();
-    int64_t attempts = atomic_fetch_add(&l->attempts, 1) + 1, now_ms = delivery_now_ms(v->d);
-    l->retry_ms = now_ms + pause_ms(attempts);
-    pthread_mutex_lock(&v->d->lock);
-    struct arena *old = v->error_arena;
-    v->error_arena = a;
-    v->last_code = str_dup(a, code);
-    v->last_error = str_dup(a, text);
-    v->last_error_ms = now_ms;
-    Str name = str_dup(a, v->config->is.name);
-    pthread_mutex_unlock(&v->d->lock);
-    arena_close(old);
+    int64_t attempts = atomic_fetch_add(&l->attempts, 1) + 1;
+    l->retry_ms = delivery_now_ms(v->d) + pause_ms(attempts);
+    error_set(v, code, text);
     if ((attempts & (attempts - 1)) == 0) // ever more seldom
-        LOG(LOG_WARN, "a delivery does not succeed", F_STR("delivery", name), F_STR("code", code),
-            F_STR("problem", text), F_INT("attempts", attempts));
+        LOG(LOG_WARN, "a delivery does not succeed", F_STR("delivery", name_of(l)),
+            F_INT("id", v->id), F_STR("code", code), F_STR("problem", text),
+            F_INT("attempts", attempts));
 }
 
 static void succeeded(struct lane *l)
 {
-    struct delivery *v = l->v;
     l->retry_ms = 0;
     if (atomic_exchange(&l->attempts, 0) == 0)
         return;
-    pthread_mutex_lock(&v->d->lock);
-    struct arena *old = v->error_arena;
-    v->error_arena = NULL;
-    v->last_code = v->last_error = (Str){ 0 };
-    pthread_mutex_unlock(&v->d->lock);
-    arena_close(old);
-    LOG(LOG_INFO, "a delivery succeeds again", F_STR("delivery", l->plan->config->is.name));
+    error_set(l->v, (Str){ 0 }, (Str){ 0 });
+    LOG(LOG_INFO, "a delivery succeeds again", F_STR("delivery", name_of(l)));
 }
 
 // ---- The buffer's size
@@ -163,6 +155,7 @@ static Err refresh_plan(struct lane *l)
     Str text;
     pthread_mutex_lock(&v->d->lock);
     bool is_current = l->plan != NULL && l->plan->config == v->config;
+    l->is_changed = false;
     struct shared_config *c = is_current ? NULL : config_ref(v->config);
     pthread_mutex_unlock(&v->d->lock);
     if (is_current)
@@ -181,6 +174,7 @@ static Err refresh_plan(struct lane *l)
     plan_close(l->plan);
     l->plan = plan;
     l->retry_ms = 0; // what was wrong may be right now
+    l->interval_ms = plan->interval_ms;
     atomic_store(&l->size_bytes, plan->size_bytes);
     return OK;
 }
@@ -345,6 +339,19 @@ static Err finish_before_change(struct lane *l)
     return deliver_to_partitions(l, true, &more);
 }
 
+// Of a delivery into which nothing is put not much is kept: one of thousands, mostly.
+static void drop_idle_plan(struct lane *l)
+{
+    const struct plan *p = l->plan;
+    bool is_cheap = p->config->is.direct_shard != 0 && p->sink == NULL && p->processing == NULL;
+    if (!is_cheap || l->outputs != NULL || l->held != NULL || l->is_unknown ||
+        atomic_load(&l->pending_records) > 0)
+        return;
+    convert_close(l);
+    plan_close(l->plan);
+    l->plan = NULL;
+}
+
 static Err work(struct lane *l)
 {
     bool flush;
@@ -356,6 +363,7 @@ static Err work(struct lane *l)
     if (is_due(l, &flush))
         TRY(deliver(l, flush));
     l->is_unknown = reader_is_uncounted(l);
+    drop_idle_plan(l);
     return OK;
 }
 

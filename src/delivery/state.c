@@ -2,24 +2,47 @@
 // What a delivery is doing, for operators.
 #include "delivery/delivery_priv.h"
 
+#include <stdlib.h>
+
+// In memory of its own: a delivery may be one of thousands.
 void note_add(struct delivery *v, const DeliveryObjectNote *n)
 {
-    struct arena *a = arena_open();
-    Note note = { .arena = a, .is = *n };
-    note.is.place = str_dup(a, n->place);
+    Note note = { .place = xalloc(n->place.n + 1), .is = *n };
+    memcpy(note.place, n->place.p, n->place.n);
+    note.is.place = str_from(note.place, n->place.n);
     pthread_mutex_lock(&v->d->lock);
-    Note *place = &v->notes[v->note_next++ % NOTES_KEPT];
-    struct arena *old = place->arena;
-    *place = note;
+    Note *to = &v->notes[v->note_next++ % NOTES_KEPT];
+    char *old = to->place;
+    *to = note;
     pthread_mutex_unlock(&v->d->lock);
-    arena_close(old);
+    free(old);
+}
+
+void error_set(struct delivery *v, Str code, Str text)
+{
+    char *p = NULL;
+    if (code.p != NULL) {
+        p = xalloc(code.n + text.n + 1);
+        memcpy(p, code.p, code.n);
+        if (text.n > 0)
+            memcpy(p + code.n, text.p, text.n);
+    }
+    int64_t now_ms = delivery_now_ms(v->d);
+    pthread_mutex_lock(&v->d->lock);
+    char *old = v->error_text;
+    v->error_text = p;
+    v->last_code = p != NULL ? str_from(p, code.n) : (Str){ 0 };
+    v->last_error = p != NULL ? str_from(p + code.n, text.n) : (Str){ 0 };
+    v->last_error_ms = now_ms;
+    pthread_mutex_unlock(&v->d->lock);
+    free(old);
 }
 
 void notes_done(struct delivery *v)
 {
     for (size_t i = 0; i < NOTES_KEPT; i++)
-        arena_close(v->notes[i].arena);
-    arena_close(v->error_arena);
+        free(v->notes[i].place);
+    free(v->error_text);
 }
 
 static void give_notes(struct delivery *v, struct arena *a, DeliveryState *ret)
