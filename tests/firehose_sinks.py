@@ -744,6 +744,36 @@ def a_stream_whose_endpoint_keeps_silent_is_changed_and_deleted_at_once():
         h.firehose.delete_delivery_stream(DeliveryStreamName="mended")
 
 
+@test
+def what_is_put_is_in_objects_though_the_server_is_killed_and_the_bucket_goes():
+    h = hoses()
+    h.s3.create_bucket(Bucket="pond")
+    place = {"RoleARN": ROLE, "BucketARN": "arn:aws:s3:::pond", "BufferingHints": HINTS}
+    h.firehose.create_delivery_stream(DeliveryStreamName="objects", ExtendedS3DestinationConfiguration={
+        **place, "CompressionFormat": "GZIP"})
+
+    def lines():
+        pages = h.s3.get_paginator("list_objects_v2").paginate(Bucket="pond")
+        keys = [o["Key"] for page in pages for o in page.get("Contents", ())]
+        return [line for key in keys for line in gzip.decompress(
+            h.s3.get_object(Bucket="pond", Key=key)["Body"].read()).splitlines(True)]
+
+    acknowledged = h.put_and_kill("objects", 4)
+    wait(lambda: set(lines()) >= set(acknowledged))
+    found = lines()
+    assert set(found) == set(acknowledged)
+    print(f"# {len(acknowledged)} records, {len(found) - len(set(found))} of them twice after 4 kills")
+    for page in h.s3.get_paginator("list_objects_v2").paginate(Bucket="pond"):
+        for o in page.get("Contents", ()):
+            h.s3.delete_object(Bucket="pond", Key=o["Key"])
+    h.s3.delete_bucket(Bucket="pond")
+    late = h.put("objects", [b"nowhere to go\n"])
+    time.sleep(3)
+    h.restart()
+    h.s3.create_bucket(Bucket="pond")
+    wait(lambda: lines() == late)
+
+
 def certificate(folder):
     """A key and a certificate for 127.0.0.1, in one file."""
     path = os.path.join(folder, "endpoint.pem")
