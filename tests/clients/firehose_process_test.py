@@ -207,6 +207,28 @@ class Path:
         assert [m["subsequenceNumber"] for m in about] == ["0", "1", "0"], about
         assert about[0]["sequenceNumber"] == about[1]["sequenceNumber"] and about[0]["shardId"] == "shardId-000000000000"
 
+    def records_go_where_their_keys_say(self):
+        self.firehose.create_delivery_stream(
+            DeliveryStreamName="keyed", ExtendedS3DestinationConfiguration={
+                "RoleARN": ROLE, "BucketARN": "arn:aws:s3:::lake", "Prefix": "keyed/data/!{partitionKeyFromQuery:c}/",
+                "ErrorOutputPrefix": "keyed/errors/!{firehose:error-output-type}/",
+                "BufferingHints": {"SizeInMBs": 64, "IntervalInSeconds": 1},
+                "DynamicPartitioningConfiguration": {"Enabled": True},
+                "ProcessingConfiguration": {"Enabled": True, "Processors": [
+                    processor("RecordDeAggregation", SubRecordType="JSON"),
+                    processor("MetadataExtraction", MetadataExtractionQuery="if .loop then def f: f; f else {c:.c} end",
+                              JsonParsingEngine="JQ-1.6"),
+                    processor("AppendDelimiterToRecord")]}})
+        self.until(lambda: self.firehose.describe_delivery_stream(DeliveryStreamName="keyed")[
+            "DeliveryStreamDescription"]["DeliveryStreamStatus"] == "ACTIVE", "keyed is ACTIVE")
+        self.put("keyed", b'{"c":"x","n":1}{"c":"y","n":2}', b'{"c":"x","n":3}', b'{"c":null}', b"no json", b'{"loop":true}')
+        self.until(lambda: self.content("keyed/data/x/") == b'{"c":"x","n":1}\n{"c":"x","n":3}\n', "those of x")
+        self.until(lambda: self.content("keyed/data/y/") == b'{"c":"y","n":2}\n', "that of y")
+        self.until(lambda: len(self.errors("keyed/errors/metadata-extraction-failed/")) == 3, "those without a key")
+        failed = self.errors("keyed/errors/metadata-extraction-failed/")
+        assert {f["errorCode"] for f in failed} == {"DynamicPartitioning.MetadataExtractionFailed"}, failed
+        assert {base64.b64decode(f["rawData"]) for f in failed} == {b'{"c":null}', b"no json", b'{"loop":true}'}, failed
+
     def records_are_split_and_all_is_there_after_kills(self):
         # Partition keys alone make de-aggregation possible in AWS's console; its API takes it by itself.
         self.create("split", processor("RecordDeAggregation", SubRecordType="JSON"),
