@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Peers that no Debian package has: npm and Maven bring them below build/bench, once."""
+"""Peers that no Debian package has: npm, Maven and Go bring them below build/bench, once."""
 import os
 import shutil
 import subprocess
@@ -8,20 +8,21 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(ROOT, "build", "bench")
 PEERS = os.path.join(ROOT, "bench", "peers")
 SECONDS_MAX = 300
+MINIO_VERSION, MINIO_SECONDS_MAX = "v0.0.0-20260212201848-7aac2a2c5b7c", 3600
 
 
 class NotInstalled(Exception):
     """Why a peer cannot be had here."""
 
 
-def run(command, folder):
+def run(command, folder, seconds_max=SECONDS_MAX):
     if shutil.which(command[0]) is None:
         raise NotInstalled(f"there is no {command[0]}")
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL,
-                              timeout=SECONDS_MAX)
+                              timeout=seconds_max)
     except subprocess.TimeoutExpired:
-        raise NotInstalled(f"{command[0]} did not end within {SECONDS_MAX} s") from None
+        raise NotInstalled(f"{command[0]} did not end within {seconds_max} s") from None
     if done.returncode != 0:
         last = (done.stdout + done.stderr).strip().splitlines()[-1:] or ["nothing was said"]
         raise NotInstalled(f"{command[0]}: {last[0]}")
@@ -40,6 +41,17 @@ def fetched(name, description, command):
         with open(ready, "w", encoding="utf-8"):
             pass
     return folder
+
+
+def minio():
+    """A server of S3, by the Go module proxy and Go's compiler."""
+    folder = os.path.join(BUILD, "minio")
+    program = os.path.join(folder, "minio")
+    if not os.path.exists(program):
+        print("Building MinIO into build/bench, which takes ten minutes", flush=True)
+        os.makedirs(folder, exist_ok=True)
+        run(["env", f"GOBIN={folder}", "go", "install", f"github.com/minio/minio@{MINIO_VERSION}"], folder, MINIO_SECONDS_MAX)
+    return program
 
 
 def emulators():

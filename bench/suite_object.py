@@ -3,6 +3,7 @@
 import os
 import urllib.request
 
+import fetch
 import headrace
 import peers
 import sigv4
@@ -47,6 +48,25 @@ http {{
             write_all(file, size)
 
 
+class Minio(peers.Peer):
+    """Another server of S3, built from its sources, which takes ten minutes: only when it is asked for."""
+
+    name, load_name = "minio", "object-get"
+
+    @classmethod
+    def install(cls):
+        fetch.minio()
+
+    def start(self):
+        data = os.path.join(self.folder, "data")
+        os.makedirs(data, exist_ok=True)
+        self.spawn([fetch.minio(), "server", "--quiet", "--address", f"127.0.0.1:{self.port}", data],
+                   {"MINIO_ROOT_USER": headrace.KEY_ID, "MINIO_ROOT_PASSWORD": headrace.SECRET})
+
+
+peers.PEERS[Minio.name] = Minio
+
+
 def write_all(file, size):
     block = os.urandom(1 << 20)
     for at in range(0, size, len(block)):
@@ -77,7 +97,22 @@ def objects(b):
                   lambda: move(b, ours, "object-put", f"{BUCKET}/put{size}", size, clients),
                   lambda: move(b, nginx, "object-put", f"{BUCKET}/put{size}", size, clients), "mb_s", TARGET)
         b.profile(f"PUT of {label}", ours, make=lambda: move(b, ours, "object-put", f"{BUCKET}/put{size}", size, clients))
+    if b.options.peers is not None and Minio.name in b.options.peers:
+        beside_minio(b, ours)
     b.note("nginx does not wait for the disk when it has taken a file, and makes no checksums; Headrace does both")
+
+
+def beside_minio(b, ours):
+    for other in b.others(Minio.name):
+        create_bucket(other)
+        for label, size, clients in PUT_SIZES:
+            places = {server: store(b, server, f"both{size}", size) for server in (ours, other)}
+            b.compare(f"GET of {label}, {clients} clients, to MinIO",
+                      lambda: move(b, ours, "object-get", places[ours], size, clients),
+                      lambda: move(b, other, "object-get", places[other], size, clients), "mb_s")
+            b.compare(f"PUT of {label}, {clients} clients, to MinIO",
+                      lambda: move(b, ours, "object-put", f"{BUCKET}/put{size}", size, clients),
+                      lambda: move(b, other, "object-put", f"{BUCKET}/put{size}", size, clients), "mb_s")
 
 
 def create_bucket(server):
