@@ -47,7 +47,7 @@ const struct setting setting_table[] = {
     { S_INIT("threads"), SETTING_COUNT, S_INIT("0"), S_INIT(""), 0, 256,
       S_INIT("Event loops; 0 for one on each processor"), S_INIT("4") },
     { S_INIT("workers"), SETTING_COUNT, S_INIT("16"), S_INIT(""), 1, 1024,
-      S_INIT("Threads for work that waits on the disk"), S_INIT("32") },
+      S_INIT("Threads for work that waits on the disk; as many again for S3"), S_INIT("32") },
     { S_INIT("io_uring"), SETTING_CHOICE, S_INIT("auto"), S_INIT("auto|off"), 0, 0,
       S_INIT("Whether the journal may be written through io_uring"), S_INIT("off") },
     { S_INIT("on_disk_failure"), SETTING_CHOICE, S_INIT("stop"), S_INIT("stop|read-only"), 0, 0,
