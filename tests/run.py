@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LOGS = os.path.join(ROOT, "build", "test-logs")
-THREADED_ROOMS = ("os", "http", "store", "aws", "hub", "server", "kinesis", "kms", "iam", "cloudwatch", "glue", "firehose")
+THREADED_ROOMS = ("os", "http", "store", "aws", "hub", "server", "kinesis", "kms", "iam", "cloudwatch", "glue", "firehose", "delivery")
 TAP_LINE = re.compile(r"^(not ok|ok)\b\s*\d*\s*(?:-\s*)?(.*?)(?:\s*#\s*(SKIP|skip)\b\s*(.*))?$")
 TAIL_LINES = 60
 TIMED_OUT = 124  # the status of timeout(1)
