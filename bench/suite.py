@@ -275,7 +275,7 @@ class Bench:
                 if self.uses_disk:
                     self.probe_disk()
         except (RuntimeError, AssertionError, OSError, headrace.AwsError, subprocess.CalledProcessError) as error:
-            failure = f"{type(error).__name__}: {error}"
+            failure = f"{type(error).__name__}: {error}".replace(self.folder, "DIR")  # no path of this machine
             self.note(f"it failed: {failure}")
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
