@@ -44,6 +44,19 @@ uint64_t latencies_quantile(const struct latencies *l, double share)
     return l->most_us;
 }
 
+void latencies_print_counts(const struct latencies *l)
+{
+    const char *comma = "";
+    printf("\"counts\": [");
+    for (unsigned i = 0; i < LATENCY_BUCKETS; i++) {
+        if (l->buckets[i] == 0)
+            continue;
+        printf("%s[%llu, %u]", comma, (unsigned long long)bucket_end(i), l->buckets[i]);
+        comma = ", ";
+    }
+    printf("]");
+}
+
 void latencies_print(const struct latencies *l)
 {
     printf("\"p50_us\": %llu, \"p99_us\": %llu, \"p999_us\": %llu, \"max_us\": %llu",

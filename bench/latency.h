@@ -21,3 +21,6 @@ void latencies_merge(struct latencies *to, const struct latencies *from);
 uint64_t latencies_quantile(const struct latencies *l, double share);
 // Members of a JSON object: p50_us, p99_us, p999_us, max_us.
 void latencies_print(const struct latencies *l);
+// One more, from which quantiles of several runs together follow: counts, a list of the end of each
+// bucket that is not empty and how many fell into it.
+void latencies_print_counts(const struct latencies *l);

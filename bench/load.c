@@ -87,6 +87,8 @@ static int report(const struct options *o, bool reads, struct client *clients, d
            ULL(sum.failures), seconds, (double)sum.records / seconds,
            (double)sum.bytes / seconds / 1e6, ULL(backlog_us));
     latencies_print(all);
+    printf(", ");
+    latencies_print_counts(all);
     printf("}\n");
     free(all);
     return sum.failures > 0 || sum.batches == 0;
@@ -206,6 +208,8 @@ static int usage(void)
         "usage: load PEER PORT STREAM [NAME=NUMBER]...\n"
         "       load writes FOLDER BYTES SECONDS   the disk: durable writes\n"
         "       load reads FILE BYTES SECONDS      the disk: reads of a file, from its beginning\n"
+        "       load floor PORT FILE receive|hash|durable   the machine: the least that a server "
+        "does\n"
         "NAME:  clients loops inflight seconds batches records bytes rate streams accounts shards "
         "tls "
         "follow\n\n");
@@ -218,6 +222,8 @@ int main(int argc, char **argv)
         return probe_writes(argv[2], number_of(argv[3], 1, 1u << 30), number_of(argv[4], 1, 3600));
     if (argc == 5 && strcmp(argv[1], "reads") == 0)
         return probe_reads(argv[2], number_of(argv[3], 1, 1u << 30), number_of(argv[4], 1, 3600));
+    if (argc == 5 && strcmp(argv[1], "floor") == 0)
+        return run_floor(argv[2], argv[3], argv[4]);
     if (argc < 4)
         return usage();
     struct options o = { .peer = argv[1], .port = argv[2], .stream = argv[3] };

@@ -86,6 +86,8 @@ uint64_t now_us(void); // monotonic
 // reads.
 int probe_writes(const char *folder, size_t bytes, unsigned seconds);
 int probe_reads(const char *path, size_t bytes, unsigned seconds);
+// The server that does nothing but what cannot be saved (floor.c); it runs until it is killed.
+int run_floor(const char *port, const char *path, const char *what);
 // Clients on event loops: signed puts over many connections (many.c). False: it said why.
 bool run_many(const struct options *o, struct client *clients, double *ret_seconds);
 // Consumers that are pushed, with writers beside them if they follow (push.c).

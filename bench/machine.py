@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the machine does: who uses its processors, whether it is quiet, how much memory a program holds."""
+import functools
+import hashlib
 import os
 import platform
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 TICKS = os.sysconf("SC_CLK_TCK")
 CORES = os.cpu_count()
@@ -148,9 +151,42 @@ class Foreign:
         return foreign_share(spent, clients_seconds, wall, CORES), servers
 
 
+UNRESOLVED_TICKS = 2  # of each processor: at the begin and at the end
+
+
 def foreign_share(spent, clients_seconds, wall_seconds, cores):
-    known = spent["kernel"] + spent["servers"] + spent["ours"] + clients_seconds
+    """What the kernel's clock does not resolve is nobody's: in a run of a tenth of a second it would decide."""
+    known = spent["kernel"] + spent["servers"] + spent["ours"] + clients_seconds + UNRESOLVED_TICKS * cores / TICKS
     return max(spent["programs"] - known, 0.0) / (wall_seconds * cores)
+
+
+TOGETHER_SECONDS = 0.4
+THREADS_OF_A_CORE = 1.5  # processors that together do less than so many times the work of one share a core
+
+
+def hashed_bytes(seconds):
+    """How much one thread hashes; hashlib lets others run meanwhile."""
+    block, end, count = b"h" * (1 << 20), time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        hashlib.sha256(block).digest()
+        count += len(block)
+    return count
+
+
+@functools.lru_cache
+def together(seconds=TOGETHER_SECONDS):
+    """How many times the work of one the processors do when all are busy: the whole number of them if each is a core,
+    little more than half of it if two are the threads of one. The best of three, for others may be at work."""
+    best = 0
+    for _ in range(3):
+        alone = hashed_bytes(seconds)
+        with ThreadPoolExecutor(CORES) as pool:
+            best = max(best, sum(pool.map(hashed_bytes, [seconds] * CORES)) / alone)
+    return best
+
+
+def threads_of_a_core(measured):
+    return 2 if CORES > 1 and measured < CORES / 2 * THREADS_OF_A_CORE else 1
 
 
 def describe():
@@ -161,4 +197,5 @@ def describe():
                 model = line.split(":", 1)[1].strip()
                 break
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
-    return {"processors": CORES, "model": model, "memory_gib": round(memory), "kernel": platform.release()}
+    return {"processors": CORES, "model": model, "memory_gib": round(memory), "kernel": platform.release(),
+            "together": round(together(), 2)}

@@ -12,7 +12,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-enum { REPLY_BYTES_MAX = 16 << 10, EVENTS_MAX = 256, IDLE_MS_MAX = 10000 };
+enum { REPLY_BYTES_MAX = 64 << 10, EVENTS_MAX = 256, IDLE_MS_MAX = 10000 };
 
 struct connection {
     struct client *client;

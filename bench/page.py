@@ -20,9 +20,10 @@ HEAD = """<!-- SPDX-License-Identifier: Apache-2.0 -->
 
 `make bench` measures Headrace beside other systems, on one machine, on one disk, within the same minutes. The figures
 of this page are those of [results.json](results.json). A figure by itself tells of the machine as much as of the program:
-look at the ratios, at their ranges, and at the processor time of a record.
+look at the ratios, at their ranges, and at the processor time of a record. [limits.md](limits.md) says what is short of its
+target, by how much, and why.
 
-    make bench                                       # everything, short runs: about a quarter of an hour
+    make bench                                       # everything, short runs: about half an hour
     make bench B="B1 B3" ARGS="--pairs 7 --seconds 10"    # some, as they should be measured
     bench/page.py build/bench/results.json docs/bench     # this page
 """
@@ -41,6 +42,8 @@ HOW = """## How it is measured
   others check nothing.
 - **Load.** Throughput is measured with clients that send as soon as they are answered; latency under a given load with a
   schedule that does not wait for answers, counted from the time at which a request was due.
+- **Beside other work** (B9): both sides of a pair take short turns, one after the other, and a side's quantiles are
+  those of the latencies of all its turns, so that one pause of the disk does not decide.
 - **CPU** is the server's processor time with its children's, divided by the records that it acknowledged. **RSS** is its
   resident memory at the end of a run (of a server of several processes, what they share counts once).
 - **The raw disk** is measured before and after: direct, synchronous writes of 4 KiB and 1 MiB into space that was written
@@ -235,8 +238,10 @@ def plots(benchmarks):
 # ---- The page
 
 def machine_line(machine):
+    together = machine.get("together")
+    shared = f" Busy at once they hash {number(together)} times what one hashes alone." if together else ""
     return (f"The machine: {machine['processors']} processors ({machine['model']}), {machine['memory_gib']} GiB, "
-            f"Linux {machine['kernel']}.")
+            f"Linux {machine['kernel']}.{shared}")
 
 
 def ordered(benchmarks):

@@ -73,6 +73,60 @@ def turning(pairs_wanted, ours, theirs):
     return good, dropped
 
 
+# ---- Short turns
+
+SUMS = ("batches", "records", "bytes", "refused", "failures", "seconds")
+QUANTILES = {"p50_us": 0.5, "p99_us": 0.99, "p999_us": 0.999}
+
+
+def quantile(counts, most, share):
+    """Of {end of a bucket: how many}, as latencies_quantile of latency.c."""
+    wanted, seen = int(sum(counts.values()) * share), 0
+    for end, n in sorted(counts.items()):
+        seen += n
+        if seen > wanted:
+            return min(end, most)
+    return most
+
+
+def pooled(runs):
+    """Several runs of the same as if they had been one: all of their latencies together."""
+    total = {**runs[0], **{name: sum(run[name] for run in runs) for name in SUMS}}
+    counts = {}
+    for run in runs:
+        for end, n in run["counts"]:
+            counts[end] = counts.get(end, 0) + n
+    total["max_us"] = max(run["max_us"] for run in runs)
+    total.update({name: quantile(counts, total["max_us"], share) for name, share in QUANTILES.items()})
+    total["counts"] = sorted(counts.items())
+    total["rate"] = total["records"] / total["seconds"]
+    total["mb_s"] = total["bytes"] / total["seconds"] / 1e6
+    total["rss_mb"] = max(run["rss_mb"] for run in runs)
+    total["foreign"] = sum(run["foreign"] * run["seconds"] for run in runs) / total["seconds"]
+    total["cpu_us_per_record"] = sum(run["cpu_us_per_record"] * run["records"] for run in runs) / max(total["records"], 1)
+    return total
+
+
+def in_turns(turns, ours, theirs):
+    """Both sides of a pair in short turns, one after the other, so that a pause of the disk or of the machine, which
+    decides about the p99 of one run, falls on both or is one among many: two functions for `turning`."""
+    pending = {}
+
+    def make():
+        made = ([], [])
+        for turn in range(turns):
+            for side, run in ((0, ours), (1, theirs)) if turn % 2 == 0 else ((1, theirs), (0, ours)):
+                made[side].append(run())
+        pending.update({0: pooled(made[0]), 1: pooled(made[1])})
+
+    def take(side):
+        if side not in pending:
+            make()
+        return pending.pop(side)
+
+    return lambda: take(0), lambda: take(1)
+
+
 class Target:
     """What a ratio should be: at least a number, or at most."""
 

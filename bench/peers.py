@@ -236,6 +236,23 @@ class NginxH2(Nginx):
     name, protocol = "nginx-h2", "http2"
 
 
+class Floor(Peer):
+    """No system, but the least that any has to do on this machine: receive a body, hash it, write it, answer."""
+
+    name, load_name = "floor", "kinesis"
+    does = "durable"
+
+    def start(self):
+        program = os.path.join(fetch.BUILD, "load")
+        self.spawn([program, "floor", str(self.port), os.path.join(self.folder, "file"), self.does])
+
+
+class FloorReceive(Floor):
+    """Without the hash and the disk."""
+
+    name, does, durable = "floor-receive", "receive", False
+
+
 # ---- Others
 
 class Redis(Peer):
@@ -391,7 +408,7 @@ class KafkaDefault(Kafka):
 
 
 PEERS = {peer.name: peer for peer in (Redis, RedisEverysec, Postgres, Kafka, KafkaDefault, Kinesalite, KinesisLocal,
-                                      Nginx, NginxH2, Zones)}
+                                      Nginx, NginxH2, Zones, Floor, FloorReceive)}
 
 
 def make_peer(name, folder, program):

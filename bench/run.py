@@ -92,6 +92,7 @@ def main():
             print(f"{name:12s} {title}")
         return 0
     suite.build_load()
+    machine.describe()  # before there is anything else to do for it
     begin, short = time.monotonic(), 0
     for name in options.names or suite.BENCHMARKS:
         entry = suite.Bench(name, options).measure()

@@ -21,12 +21,13 @@ import samples  # noqa: E402
 
 LOAD = os.path.join(fetch.BUILD, "load")
 NAMES = ("load", "net", "latency", "schedule", "probe", "call", "json", "kinesis", "many", "h2", "read", "redis", "postgres",
-         "kafka", "queue", "push", "push_raw", "object")
+         "kafka", "queue", "push", "push_raw", "object", "floor")
 SOURCES = [os.path.join(ROOT, "bench", f"{name}.c") for name in NAMES]
 HEADERS = [os.path.join(ROOT, "bench", f"{name}.h") for name in ("load", "latency", "schedule", "call", "json", "push")]
 PROBE_SECONDS = 1
 THOROUGH_PAIRS = 7
 IMPATIENT_SECONDS = 0.5
+BESIDE_SECONDS = 0.5  # what goes on beside a run begins so much earlier
 BENCHMARKS = {}  # in the order of their definition
 
 
@@ -141,7 +142,7 @@ class Bench:
     def run(self, peer, records=1, record_bytes=1024, clients=1, shards=peers.SHARDS, seconds=None, forget=True,
             place=None, load_name=None, beside=None, **options):
         """One run of the generator on a fresh place, or on one that is there. Returns what it counted, and what it
-        cost the server. `beside` is a Load that ends with it."""
+        cost the server. `beside` starts a Load that goes on beside it, once the machine is quiet; it is waited for, too."""
         self.runs += 1
         name = place or f"bench{self.runs}"
         if place is None:
@@ -149,10 +150,13 @@ class Bench:
             peer.make(name, shards)
         self.wait()
         foreign, before = machine.Foreign(peer.pid(), *self.helpers), children_seconds()
+        other = beside() if beside is not None else None
+        if other is not None:
+            time.sleep(BESIDE_SECONDS)
         run = self.load(peer, name, load_name, clients=clients, records=records, bytes=record_bytes, shards=shards,
                         seconds=seconds or self.options.seconds, **options).end()
-        if beside is not None:
-            run["beside"] = beside.end()
+        if other is not None:
+            run["beside"] = other.end()
         run["name"] = peer.name
         run["foreign"], (server_seconds, *_) = foreign.end(children_seconds() - before)
         run["cpu_us_per_record"] = server_seconds * 1e6 / max(run["records"], 1)

@@ -29,7 +29,7 @@ class Worker(threading.Thread):
     def __init__(self, server, seed):
         super().__init__(daemon=True)
         self.server, self.random = server, random.Random(seed)
-        self.client = server.client(timeout=60)
+        self.client = server.client(timeout=240)
         self.stopping, self.trouble, self.turns = False, None, 0
 
     def run(self):
@@ -109,7 +109,7 @@ def all_pages_at_once(program, seconds):
         for worker in workers:
             worker.stopping = True
         for worker in workers:
-            worker.join(60)
+            worker.join(240)
             assert worker.trouble is None, worker.trouble
         assert server.is_running(), "the server has ended"
         for page in ADMIN:

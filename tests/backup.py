@@ -9,6 +9,7 @@ killed in the middle, the repository stays usable.
 import argparse
 import base64
 import hashlib
+import http.client
 import json
 import os
 import random
@@ -93,7 +94,7 @@ class World:
             while not self.stopping:
                 try:
                     self.put(client)
-                except OSError:
+                except (OSError, http.client.HTTPException):
                     time.sleep(0.05)  # it was killed; it comes again
         for _ in range(threads):
             self.threads.append(threading.Thread(target=work))

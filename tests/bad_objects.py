@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bad input for S3, as tests of bad_input.py: every refusal is AWS's error, and leaves nothing behind."""
 import base64
+import collections
 import hashlib
 import http.client
 import os
 import random
 import re
 import socket
+import threading
 import time
 import zlib
 
@@ -16,7 +18,8 @@ import tap
 
 BUCKET = "bad"
 STALLED_BYTES = 400_000
-SETTLE_SECONDS_MAX = 30
+REPLACED = 40  # times
+SETTLE_SECONDS_MAX = 120
 KEYS = ("../../etc/passwd", "..", ".", "a/../../b", "/", "//", "/etc/passwd", "%2e%2e/x", "a\\..\\b", " ", "a b", "\x7f", "é" * 512,
         "😀" * 256, "k" * 1024, "con", "null", "a" * 255 + "/" + "b" * 255)
 SERVER = None  # set by bad_input.main
@@ -32,7 +35,7 @@ def ask(method, path, body=b"", query="", headers=None, payload_hash=None, chang
               **(headers or {})}
     fields = sigv4.sign(headrace.KEY_ID, headrace.SECRET, "us-east-1", "s3", method, path, fields, body, query=query,
                         payload_hash=fields["X-Amz-Content-Sha256"])
-    connection = http.client.HTTPConnection("127.0.0.1", SERVER.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", SERVER.port, timeout=240)
     try:
         connection.putrequest(method, path + ("?" + query if query else ""), skip_host=True, skip_accept_encoding=True)
         for name, value in {**fields, "Content-Length": str(len(body)), **(changed or {})}.items():
@@ -192,10 +195,44 @@ def a_client_that_leaves_in_the_middle_of_a_body_leaves_nothing():
     make_bucket()
     before = files()
     for _ in range(10):
-        with socket.create_connection(("127.0.0.1", SERVER.port), timeout=30) as s:
+        with socket.create_connection(("127.0.0.1", SERVER.port), timeout=120) as s:
             s.sendall(half_a_put())
     settles(lambda: files() <= before)
     assert listed() == []
+
+
+@tap.test
+def a_large_object_that_is_replaced_and_removed_while_it_is_read_is_one_of_its_versions():
+    make_bucket()
+    path, size, before = f"/{BUCKET}/moved", 3_000_000, files()  # it goes from its file, once it was checked
+    versions = {hashlib.md5(data).digest(): data for data in (os.urandom(size) for _ in range(4))}
+    contents, stop, wrong, seen = list(versions.values()), threading.Event(), [], collections.Counter()
+
+    def read():
+        while not stop.is_set():
+            first = random.randrange(size) if random.random() < 0.3 else 0
+            status, _, body = ask("GET", path, headers={"Range": f"bytes={first}-"} if first else {})
+            if status == 404:
+                continue
+            good = any(body == data[first:] for data in contents)
+            seen[good] += 1
+            if status not in (200, 206) or not good:
+                wrong.append((status, first, len(body)))
+
+    readers = [threading.Thread(target=read, daemon=True) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    for turn in range(REPLACED):
+        assert ask("PUT", path, contents[turn % 4])[0] == 200
+        time.sleep(0.1)
+        if turn % 5 == 4:
+            assert ask("DELETE", path)[0] == 204
+    stop.set()
+    for reader in readers:
+        reader.join(240)
+    assert not wrong and seen[True] > REPLACED, (wrong[:5], seen)
+    assert ask("DELETE", path)[0] == 204
+    settles(lambda: files() <= before)
 
 
 def nothing_is_left():

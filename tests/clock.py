@@ -94,9 +94,9 @@ def an_iterator_lives_for_five_minutes():
         client = server.client()
         client.call("CreateStream", StreamName="s", ShardCount=1)
         at = iterator(client, "LATEST")
-        server.advance_clock("299s")
+        server.advance_clock("240s")  # its clock goes on besides
         assert records(client, at) == []
-        server.advance_clock("2s")
+        server.advance_clock("61s")
         try:
             records(client, at)
             raise AssertionError("an expired iterator was taken")
@@ -174,9 +174,9 @@ def a_token_of_a_list_of_queues_is_good_for_five_minutes():
         client.call("CreateQueue", QueueName="r", StreamConfigurationList=[
             {"StreamARN": f"arn:aws:kinesis:us-east-1:{headrace.ACCOUNT}:stream/s"}])
         token = client.call("ListQueues", MaxResults=1)["NextToken"]
-        server.advance_clock("299s")
+        server.advance_clock("240s")
         assert [q["QueueName"] for q in client.call("ListQueues", NextToken=token)["QueueSummaries"]] == ["r"]
-        server.advance_clock("2s")
+        server.advance_clock("61s")
         try:
             client.call("ListQueues", NextToken=token)
         except headrace.AwsError as error:
@@ -213,7 +213,7 @@ def queues_take_the_time_that_changes_take():
         client = server.client()
         assert status() == "DELETING"
         server.advance_clock("20s")
-        end = time.monotonic() + 30
+        end = time.monotonic() + 240
         while client.call("ListQueues")["QueueSummaries"]:
             assert time.monotonic() < end, "the queue is still listed"
             time.sleep(0.1)
@@ -291,7 +291,7 @@ def the_command_line_moves_the_clock():
     with dev_server() as server:
         def run(*arguments):
             return subprocess.run([os.path.abspath(PROGRAM), "clock", *arguments, "--endpoint", server.url],
-                                  capture_output=True, text=True, timeout=60)
+                                  capture_output=True, text=True, timeout=240)
         assert json.loads(run("advance", "90s").stdout)["offset_seconds"] == 90
         assert json.loads(run("show").stdout)["offset_seconds"] == 90
         assert run("advance", "yesterday").returncode == 2

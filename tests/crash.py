@@ -53,7 +53,7 @@ class Writer(threading.Thread):
 
     def __init__(self, server, label, seed):
         super().__init__(daemon=True)
-        self.client, self.label, self.random = server.client(timeout=20), label, random.Random(seed)
+        self.client, self.label, self.random = server.client(timeout=120), label, random.Random(seed)
         self.sent, self.acknowledged, self.trouble, self.count = set(), [], None, 0
         self.stopping = False
 
@@ -101,7 +101,7 @@ class Reader(threading.Thread):
 
     def __init__(self, server, shard, after):
         super().__init__(daemon=True)
-        self.client, self.shard, self.after = server.client(timeout=20), shard, after
+        self.client, self.shard, self.after = server.client(timeout=120), shard, after
         self.shown, self.trouble, self.stopping = [], None, False
 
     def run(self):
@@ -127,7 +127,7 @@ class Churner(threading.Thread):
 
     def __init__(self, server, label, existing):
         super().__init__(daemon=True)
-        self.client, self.label = server.client(timeout=20), label
+        self.client, self.label = server.client(timeout=120), label
         self.existing, self.created, self.deleted, self.unsure = set(existing), set(), set(), set()
         self.trouble, self.stopping = None, False
 
@@ -367,7 +367,7 @@ class Loop:
             thread.start()
         self.end_server(threads)
         for thread in threads:
-            thread.join(30)
+            thread.join(240)
             assert not thread.is_alive(), "a client still waits although the server is gone"
             assert thread.trouble is None, thread.trouble
         self.restart()

@@ -6,22 +6,27 @@ another key, and keys are rotated, while writers write and the server is killed.
 What the crash loop (crash.py) says must hold holds here, too; besides, after every restart:
   - the stream is encrypted, or not, as the last acknowledged change says (or one that was under way);
   - what is put then is told to be encrypted or not accordingly.
-In the end records of both states are there, and the data of encrypted ones is in no file.
+In the end records of both states are there, and data and keys of encrypted ones are in no file.
 
     tests/crash_encrypted.py --program build/headrace --rounds 30 --seed 7
 """
+import glob
 import os
 import random
 import sys
 import threading
+import time
 
 import crash
 import headrace
 
 KEYS = 2
+OTHER_BYTES, SEALED_MIN = 400_000, 2  # of records that push the journal on; containers that must be made then
+SEALED_SECONDS_MAX = 300
 PAUSE_SECONDS = (0.0, 0.04)
 REFUSED = ("LimitExceededException", "ResourceInUseException")  # too many changes a day, or one is under way
 SECRET = b"this text is put into an encrypted stream only"
+SECRET_KEY = "and this is the partition key of it"
 
 
 class Keymaster(threading.Thread):
@@ -29,8 +34,8 @@ class Keymaster(threading.Thread):
 
     def __init__(self, server, keys, states, seed):
         super().__init__(daemon=True)
-        self.kinesis = server.client(timeout=20)
-        self.kms = server.client(timeout=20, target="TrentService", service="kms")
+        self.kinesis = server.client(timeout=120)
+        self.kms = server.client(timeout=120, target="TrentService", service="kms")
         self.keys, self.random = keys, random.Random(seed)
         self.states = set(states)  # what the stream's encryption may be: key ids as given, or None
         self.count, self.trouble, self.stopping = 0, None, False
@@ -131,6 +136,28 @@ class EncryptedLoop(crash.Loop):
                         return name
         return None
 
+    def put_secret(self, client):
+        """An encrypted record that is received from a queue, sealed and moved by merging. Its shard and what follows."""
+        client.call("CreateStream", StreamName="secret")
+        client.wait_active("secret")
+        client.call("StartStreamEncryption", StreamName="secret", EncryptionType="KMS", KeyId=self.keys[0])
+        arn = client.call("DescribeStreamSummary", StreamName="secret")["StreamDescriptionSummary"]["StreamARN"]
+        queue = client.call("CreateQueue", QueueName="secret", StreamConfigurationList=[
+            {"StreamARN": arn, "StartingPosition": {"Type": "TRIM_HORIZON"}}])["QueueDescription"]["QueueARN"]
+        shard, got, others = client.put("secret", SECRET, SECRET_KEY)["ShardId"], [], []
+        while not got:
+            got = client.call("ReceiveQueueRecords", QueueARN=queue)["QueueRecords"]
+        assert got[0]["PartitionKey"] == SECRET_KEY, got
+        before, end = set(self.containers()), time.monotonic() + SEALED_SECONDS_MAX
+        while len(set(self.containers()) - before) < SEALED_MIN:
+            assert time.monotonic() < end, "nothing is sealed"
+            others.append((os.urandom(OTHER_BYTES), SECRET_KEY))
+            client.put("secret", *others[-1])
+        return shard, others
+
+    def containers(self):
+        return glob.glob(os.path.join(self.data_dir, "**", "*.hrc"), recursive=True)
+
     def run(self, rounds, report):
         super().run(rounds, report)
         assert self.changes > rounds, "the encryption has hardly changed: nothing was tested"
@@ -140,18 +167,19 @@ class EncryptedLoop(crash.Loop):
         assert found.get("KMS") and found.get("NONE"), f"records of one state only: {found}"
         report.ok(f"after {self.changes} changes of encryption and keys {found['KMS']} records are encrypted and "
                   f"{found['NONE']} are not, and all can be read")
-        client.create_stream("secret")
-        client.call("StartStreamEncryption", StreamName="secret", EncryptionType="KMS", KeyId=self.keys[0])
-        client.put("secret", SECRET, "k")
+        shard, others = self.put_secret(client)
         self.server.kill()
-        name = self.files_hold(SECRET)
-        assert name is None, f"{name} holds what is encrypted in plain"
+        for text in (SECRET, SECRET_KEY.encode()):
+            name = self.files_hold(text)
+            assert name is None, f"{name} holds what is encrypted in plain: {text}"
         self.server.start()
         client = self.server.client()
-        assert [data for _, data, _ in client.read_shard("secret", "shardId-000000000000")] == [SECRET]
+        read = client.read_shard("secret", shard)
+        assert [(data, key) for _, data, key in read] == [(SECRET, SECRET_KEY), *others], "not what was put"
         client.close()
         self.server.stop()
-        report.ok("the data of an encrypted record is in no file, and is read after a kill")
+        report.ok("data and key of an encrypted record are in no file of the journal, of containers, of queues and of "
+                  "the database, and are read after a kill")
 
 
 if __name__ == "__main__":

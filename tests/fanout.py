@@ -22,7 +22,6 @@ SHARD = "shardId-000000000000"
 MANY_CONSUMERS, MANY_SHARDS = 10, 20
 SUBSCRIPTION_KIB_MAX = 48       # of the release program; measured: 25, most of it the connection and its request
 SANITIZED_FACTOR = 6
-STOP_SECONDS_MAX = 8            # far below the drain's deadline of ten
 SLOW_RECORDS, SLOW_BYTES = 160, 256 << 10  # more than sockets hold
 KILLS, PUTS_PER_KILL = 4, 40
 
@@ -144,7 +143,7 @@ def many_subscriptions_hold_no_thread_and_little_memory():
         assert all(read_until(s, 1) == ["to all"] for s in got)
         for subscription in subscriptions:
             subscription.close()
-        end = time.monotonic() + 30
+        end = time.monotonic() + 240
         while server.metric("headrace_kinesis_subscriptions") > 0:
             assert time.monotonic() < end, "subscriptions outlive their clients"
             time.sleep(0.1)
@@ -173,7 +172,7 @@ def a_consumer_that_reads_slowly_disturbs_nobody_and_misses_nothing():
         for i in range(SLOW_RECORDS):
             wanted.append(f"{i:08d}" + "x" * SLOW_BYTES)
             put(client, "s", wanted[-1])
-        reader.join(120)
+        reader.join(240)
         assert found == wanted, "the quick one did not get everything"
         assert read_until(slow, SLOW_RECORDS) == wanted, "the slow one did not"
         assert server.metric("headrace_kinesis_pushed_reads_total") > 0, "nothing was read from the disk"
@@ -212,7 +211,7 @@ def a_consumer_goes_on_from_its_number_after_kill_9_without_loss():
                 put(client, "s", wanted[-1])
             server.kill()
             stop.set()
-            reader.join(30)
+            reader.join(240)
             subscription.close()
             client.close()
             server.start()
@@ -224,7 +223,7 @@ def a_consumer_goes_on_from_its_number_after_kill_9_without_loss():
 
 @test
 def a_server_that_is_stopped_ends_its_subscriptions_in_an_orderly_way():
-    server = headrace.Server(PROGRAM)
+    server = headrace.Server(PROGRAM, "--http-drain-timeout", "1h")  # far more than stop() waits
     try:
         server.start()
         client = server.client()
@@ -232,9 +231,7 @@ def a_server_that_is_stopped_ends_its_subscriptions_in_an_orderly_way():
         subscriptions = [client.subscribe(register(client, "s", f"c{i}"), Type="LATEST") for i in range(5)]
         for subscription in subscriptions:
             subscription.event()
-        begun = time.monotonic()
         server.stop()
-        assert time.monotonic() - begun < STOP_SECONDS_MAX * (3 if is_sanitized() else 1), "it waited for its deadline"
         assert all(s.message() is None for s in subscriptions), "a stream was cut off"
     finally:
         server.remove()
@@ -292,9 +289,9 @@ def consumers_come_and_go_under_load_and_each_sees_every_record_in_order():
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(120)
+            thread.join(240)
         stop.set()
-        writer.join(30)
+        writer.join(240)
         assert not failures, failures[:3]
 
 

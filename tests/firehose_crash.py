@@ -37,7 +37,7 @@ SPLITS_MAX = 3
 
 
 def client(server, service):
-    config = botocore.config.Config(retries={"total_max_attempts": 1, "mode": "standard"}, read_timeout=60,
+    config = botocore.config.Config(retries={"total_max_attempts": 1, "mode": "standard"}, read_timeout=240,
                                     s3={"addressing_style": "path"})
     return boto3.client(service, region_name="us-east-1", endpoint_url=server.url, config=config,
                         aws_access_key_id=headrace.KEY_ID, aws_secret_access_key=headrace.SECRET)
@@ -126,7 +126,7 @@ class Loop:
             self.wait_active(firehose, name)
 
     def wait_active(self, firehose, name):
-        end = time.monotonic() + 30
+        end = time.monotonic() + ARRIVAL_SECONDS_MAX
         while True:
             status = firehose.describe_delivery_stream(DeliveryStreamName=name)["DeliveryStreamDescription"]
             if status["DeliveryStreamStatus"] == "ACTIVE":
@@ -146,16 +146,24 @@ class Loop:
         kinesis.split_shard(StreamName="stream", ShardToSplit=shard["ShardId"], NewStartingHashKey=str((low + high) // 2))
         self.splits += 1
 
+    @staticmethod
+    def wait_puts(writers):
+        """A client takes its time to begin: each has put something before the server is killed."""
+        end = time.monotonic() + ARRIVAL_SECONDS_MAX
+        while not all(w.acknowledged or w.trouble for w in writers) and time.monotonic() < end:
+            time.sleep(0.05)
+
     def round(self, number):
         writers = [Writer(self.server, name, len(self.put[name])) for name in self.acknowledged]
         for writer in writers:
             writer.start()
+        self.wait_puts(writers)
         time.sleep(self.random.uniform(*ROUND_SECONDS))
         if number % 4 == 1:
             self.split()
         self.server.kill()
         for writer in writers:
-            writer.join(120)
+            writer.join(240)
             if writer.trouble:
                 self.fail(writer.trouble)
             self.acknowledged[writer.name] |= writer.acknowledged

@@ -6,10 +6,16 @@
         client.call("CreateStream", {"StreamName": "s", "ShardCount": 1})
 """
 import base64
+import contextlib
 import ctypes
+import errno
+import glob
 import http.client
 import json
 import os
+import random
+import resource
+import shlex
 import shutil
 import signal
 import socket
@@ -27,22 +33,55 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DATA = os.path.join(ROOT, "build", "test-data")  # a real disk, so that direct I/O is tested
 KEY_ID, SECRET = "AKIAHEADRACETESTS001", "tests/SECRET+key+of+forty+characters+1234"
 ACCOUNT = "000000000000"
-READY_SECONDS_MAX = 60   # under a sanitizer, on a busy machine, with a journal to recover
-STOP_SECONDS_MAX = 30
-CALL_SECONDS_MAX = 30
+# How long a failure takes to be told, not how long something may take: on a busy machine, under a sanitizer.
+READY_SECONDS_MAX = 180  # with a journal to recover
+STOP_SECONDS_MAX = 120
+CALL_SECONDS_MAX = 120
 LOG_LINES_MAX = 2000
+DAMAGE_AT, DAMAGE_BYTES = 64 << 10, 64 << 10
 JSON_TYPE, CBOR_TYPE = "application/x-amz-json-1.1", "application/x-amz-cbor-1.1"
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port that nobody has, and that the kernel gives to no connection of a client either: a server
+    that was killed finds it free when it comes back."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+        low = int(file.read().split()[0])
+    while True:
+        port = random.SystemRandom().randrange(*((10000, low) if low > 12000 else (61000, 65536)))
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
+
+
+FIRST_STEPS = {}
+
+
+def code_step(seed, steps):
+    """Which half minute a code of an MFA device is of: so many behind the one in which that device was used
+    first. Between two calls another half minute may begin: what has counted stays that, and what is of the
+    next one may be of a later one."""
+    now = int(time.time()) // 30
+    first = FIRST_STEPS.setdefault(seed, now)
+    return first + steps if steps <= 0 else max(first + steps, now)
 
 
 def new_data_dir():
     os.makedirs(DATA, exist_ok=True)
     return tempfile.mkdtemp(dir=DATA)
+
+
+def small_disk_command(folder, mib):
+    """What stands before a command whose `folder` shall be a file system of its own, in memory and gone with the
+    process. None where the system lets nobody mount."""
+    unshare = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-U", "-r", "-m"]
+    mount = f'mount -t tmpfs -o size={mib}m tmpfs {shlex.quote(folder)} && exec "$@"'
+    command = [*unshare, "sh", "-c", mount, "sh"]
+    try:
+        done = subprocess.run([*command, "true"], stdin=subprocess.DEVNULL, capture_output=True)
+    except FileNotFoundError:
+        return None
+    return command if done.returncode == 0 else None
 
 
 def _die_with_parent():
@@ -54,10 +93,11 @@ class Server:
     """One server process on a port of its own. It always ends: with `with`, or with its parent."""
 
     def __init__(self, program, *arguments, data_dir=None, profile=None, limits="off", port=None,
-                 environment=None):
+                 environment=None, small_disk_mib=0):
         self.program, self.arguments = os.path.abspath(program), list(arguments)
         self.owns_dir = data_dir is None
         self.data_dir = data_dir or new_data_dir()
+        self.before = small_disk_command(self.data_dir, small_disk_mib) if small_disk_mib else []
         self.profile, self.limits = profile, limits
         self.port = port or free_port()
         inherited = {k: v for k, v in os.environ.items() if k != "HEADRACE_RECORD"}
@@ -69,7 +109,7 @@ class Server:
         self.certificate = os.path.join(self.data_dir, "tls", "cert.pem")
 
     def command(self):
-        command = [self.program, "serve", "--data-dir", self.data_dir, "--listen",
+        command = [*self.before, self.program, "serve", "--data-dir", self.data_dir, "--listen",
                    f"127.0.0.1:{self.port}"]
         if self.limits is not None:
             command += ["--limits", str(self.limits)]
@@ -110,12 +150,64 @@ class Server:
         """Moves the clock of a server of the profile dev as the command line does; the page's answer."""
         request = urllib.request.Request(f"{self.url}/_headrace/clock?advance={duration}", method="POST",
                                          headers={"x-headrace-clock": "1"} if guard else {})
-        with urllib.request.urlopen(request, timeout=30) as reply:
+        with urllib.request.urlopen(request, timeout=CALL_SECONDS_MAX) as reply:
             return json.load(reply)
+
+    def break_disk(self):
+        """Every write of the running server to a file fails from now on: no file may have a byte."""
+        resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+
+    def fill_disk(self):
+        """Leaves nothing of a small disk, not one page."""
+        with open(self._filler(), "ab", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(4096))
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+
+    def free_disk(self):
+        os.unlink(self._filler())
+
+    def _filler(self):
+        """A small disk is mounted for the server alone."""
+        return f"/proc/{self.process.pid}/root{os.path.join(self.data_dir, 'filler')}"
+
+    def damage_rows(self, text):
+        """Spoils the text wherever the rows of services have it, on the disk. What was cached of long rows is read
+        again after the next commit."""
+        good = text.encode()
+        for path in glob.glob(os.path.join(self.data_dir, "headrace.db*")):
+            with open(path, "r+b") as file:
+                content, at = file.read(), -1
+                while (at := content.find(good, at + 1)) >= 0:
+                    file.seek(at)
+                    file.write(bytes([good[0] ^ 1]))
+
+    def damage_journal(self):
+        """Spoils some of what the files of the journal hold, as a bad device does; not the newest bytes."""
+        for path in glob.glob(os.path.join(self.data_dir, "journal", "**", "*-*.hr[jc]"), recursive=True):
+            with open(path, "r+b") as file:
+                file.seek(DAMAGE_AT)
+                file.write(b"\x55" * DAMAGE_BYTES)
+
+    def damage_sealed(self):
+        """Waits until records have been sealed, and spoils all but the ends of their containers."""
+        end, paths = time.monotonic() + READY_SECONDS_MAX, []
+        while not paths and time.monotonic() < end:
+            paths = glob.glob(os.path.join(self.data_dir, "**", "*.hrc"), recursive=True)
+            time.sleep(0.1)
+        assert paths, "nothing was sealed"
+        for path in paths:
+            with open(path, "r+b") as file:
+                size = os.path.getsize(path)
+                file.seek(size // 4)
+                file.write(b"\x55" * (size // 2))
 
     def metric(self, name):
         """The value of a metric, named with its labels if it has some."""
-        with urllib.request.urlopen(f"{self.url}/metrics", timeout=30) as reply:
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=CALL_SECONDS_MAX) as reply:
             for line in reply.read().decode().splitlines():
                 if line.startswith(f"{name} "):
                     return int(line.split()[1])
@@ -134,7 +226,7 @@ class Server:
         folder = os.environ.get("HEADRACE_RECORD")
         if not folder or not self.is_running():
             return
-        with urllib.request.urlopen(f"{self.url}/metrics", timeout=30) as reply:
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=CALL_SECONDS_MAX) as reply:
             with open(os.path.join(folder, f"{self.process.pid}.metrics"), "wb") as file:
                 file.write(reply.read())
 
@@ -149,7 +241,7 @@ class Server:
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"SIGTERM did not end the server; it said:\n{self.tail()}") from None
-        self._reader.join(5)
+        self._reader.join(240)
         self.process = None
         assert status == 0, f"the server ended with status {status}; it said:\n{self.tail()}"
 
@@ -159,7 +251,7 @@ class Server:
             self.record()
             self.process.kill()
             self.process.wait()
-            self._reader.join(5)
+            self._reader.join(240)
             self.process = None
 
     def is_running(self):
@@ -310,11 +402,11 @@ class Client:
 
     # ---- What most tests need of Kinesis.
 
-    def create_stream(self, name, shards=1, seconds_max=30):
+    def create_stream(self, name, shards=1, seconds_max=CALL_SECONDS_MAX):
         self.call("CreateStream", StreamName=name, ShardCount=shards)
         self.wait_active(name, seconds_max)
 
-    def wait_active(self, name, seconds_max=30):
+    def wait_active(self, name, seconds_max=CALL_SECONDS_MAX):
         end = time.monotonic() + seconds_max
         while True:
             summary = self.call("DescribeStreamSummary", StreamName=name)["StreamDescriptionSummary"]

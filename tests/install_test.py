@@ -19,7 +19,7 @@ PROGRAM = ROOT = None  # set by main
 
 
 def run(*command, **options):
-    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, **options)
+    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=240, **options)
 
 
 def place(path):
@@ -86,12 +86,16 @@ def keys_of(text):
     return found
 
 
+EXAMPLE = re.compile(r"(?m)^#\[[\w.]+\]\n(?:#.*\n)*")  # a section that a file may have many of, or none
+
+
 @tap.test
 def the_configuration_shows_every_setting_with_its_default():
     printed = run(PROGRAM, "config", "print", "--config", place("/etc/headrace/headrace.toml"))
     assert printed.returncode == 0, printed.stderr
-    assert sorted(keys_of(configuration())) == sorted(keys_of(printed.stdout))
-    uncommented = re.sub(r"(?m)^#(\w+ = )", r"\1", configuration())
+    plain = EXAMPLE.sub("", configuration())
+    assert sorted(keys_of(plain)) == sorted(keys_of(printed.stdout))
+    uncommented = re.sub(r"(?m)^#(\w+ = )", r"\1", plain)
     path = place("/etc/headrace/all.toml")
     with open(path, "w", encoding="utf-8") as file:
         file.write(uncommented)
@@ -100,6 +104,22 @@ def the_configuration_shows_every_setting_with_its_default():
     differ = [(a, b) for a, b in zip(printed.stdout.splitlines(), explicit.stdout.splitlines())
               if a != b and not re.match(r"(data_dir|cert|key) ", a)]
     assert not differ, differ
+
+
+@tap.test
+def the_example_of_a_section_shows_each_of_its_settings_with_its_default():
+    (example,) = EXAMPLE.findall(configuration())
+    path = place("/etc/headrace/example.toml")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(re.sub(r"(?m)^#", "", example))
+    whole = run(PROGRAM, "config", "print", "--config", path)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("\n".join(line.lstrip("#") for line in example.splitlines()[:2]) + "\n")
+    short = run(PROGRAM, "config", "print", "--config", path)
+    assert whole.returncode == 0 and short.returncode == 0, whole.stderr + short.stderr
+    assert whole.stdout == short.stdout
+    shown = whole.stdout[whole.stdout.index("[s3.remote."):]
+    assert sorted(keys_of(shown)) == sorted(keys_of(re.sub(r"(?m)^#\[.*\]$", "", example)))
 
 
 @tap.test

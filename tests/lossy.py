@@ -46,7 +46,7 @@ START_OPERATIONS_MAX = 60          # of a start, among which a cut is made
 STOP_OPERATIONS_MAX = 16           # of a stop
 FIRST_STARTS, FIRST_OPERATIONS_MAX = 6, 90  # on an empty disk, and their operations
 SHARP_ROUNDS_MAX = 8               # in which a planted mistake must be found
-MOUNT_SECONDS_MAX, END_SECONDS_MAX = 20, 30
+MOUNT_SECONDS_MAX, END_SECONDS_MAX = 60, 120
 LARGE_BYTES, FULL_PUTS_MAX = 300_000, 100  # more than the files that there are could take
 SEALED_PUTS = 12                   # of LARGE_BYTES: they fill files that are sealed then
 STREAM, SHARD = "errors", "shardId-000000000000"
@@ -322,7 +322,7 @@ class Rounds:
         threads = [*writers, *readers, churner]
         self.cut(threads)
         for thread in threads:
-            thread.join(60)
+            thread.join(240)
             assert not thread.is_alive(), "a client still waits although the server is gone"
             assert thread.trouble is None, thread.trouble
         self.forget_late_answers(writers, readers, churner)

@@ -71,7 +71,7 @@ class Model:
     # ---- Beginnings and ends
 
     def connect(self):
-        self.client = self.server.client(timeout=60)
+        self.client = self.server.client(timeout=240)
 
     def create(self):
         self.count = self.random.randint(1, 5)
@@ -235,7 +235,7 @@ class Model:
     def kill(self):
         """With one put under way: its reply may come or not."""
         records, reply = self.batch(), {}
-        other = self.server.client(timeout=60)
+        other = self.server.client(timeout=240)
 
         def put():
             try:
@@ -247,7 +247,7 @@ class Model:
         thread.start()
         time.sleep(self.random.choice([0, 0.002, 0.01, 0.03]))
         self.server.kill()
-        thread.join(60)
+        thread.join(240)
         other.close()
         self.client.close()
         self.server.start()

@@ -84,7 +84,7 @@ class Probe:
 
     def __exit__(self, *error):
         self.process.stdin.close()
-        status = self.process.wait(30)
+        status = self.process.wait(240)
         assert status == 0 or error[0] is not None, f"the probe ended with status {status}"
 
     def call(self, protocol, name, members):
@@ -106,7 +106,7 @@ class Probe:
         return self.send(protocol, operation, request.prepare(), made["url_path"])
 
     def send(self, protocol, operation, request, path):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         headers = {k: v for k, v in request.headers.items() if k.lower() != "content-length"}
         connection.request(request.method, path, request.body, headers)
         reply = connection.getresponse()

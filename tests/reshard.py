@@ -36,7 +36,7 @@ BATCH_MAX = 12
 PAGE_SIZES, PAUSE_SECONDS_MAX = (30, 200, 1000), 0.04  # of listings; between changes
 HOURS, LATER_SHARE = "9h", 0.4  # how far the clock is moved, and after how many of the rounds
 LISTING_SHARE = 0.1
-SETTLE_SECONDS_MAX = 60
+SETTLE_SECONDS_MAX = 240
 SMALL = ["--journal-file-size", "1MiB", "--journal-seal-size", "1MiB", "--journal-tail-cache", "1MiB"]
 GONE = (OSError, http.client.HTTPException)
 
@@ -133,7 +133,7 @@ class Writer(threading.Thread):
 
     def __init__(self, server, label, counts, seed):
         super().__init__(daemon=True)
-        self.client, self.label, self.counts = server.client(timeout=60), label, counts
+        self.client, self.label, self.counts = server.client(timeout=240), label, counts
         self.random, self.acknowledged, self.trouble, self.stopping = random.Random(seed), [], None, False
 
     def record(self):
@@ -175,7 +175,7 @@ class Writer(threading.Thread):
 class Resharder(threading.Thread):
     def __init__(self, server, seed):
         super().__init__(daemon=True)
-        self.client, self.random = server.client(timeout=60), random.Random(seed)
+        self.client, self.random = server.client(timeout=240), random.Random(seed)
         self.changes, self.trouble, self.stopping = 0, None, False
 
     def split(self, shards):
@@ -271,7 +271,7 @@ class Consumer(threading.Thread):
 
     def __init__(self, server, reading):
         super().__init__(daemon=True)
-        self.client, self.reading = server.client(timeout=60), reading
+        self.client, self.reading = server.client(timeout=240), reading
         self.trouble, self.stopping = None, False
 
     def run(self):
@@ -339,7 +339,7 @@ class Run:
             self.kills += 1
             self.server.kill()
         for thread in threads:
-            thread.join(60)
+            thread.join(240)
             assert not thread.is_alive(), "a client still waits"
             assert thread.trouble is None, thread.trouble
         if not last:

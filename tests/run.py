@@ -23,21 +23,25 @@ from concurrent.futures import ThreadPoolExecutor
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LOGS = os.path.join(ROOT, "build", "test-logs")
-THREADED_ROOMS = ("os", "http", "store", "aws", "hub", "server", "kinesis", "kms", "iam", "cloudwatch", "glue", "firehose", "delivery")
+THREADED_ROOMS = ("os", "http", "store", "aws", "hub", "server", "kinesis", "kms", "iam", "cloudwatch", "glue", "firehose", "secretsmanager", "delivery")
 TAP_LINE = re.compile(r"^(not ok|ok)\b\s*\d*\s*(?:-\s*)?(.*?)(?:\s*#\s*(SKIP|skip)\b\s*(.*))?$")
 TAIL_LINES = 60
+# What a sanitizer or a check of ours says when it ends a program, and how many lines of it the end of the run repeats.
+BROKEN_LINE = re.compile(r"(ERROR|WARNING): \w+Sanitizer|Sanitizer has encountered|: runtime error: |: check failed: ")
+BROKEN_LINES, NOTE_LINES = 16, 12
+NOTE_OF_UNIT = re.compile(r"# \S+\.c:\d+: ")  # a unit test says why before its verdict, a script after it
 TIMED_OUT = 124  # the status of timeout(1)
 AT_ONCE = 2      # suites that run beside each other; several of them mostly wait
 
 
-PATIENCE = 3  # times what Meson allows: the machine may be shared, and sanitizers are slow
+PATIENCE = 3  # times what a suite or Meson says: the machine may be shared, and sanitizers are slow
 
 
 class Suite:
     """A program with its name, what it needs in its environment, and how long it may take."""
 
     def __init__(self, name, command, seconds_max, environment=None, folder=None):
-        self.name, self.command, self.seconds_max = name, command, seconds_max
+        self.name, self.command, self.seconds_max = name, command, seconds_max * PATIENCE
         self.environment, self.folder = environment or {}, folder or ROOT
 
 
@@ -47,10 +51,12 @@ class Total:
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
         self.lock = threading.RLock()
+        self.failures = []  # (suite: test, [lines that tell why])
 
     def count(self, suite, verdict, name, reason=None):
+        """Returns the list that takes the lines which tell why, when it is a failure."""
         with self.lock:
-            self.count_locked(suite, verdict, name, reason)
+            return self.count_locked(suite, verdict, name, reason)
 
     def count_locked(self, suite, verdict, name, reason):
         if reason is not None:
@@ -62,6 +68,15 @@ class Total:
         else:
             self.failed += 1
             print(f"not ok - {suite}: {name}", flush=True)
+            self.failures.append((f"{suite}: {name}", []))
+            return self.failures[-1][1]
+        return None
+
+    def show_failures(self):
+        """Once more at the end, in short: a log of thousands of lines is not searched for them."""
+        for title, why in self.failures:
+            print(f"failed: {title}")
+            print("".join(f"    {line}" for line in why), end="")
 
 
 def meson_tests(build):
@@ -98,7 +113,7 @@ def unit_suites(build, prefix, wanted, options):
         if wanted(name, command):
             if os.path.basename(command[0]).startswith("python3"):
                 command = [sys.executable, *command[1:]]  # the one that has the clients
-            suites.append(Suite(f"{prefix} {name}", command, timeout * PATIENCE, {**environment, **options},
+            suites.append(Suite(f"{prefix} {name}", command, timeout, {**environment, **options},
                                 folder or os.path.join(ROOT, build)))
     return suites
 
@@ -125,6 +140,8 @@ SUITES = {
     "sim": lambda: [Suite("sim", [os.path.join(ROOT, "build-asan/src/store/sim/headrace-sim"), "--test",
                                   os.path.join(ROOT, "src/store/sim/sim_seeds.txt"), "--seeds", "1000"], 1200, SIM_OPTIONS)],
     "hotpath": lambda: [Suite("hotpath", [sys.executable, os.path.join(ROOT, "tests/hotpath.py")], 600)],
+    "neon": lambda: [Suite("neon", [sys.executable, os.path.join(ROOT, "tests/neon.py")], 1200)],
+    "avx512": lambda: [Suite("avx512", [sys.executable, os.path.join(ROOT, "tests/avx512.py")], 1200)],
     "thread": lambda: unit_suites("build-tsan", "thread", is_threaded, SANITIZER_OPTIONS),
     "cli": lambda: server_suite("cli", "cli/cli_test.py", 600),
     "wire": lambda: server_suite("wire", "wire.py", 600),
@@ -134,11 +151,14 @@ SUITES = {
     "boto3-queues": lambda: server_suite("boto3-queues", "clients/boto3_queues_test.py", 300),
     "boto3-channels": lambda: server_suite("boto3-channels", "clients/boto3_channels_test.py", 300),
     "boto3-s3": lambda: server_suite("boto3-s3", "clients/s3_test.py", 600),
+    "boto3-s3-remote": lambda: server_suite("boto3-s3-remote", "clients/s3_remote_test.py", 600),
+    "boto3-s3-events": lambda: server_suite("boto3-s3-events", "clients/s3_events_test.py", 300),
     "access": lambda: server_suite("access", "clients/access_test.py", 600),
     "awscli": lambda: server_suite("awscli", "clients/awscli_test.py", 600),
     "cloudwatch": lambda: server_suite("cloudwatch", "clients/cloudwatch_test.py", 300),
     "boto3-firehose": lambda: server_suite("boto3-firehose", "clients/firehose_test.py", 600),
     "glue": lambda: server_suite("glue", "clients/glue_test.py", 300),
+    "secretsmanager": lambda: server_suite("secretsmanager", "clients/secretsmanager_test.py", 300),
     "firehose-process": lambda: server_suite("firehose-process", "clients/firehose_process_test.py", 300),
     "s3-tools": lambda: server_suite("s3-tools", "clients/s3_tools_test.py", 900),
     "columnar": lambda: [Suite("columnar", [sys.executable, os.path.join(ROOT, "tests/columnar/columnar_test.py")], 900,
@@ -177,15 +197,30 @@ class Run:
         self.suite, self.total = suite, total
         self.ran = self.failed = 0
         self.planned, self.lines, self.seconds = None, [], 0.0
+        self.why, self.last_why, self.notes = None, None, []
+        self.broken, self.broken_left = [], 0
         self.log = os.path.join(LOGS, suite.name.replace(" ", "-") + ".log")
 
     def count(self, verdict, name, reason=None):
         self.ran += 1
         self.failed += verdict != "ok"
-        self.total.count(self.suite.name, verdict, name, reason)
+        self.why = self.total.count(self.suite.name, verdict, name, reason)
+        if self.why is not None:
+            self.why += self.notes[-NOTE_LINES:]
+            self.last_why = self.why
+        self.notes = []
 
     def line(self, line):
         self.lines.append(line)
+        if BROKEN_LINE.search(line) and not self.broken:
+            self.broken_left = BROKEN_LINES
+        if self.broken_left > 0:
+            self.broken_left -= 1
+            self.broken.append(line)
+        if NOTE_OF_UNIT.match(line) or (line.startswith("#") and self.why is None):
+            self.notes.append(line)
+        elif line.startswith("#") and len(self.why) < NOTE_LINES:
+            self.why.append(line)
         match = TAP_LINE.match(line.rstrip("\n"))
         if match:
             self.count(match[1], match[2], (match[4] or "no reason given") if match[3] else None)
@@ -200,6 +235,8 @@ class Run:
             self.count("not ok", f"ends well (it ended with status {status})")
         elif self.planned is None or self.planned != self.ran:
             self.count("not ok", f"runs what it planned ({self.ran} of {self.planned} tests)")
+        if self.last_why is not None:
+            self.last_why += self.broken
 
     def show_failure(self):
         with self.total.lock:
@@ -254,6 +291,7 @@ def main():
     if not options.suites:
         with open(os.path.join(ROOT, "build", "total-test"), "w", encoding="utf-8") as file:
             file.write(f"{total.passed} {total.failed}\n")
+    total.show_failures()
     print(f"{total.passed} passed, {total.failed} failed")
     return 1 if total.failed or not total.passed else 0
 

@@ -34,12 +34,12 @@ WRITERS, KEYS = 4, 12
 ROUND_SECONDS = (0.2, 1.5)
 PART = 5 << 20
 SIZES = (0, 1, 1000, 16 << 10, (16 << 10) + 1, 128 << 10, 300_000, 2 << 20)
-GONE_SECONDS_MAX = 60
+GONE_SECONDS_MAX = 240
 LEFT_BYTES_MAX = 64 << 10  # directories
 
 
 def client(server):
-    config = botocore.config.Config(retries={"total_max_attempts": 1, "mode": "standard"}, read_timeout=60,
+    config = botocore.config.Config(retries={"total_max_attempts": 1, "mode": "standard"}, read_timeout=240,
                                     s3={"addressing_style": "path"})
     return boto3.client("s3", region_name="us-east-1", endpoint_url=server.url, config=config,
                         aws_access_key_id=headrace.KEY_ID, aws_secret_access_key=headrace.SECRET)
@@ -142,7 +142,7 @@ class Loop:
         self.server.kill()
         self.kills += 1
         for writer in writers:
-            writer.join(120)
+            writer.join(240)
             if writer.trouble:
                 self.fail(writer.trouble)
             self.acknowledged += writer.acknowledged

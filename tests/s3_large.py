@@ -20,7 +20,7 @@ import tap
 
 PIECE = 1 << 20
 RSS_MAX_MB = 64
-SETTLE_SECONDS_MAX = 60
+SETTLE_SECONDS_MAX = 240
 PATH = "/large/object"
 OPTIONS = None
 

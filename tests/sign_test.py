@@ -54,7 +54,7 @@ class Probe:
 
     def __exit__(self, *error):
         self.process.stdin.close()
-        status = self.process.wait(30)
+        status = self.process.wait(240)
         assert status == 0 or error[0] is not None, f"the probe ended with status {status}"
 
     def signed(self, signer, path="/", body=BODY, **headers):
@@ -67,7 +67,7 @@ class Probe:
         return request.prepare()
 
     def send(self, request, body=BODY):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         path = request.url.split(str(self.port), 1)[1] or "/"
         headers = {k: v for k, v in request.headers.items() if k.lower() != "content-length"}
         connection.request(request.method, path, body, headers)

@@ -92,7 +92,26 @@ def literals_and_comments_are_not_code():
 def functions_are_measured_between_their_braces():
     body = "\n".join(["    x();"] * 5)
     text = f"static int table[] = {{\n    1,\n}};\n\nstatic void f(int a,\n              int b)\n{{\n{body}\n}}\n"
-    assert list(check.functions_of(text)) == [(5, 7, "f")]
+    assert [found[:3] for found in check.functions_of(text)] == [(5, 7, "f")]
+
+
+@tap.test
+def a_global_name_is_defined_once():
+    one, other = "void f(void)\n{\n}\n", "static void f(void)\n{\n}\nX_INLINE void g(void)\n{\n}\n"
+    assert check.names_twice({"src/a/a.c": one, "src/b/b.c": other, "src/a/a_test.c": one}) == []
+    assert check.names_twice({"src/a/a.c": one, "src/b/b.c": one}) == [
+        "f is defined 2 times: src/a/a.c:1, src/b/b.c:1"]
+
+
+@tap.test
+def instructions_of_one_processor_stand_behind_its_condition():
+    x86, arm = "#include <immintrin.h>\n__m128i x;\n", "uint8x16_t x = vld1q_u8(p);\n"
+    for text in (f"#if defined(__x86_64__)\n{x86}#elif defined(__aarch64__)\n{arm}#endif\n",
+                 f"#ifdef __SSE2__\n#if A\n{x86}#endif\n{x86}#endif\n", "// _mm_add_epi8(x)\nint v_of_x(void);\n"):
+        assert check.unguarded(text) == [], text
+    assert check.unguarded(x86) == [(1, "<immintrin.h>"), (2, "__m128i")]
+    assert check.unguarded(f"#ifndef __x86_64__\n{x86}#endif\n") == [(2, "<immintrin.h>"), (3, "__m128i")]
+    assert check.unguarded(f"#ifdef __x86_64__\n#else\n{arm}#endif\n{arm}") == [(3, "uint8x16_t"), (5, "uint8x16_t")]
 
 
 def answer_matches(expected, got, **variables):

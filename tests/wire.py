@@ -8,6 +8,7 @@ import argparse
 import base64
 import glob
 import hashlib
+import hmac
 import json
 import os
 import re
@@ -22,10 +23,13 @@ import headrace
 import sigv4
 import tap
 
-RETRY_SECONDS_MAX = 15
+RETRY_SECONDS_MAX = 60
 RETRY_PAUSE_SECONDS = 0.1
+SMALL_DISK_MIB = 64         # of a server whose disk is to be filled
 TIMES = re.compile(r"(Timestamps?|StartTime|EndTime|StartDate|EndDate)$")
 BLOBS = {"Data"}
+# `$(totp seed 1)`: what a device with that seed shows in so many half minutes.
+TOTP = re.compile(r"\$\(totp (?P<seed>[a-z][a-z0-9_]*) (?P<steps>-?\d+)\)")
 VARIABLE = re.compile(r"\$(\$|\.\.\.|\*|\((?P<text>[^()]*)\*(?P<count>\d+)\)|(?P<name>[a-z][a-z0-9_]*))")
 # Atomic groups: a number is never tried in pieces, so that a mismatch is found in linear time.
 SCALAR = r'(?>"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*|true|false|null)'
@@ -108,8 +112,9 @@ class Parser:
             self.before.append((name, value.strip()))
         elif text in ("restart", "kill"):
             self.before.append((text, ""))
-        elif text.startswith("bucket "):
-            self.before.append(("bucket", text.removeprefix("bucket ")))
+        elif re.match(r"(bucket|clock) \S+$|role \S+( \S+)?$|disk (broken|full|free)$|damage (journal|sealed|rows \S+)$",
+                      text):
+            self.before.append(tuple(text.split(" ", 1)))
         elif re.match(r"(header|method|path|type|events) \S|unsigned$", text):
             self.pending.append(text)
         else:
@@ -177,7 +182,17 @@ def parse_file(path):
 # ---- Variables.
 
 
+def totp(seed, steps):
+    """Of a seed as IAM gives it: base64 of base32."""
+    counter = headrace.code_step(seed, steps)
+    mac = hmac.digest(base64.b32decode(base64.b64decode(seed)), counter.to_bytes(8, "big"), "sha1")
+    at = mac[-1] & 15
+    return f"{(int.from_bytes(mac[at:at + 4], 'big') & 0x7fffffff) % 10**6:06}"
+
+
 def substitute(text, variables):
+    text = TOTP.sub(lambda m: totp(variables[m["seed"]], int(m["steps"])), text)
+
     def value(match):
         if match[0] == "$$":
             return "$"
@@ -341,21 +356,36 @@ def decode_body(raw, content_type):
 # ---- Playing.
 
 
-def denied_key(server):
-    """The key of a user of the server who may do nothing; made when it is first asked for."""
-    if getattr(server, "denied_key", None) is None:
-        client = server.client(service="iam")
-        for action in ("CreateUser", "CreateAccessKey"):
-            body = encode_form(action, "2010-05-08", '{"UserName":"denied"}')
-            headers = {"Host": f"127.0.0.1:{server.port}", "Content-Type": FORM_TYPE}
-            headers = sigv4.sign(client.key_id, client.secret, "us-east-1", "iam", "POST", "/", headers, body)
-            status, _, content = client.send("POST", "/", headers, body)
-            if status != 200:
-                raise WireError(f"{action}: {content.decode()}")
-        client.close()
+# Users that dialogues sign as, by the variable that stands for their key: what their policy allows, or None.
+USERS = {"$denied": None,
+         "$keyless": {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"},
+                                    {"Effect": "Deny", "Action": "kms:*", "Resource": "*"}]}}
+
+
+def iam_call(server, action, members):
+    client = server.client(service="iam")
+    body = encode_form(action, "2010-05-08", json.dumps(members))
+    headers = {"Host": f"127.0.0.1:{server.port}", "Content-Type": FORM_TYPE}
+    headers = sigv4.sign(client.key_id, client.secret, "us-east-1", "iam", "POST", "/", headers, body)
+    status, _, content = client.send("POST", "/", headers, body)
+    client.close()
+    if status != 200:
+        raise WireError(f"{action}: {content.decode()}")
+    return content
+
+
+def user_key(server, variable):
+    """The key of one of USERS on the server; made when it is first asked for."""
+    keys = server.__dict__.setdefault("user_keys", {})
+    if variable not in keys:
+        name = variable[1:]
+        iam_call(server, "CreateUser", {"UserName": name})
+        if USERS[variable]:
+            iam_call(server, "PutUserPolicy", {"UserName": name, "PolicyName": "p", "PolicyDocument": USERS[variable]})
+        content = iam_call(server, "CreateAccessKey", {"UserName": name})
         found = re.search(rb"<AccessKeyId>(\w+)</AccessKeyId>.*<SecretAccessKey>([^<]+)</SecretAccessKey>", content, re.S)
-        server.denied_key = f"{found[1].decode()} {found[2].decode()}"
-    return server.denied_key
+        keys[variable] = f"{found[1].decode()} {found[2].decode()}"
+    return keys[variable]
 
 
 def make_bucket(server, name):
@@ -369,6 +399,21 @@ def make_bucket(server, name):
         raise WireError(f"bucket {name}: {content.decode()}")
 
 
+def make_role(server, name, service="firehose.amazonaws.com"):
+    """One of the root's account that the service, or whoever of the `account` may, may take; fine if it is there."""
+    principal = {"AWS": headrace.ACCOUNT} if service == "account" else {"Service": service}
+    trust = json.dumps({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}]})
+    client = server.client(service="iam")
+    body = encode_form("CreateRole", "2010-05-08", json.dumps({"RoleName": name, "AssumeRolePolicyDocument": trust}))
+    headers = {"Host": f"127.0.0.1:{server.port}", "Content-Type": FORM_TYPE}
+    headers = sigv4.sign(client.key_id, client.secret, "us-east-1", "iam", "POST", "/", headers, body)
+    status, _, content = client.send("POST", "/", headers, body)
+    client.close()
+    if status not in (200, 409):
+        raise WireError(f"role {name}: {content.decode()}")
+
+
 class Player:
     """Plays one dialogue in one encoding."""
 
@@ -376,7 +421,7 @@ class Player:
         self.dialogue, self.server, self.content_type = dialogue, server, content_type
         self.service = service_of(dialogue.file)
         self.client = server.client(region=region, target=self.service.get("target"), service=self.service["sign"])
-        self.variables = {"region": region, "account": headrace.ACCOUNT, "now": str(int(time.time()))}
+        self.variables = {"region": region, "account": headrace.ACCOUNT, "now": str(int(time.time())), "crlf": "\r\n"}
 
     def prepare(self, what, value):
         """What a directive between two exchanges asks for."""
@@ -384,17 +429,33 @@ class Player:
             self.client.region = self.variables["region"] = value
         elif what == "key":
             known = {"$root": f"{headrace.KEY_ID} {headrace.SECRET}"}
-            if value == "$denied":
-                known[value] = denied_key(self.server)
-            self.client.key_id, self.client.secret = known.get(value, value).split()
+            if value in USERS:
+                known[value] = user_key(self.server, value)
+            self.client.key_id, self.client.secret = (known.get(value) or substitute(value, self.variables)).split()
         elif what == "bucket":
             make_bucket(self.server, substitute(value, self.variables))
+        elif what == "role":
+            make_role(self.server, *value.split())
+        elif self.dialogue.server is None:
+            raise WireError(f"'! {what}' needs a server of its own: '! server='")
+        elif what == "clock":
+            self.server.advance_clock(value)
+        elif what == "disk":
+            {"broken": self.server.break_disk, "full": self.server.fill_disk, "free": self.server.free_disk}[value]()
+        elif what == "damage":
+            self.damage(*value.split())
         else:
             self.restart(what)
 
+    def damage(self, what, text=None):
+        if what == "rows":
+            self.server.damage_rows(text)
+        elif what == "journal":
+            self.server.damage_journal()
+        else:
+            self.server.damage_sealed()
+
     def restart(self, how):
-        if self.dialogue.server is None:
-            raise WireError(f"'! {how}' needs a server of its own: '! server='")
         self.client.close()
         if how == "kill":
             self.server.kill()
@@ -465,8 +526,19 @@ class Player:
         connection.close()
         return reply.status, reply.headers, raw
 
+    def prepare_elsewhere(self, exchange):
+        """`> Target.Operation BODY` in a dialogue of REST: what another service, in JSON, has."""
+        body = substitute(exchange.body, self.variables).encode()
+        headers = {"Host": f"127.0.0.1:{self.server.port}", "Content-Type": headrace.JSON_TYPE,
+                   "X-Amz-Target": exchange.operation}
+        headers = sigv4.sign(self.client.key_id, self.client.secret, self.client.region,
+                             self.signed_for(exchange.operation), "POST", "/", headers, body)
+        return self.client.send("POST", "/", headers, body)
+
     def rest_request(self, exchange):
         """`> METHOD /path?query BODY`; what is signed are all headers."""
+        if "." in exchange.operation:
+            return self.prepare_elsewhere(exchange)
         path, _, body = substitute(exchange.body, self.variables).partition(" ")
         body, signed = body.encode(), True
         headers = {"Host": f"127.0.0.1:{self.server.port}",
@@ -491,9 +563,10 @@ class Player:
         text = decode_body(raw, headers.get("Content-Type", ""))
         if self.content_type == FORM_TYPE:
             text = inside_frame(text, exchange.operation, self.service["xmlns"], status)
-        if self.content_type == REST_TYPE:
+        is_json = self.content_type != REST_TYPE or "." in exchange.operation
+        if not is_json:
             text = without_ids(text)
-        wanted = pattern_of(exchange.answer, self.variables, is_json=self.content_type != REST_TYPE)
+        wanted = pattern_of(exchange.answer, self.variables, is_json=is_json)
         match = wanted.fullmatch(text)
         captured = match.groupdict() if match else {}
         if status != exchange.status or match is None:
@@ -521,6 +594,12 @@ class Player:
                 time.sleep(RETRY_PAUSE_SECONDS)
 
 
+def asks_for(dialogue, *directive):
+    """Whether one of its directives begins so."""
+    n = len(directive)
+    return any(before[:n] == directive for exchange in dialogue.exchanges for before in exchange.before)
+
+
 def play(dialogue, program, shared, region, content_type):
     """The promise of one dialogue; AssertionError if it was not kept."""
     if dialogue.server is None:
@@ -531,7 +610,13 @@ def play(dialogue, program, shared, region, content_type):
             player.client.close()
     arguments = shlex.split(dialogue.server)
     limits = None if "--limits" in arguments else "off"
-    with headrace.Server(program, *arguments, limits=limits) as server:
+    profile = "dev" if asks_for(dialogue, "clock") else None  # no other lets it move the clock
+    small_mib = SMALL_DISK_MIB if asks_for(dialogue, "disk", "full") else 0
+    server = headrace.Server(program, *arguments, limits=limits, profile=profile, small_disk_mib=small_mib)
+    if server.before is None:
+        server.remove()
+        tap.skip("nothing can be mounted here")
+    with server:
         player = Player(dialogue, server, region, content_type)
         player.play()
         player.client.close()
@@ -541,6 +626,8 @@ def run_one(report, name, function):
     """As tap.run, but a failed comparison shows itself without a Python trace."""
     try:
         function()
+    except tap.Skipped as reason:
+        report.skipped(name, reason)
     except AssertionError as error:
         report.not_ok(name, error)
     except WireError as error:

@@ -16,7 +16,7 @@ SERVICE_KEYS = ("protocol", "sign", "target", "version", "xmlns", "message")
 PROTOCOL_NEEDS = {"json-1.0": ("target",), "json-1.1": ("target",), "rpc-v2-cbor": ("target",),
                   "query": ("version", "xmlns"), "rest-xml": ("xmlns",)}
 KEYWORDS = ("service", "string", "blob", "bool", "int", "long", "double", "time", "enum", "list",
-            "map", "struct", "op", "error", "unserved")
+            "map", "struct", "op", "error", "unserved", "never")
 # Words that stand for a pattern.
 FORMATS = {"arn": r"arn:[a-z0-9-]+:[a-z0-9-]+:[a-z0-9-]*:[0-9]*:\S+"}
 # Where a member of a REST request or reply is, and whether a name follows.
@@ -104,6 +104,7 @@ class Api:
     ops: dict
     errors: dict
     unserved: list = field(default_factory=list)
+    never: dict = field(default_factory=dict)  # (operation, error) -> why it cannot come here
 
     def shape(self, name):
         return self.shapes.get(name) or self.inline[name]
@@ -236,6 +237,7 @@ def take_default(t, kind):
 class Parser:
     def __init__(self):
         self.api = Api(None, {}, {}, {}, {}, {})
+        self.nevers = []
 
     def run(self, text):
         for t, pattern in statements(text):
@@ -253,6 +255,8 @@ class Parser:
         if self.api.name is None:
             raise ApiError(1, "no `service` statement")
         check(self.api)
+        for never in self.nevers:
+            apply_never(self.api, *never)
         return self.api
 
     def take_service(self, t):
@@ -438,6 +442,19 @@ class Parser:
         while t.peek() is not None:
             self.api.unserved.append(t.take("the name of a query"))
 
+    def take_never(self, t):
+        """Errors that operations declare and that cannot come here: `never ERROR... [in OP...] "why"`."""
+        line, errors, ops = t.line(), [], []
+        while t.peek() not in ("in", None) and not t.peek().startswith('"'):
+            errors.append(t.name("an error's name"))
+        if t.accept("in"):
+            while t.peek() is not None and not t.peek().startswith('"'):
+                ops.append(t.name("an operation's name"))
+        why = t.take("why").strip('"')
+        if not errors or not why:
+            t.fail("`never` needs errors and why they cannot come")
+        self.nevers.append((line, errors, ops, why))
+
     def take_error(self, t):
         line = t.line()
         name = t.name("the error's name")
@@ -515,6 +532,20 @@ def check(api):
         for name in op.throws:
             if name not in api.errors:
                 raise ApiError(op.line, f"{op.name}: error {name} is not defined")
+
+
+def apply_never(api, line, errors, ops, why):
+    """What is said never to come must be declared, once; without operations: by all that declare it."""
+    for error in errors:
+        of = ops or [op.name for op in api.ops.values() if error in op.throws]
+        if not of:
+            raise ApiError(line, f"no operation declares {error}")
+        for op in of:
+            if op not in api.ops or error not in api.ops[op].throws:
+                raise ApiError(line, f"{op} does not declare {error}")
+            if (op, error) in api.never:
+                raise ApiError(line, f"{error} of {op} is said twice never to come")
+            api.never[(op, error)] = why
 
 
 def check_events(api, op):

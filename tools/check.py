@@ -137,7 +137,7 @@ def check_unfinished():
 
 
 def functions_of(text):
-    """(first line, lines, name) of each function; the format puts its braces into the first column."""
+    """(first line, lines, name, head) of each function; the format puts its braces into the first column."""
     lines = text.splitlines()
     start = None
     for number, line in enumerate(lines, 1):
@@ -147,20 +147,73 @@ def functions_of(text):
             head = start - 1
             while head > 1 and lines[head - 2].strip() and not lines[head - 2].startswith(("}", "//", "#")):
                 head -= 1
-            name = re.search(r"(\w+)\s*\(", " ".join(lines[head - 1:start - 1]))
-            yield head, number - start + 1, name.group(1) if name else "?"
+            said = " ".join(lines[head - 1:start - 1])
+            name = re.search(r"(\w+)\s*\(", re.sub(r"__attribute__\s*\(\(.*?\)\)", "", said))
+            yield head, number - start + 1, name.group(1) if name else "?", said
             start = None
 
 
 def check_function_length():
     found, remarks = [], []
     for path in c_files():
-        for line, length, name in functions_of(read(path)):
+        for line, length, name, _ in functions_of(read(path)):
             if length > FUNCTION_LINES_MAX:
                 found.append(f"{path}:{line}: {name} has {length} lines, at most {FUNCTION_LINES_MAX}")
             elif length > FUNCTION_LINES_GOOD:
                 remarks.append(f"{path}:{line}: {name} has {length} lines")
     return found, remarks
+
+
+STANDS_IN = re.compile(r"(_test|_fuzz|/fake|/test_\w+)\.c$|^(tests|bench)/")
+
+
+def names_twice(texts):
+    """Rooms are static libraries: of two functions of one name the linker takes either, and says nothing."""
+    places = {}
+    for path, text in texts.items():
+        if path.endswith(".c") and not STANDS_IN.search(path):
+            for line, _, name, head in functions_of(text):
+                if not re.search(r"\bstatic\b|\w+_INLINE\b", head) and name not in ("main", "?"):
+                    places.setdefault(name, []).append(f"{path}:{line}")
+    return [f"{name} is defined {len(at)} times: {', '.join(at)}" for name, at in sorted(places.items())
+            if len(at) > 1]
+
+
+def check_names():
+    return names_twice({path: read(path) for path in c_files()}), []
+
+
+INTRINSICS = [(re.compile(r"<\w*(?:intrin|cpuid)\.h>|\b_mm\d*_\w+|\b__m(?:64|128|256|512)\w*|\b__builtin_(?:ia32_|cpu_)\w+"),
+               re.compile(r"__x86_64__|__SSE\w*__|__AVX\w*__")),
+              (re.compile(r"<arm_\w+\.h>|\bv\w+_[usp](?:8|16|32|64|128)(?:_\w+)?\(|\b(?:uint|int|poly|float)\d+x\d+\w*_t\b"),
+               re.compile(r"__aarch64__|__ARM_\w+"))]
+
+
+def unguarded(text):
+    """(line, what) of each use of one processor's instructions where another one's compiler would see it."""
+    conditions, found = [], []
+    for number, line in enumerate(code_only(text).splitlines(), 1):
+        words = re.match(r"\s*#\s*(if|ifdef|ifndef|elif|else|endif)\b(.*)", line)
+        if words is None:
+            for uses, guards in INTRINSICS:
+                use = uses.search(line)
+                if use and not any(guards.search(c) for c in conditions):
+                    found.append((number, use.group()))
+        elif words[1] in ("if", "ifdef"):
+            conditions.append(words[2])
+        elif words[1] == "ifndef":
+            conditions.append("")
+        elif words[1] == "endif":
+            conditions and conditions.pop()
+        elif conditions:
+            conditions[-1] = words[2] if words[1] == "elif" else ""
+    return found
+
+
+def check_intrinsics():
+    """What only one kind of processor understands stands in `#if` for it: the rest compiles everywhere."""
+    return [f"{path}:{line}: {what} outside of an #if for its processor" for path in c_files()
+            if path.startswith("src/") for line, what in unguarded(read(path))], []
 
 
 def check_file_length():
@@ -271,6 +324,8 @@ CHECKS = [
     ("readmes", check_readmes),
     ("unfinished", check_unfinished),
     ("function-length", check_function_length),
+    ("names", check_names),
+    ("intrinsics", check_intrinsics),
     ("file-length", check_file_length),
     ("dialogues", check_dialogues),
     ("large-files", check_large_files),

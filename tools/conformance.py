@@ -29,7 +29,8 @@ import wire  # noqa: E402
 PAGES = os.path.join(ROOT, "docs", "conformance")
 RECORD = os.path.join(ROOT, "tests", "clients", "operations.json")
 TITLES = {"kinesis": "Kinesis Data Streams", "kms": "KMS", "iam": "IAM", "sts": "STS", "cloudwatch": "CloudWatch",
-          "s3": "S3", "glue": "Glue Data Catalog", "firehose": "Data Firehose"}
+          "s3": "S3", "glue": "Glue Data Catalog", "firehose": "Data Firehose",
+          "secretsmanager": "Secrets Manager"}
 # The suites of tests/run.py that drive unmodified clients, and what they are.
 SUITES = {
     "boto3": ("clients/boto3_test.py", "boto3, HTTP/1.1, plain and TLS"),
@@ -41,12 +42,14 @@ SUITES = {
     "cloudwatch": ("clients/cloudwatch_test.py", "boto3 and the AWS command line, metrics and alarms"),
     "access": ("clients/access_test.py", "boto3 and the AWS command line, identities, policies and keys"),
     "glue": ("clients/glue_test.py", "boto3 and the AWS command line, the Data Catalog"),
+    "secretsmanager": ("clients/secretsmanager_test.py", "boto3 and the AWS command line, secrets"),
     "boto3-firehose": ("clients/firehose_test.py", "boto3 and the AWS command line, delivery streams"),
     "boto3-s3": ("clients/s3_test.py", "boto3, buckets and objects"),
     "terraform": ("clients/terraform_test.py", "the calls of Terraform's AWS provider, made with boto3"),
 }
 SUITE_SECONDS_MAX = 900
-TYPE = re.compile(r'"__type":"(?:[^"#]*#)?([A-Za-z]+)"|<Code>([A-Za-z.]+)</Code>')
+# Also what single entries of a request were answered with, and the last message of a stream.
+TYPE = re.compile(r'"(?:__type|ErrorCode)":"(?:[^"#]*#)?([A-Za-z]+)"|<Code>([A-Za-z.]+)</Code>|\{"([A-Z][A-Za-z]+)":\{"message"')
 COUNTED = re.compile(r'headrace_requests_total\{service="([a-z0-9_]+)",op="(\w+)",code="([245])xx"\} ([1-9]\d*)$')
 
 
@@ -88,7 +91,7 @@ def spoken(name, api):
                 if exchange.status < 400:
                     good |= kinds
                 for match in TYPE.finditer(exchange.answer):
-                    error = match[1] or match[2]
+                    error = match[1] or match[2] or match[3]
                     errors.add(codes.get(error, error))
     return found
 
@@ -166,8 +169,12 @@ def rows(name, api, calls):
         good, errors = dialogues[op.name]
         known = sorted(errors & set(api.errors)) if is_shared else [e for e in op.throws if e in errors]
         further = sorted(errors - set(known))
-        missing = [e for e in op.throws if e not in errors]
-        yield op.name, sorted(good), known, further, missing, callers(calls, name, op.name)
+        never = [(e, api.never[(op.name, e)]) for e in op.throws if (op.name, e) in api.never]
+        came = [e for e, _ in never if e in errors]
+        if came:
+            raise ValueError(f"{name}: {op.name} is answered with {came[0]} in a dialogue, and said never to be")
+        missing = [e for e in op.throws if e not in errors and (op.name, e) not in api.never]
+        yield op.name, sorted(good), known, further, missing, never, callers(calls, name, op.name)
 
 
 def short(error):
@@ -178,10 +185,11 @@ def page(name, calls):
     api = contract(name)
     lines = list(rows(name, api, calls))
     declared = sum(len(op.throws) for op in api.ops.values())
-    shown = sum(len(known) for _, _, known, _, _, _ in lines)
+    shown = sum(len(known) for _, _, known, *_ in lines)
+    cannot = sum(len(never) for *_, never, _ in lines)
     called = sum(bool(clients) for *_, clients in lines)
     title = TITLES.get(name, name)
-    of_declared = f"{shown} of {declared} declared errors" if declared else "its operations declare no errors of their own"
+    of_declared = f"{shown} of {declared} declared errors{f'; {cannot} cannot come here' if cannot else ''}" if declared else "its operations declare no errors of their own"
     out = [f"<!-- SPDX-License-Identifier: Apache-2.0 -->\n# {title}: operation by operation\n",
            "Made by `make conformance` from the contract, the dialogues and what unmodified clients called; a test "
            "compares it.\n",
@@ -190,7 +198,7 @@ def page(name, calls):
            f"{of_declared}.",
            f"- Called by unmodified clients: {called}.\n",
            "| operation | result | errors in dialogues | clients |", "|---|---|---|---|"]
-    for op, good, known, further, _, clients in lines:
+    for op, good, known, further, _, _, clients in lines:
         errors = ", ".join([short(e) for e in known] + [f"*{short(e)}*" for e in further])
         out.append(f"| {op} | {', '.join(good) or '-'} | {errors or '-'} | {clients or '-'} |")
     out += ["\nResult: the protocols in which dialogues have its success. Errors are written without their `Exception`; "
@@ -201,11 +209,26 @@ def page(name, calls):
     return "\n".join(out)
 
 
-def missing_section(lines):
-    left = [(op, missing) for op, _, _, _, missing, _ in lines if missing]
-    if not left:
+def never_section(lines):
+    """Which declared errors cannot come, and why: a reason, and the operations that it holds for."""
+    whys = {}
+    for op, *_, never, _ in lines:
+        for error, why in never:
+            whys.setdefault((error, why), []).append(op)
+    if not whys:
         return []
-    out = ["## Declared errors without a dialogue\n",
+    out = ["## Declared errors that cannot come here\n", "| error | cannot come here: | of |", "|---|---|---|"]
+    for (error, why), ops in sorted(whys.items()):
+        out.append(f"| {short(error)} | {why} | {', '.join(ops)} |")
+    return out + [""]
+
+
+def missing_section(lines):
+    left = [(op, missing) for op, _, _, _, missing, *_ in lines if missing]
+    out = never_section(lines)
+    if not left:
+        return out
+    out += ["## Declared errors without a dialogue\n",
            "What a dialogue cannot bring about (a fault inside, a limit that takes an hour) is shown by unit tests, or by "
            "none.\n"]
     return out + [f"- {op}: {', '.join(map(short, missing))}" for op, missing in left] + [""]

@@ -4,9 +4,11 @@
 #pragma once
 #include "access/guard.h"
 #include "aws/shape.h"
+#include "os/io.h"
 #include "os/loop.h"
 
 struct call_stream;
+struct pool;
 struct http_exchange;
 struct protocol; // aws/protocol.h
 struct call_body;
@@ -25,6 +27,9 @@ struct call_sink {
 struct call_source {
     // On the worker pool, one at a time. At least one of n bytes. An error breaks the reply off.
     Err (*read)(struct call_source *s, char *p, size_t n, size_t *ret_n);
+    // Where the next of n bytes are, if they may be sent from a file as they are (http/server.h).
+    // NULL: never.
+    void (*place)(struct call_source *s, size_t n, IoSpan *ret_span);
     void (*close)(struct call_source *s); // once, also if nothing was read; frees it
     uint64_t bytes;                       // all of it
     Str memory; // all of it, as it stays until `close`, which may then come from any thread; or
@@ -50,6 +55,7 @@ struct call {
     // Of what a service does when nobody has called: the role that it was given, and who it is
     // ("firehose.amazonaws.com"). Absent: somebody has signed, or it acts for an account's root.
     Str role, service;
+    Str source_arn; // of a service that acts for itself: what for (aws:SourceArn); may be absent
     const struct http_exchange *exchange; // how it came; NULL in tests
     Str request_id;
     int64_t now_ns;     // wall clock at arrival
@@ -71,6 +77,13 @@ struct call {
     struct call_body *body;              // NULL: the protocol has no bodies beside documents
     struct call_sink *sink;              // what call_take_body recorded
     struct call_source *source;          // what call_reply_source recorded
+};
+
+// Who runs a call in place of the operation's own function: where what it is about is not here, and
+// asking takes as long as others take. On a pool of its own, so that nobody else waits.
+struct call_elsewhere {
+    Err (*run)(struct call *c, const void *in, void *out);
+    struct pool *pool; // also for bodies and payloads; NULL: the service's
 };
 
 // What the calls of a service are about, for the front to ask whether they are permitted. Input is
@@ -164,4 +177,5 @@ void call_header(struct call *c, Str name, Str value);
 
 // ERR_MEMORY is answered with ServiceUnavailable and status 503, which SDKs try again. Any other
 // Err but ERR_FAULT that an operation returns is our fault: it is logged with its cause and
-// answered with InternalFailure and status 500.
+// answered with status 500 and InternalFailure, or the operation's own internal error if its model
+// has one.

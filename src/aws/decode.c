@@ -136,7 +136,7 @@ static Err no_memory(void)
 
 static Err decode_base64(struct decoder *d, Str text, Str *ret)
 {
-    char *out = arena_try(d->a, base64_decoded_max(text.n), 1);
+    char *out = arena_try_raw(d->a, base64_decoded_max(text.n), 1);
     if (out == NULL)
         return no_memory();
     Base64Result r = base64_decode(out, text.p, text.n);

@@ -78,6 +78,13 @@ static void send_fault(struct front_call *f, const struct api_error *error, Str 
         http_stream_write(f->x, buf_str(&b));
 }
 
+static void send_failure(struct front_call *f)
+{
+    f->call.error = front_failure(f->call.op);
+    send_fault(f, f->call.error != NULL ? f->call.error : &aws_InternalFailure,
+               f->call.error != NULL ? S("The service failed.") : (Str){ 0 });
+}
+
 void stream_finish(struct front_call *f, Err e)
 {
     if (e.kind == ERR_FAULT && f->call.error != NULL)
@@ -85,7 +92,7 @@ void stream_finish(struct front_call *f, Err e)
     else if (e.kind == ERR_MEMORY)
         send_fault(f, &aws_ServiceUnavailable, (Str){ 0 });
     else if (e.kind != ERR_NONE)
-        send_fault(f, &aws_InternalFailure, (Str){ 0 });
+        send_failure(f);
     http_stream_end(f->x);
 }
 

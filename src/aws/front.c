@@ -386,6 +386,7 @@ static Err add_service(struct front *f, const FrontService *s)
         .targets = s->targets,
         .pool = s->pool != NULL ? s->pool : f->pool,
         .is_quick = s->is_quick,
+        .elsewhere = s->elsewhere,
         .json = (api->protocols & API_JSON_1_0) != 0   ? &protocol_json_1_0
                 : (api->protocols & API_JSON_1_1) != 0 ? &protocol_json_1_1
                                                        : NULL,

@@ -27,6 +27,7 @@ typedef struct FrontService {
     const struct call_targets *targets; // NULL: its calls are about "*" of the caller's account
     struct pool *pool;                  // for its operations that block; NULL: the front's
     bool (*is_quick)(struct call *c, const void *in); // hub/service.h; NULL: no call is
+    const struct call_elsewhere *(*elsewhere)(struct call *c, const void *in); // NULL: nowhere
 } FrontService;
 
 // Everything is borrowed and outlives the front; strings and tables are copied.

@@ -21,6 +21,7 @@ struct front_service {
     const struct call_targets *targets;
     struct pool *pool; // for operations that block
     bool (*is_quick)(struct call *c, const void *in);
+    const struct call_elsewhere *(*elsewhere)(struct call *c, const void *in);
     const struct protocol *json; // what its own content type is; NULL: it speaks no JSON
     size_t body_bytes_max;       // of any of its operations
     bool gzip;                   // one of them may come compressed
@@ -61,7 +62,8 @@ struct front_call {
     const struct protocol *protocol;     // of the reply
     Str body;                            // the document: the body, unpacked, or a query string
     void *in, *out;
-    Str id_2;             // of the reply
+    const struct call_elsewhere *elsewhere; // who runs it; NULL: the operation
+    Str id_2;                               // of the reply
     ArenaMark before_run; // what the operation allocates goes when its output is written
     struct task task;
     Err result;
@@ -102,8 +104,13 @@ void rest_reply_output(struct front_call *f);
 // Whether the call, decoded and valid, is permitted; if not, it has been answered.
 bool front_permits(struct front_call *f);
 
+// The service itself has failed: the operation's own error for that, or that of all.
+const struct api_error *front_failure(const struct api_op *op); // NULL: it has none
+void front_failed(struct front_call *f);
+
 // ---- run.c
-void front_run(struct front_call *f); // the input is decoded and valid
+struct pool *front_pool(const struct front_call *f); // where the call may block
+void front_run(struct front_call *f);                // the input is decoded and valid
 
 // ---- event_stream.c
 extern const struct call_stream front_stream;

@@ -159,6 +159,11 @@ static bool believe(struct front_call *f, Sigv4Payload *payload)
     struct front *front = f->front;
     Caller caller = { 0 };
     AuthFault fault = { 0 };
+    // Browsers ask about a signed link before they use it: its signature is not of that request.
+    if (str_eq(f->x->method, S("OPTIONS"))) {
+        take_nobody(f, payload);
+        return true;
+    }
     Sigv4Want want = { .service = f->service->api->signing,
                        .now_ns = front->io->wall_ns(front->io),
                        .declared = true };
@@ -277,7 +282,7 @@ Err rest_take_body(struct front_call *f)
     if (f->x->streams) {
         struct pump *p = arena_new(f->x->arena, struct pump, 1);
         *p = (struct pump){ .sink = { .take = pump_take, .end = pump_end }, .f = f };
-        http_body_pump(f->x, f->service->pool, &p->sink);
+        http_body_pump(f->x, front_pool(f), &p->sink);
         return call_wait(c);
     }
     Err e = body_push(c, f->x->body, c->sink);
@@ -440,6 +445,12 @@ static Err outflow_read(struct http_source *s, char *p, size_t n, size_t *ret_n)
     return from->read(from, p, n, ret_n);
 }
 
+static void outflow_place(struct http_source *s, size_t n, IoSpan *ret_span)
+{
+    struct call_source *from = ((struct outflow *)s)->from;
+    from->place(from, n, ret_span);
+}
+
 static void outflow_close(struct http_source *s)
 {
     struct call_source *from = ((struct outflow *)s)->from;
@@ -473,6 +484,7 @@ static void send(struct front_call *f, unsigned status, const RestReply *reply, 
                     S("We encountered an internal error. Please try again."));
         return;
     }
+    struct pool *pool = front_pool(f);
     if (!whole)
         f->call.source = NULL; // http's from here on
     reply_release(f);
@@ -481,10 +493,12 @@ static void send(struct front_call *f, unsigned status, const RestReply *reply, 
         return;
     }
     struct outflow *o = xalloc(sizeof *o);
-    *o = (struct outflow){ .source = { .read = outflow_read, .close = outflow_close },
+    *o = (struct outflow){ .source = { .read = outflow_read,
+                                       .place = from->place != NULL ? outflow_place : NULL,
+                                       .close = outflow_close },
                            .from = from };
-    http_reply_source(f->x, f->service->pool, status, reply->headers, reply->header_count,
-                      from->bytes, &o->source);
+    http_reply_source(f->x, pool, status, reply->headers, reply->header_count, from->bytes,
+                      &o->source);
 }
 
 void rest_reply_output(struct front_call *f)

@@ -553,6 +553,20 @@ TEST(a_waiting_call_can_fail)
     stage_close(&s);
 }
 
+TEST(an_operation_whose_model_has_an_internal_error_fails_with_that)
+{
+    struct stage s;
+    stage_open(&s);
+    struct play *p = play_new(&s, a, "Later", JSON, "{\"Name\":\"abc\"}");
+    p->loop = s.loop;
+    add_dev(p);
+    perform(&s, p);
+    call_done(probe_seen.waiting, fail(ERR_IO, "the disk"));
+    loop_run(s.loop);
+    expect_reply(500, S("{\"__type\":\"InternalFault\"}"), &p->reply);
+    stage_close(&s);
+}
+
 // ---- The order of the checks
 
 TEST(errors_of_the_model_and_of_our_own_differ)

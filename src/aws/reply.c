@@ -156,7 +156,7 @@ void reply_output(struct front_call *f)
         if (e.kind == ERR_MEMORY)
             reply_no_memory(f);
         else
-            reply_error(f, aws_InternalFailure.status, aws_InternalFailure.name, (Str){ 0 });
+            front_failed(f);
         return;
     }
     arena_rewind(f->x->arena, f->before_run); // a slow client holds the reply alone

@@ -5,3 +5,6 @@
 
 // A label of the path, decoded.
 Err rest_label(const RestRequest *r, Str name, Str *ret);
+
+// How a value is written in a header or a query; of a list: between commas.
+Str rest_value(struct arena *a, const struct shape *shape, const void *value);

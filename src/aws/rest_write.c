@@ -18,7 +18,17 @@ static Str iso_text(struct arena *a, int64_t ns)
     return str_dup(a, buf_str(&b));
 }
 
-static Str header_value(struct arena *a, const struct shape *shape, const void *value)
+static Str joined(struct arena *a, const struct shape *list, const struct any_list *values)
+{
+    AUTO_BUF(b);
+    for (size_t i = 0; i < values->n; i++) {
+        buf_add(&b, i > 0 ? S(",") : S(""));
+        buf_add(&b, rest_value(a, list->member, bind_element(values, list, i)));
+    }
+    return str_dup(a, buf_str(&b));
+}
+
+Str rest_value(struct arena *a, const struct shape *shape, const void *value)
 {
     switch (shape->kind) {
     case SHAPE_BOOL:
@@ -30,6 +40,8 @@ static Str header_value(struct arena *a, const struct shape *shape, const void *
     case SHAPE_TIME:
         return shape->iso ? iso_text(a, *(const int64_t *)value)
                           : time_http(a, *(const int64_t *)value);
+    case SHAPE_LIST:
+        return joined(a, shape, value);
     default:
         return *(const Str *)value;
     }
@@ -55,7 +67,7 @@ static void write_headers(const struct member *m, const void *out, struct arena 
     const struct any_list *more = headers_of(m, out);
     if (more == NULL) {
         ret->headers[ret->header_count++] =
-            (HttpHeader){ m->called, header_value(a, m->shape, bind_value(out, m)) };
+            (HttpHeader){ m->called, rest_value(a, m->shape, bind_value(out, m)) };
         return;
     }
     for (size_t i = 0; i < more->n; i++) {

@@ -3,6 +3,32 @@
 #include "aws/front_priv.h"
 #include "base/logline.h"
 
+// Of the service itself. IAM calls it ServiceFailure, the others have Internal in its name.
+static bool is_internal(const struct api_error *e)
+{
+    return e->status == aws_InternalFailure.status &&
+           (str_search(e->name, S("Internal")) < e->name.n || str_eq(e->name, S("ServiceFailure")));
+}
+
+// An operation whose model names an error of the service itself has that one: what clients'
+// generated code catches.
+const struct api_error *front_failure(const struct api_op *op)
+{
+    for (size_t i = 0; op != NULL && i < op->error_count; i++)
+        if (is_internal(op->errors[i]))
+            return op->errors[i];
+    return NULL;
+}
+
+void front_failed(struct front_call *f)
+{
+    const struct api_error *own = front_failure(f->call.op);
+    if (own != NULL)
+        reply_fault(f, own, (Str){ 0 });
+    else
+        reply_error(f, aws_InternalFailure.status, aws_InternalFailure.name, (Str){ 0 });
+}
+
 static void finish(struct front_call *f)
 {
     Err e = f->result;
@@ -20,7 +46,7 @@ static void finish(struct front_call *f)
     } else if (e.kind == ERR_FAULT && f->call.error != NULL) {
         reply_fault(f, f->call.error, f->call.error_text);
     } else {
-        reply_error(f, aws_InternalFailure.status, aws_InternalFailure.name, (Str){ 0 });
+        front_failed(f);
     }
 }
 
@@ -79,7 +105,9 @@ static void run_on_pool(struct task *t)
     struct front_call *f = of_task(t);
     if (!http_stream_gone(f->x) && !http_replies_full(f->x)) {
         struct call *c = &f->call;
-        Err e = c->work != NULL ? c->work(c, c->work_self) : c->op->run(c, f->in, f->out);
+        Err e = c->work != NULL        ? c->work(c, c->work_self)
+                : f->elsewhere != NULL ? f->elsewhere->run(c, f->in, f->out)
+                                       : c->op->run(c, f->in, f->out);
         returned(f, e.kind == ERR_WAIT && c->sink != NULL ? rest_take_body(f) : e);
         return;
     }
@@ -87,10 +115,16 @@ static void run_on_pool(struct task *t)
                 S("Rate exceeded"));
 }
 
+struct pool *front_pool(const struct front_call *f)
+{
+    bool own = f->elsewhere != NULL && f->elsewhere->pool != NULL;
+    return own ? f->elsewhere->pool : f->service->pool;
+}
+
 static void run_later(struct front_call *f)
 {
     f->task = (struct task){ .run = run_on_pool };
-    Err e = pool_submit(f->service->pool, &f->task);
+    Err e = pool_submit(front_pool(f), &f->task);
     if (e.kind != ERR_NONE)
         reply_error(f, aws_ThrottlingException.status, aws_ThrottlingException.name,
                     S("Rate exceeded"));
@@ -113,7 +147,9 @@ void front_run(struct front_call *f)
     f->call.protocol = f->protocol;
     f->call.stream = &front_stream;
     atomic_init(&f->parts, 2);
-    if (op->blocking && !is_quick(f)) {
+    if (op->blocking && f->service->elsewhere != NULL)
+        f->elsewhere = f->service->elsewhere(&f->call, f->in);
+    if (op->blocking && (f->elsewhere != NULL || !is_quick(f))) {
         run_later(f);
         return;
     }

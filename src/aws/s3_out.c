@@ -1,35 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "aws/s3_out.h"
+#include "aws/rest_out.h"
 #include "aws/sigv4.h"
-#include "codec/xml.h"
 #include "os/io.h"
-
-#include <string.h>
-
-// Amazon S3 API reference, "Signature calculations": what UriEncode leaves as it is.
-static Str encoded(struct arena *a, Str value, bool path)
-{
-    static const char hex[] = "0123456789ABCDEF";
-    AUTO_BUF(b);
-    for (size_t i = 0; i < value.n; i++) {
-        unsigned char ch = (unsigned char)value.p[i];
-        bool plain = (ch >= '0' && ch <= '9') || (ch >= 'a' && ch <= 'z') ||
-                     (ch >= 'A' && ch <= 'Z') || (ch != 0 && strchr("-_.~", ch) != NULL) ||
-                     (path && ch == '/');
-        if (plain) {
-            buf_add_byte(&b, (char)ch);
-        } else {
-            buf_add_byte(&b, '%');
-            buf_add_byte(&b, hex[ch >> 4]);
-            buf_add_byte(&b, hex[ch & 15]);
-        }
-    }
-    return str_dup(a, buf_str(&b));
-}
 
 Str s3_out_encoded(struct arena *a, Str value)
 {
-    return encoded(a, value, false);
+    return rest_out_encoded(a, value, false);
 }
 
 Str s3_out_header(const S3OutReply *reply, Str name)
@@ -40,19 +17,11 @@ Str s3_out_header(const S3OutReply *reply, Str name)
     return (Str){ 0 };
 }
 
-static Str child_text(const struct xml_node *n, Str name)
-{
-    for (const struct xml_node *c = n->first; c != NULL; c = c->next)
-        if (str_eq(c->name, name))
-            return c->text;
-    return S("");
-}
-
 // Replies to HEAD have no body, and what a proxy says is no XML.
-static void read_error(struct arena *a, const struct xml_node *root, S3OutReply *r)
+static void read_error(struct arena *a, const RestOutError *said, S3OutReply *r)
 {
-    r->code = root != NULL ? child_text(root, S("Code")) : S("");
-    r->message = root != NULL ? child_text(root, S("Message")) : S("");
+    r->code = said->code;
+    r->message = said->message;
     if (r->code.n == 0)
         r->code = r->status == 404 ? S("NotFound") : str_fmt(a, "HTTP status %u", r->status);
 }
@@ -61,14 +30,13 @@ static void read_error(struct arena *a, const struct xml_node *root, S3OutReply 
 // object that is asked for may look like one.
 static void check_reply(struct arena *a, const S3OutCall *call, S3OutReply *r)
 {
-    struct xml_node *root = NULL;
+    RestOutError said;
     bool good = r->status >= 200 && r->status <= 299, own = !str_eq(call->method, S("GET"));
     if (good && !own)
         return;
-    if (r->http.body.n > 0 && xml_parse(a, r->http.body, &root).kind != ERR_NONE)
-        root = NULL;
-    if (!good || (root != NULL && str_eq(root->name, S("Error"))))
-        read_error(a, root, r);
+    bool is_error = rest_out_error(r->http.body, a, &said);
+    if (!good || is_error)
+        read_error(a, &said, r);
 }
 
 Err s3_out_call(const S3Out *s, struct arena *a, const S3OutCall *call, S3OutReply *ret)
@@ -80,10 +48,10 @@ Err s3_out_call(const S3Out *s, struct arena *a, const S3OutCall *call, S3OutRep
     AUTO_BUF(path);
     buf_add(&path, S("/"));
     if (call->bucket.p != NULL)
-        buf_add(&path, encoded(a, call->bucket, false));
+        buf_add(&path, rest_out_encoded(a, call->bucket, false));
     if (call->key.p != NULL) {
         buf_add(&path, S("/"));
-        buf_add(&path, encoded(a, call->key, true));
+        buf_add(&path, rest_out_encoded(a, call->key, true));
     }
     sha256(call->body.p, call->body.n, hash);
     headers[0] = (HttpHeader){ S("host"), http_client_host(s->http) };

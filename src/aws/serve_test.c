@@ -186,7 +186,8 @@ TEST(what_goes_wrong_in_a_stream_is_its_last_message)
     r = call(&c, a, root.secret, "Watch", S("{\"Ticks\":1,\"How\":\"denied\"}"));
     EXPECT(str_ends(messages(a, r.body), S("|error AccessDeniedException no |")));
     r = call(&c, a, root.secret, "Watch", S("{\"Ticks\":1,\"How\":\"fault\"}"));
-    EXPECT(str_ends(messages(a, r.body), S("|error InternalFailure The service failed. |")));
+    EXPECT(str_ends(messages(a, r.body),
+                    S("|exception InternalFault {\"message\":\"The service failed.\"}|")));
     client_close(&c);
 }
 

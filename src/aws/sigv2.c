@@ -185,8 +185,15 @@ static Err check_time(const struct http_exchange *x, const Parts *p, int64_t now
     return near ? OK : refuse(fault, AUTH_SKEW, S("the clocks differ"));
 }
 
-static Err check_signature(const struct http_exchange *x, Str bucket, const Parts *p,
-                           const Key *key, AuthFault *fault)
+// "/bucket", which clients sign as "/bucket/": botocore does, and S3 takes both.
+static bool is_bucket_alone(const struct http_exchange *x, Str bucket)
+{
+    return bucket.p == NULL && x->path.n > 1 &&
+           str_find(str_skip(x->path, 1), '/') == x->path.n - 1;
+}
+
+static Err check_one(const struct http_exchange *x, Str bucket, const Parts *p, const Key *key,
+                     AuthFault *fault)
 {
     unsigned char want[CHECKSUM_BYTES_MAX];
     AUTO_BUF(text);
@@ -212,6 +219,18 @@ static Err check_signature(const struct http_exchange *x, Str bucket, const Part
     fault->provided = p->signature;
     fault->string_to_sign = str_dup(x->arena, buf_str(&text));
     return refuse(fault, AUTH_MISMATCH, S("the signature does not match"));
+}
+
+static Err check_signature(const struct http_exchange *x, Str bucket, const Parts *p,
+                           const Key *key, AuthFault *fault)
+{
+    Err e = check_one(x, bucket, p, key, fault);
+    if (e.kind != ERR_DENIED || !is_bucket_alone(x, bucket))
+        return e;
+    struct http_exchange with = *x;
+    AuthFault other = *fault;
+    with.path = str_cat(x->arena, x->path, S("/"));
+    return check_one(&with, bucket, p, key, &other).kind == ERR_NONE ? OK : e;
 }
 
 static Err check_token(const Parts *p, const Key *key, int64_t now_ns, AuthFault *fault)

@@ -245,17 +245,29 @@ static Str names_joined(struct arena *a, const HttpHeader *headers, size_t n)
     return str_dup(a, buf_str(&b));
 }
 
+static void give_payload(const Scope *scope, Str time, const unsigned char *key,
+                         const unsigned char *signature, struct arena *a, Sigv4Payload *ret)
+{
+    ret->scope = str_fmt(a, "%.*s/%.*s/%.*s/aws4_request", FMT(scope->date), FMT(scope->region),
+                         FMT(scope->service));
+    memcpy(ret->time, time.p, sizeof ret->time);
+    hex_lower(ret->signature, signature, SHA256_BYTES);
+    hmac_prepare(str_from(key, SHA256_BYTES), &ret->key);
+}
+
 Err sigv4_sign(const Sigv4Sign *s, struct arena *a, Sigv4Headers *ret)
 {
     Str time = time_basic(a, s->now_ns);
     Scope scope = { str_head(time, DATE_CHARS), s->region, s->service };
     unsigned char hash[SHA256_BYTES], key[SHA256_BYTES], signature[SHA256_BYTES];
-    sha256(s->body.p, s->body.n, hash);
+    if (s->payload.p == NULL)
+        sha256(s->body.p, s->body.n, hash);
     Canonical c = { .method = s->method,
                     .path = s->path,
                     .query = s->query,
                     .encode_once = str_eq(s->service, S("s3")),
-                    .payload_hash = hex_str(a, hash, sizeof hash) };
+                    .payload_hash =
+                        s->payload.p != NULL ? s->payload : hex_str(a, hash, sizeof hash) };
     c.headers = all_headers(s, a, time, &c.header_count);
     c.signed_headers = names_joined(a, c.headers, c.header_count);
 
@@ -265,7 +277,6 @@ Err sigv4_sign(const Sigv4Sign *s, struct arena *a, Sigv4Headers *ret)
     sigv4_string_to_sign(&text, time, &scope, buf_str(&canonical));
     sigv4_signing_key(s->secret, &scope, key);
     hmac_sha256(str_from(key, sizeof key), buf_str(&text), signature);
-    explicit_bzero(key, sizeof key);
 
     Str authorization =
         str_fmt(a,
@@ -278,5 +289,8 @@ Err sigv4_sign(const Sigv4Sign *s, struct arena *a, Sigv4Headers *ret)
                         .n = 2 };
     if (s->session_token.p != NULL)
         ret->at[ret->n++] = (HttpHeader){ S("x-amz-security-token"), s->session_token };
+    if (s->payload.p != NULL)
+        give_payload(&scope, time, key, signature, a, &ret->payload);
+    explicit_bzero(key, sizeof key);
     return OK;
 }

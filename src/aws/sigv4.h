@@ -121,12 +121,14 @@ typedef struct Sigv4Sign {
     const HttpHeader *headers; // host, content-type, x-amz-target...: all of them are signed
     size_t header_count;
     Str body;
+    Str payload; // in place of the body's hash: "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"; or absent
     int64_t now_ns;
 } Sigv4Sign;
 
 typedef struct Sigv4Headers {
     HttpHeader at[3]; // x-amz-date, authorization and, with a token, x-amz-security-token
     size_t n;
+    Sigv4Payload payload; // what chunks that follow are signed with (aws/chunked_out.h)
 } Sigv4Headers;
 
 // The headers to add to the request.

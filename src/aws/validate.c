@@ -47,10 +47,6 @@ static void add_value(struct buf *b, const struct shape *shape, const void *valu
     case SHAPE_ENUM:
         buf_add(b, str_head(*(const Str *)value, BIND_VALUE_SHOWN_MAX));
         break;
-    case SHAPE_BLOB:
-        buf_addf(b, "java.nio.HeapByteBuffer[pos=0 lim=%zu cap=%zu]", ((const Str *)value)->n,
-                 ((const Str *)value)->n);
-        break;
     case SHAPE_BOOL:
         buf_add(b, *(const bool *)value ? S("true") : S("false"));
         break;
@@ -80,20 +76,21 @@ static void add_value(struct buf *b, const struct shape *shape, const void *valu
         }
         buf_add_byte(b, shape->kind == SHAPE_LIST ? ']' : '}');
         break;
+    case SHAPE_BLOB:
     case SHAPE_STRUCT:
         break;
     }
 }
 
 // AWS prints Java object names for structs; the form without a value says as much. An empty list
-// shows nothing of them.
+// shows nothing of them. Of blobs it printed such names, and since 2025 nothing.
 static bool can_show(const struct shape *shape, const void *value)
 {
     if (shape->kind == SHAPE_LIST && ((const struct any_list *)value)->n == 0)
         return true;
     while (shape->kind == SHAPE_LIST || shape->kind == SHAPE_MAP)
         shape = shape->member;
-    return shape->kind != SHAPE_STRUCT;
+    return shape->kind != SHAPE_STRUCT && shape->kind != SHAPE_BLOB;
 }
 
 // Begins the next sentence; false: enough are listed, and this one is only counted.

@@ -254,13 +254,16 @@ static Err take_time(struct verifier *v)
 
 static Err check_expires(struct verifier *v, int64_t *ret_ns)
 {
-    uint64_t seconds;
-    if (str_u64(v->s.expires, &seconds).kind != ERR_NONE || seconds == 0 ||
-        seconds > SIGV4_EXPIRES_S_MAX)
+    int64_t seconds;
+    if (str_i64(v->s.expires, &seconds).kind != ERR_NONE)
+        return refuse(v, INVALID, S("X-Amz-Expires should be a number"));
+    if (seconds < 0)
+        return refuse(v, INVALID, S("X-Amz-Expires must be non-negative"));
+    if (seconds == 0 || seconds > SIGV4_EXPIRES_S_MAX)
         return refuse(v, INVALID,
                       S("X-Amz-Expires must be less than a week (in seconds); that is, the given "
                         "X-Amz-Expires must be less than 604800 seconds"));
-    *ret_ns = (int64_t)seconds * NS_PER_S;
+    *ret_ns = seconds * NS_PER_S;
     return OK;
 }
 

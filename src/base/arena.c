@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/arena.h"
+#include "base/arena_end.h"
 #include "base/memory.h"
 
 #include <stdlib.h>
@@ -35,7 +35,17 @@ struct arena {
     struct block *top;
     size_t next_bytes; // size of the next ordinary block
     size_t total_bytes;
-    bool of_request; // its blocks are counted
+    bool of_request;        // its blocks are counted
+    struct arena_end *ends; // the newest first
+};
+
+// Lies in the arena itself.
+struct arena_end {
+    struct arena_end *next;
+    struct block *block; // where the arena was when it was made
+    size_t used;
+    void (*fn)(void *self);
+    void *self;
 };
 
 // A block of exactly this size. The first block of a request is not counted: connections and
@@ -158,8 +168,36 @@ void *arena_try_raw(struct arena *a, size_t bytes, size_t align)
     return allocate(a, bytes, align, true);
 }
 
+void arena_at_end(struct arena *a, void (*fn)(void *self), void *self)
+{
+    struct arena_end *e = arena_new(a, struct arena_end, 1);
+    *e = (struct arena_end){ a->ends, a->top, a->top->used, fn, self };
+    a->ends = e;
+}
+
+// Whether what was allocated since then holds it.
+static bool is_since(const struct arena *a, const struct arena_end *e, ArenaMark mark)
+{
+    if (e->block == mark.block)
+        return e->used > mark.used;
+    const struct block *b = a->top;
+    while (b != mark.block && b != e->block)
+        b = b->previous;
+    return b != mark.block;
+}
+
+static void run_ends(struct arena *a, ArenaMark mark)
+{
+    while (a->ends != NULL && is_since(a, a->ends, mark)) {
+        struct arena_end *e = a->ends;
+        a->ends = e->next;
+        e->fn(e->self);
+    }
+}
+
 void arena_reset(struct arena *a)
 {
+    run_ends(a, (ArenaMark){ 0 });
     struct block *first = a->top;
     if (first == NULL)
         return;
@@ -186,6 +224,7 @@ ArenaMark arena_mark(struct arena *a)
 
 void arena_rewind(struct arena *a, ArenaMark mark)
 {
+    run_ends(a, mark);
     while (a->top != mark.block) {
         CHECK(a->top != NULL);
         struct block *older = a->top->previous;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "base/arena_end.h"
 #include "base/logline.h"
 #include "base/map.h"
 #include "base/metric.h"
@@ -172,4 +173,26 @@ TEST(the_distance_of_words_counts_edits)
     EXPECT_INT(0, str_distance(S("listen"), S("listen")));
     EXPECT_INT(1, str_distance(S("listn"), S("listen")));
     EXPECT_INT(3, str_distance(S("kitten"), S("sitting")));
+}
+
+static void note_end(void *self)
+{
+    char **at = self;
+    *(*at)++ = 'e';
+}
+
+TEST(what_is_to_be_called_at_the_end_is_called_once_with_its_memory)
+{
+    char text[8] = { 0 }, *at = text;
+    struct arena *b = arena_open();
+    arena_at_end(b, note_end, &at);
+    ArenaMark mark = arena_mark(b);
+    arena_at_end(b, note_end, &at);
+    arena_rewind(b, mark); // the second one only
+    EXPECT_INT(1, at - text);
+    arena_reset(b);
+    EXPECT_INT(2, at - text);
+    arena_at_end(b, note_end, &at);
+    arena_close(b);
+    EXPECT_INT(3, at - text);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/memory.h"
 #include "base/pages.h"
+#include "base/slabs.h"
 #include "base/test.h"
 
 #include <stdlib.h>
@@ -144,6 +145,13 @@ TEST(pieces_of_pages_have_few_sizes_and_are_used_again)
     EXPECT_INT(pages_room(9 << 12), k.bytes);
     EXPECT(pages_take(&k, 11 << 12) == NULL);  // of another size
     EXPECT(pages_take(&k, 10 << 12) == first); // of the same
+    pages_give(&k, first, 9 << 12);
+    size_t near = 0;
+    EXPECT(pages_take_near(&k, 11 << 12, &near) == NULL); // none is smaller
+    EXPECT(pages_take_near(&k, 5 << 12, &near) == NULL);  // nor much larger
+    EXPECT(pages_take_near(&k, 7 << 12, &near) == first);
+    EXPECT_INT(pages_room(9 << 12), near);
+    EXPECT_INT(0, k.bytes);
     EXPECT_INT(0, k.bytes);
     memset(first, 1, pages_room(9 << 12));
     pages_give(&k, first, 10 << 12);
@@ -154,6 +162,49 @@ TEST(pieces_of_pages_have_few_sizes_and_are_used_again)
     EXPECT(k.bytes <= k.bytes_max);
     pages_drop(&k);
     EXPECT(pages_take(&k, 1 << 20) == NULL);
+}
+
+static void *cut(struct slabs *s, size_t bytes, struct slab **ret_of)
+{
+    uint8_t *p = slabs_take(s, bytes, ret_of);
+    if (p == NULL) {
+        struct slab *slab = slab_new();
+        EXPECT(slab != NULL);
+        slabs_add(s, slab);
+        p = slabs_take(s, bytes, ret_of);
+    }
+    EXPECT(p != NULL && (uintptr_t)p % MEMORY_PAGE_BYTES == 0);
+    p[0] = p[bytes - 1] = 1;
+    return p;
+}
+
+TEST(a_slab_is_used_again_when_all_of_its_pieces_came_back)
+{
+    enum { PIECE = SLAB_PIECE_BYTES_MOST - 100, PIECES = SLAB_BYTES / SLAB_PIECE_BYTES_MOST };
+    struct slabs s = { .free_max = 1 };
+    struct slab *of[3 * PIECES];
+    uint8_t *at[3 * PIECES];
+    EXPECT(slabs_take(&s, PIECE, &of[0]) == NULL); // there is none yet
+    for (size_t i = 0; i < (size_t)3 * PIECES; i++)
+        at[i] = cut(&s, PIECE, &of[i]);
+    EXPECT(of[0] == of[PIECES - 1] && of[0] != of[PIECES] && of[PIECES] != of[2 * PIECES]);
+    EXPECT(at[1] == at[0] + slabs_room(PIECE));
+    for (size_t i = PIECES; i-- > 1;) // in whatever order
+        slabs_give(&s, of[i], at[i], PIECE);
+    EXPECT_INT(0, s.free_count);
+    struct slab *again;
+    EXPECT(slabs_take(&s, PIECE, &again) == NULL); // one is still held
+    slabs_give(&s, of[0], at[0], PIECE);
+    EXPECT_INT(1, s.free_count);
+    EXPECT(cut(&s, PIECE, &again) == at[0] && again == of[0]);
+    EXPECT_INT(0, s.free_count);
+    for (size_t i = PIECES; i < (size_t)3 * PIECES; i++) // no more are kept than may be
+        slabs_give(&s, of[i], at[i], PIECE);
+    EXPECT_INT(1, s.free_count);
+    slabs_give(&s, again, at[0], PIECE);
+    EXPECT(cut(&s, PIECE, &again) == at[0]); // from its beginning: nobody has any of it
+    slabs_give(&s, again, at[0], PIECE);
+    slabs_done(&s);
 }
 
 TEST(a_buffer_keeps_its_bytes_through_every_size_and_its_maximum)
@@ -171,6 +222,38 @@ TEST(a_buffer_keeps_its_bytes_through_every_size_and_its_maximum)
             EXPECT(b.p[i] == (char)(i * 7 + i / 1000));
         buf_done(&b);
     }
+}
+
+TEST(pieces_that_were_given_back_longest_ago_go_first)
+{
+    enum { PIECE = 1 << 20, SMALL = 256 << 10 };
+    struct pages_kept k = { .bytes_max = 4 * PIECE };
+    uint8_t *small[4], *large[3];
+    for (size_t i = 0; i < 4; i++)
+        small[i] = pages_get(SMALL);
+    for (size_t i = 0; i < 3; i++)
+        large[i] = pages_get(PIECE);
+    for (size_t i = 0; i < 4; i++)
+        pages_give(&k, small[i], SMALL);
+    for (size_t i = 0; i < 3; i++)
+        pages_give(&k, large[i], PIECE);
+    EXPECT_INT(k.bytes_max, k.bytes); // full
+    EXPECT(pages_take(&k, SMALL) == small[3]);
+    pages_give(&k, small[3], SMALL);
+    pages_give(&k, pages_get(PIECE / 2), PIECE / 2); // two of the small ones go for it
+    EXPECT_INT(k.bytes_max, k.bytes);
+    EXPECT(pages_take(&k, SMALL) == small[3] && pages_take(&k, SMALL) == small[2]);
+    EXPECT(pages_take(&k, SMALL) == NULL);
+    pages_give(&k, small[2], SMALL);
+    pages_give(&k, small[3], SMALL);
+    uint8_t *large_one = pages_take(&k, PIECE);
+    EXPECT(large_one == large[2]);
+    pages_give(&k, large_one, PIECE);
+    pages_give(&k, pages_get(2 * PIECE), 2 * PIECE);
+    EXPECT(pages_take(&k, PIECE) == large[2] && pages_take(&k, PIECE) == NULL);
+    free(large[2]);
+    pages_drop(&k);
+    EXPECT(k.bytes == 0 && k.oldest == NULL && k.newest == NULL);
 }
 
 TEST(large_memory_is_used_again_by_the_next_one)

@@ -15,10 +15,13 @@
 #define UNPOISON(p, n) ((void)(p), (void)(n))
 #endif
 
-enum { HUGE_PAGE_BYTES = 2 << 20 };
+enum { HUGE_PAGE_BYTES = 2 << 20, NEAR_CLASSES = 2 };
 
 struct pages_piece {
-    struct pages_piece *next;
+    struct pages_piece *next, *previous; // of its size
+    struct pages_piece *older, *newer;   // of all
+    size_t room;
+    unsigned class;
 };
 
 // Four sizes between one power of two and the next.
@@ -39,44 +42,81 @@ size_t pages_room(size_t bytes)
     return room;
 }
 
+static void put(struct pages_kept *k, struct pages_piece *p)
+{
+    p->next = k->free[p->class];
+    if (p->next != NULL)
+        p->next->previous = p;
+    k->free[p->class] = p;
+    p->older = k->newest;
+    *(p->older != NULL ? &p->older->newer : &k->oldest) = p;
+    k->newest = p;
+    k->bytes += p->room;
+}
+
+static void take(struct pages_kept *k, struct pages_piece *p)
+{
+    *(p->previous != NULL ? &p->previous->next : &k->free[p->class]) = p->next;
+    if (p->next != NULL)
+        p->next->previous = p->previous;
+    *(p->older != NULL ? &p->older->newer : &k->oldest) = p->newer;
+    *(p->newer != NULL ? &p->newer->older : &k->newest) = p->older;
+    k->bytes -= p->room;
+    UNPOISON(p, p->room);
+}
+
 void *pages_take(struct pages_kept *k, size_t bytes)
 {
     size_t room;
     unsigned class = class_of(bytes, &room);
     struct pages_piece *found = class < PAGES_CLASSES ? k->free[class] : NULL;
-    if (found == NULL)
-        return NULL;
-    UNPOISON(found, room);
-    k->free[class] = found->next;
-    k->bytes -= room;
+    if (found != NULL)
+        take(k, found);
     return found;
+}
+
+void *pages_take_near(struct pages_kept *k, size_t bytes, size_t *ret_bytes)
+{
+    size_t room;
+    class_of(bytes, &room);
+    for (unsigned i = 0; i <= NEAR_CLASSES; i++) {
+        void *p = pages_take(k, room);
+        if (p != NULL) {
+            *ret_bytes = room;
+            return p;
+        }
+        class_of(room + MEMORY_PAGE_BYTES, &room); // the next one
+    }
+    return NULL;
+}
+
+static void drop_oldest(struct pages_kept *k)
+{
+    struct pages_piece *oldest = k->oldest;
+    take(k, oldest);
+    free(oldest);
 }
 
 void pages_give(struct pages_kept *k, void *take_p, size_t bytes)
 {
     size_t room;
     unsigned class = class_of(bytes, &room);
-    if (class >= PAGES_CLASSES || room > k->bytes_max || k->bytes > k->bytes_max - room) {
+    if (class >= PAGES_CLASSES || room > k->bytes_max) {
         free(take_p);
         return;
     }
+    while (k->bytes > k->bytes_max - room)
+        drop_oldest(k);
     struct pages_piece *piece = take_p;
-    piece->next = k->free[class];
-    k->free[class] = piece;
-    k->bytes += room;
-    POISON(piece + 1, room - sizeof *piece); // leak checkers follow the list
+    *piece = (struct pages_piece){ .room = room, .class = class };
+    put(k, piece);
+    POISON(piece + 1, room - sizeof *piece); // leak checkers follow the lists
 }
 
 void pages_drop(struct pages_kept *k)
 {
-    for (unsigned i = 0; i < PAGES_CLASSES; i++) {
-        while (k->free[i] != NULL) {
-            struct pages_piece *piece = k->free[i];
-            k->free[i] = piece->next;
-            free(piece);
-        }
-    }
-    k->bytes = 0;
+    while (k->oldest != NULL)
+        drop_oldest(k);
 }
 
 // Pages of 2 MiB are cheaper to fill and to pin. What is beyond the room is never touched.

@@ -12,7 +12,8 @@ enum { MEMORY_PAGE_BYTES = 4096, PAGES_CLASSES = 96 };
 struct pages_kept {
     size_t bytes_max; // no more are kept
     size_t bytes;
-    struct pages_piece *free[PAGES_CLASSES];
+    struct pages_piece *free[PAGES_CLASSES]; // by size, the one given back last first
+    struct pages_piece *oldest, *newest;     // of all
 };
 
 // How large a piece for so many bytes is: at most a quarter more, and a page.
@@ -20,8 +21,10 @@ size_t pages_room(size_t bytes);
 
 // A kept piece, not zeroed; NULL: there is none of this size.
 void *pages_take(struct pages_kept *k, size_t bytes);
-// A piece that was asked for with as many bytes, or for which it has room. Freed if too much is
-// kept.
+// The same, or a piece that is up to half larger: *ret_bytes says what it is to be given back as.
+void *pages_take_near(struct pages_kept *k, size_t bytes, size_t *ret_bytes);
+// A piece that was asked for with as many bytes, or for which it has room. If too much is kept,
+// those are freed that were given back longest ago.
 void pages_give(struct pages_kept *k, void *take_p, size_t bytes);
 void pages_drop(struct pages_kept *k); // frees all of them
 

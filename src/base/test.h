@@ -39,5 +39,9 @@ void test_expect_int(const char *file, int line, const char *what, int64_t want,
 #define EXPECT_INT(want, got) \
     test_expect_int(__FILE__, __LINE__, #got, (int64_t)(want), (int64_t)(got))
 
+// The name that the test is reported with gets `what` behind it, in brackets: which of several
+// forms ran, where that depends on the machine.
+void test_ran(const char *what);
+
 // A directory of its own for this test, removed when the test has passed.
 Str test_dir(struct arena *a);

@@ -2,6 +2,7 @@
 #include "base/test.h"
 
 #include <ftw.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,7 +14,10 @@ extern const struct test *const __start_tests[];
 extern const struct test *const __stop_tests[];
 
 static jmp_buf failed;
+static pthread_t runner; // the thread whose stack `failed` names
+static const struct test *running;
 static char directory[64];
+static char ran[128]; // " [avx2, scalar]", or nothing
 
 void test_fail(const char *file, int line, const char *format, ...)
 {
@@ -23,6 +27,11 @@ void test_fail(const char *file, int line, const char *format, ...)
     vprintf(format, args);
     printf("\n");
     va_end(args);
+    if (!pthread_equal(pthread_self(), runner)) {
+        // A double that a pool or a loop called: its thread cannot jump onto the test's stack.
+        printf("# on a thread that is not the test's\nnot ok - %s\n", running->name);
+        abort();
+    }
     longjmp(failed, 1);
 }
 
@@ -52,6 +61,14 @@ void test_expect_int(const char *file, int line, const char *what, int64_t want,
         test_fail(file, line, "%s: expected %lld, got %lld", what, (long long)want, (long long)got);
 }
 
+void test_ran(const char *what)
+{
+    size_t n = strlen(ran);
+    int more = n == 0 ? snprintf(ran, sizeof ran, " [%s]", what)
+                      : snprintf(ran + n - 1, sizeof ran - n + 1, ", %s]", what);
+    CHECK(more > 0 && n + (size_t)more < sizeof ran);
+}
+
 Str test_dir(struct arena *a)
 {
     if (directory[0] == 0) {
@@ -77,6 +94,8 @@ static bool run_one(const struct test *t)
     struct arena *a = arena_open();
     volatile bool passed = false;
     directory[0] = 0;
+    running = t;
+    ran[0] = 0;
     if (setjmp(failed) == 0) {
         t->run(a);
         passed = true;
@@ -98,13 +117,14 @@ static bool is_wanted(const struct test *t, int argc, char **argv)
 int main(int argc, char **argv)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
+    runner = pthread_self();
     int number = 0, failures = 0;
     for (const struct test *const *t = __start_tests; t < __stop_tests; t++) {
         if (!is_wanted(*t, argc, argv))
             continue;
         bool passed = run_one(*t);
         failures += !passed;
-        printf("%s %d - %s\n", passed ? "ok" : "not ok", ++number, (*t)->name);
+        printf("%s %d - %s%s\n", passed ? "ok" : "not ok", ++number, (*t)->name, ran);
     }
     printf("1..%d\n", number);
     return failures > 0;

@@ -121,10 +121,10 @@ TEST(manual_pages_keep_roff_from_reading_the_text_as_requests)
             (void)str_cut(rest, '\n', &line, &rest);
             EXPECT(!str_starts(line, S("'")));
             if (str_starts(line, S(".")))
-                EXPECT(str_starts(line, S(".SH")) || str_starts(line, S(".TP")) ||
-                       str_starts(line, S(".B")) || str_starts(line, S(".TH")) ||
-                       str_starts(line, S(".PP")) || str_starts(line, S(".I")) ||
-                       str_starts(line, S(".\\\"")));
+                EXPECT(str_starts(line, S(".SH")) || str_starts(line, S(".SS")) ||
+                       str_starts(line, S(".TP")) || str_starts(line, S(".B")) ||
+                       str_starts(line, S(".TH")) || str_starts(line, S(".PP")) ||
+                       str_starts(line, S(".I")) || str_starts(line, S(".\\\"")));
         }
     }
 }

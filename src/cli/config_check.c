@@ -12,6 +12,17 @@ static size_t count_given(const Settings *settings)
     size_t n = 0;
     for (size_t i = 0; i < setting_count; i++)
         n += !str_eq(settings->at[i].origin, S("default"));
+    for (const NamedSettings *s = settings->named; s != NULL; s = s->next)
+        for (size_t i = 0; i < named_setting_count; i++)
+            n += !str_eq(s->at[i].origin, S("default"));
+    return n;
+}
+
+static size_t count_all(const Settings *settings)
+{
+    size_t n = setting_count;
+    for (const NamedSettings *s = settings->named; s != NULL; s = s->next)
+        n += named_setting_count;
     return n;
 }
 
@@ -34,7 +45,7 @@ static ExitCode run(struct invocation *in)
         return EXIT_USAGE;
     Str file = settings->file.p != NULL ? settings->file : S("no configuration file");
     printf("%.*s: good, %zu of %zu settings are given\n", FMT(file), count_given(settings),
-           setting_count);
+           count_all(settings));
     return EXIT_GOOD;
 }
 

@@ -41,6 +41,20 @@ static void add_value(struct buf *b, const struct setting *s, const SettingValue
     }
 }
 
+static void add_named(struct buf *b, const NamedSettings *n, bool origin)
+{
+    buf_addf(b, "\n[%s.", NAMED_SETTING_SECTION);
+    add_quoted(b, n->name);
+    buf_add(b, S("]\n"));
+    for (size_t i = 0; i < named_setting_count; i++) {
+        buf_addf(b, "%.*s = ", FMT(named_setting_table[i].key));
+        add_value(b, &named_setting_table[i], &n->at[i]);
+        if (origin)
+            buf_addf(b, "  # %.*s", FMT(n->at[i].origin));
+        buf_add(b, S("\n"));
+    }
+}
+
 // The table is ordered: plain keys first, then those of one section together.
 static ExitCode run(struct invocation *in)
 {
@@ -66,6 +80,8 @@ static ExitCode run(struct invocation *in)
             buf_addf(&b, "  # %.*s", FMT(settings->at[i].origin));
         buf_add(&b, S("\n"));
     }
+    for (const NamedSettings *n = settings->named; n != NULL; n = n->next)
+        add_named(&b, n, flag_given(in, S("origin")));
     fwrite(b.p, 1, b.n, stdout);
     return EXIT_GOOD;
 }

@@ -7,12 +7,13 @@
     S("{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Principal\":"  \
       "{\"Service\":[\"firehose.amazonaws.com\",\"kinesis.amazonaws.com\"]},\"Action\":" \
       "\"sts:AssumeRole\"}]}")
-#define PERMITS                                                                       \
-    S("{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":[" \
-      "\"s3:*\",\"kinesis:DescribeStream\",\"kinesis:GetShardIterator\","             \
-      "\"kinesis:GetRecords\",\"kinesis:ListShards\",\"glue:GetTable\","              \
-      "\"glue:GetTableVersion\",\"glue:GetTableVersions\",\"lambda:InvokeFunction\"," \
-      "\"lambda:GetFunctionConfiguration\",\"kms:Decrypt\",\"kms:GenerateDataKey\"]," \
+#define PERMITS                                                                                \
+    S("{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":["          \
+      "\"s3:*\",\"kinesis:DescribeStream\",\"kinesis:GetShardIterator\","                      \
+      "\"kinesis:GetRecords\",\"kinesis:ListShards\",\"glue:GetTable\","                       \
+      "\"glue:GetTableVersion\",\"glue:GetTableVersions\",\"lambda:InvokeFunction\","          \
+      "\"secretsmanager:GetSecretValue\",\"lambda:GetFunctionConfiguration\",\"kms:Decrypt\"," \
+      "\"kms:GenerateDataKey\"],"                                                              \
       "\"Resource\":\"*\"}]}")
 
 static ExitCode call(const struct invocation *in, struct client *c, Str body, Str forgiven,

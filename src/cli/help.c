@@ -84,6 +84,13 @@ static void print_config(struct arena *a)
                FMT(s->key), FMT(s->help), FMT(flag), FMT(variable),
                FMT(s->fallback.n > 0 ? s->fallback : S("(none)")), FMT(s->example));
     }
+    puts("\nSections [" NAMED_SETTING_SECTION ".NAME], in the file alone: the bucket NAME lies at "
+         "another S3\nendpoint.\n");
+    for (size_t i = 0; i < named_setting_count; i++) {
+        const struct setting *s = &named_setting_table[i];
+        printf("%.*s\n    %.*s.\n    default: %.*s   example: %.*s\n", FMT(s->key), FMT(s->help),
+               FMT(s->fallback.n > 0 ? s->fallback : S("(none)")), FMT(s->example));
+    }
     puts("\nThe file: --config FILE, HEADRACE_CONFIG, $CONFIGURATION_DIRECTORY/headrace.toml,\n"
          "/etc/headrace/headrace.toml for root, $XDG_CONFIG_HOME/headrace/config.toml otherwise.");
 }

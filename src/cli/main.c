@@ -15,6 +15,7 @@ int main(int argc, char **argv)
 {
     // A reader that went away is an error of a write, not the end of the program.
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); // so is a file that may not grow
     logline_setup(LOG_INFO, LOG_AUTO, wall_ns);
     AUTO(arena) a = arena_open();
     struct invocation in = { 0 };

@@ -69,6 +69,14 @@ static void add_settings(struct buf *b, struct arena *tmp)
                  str_fmt(tmp, "%.*s. Default: %.*s. Environment: %.*s.", FMT(s->help),
                          FMT(fallback), FMT(setting_environment(tmp, s))));
     }
+    buf_add(b, S(".SS Sections [" NAMED_SETTING_SECTION ".NAME]\nA bucket NAME whose objects lie "
+                 "at another S3 endpoint; in the file alone.\n"));
+    for (size_t i = 0; i < named_setting_count; i++) {
+        const struct setting *s = &named_setting_table[i];
+        Str fallback = s->fallback.n > 0 ? s->fallback : S("(none)");
+        add_line(b, ".TP\n.B ", s->key);
+        add_line(b, "", str_fmt(tmp, "%.*s. Default: %.*s.", FMT(s->help), FMT(fallback)));
+    }
     buf_add(b, S(".SH FILES\n.TP\n.I /etc/headrace/headrace.toml\nThe configuration file of the "
                  "system.\n.TP\n.I $XDG_CONFIG_HOME/headrace/config.toml\nThe same of a user.\n"
                  ".TP\n.I /var/lib/headrace\nThe data directory of the system.\n"

@@ -56,6 +56,14 @@ static void add_settings(struct buf *b, struct arena *tmp)
                  FMT(variable), s->fallback.n > 0 ? "`" : "", FMT(s->fallback),
                  s->fallback.n > 0 ? "`" : "", FMT(s->help));
     }
+    buf_add(b, S("\nSections `[" NAMED_SETTING_SECTION ".NAME]` place the bucket NAME at another "
+                 "S3 endpoint ([s3.md](s3.md)); in the file alone.\n\n"
+                 "| key | default | |\n|---|---|---|\n"));
+    for (size_t i = 0; i < named_setting_count; i++) {
+        const struct setting *s = &named_setting_table[i];
+        buf_addf(b, "| `%.*s` | %s%.*s%s | %.*s |\n", FMT(s->key), s->fallback.n > 0 ? "`" : "",
+                 FMT(s->fallback), s->fallback.n > 0 ? "`" : "", FMT(s->help));
+    }
     buf_add(b, S("\n"));
 }
 

@@ -248,6 +248,18 @@ Str stream_page_body(struct arena *a, Str stream)
     return str_dup(a, buf_str(&b));
 }
 
+Str streams_page_body(struct arena *a, const Str *streams, size_t n)
+{
+    AUTO_BUF(b);
+    buf_add(&b, S("{\"streams\":["));
+    for (size_t i = 0; i < n; i++) {
+        buf_add(&b, i > 0 ? S(",") : S(""));
+        add_json_text(&b, streams[i]);
+    }
+    buf_add(&b, S("]}"));
+    return str_dup(a, buf_str(&b));
+}
+
 Str stream_body(struct arena *a, Str stream)
 {
     AUTO_BUF(b);

@@ -38,6 +38,7 @@ ExitCode remote_refused(const ClientReply *reply);  // the same for a page of op
 ExitCode remote_complain(const ClientReply *reply); // prints an AWS error; its exit code
 
 Str stream_page_body(struct arena *a, Str stream); // {"stream":"..."}, of such pages
+Str streams_page_body(struct arena *a, const Str *streams, size_t n); // {"streams":["..."]}
 // {"StreamName":"..."}
 Str stream_body(struct arena *a, Str stream);
 Str json_number_text(const JsonValue *map, Str key); // its digits, or empty

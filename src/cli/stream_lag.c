@@ -2,6 +2,7 @@
 #include "base/time.h"
 #include "cli/commands.h"
 #include "cli/remote.h"
+#include "cli/stream_leases.h"
 #include "cli/term.h"
 #include "os/io.h"
 
@@ -12,11 +13,15 @@
 enum { CHECKPOINTS_BYTES_MAX = 4 << 20 };
 
 static const Flag flags[] = {
+    { S_INIT("application"), 0, S_INIT("NAME"),
+      S_INIT("Also the lag of an application of the Kinesis Client Library: its lease table") },
     { S_INIT("at"), 0, S_INIT("SEQUENCE|TIME|ITERATOR"),
       S_INIT("Also the lag of a reader that has done all up to there") },
     { S_INIT("checkpoints"), 0, S_INIT("FILE"),
       S_INIT("Of an application: on each line a shard and what it has noted for it; - is input") },
     { S_INIT("count"), 0, S_INIT(""), S_INIT("Count the records that are not read yet, too") },
+    { S_INIT("leases"), 0, S_INIT("URL"),
+      S_INIT("Where DynamoDB has that table; else AWS_ENDPOINT_URL_DYNAMODB") },
     { S_INIT("shards"), 0, S_INIT(""), S_INIT("A line for each shard, not only for each reader") },
     { S_INIT("json"), 0, S_INIT(""), S_INIT("Print one JSON object on each line") },
 };
@@ -121,6 +126,29 @@ static ExitCode add_checkpoints(struct invocation *in, struct buf *b, bool *is_f
     return EXIT_GOOD;
 }
 
+struct places {
+    struct buf *b;
+    bool *is_first;
+};
+
+static void take_lease(void *self, Str shard, Str checkpoint)
+{
+    struct places *p = self;
+    add_place(p->b, p->is_first, shard, checkpoint);
+}
+
+static ExitCode add_application(struct invocation *in, struct buf *b, bool *is_first, Str table)
+{
+    struct places p = { b, is_first };
+    Str endpoint = flag_text(in, S("leases"));
+    if (endpoint.n == 0)
+        endpoint = environment_text(in, S("AWS_ENDPOINT_URL_DYNAMODB"));
+    if (endpoint.n == 0)
+        return complain(EXIT_USAGE, "--application needs --leases or AWS_ENDPOINT_URL_DYNAMODB: "
+                                    "where DynamoDB has the lease table");
+    return stream_leases(in, endpoint, table, in->args[0], take_lease, &p);
+}
+
 static ExitCode make_body(struct invocation *in, Str *ret)
 {
     AUTO_BUF(b);
@@ -135,6 +163,8 @@ static ExitCode make_body(struct invocation *in, Str *ret)
             code = add_at(in, &b, &is_first, in->flags[i].value);
         else if (str_eq(in->flags[i].name, S("checkpoints")))
             code = add_checkpoints(in, &b, &is_first, in->flags[i].value);
+        else if (str_eq(in->flags[i].name, S("application")))
+            code = add_application(in, &b, &is_first, in->flags[i].value);
     }
     buf_add(&b, S("]}"));
     *ret = str_dup(in->a, buf_str(&b));
@@ -342,15 +372,16 @@ const struct command command_stream_lag = {
     .name = S_INIT("stream lag"),
     .summary = S_INIT("Show how far the readers of a stream are behind"),
     .usage =
-        S_INIT("STREAM [--shards] [--count] [--at SEQUENCE|TIME|ITERATOR]... [--checkpoints FILE]"),
+        S_INIT("STREAM [--shards] [--count] [--at SEQUENCE|TIME|ITERATOR]... [--checkpoints FILE] "
+               "[--application NAME [--leases URL]]"),
     .details = S_INIT(
         "Behind is the age of the oldest record that is not read; \"lost in\" is when "
         "retention takes it.\nThe server knows: consumers (where their subscriptions "
         "stand), queues (what was handed out), and\nreads: whoever calls GetRecords, where "
         "the newest call left off since the server started and how far\nbehind the slowest "
         "reader of the last two minutes was. Applications of the Kinesis Client Library note\n"
-        "where they are in their lease table: give its leaseKey and checkpoint columns to "
-        "--checkpoints.\nOnly the root key may ask."),
+        "where they are in their lease table, which --application reads; or give its leaseKey and "
+        "checkpoint\ncolumns to --checkpoints. Only the root key may ask."),
     .flags = flags,
     .flag_count = COUNT_OF(flags),
     .remote = true,

@@ -17,9 +17,10 @@ struct client {
     ClientConfig config;
 };
 
-const ClientService client_kinesis = { S_INIT("kinesis"), S_INIT("Kinesis_20131202") };
-const ClientService client_firehose = { S_INIT("firehose"), S_INIT("Firehose_20150804") };
-const ClientService client_glue = { S_INIT("glue"), S_INIT("AWSGlue") };
+const ClientService client_kinesis = { S_INIT("kinesis"), S_INIT("Kinesis_20131202"), false };
+const ClientService client_firehose = { S_INIT("firehose"), S_INIT("Firehose_20150804"), false };
+const ClientService client_glue = { S_INIT("glue"), S_INIT("AWSGlue"), false };
+const ClientService client_dynamodb = { S_INIT("dynamodb"), S_INIT("DynamoDB_20120810"), true };
 
 Err client_open(const ClientConfig *config, struct client **ret)
 {
@@ -135,7 +136,8 @@ Err client_call(struct client *c, struct arena *a, const ClientService *service,
 {
     HttpHeader headers[HEADERS_MAX] = {
         { S("host"), http_client_host(c->http) },
-        { S("content-type"), S("application/x-amz-json-1.1") },
+        { S("content-type"),
+          service->json_1_0 ? S("application/x-amz-json-1.0") : S("application/x-amz-json-1.1") },
         { S("x-amz-target"), str_cat3(a, service->target, S("."), operation) },
     };
     HttpReply reply = { 0 };

@@ -20,10 +20,11 @@ typedef struct ClientConfig {
 
 // A service as its wire protocol names it.
 typedef struct ClientService {
-    Str signing; // "kinesis"
-    Str target;  // "Kinesis_20131202"
+    Str signing;   // "kinesis"
+    Str target;    // "Kinesis_20131202"
+    bool json_1_0; // the version of its protocol; else 1.1
 } ClientService;
-extern const ClientService client_kinesis, client_firehose, client_glue;
+extern const ClientService client_kinesis, client_firehose, client_glue, client_dynamodb;
 
 typedef struct ClientReply {
     unsigned status;

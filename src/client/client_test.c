@@ -60,7 +60,7 @@ static struct client *rig_start(struct rig *r, struct arena *a)
                        .access_key = S("AKIDEXAMPLE"),
                        .secret_key = S("secret"),
                        .session_token = S("token"),
-                       .timeout_ns = 20 * NS_PER_S };
+                       .timeout_ns = 60 * NS_PER_S };
     struct client *client = NULL;
     EXPECT_OK(client_open(&c, &client));
     return client;
@@ -94,6 +94,19 @@ TEST(a_call_is_signed_and_its_reply_comes_back)
     Str scope = S("/eu-west-1/kinesis/aws4_request");
     EXPECT(str_search(r.authorization, scope) < r.authorization.n);
     EXPECT(str_starts(r.authorization, S("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/")));
+    arena_close(r.a);
+}
+
+TEST(a_service_of_version_1_0_of_the_protocol_is_spoken_to_in_it)
+{
+    struct rig r = { .status = 200, .body = S("{}") };
+    struct client *c = rig_start(&r, a);
+    ClientReply reply = { 0 };
+    EXPECT_OK(client_call(c, a, &client_dynamodb, S("Scan"), S("{}"), &reply));
+    client_close(c);
+    rig_stop(&r);
+    EXPECT_STR(S("DynamoDB_20120810.Scan"), r.target);
+    EXPECT_STR(S("application/x-amz-json-1.0"), r.content_type);
     arena_close(r.a);
 }
 
@@ -163,7 +176,7 @@ TEST(nobody_at_the_endpoint_is_an_error_of_its_own)
                             .region = S("r"),
                             .access_key = S("k"),
                             .secret_key = S("s"),
-                            .timeout_ns = 5 * NS_PER_S };
+                            .timeout_ns = 60 * NS_PER_S };
     AUTO(client) c = NULL;
     EXPECT_OK(client_open(&config, &c));
     ClientReply reply = { 0 };

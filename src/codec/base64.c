@@ -17,7 +17,7 @@ static const unsigned char value_plus_one[256] = {
     ['4'] = 57, ['5'] = 58, ['6'] = 59, ['7'] = 60, ['8'] = 61, ['9'] = 62, ['+'] = 63, ['/'] = 64,
 };
 
-size_t base64_encode_scalar(char *out, const void *in, size_t n)
+void base64_encode_scalar(char *out, const void *in, size_t n)
 {
     const unsigned char *p = in;
     size_t i = 0;
@@ -35,7 +35,6 @@ size_t base64_encode_scalar(char *out, const void *in, size_t n)
         out[2] = n - i == 2 ? alphabet[group >> 6 & 63] : '=';
         out[3] = '=';
     }
-    return n;
 }
 
 // Joins `count` characters at in[at] into *ret_group, six bits each; false: *ret_bad is the place
@@ -88,39 +87,61 @@ Base64Result base64_decode_scalar(void *out, const char *in, size_t n)
     return (Base64Result){ .n = written };
 }
 
-static bool has_avx2(void)
+// ---- The choice
+
+static size_t takes_nothing(void *out, const char *in, size_t n)
 {
-#ifdef __x86_64__
-    return __builtin_cpu_supports("avx2");
-#else
-    return false;
+    (void)out;
+    (void)in;
+    (void)n;
+    return 0;
+}
+
+static size_t encode_takes_nothing(char *out, const void *in, size_t n)
+{
+    return takes_nothing(out, in, n);
+}
+
+const struct base64_kernel base64_scalar = {
+    { "scalar", processor_always },
+    encode_takes_nothing,
+    takes_nothing,
+    takes_nothing,
+};
+
+static const struct kernel *const kernels[] = {
+#if defined(__x86_64__)
+    &base64_avx512.kernel,
+    &base64_avx2.kernel,
+    &base64_sse41.kernel,
+#elif defined(__aarch64__)
+    &base64_neon.kernel,
 #endif
+    &base64_scalar.kernel,
+};
+struct kernel_choice base64_choice = { kernels, COUNT_OF(kernels), NULL };
+
+static const struct base64_kernel *kernel(void)
+{
+    return (const struct base64_kernel *)kernel_get(&base64_choice);
 }
 
 const char *base64_kind(void)
 {
-    return has_avx2() ? "avx2" : "scalar";
+    return kernel()->kernel.name;
 }
 
 void base64_encode(char *out, const void *in, size_t n)
 {
-    size_t done = 0;
-#ifdef __x86_64__
-    if (has_avx2())
-        done = base64_encode_avx2(out, in, n);
-#endif
+    size_t done = kernel()->encode(out, in, n);
     base64_encode_scalar(out + done / 3 * 4, (const char *)in + done, n - done);
 }
 
 Base64Result base64_decode(void *out, const char *in, size_t n)
 {
-    size_t done = 0;
     if (n % 4 != 0)
         return (Base64Result){ .fault = BASE64_LENGTH };
-#ifdef __x86_64__
-    if (has_avx2())
-        done = base64_decode_avx2(out, in, n);
-#endif
+    size_t done = kernel()->decode(out, in, n);
     Base64Result r = base64_decode_scalar((char *)out + done / 4 * 3, in + done, n - done);
     r.n += done / 4 * 3;
     r.fault_at += r.fault != BASE64_GOOD ? done : 0;
@@ -150,11 +171,7 @@ bool base64_decode_quoted_scalar(void *out, const char *in, size_t n, size_t *re
 bool base64_decode_quoted(void *out, const char *in, size_t n, size_t *ret_bytes,
                           size_t *ret_characters)
 {
-    size_t done = 0;
-#ifdef __x86_64__
-    if (has_avx2())
-        done = base64_decode_run_avx2(out, in, n);
-#endif
+    size_t done = kernel()->decode_run(out, in, n);
     return decode_to_quote(out, in, n, done, ret_bytes, ret_characters);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Base64 (RFC 4648, standard alphabet, padded). With AVX2 when the processor has it, chosen at run
-// time; the scalar form is the oracle in the tests.
+// Base64 (RFC 4648, standard alphabet, padded). In vectors where the processor has them, chosen at
+// run time (base64_priv.h); the scalar form is the oracle in the tests.
 #pragma once
 #include "base/buf.h"
 
@@ -41,4 +41,4 @@ bool base64_decode_quoted(void *out, const char *in, size_t n, size_t *ret_bytes
                           size_t *ret_characters);
 
 void buf_add_base64(struct buf *b, Str bytes);
-const char *base64_kind(void); // "avx2" or "scalar"
+const char *base64_kind(void); // the form that is used: "avx2", "neon", "scalar"

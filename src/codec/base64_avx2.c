@@ -19,8 +19,10 @@ AVX2 static inline __m256i to_characters(__m256i values)
     return _mm256_add_epi8(values, _mm256_shuffle_epi8(distance, class));
 }
 
+// What is left of less than a vector goes to the form of half its size, everywhere in this file.
+
 // Takes 24 bytes a turn, twelve in each half of the vector; reads four bytes more than it takes.
-AVX2 size_t base64_encode_avx2(char *out, const void *in, size_t n)
+AVX2 static size_t encode(char *out, const void *in, size_t n)
 {
     // Every three bytes b0 b1 b2 become the two 16-bit numbers b0:b1 and b1:b2.
     const __m256i spread = _mm256_setr_epi8(1, 0, 2, 1, 4, 3, 5, 4, 7, 6, 8, 7, 10, 9, 11, 10, //
@@ -40,7 +42,7 @@ AVX2 size_t base64_encode_avx2(char *out, const void *in, size_t n)
         __m256i characters = to_characters(_mm256_or_si256(down, up));
         _mm256_storeu_si256((__m256i *)(void *)out, characters);
     }
-    return at;
+    return at + base64_sse41.encode(out, p + at, n - at);
 }
 
 // Characters to six-bit values. *ret_refused is not zero where a character is outside the alphabet.
@@ -92,7 +94,7 @@ AVX2 static inline __m256i load32(const char *p)
 // Takes 32 characters a turn and writes 24 bytes, in a store of 32: the loop ends early enough that
 // the store stays inside base64_decoded_max(n). In place it never reaches what is still to be read,
 // since a store begins at or before the place that was just read.
-AVX2 size_t base64_decode_avx2(void *out, const char *in, size_t n)
+AVX2 static size_t decode(void *out, const char *in, size_t n)
 {
     char *p = out;
     size_t at = 0;
@@ -103,13 +105,14 @@ AVX2 size_t base64_decode_avx2(void *out, const char *in, size_t n)
             break;
         store_values(p, values);
     }
-    return at;
+    return at + base64_sse41.decode(p, in + at, n - at);
 }
 
-AVX2 size_t base64_decode_run_avx2(void *out, const char *in, size_t n)
+AVX2 static size_t decode_run(void *out, const char *in, size_t n)
 {
     char *p = out;
-    for (size_t at = 0; n - at >= 32; at += 32, p += 24) {
+    size_t at = 0;
+    for (; n - at >= 32; at += 32, p += 24) {
         __m256i refused;
         __m256i values = to_values(load32(in + at), &refused);
         store_values(p, values);
@@ -119,6 +122,10 @@ AVX2 size_t base64_decode_run_avx2(void *out, const char *in, size_t n)
             return at + ((unsigned)__builtin_ctz(bad) & ~3u); // whole groups
         }
     }
-    return n & ~(size_t)31;
+    return at + base64_sse41.decode_run(p, in + at, n - at);
 }
+
+const struct base64_kernel base64_avx2 = {
+    { "avx2", processor_has_avx2 }, encode, decode, decode_run
+};
 #endif

@@ -45,10 +45,8 @@ static void check_quoted(struct arena *a, const char *text, size_t n)
     CHECK(r.fault == BASE64_GOOD && r.n == bytes[0] && memcmp(fast, plain, r.n) == 0);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void check_form(struct arena *a, const uint8_t *data, size_t n)
 {
-    AUTO(arena) a = arena_open();
-    size_t n = MIN(size, (size_t)FUZZ_BASE64_BYTES_MAX);
     size_t text_bytes = base64_encoded_bytes(n);
     char *fast = arena_alloc(a, text_bytes, 1), *plain = arena_alloc(a, text_bytes, 1);
     base64_encode(fast, data, n);
@@ -63,5 +61,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (n > 0)
         memcpy(quoted + text_bytes + 1, data, n);
     check_quoted(a, quoted, text_bytes + 1 + n);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    AUTO(arena) a = arena_open();
+    for (size_t i = 0; i < base64_choice.count; i++) {
+        if (!base64_choice.table[i]->supported())
+            continue;
+        kernel_use(&base64_choice, base64_choice.table[i]);
+        check_form(a, data, MIN(size, (size_t)FUZZ_BASE64_BYTES_MAX));
+    }
+    kernel_use(&base64_choice, NULL);
     return 0;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/test.h"
 #include "codec/base64_priv.h"
+#include "codec/kernel_test.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -64,49 +64,46 @@ static uint64_t state = 88172645463325252u;
 
 static uint64_t next_random(void)
 {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return state;
+    return noise_next(&state);
 }
 
-// A block of exactly n bytes from the heap, so that the sanitizer sees one byte too many.
-static char *exact(size_t n)
-{
-    return xalloc(n);
-}
-
+// Every block ends where memory ends.
 static void compare_forms(size_t n)
 {
-    size_t text_bytes = base64_encoded_bytes(n);
-    char *bytes = exact(n), *fast = exact(text_bytes), *plain = exact(text_bytes);
-    for (size_t i = 0; i < n; i++)
-        bytes[i] = (char)next_random();
+    size_t text_bytes = base64_encoded_bytes(n), most = base64_decoded_max(text_bytes);
+    char *bytes = guarded_noise(n, n + 1), *fast = guarded_noise(text_bytes, 2);
+    char *plain = guarded_noise(text_bytes, 3), *out = guarded_noise(most, 4);
     base64_encode(fast, bytes, n);
     base64_encode_scalar(plain, bytes, n);
     EXPECT(memcmp(fast, plain, text_bytes) == 0);
 
-    char *out = exact(base64_decoded_max(text_bytes));
     Base64Result r = base64_decode(out, fast, text_bytes);
     EXPECT(r.fault == BASE64_GOOD && r.n == n && memcmp(out, bytes, n) == 0);
     r = base64_decode(fast, fast, text_bytes); // in place
     EXPECT(r.fault == BASE64_GOOD && r.n == n && memcmp(fast, bytes, n) == 0);
-    free(bytes);
-    free(fast);
-    free(plain);
-    free(out);
+    guarded_free(bytes, n);
+    guarded_free(fast, text_bytes);
+    guarded_free(plain, text_bytes);
+    guarded_free(out, most);
 }
 
-TEST(base64_in_vectors_equals_the_scalar_form_at_every_length)
+static void every_length(struct arena *a)
 {
+    (void)a;
     for (size_t n = 0; n < 400; n++)
         compare_forms(n);
     for (int i = 0; i < 50; i++)
         compare_forms(next_random() % 5000);
 }
 
-TEST(base64_in_vectors_works_at_every_alignment)
+TEST(base64_in_vectors_equals_the_scalar_form_at_every_length)
 {
+    with_each_kernel(&base64_choice, a, every_length);
+}
+
+static void every_alignment(struct arena *a)
+{
+    (void)a;
     char bytes[300], text[512], out[600], want[512];
     for (size_t i = 0; i < sizeof bytes; i++)
         bytes[i] = (char)next_random();
@@ -120,8 +117,14 @@ TEST(base64_in_vectors_works_at_every_alignment)
     }
 }
 
-TEST(base64_in_vectors_accepts_and_refuses_every_byte_at_every_place_as_the_scalar_form)
+TEST(base64_in_vectors_works_at_every_alignment)
 {
+    with_each_kernel(&base64_choice, a, every_alignment);
+}
+
+static void every_byte(struct arena *a)
+{
+    (void)a;
     char text[128], changed[128], fast[100], plain[100];
     memset(text, 'Q', sizeof text);
     for (size_t at = 0; at < sizeof text; at++)
@@ -135,12 +138,22 @@ TEST(base64_in_vectors_accepts_and_refuses_every_byte_at_every_place_as_the_scal
         }
 }
 
-TEST(the_alphabet_goes_round_through_the_vector_form)
+TEST(base64_in_vectors_accepts_and_refuses_every_byte_at_every_place_as_the_scalar_form)
+{
+    with_each_kernel(&base64_choice, a, every_byte);
+}
+
+static void alphabet_twice(struct arena *a)
 {
     Str all = S("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
     Str twice = str_cat(a, all, all);
     EXPECT_STR(twice, encoded(a, decoded(a, twice)));
-    EXPECT(strcmp(base64_kind(), "avx2") == 0 || strcmp(base64_kind(), "scalar") == 0);
+    EXPECT(strcmp(base64_kind(), kernel_get(&base64_choice)->name) == 0);
+}
+
+TEST(the_alphabet_goes_round_through_every_form)
+{
+    with_each_kernel(&base64_choice, a, alphabet_twice);
 }
 
 TEST(base64_is_appended_to_a_buffer_or_overflows_it)
@@ -155,34 +168,69 @@ TEST(base64_is_appended_to_a_buffer_or_overflows_it)
     EXPECT_ERR(ERR_LIMIT, buf_err(&b));
 }
 
-TEST(base64_in_quotes_is_decoded_to_its_quote_by_both_forms)
+// A good text of n bytes, a quote, `behind` characters; then the same spoilt in one place.
+static void compare_quoted(size_t n, size_t behind)
+{
+    size_t text_bytes = base64_encoded_bytes(n), all = text_bytes + 1 + behind;
+    size_t most = base64_quoted_max(all), got[2], characters[2];
+    char *bytes = guarded_noise(n, n + 1), *text = guarded_noise(all, 2);
+    char *fast = guarded_noise(most, 3), *plain = guarded_noise(most, 4);
+    base64_encode_scalar(text, bytes, n);
+    text[text_bytes] = '"';
+    memset(text + text_bytes + 1, 'A', behind);
+    EXPECT(base64_decode_quoted(fast, text, all, &got[0], &characters[0]));
+    EXPECT(base64_decode_quoted_scalar(plain, text, all, &got[1], &characters[1]));
+    EXPECT(got[0] == n && got[1] == n);
+    EXPECT(characters[0] == text_bytes && characters[1] == text_bytes);
+    EXPECT(memcmp(fast, bytes, n) == 0 && memcmp(plain, bytes, n) == 0);
+
+    size_t spoilt = text_bytes > 0 ? next_random() % text_bytes : 0;
+    text[spoilt] = text_bytes > 0 ? '!' : 'A'; // a bad character, or no quote
+    EXPECT(!base64_decode_quoted(fast, text, all, &got[0], &characters[0]));
+    EXPECT(!base64_decode_quoted_scalar(plain, text, all, &got[1], &characters[1]));
+    guarded_free(bytes, n);
+    guarded_free(text, all);
+    guarded_free(fast, most);
+    guarded_free(plain, most);
+}
+
+static void quoted(struct arena *a)
 {
     enum { LONGEST = 300, BEHIND = 80 };
-    for (size_t n = 0; n < LONGEST; n++) {
-        for (size_t behind = 0; behind < BEHIND; behind += 7) {
-            size_t text_bytes = base64_encoded_bytes(n), all = text_bytes + 1 + behind;
-            char *bytes = exact(n), *text = exact(all);
-            char *fast = exact(base64_quoted_max(all)), *plain = exact(base64_quoted_max(all));
-            for (size_t i = 0; i < n; i++)
-                bytes[i] = (char)next_random();
-            base64_encode(text, bytes, n);
-            text[text_bytes] = '"';
-            memset(text + text_bytes + 1, 'A', behind);
-            size_t got[2], characters[2];
-            EXPECT(base64_decode_quoted(fast, text, all, &got[0], &characters[0]));
-            EXPECT(base64_decode_quoted_scalar(plain, text, all, &got[1], &characters[1]));
-            EXPECT(got[0] == n && got[1] == n);
-            EXPECT(characters[0] == text_bytes && characters[1] == text_bytes);
-            EXPECT(memcmp(fast, bytes, n) == 0 && memcmp(plain, bytes, n) == 0);
+    (void)a;
+    for (size_t n = 0; n < LONGEST; n++)
+        for (size_t behind = n % 7; behind < BEHIND; behind += 19)
+            compare_quoted(n, behind);
+}
 
-            size_t spoilt = text_bytes > 0 ? next_random() % text_bytes : 0;
-            text[spoilt] = text_bytes > 0 ? '!' : 'A'; // a bad character, or no quote
-            EXPECT(!base64_decode_quoted(fast, text, all, &got[0], &characters[0]));
-            EXPECT(!base64_decode_quoted_scalar(plain, text, all, &got[1], &characters[1]));
-            free(bytes);
-            free(text);
-            free(fast);
-            free(plain);
+TEST(base64_in_quotes_is_decoded_to_its_quote_by_every_form)
+{
+    with_each_kernel(&base64_choice, a, quoted);
+}
+
+// A quote, and bytes of every kind, at every place of a text whose last quote ends it.
+static void quotes_everywhere(struct arena *a)
+{
+    enum { BYTES = 132 };
+    static const char kinds[] = { '"', '=', '!', 0, '/', '+', 'z', '\x7f', '\x80', '\xc3', '\xff' };
+    (void)a;
+    char text[BYTES], fast[BYTES * 2], plain[BYTES * 2];
+    for (size_t at = 0; at < BYTES - 1; at++)
+        for (size_t kind = 0; kind < sizeof kinds; kind++) {
+            size_t got[2] = { 0 }, characters[2] = { 0 };
+            memset(text, 'Q', BYTES);
+            text[BYTES - 4] = '"';
+            text[at] = kinds[kind];
+            bool good = base64_decode_quoted(fast, text, BYTES, &got[0], &characters[0]);
+            EXPECT(base64_decode_quoted_scalar(plain, text, BYTES, &got[1], &characters[1]) ==
+                   good);
+            if (good)
+                EXPECT(got[0] == got[1] && characters[0] == characters[1] &&
+                       memcmp(fast, plain, got[0]) == 0);
         }
-    }
+}
+
+TEST(base64_in_quotes_ends_or_fails_at_every_place_as_the_scalar_form)
+{
+    with_each_kernel(&base64_choice, a, quotes_everywhere);
 }

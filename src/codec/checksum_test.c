@@ -43,35 +43,6 @@ TEST(pieces_of_any_size_give_the_same_checksum)
     }
 }
 
-// By the definition, a bit at a time.
-static uint64_t crc64_of(const unsigned char *p, size_t n)
-{
-    uint64_t c = UINT64_MAX;
-    for (size_t i = 0; i < n; i++) {
-        c ^= p[i];
-        for (int bit = 0; bit < 8; bit++)
-            c = (c & 1) != 0 ? (c >> 1) ^ UINT64_C(0x9a6c9329ac4bc9b5) : c >> 1;
-    }
-    return ~c;
-}
-
-TEST(the_short_way_of_crc64_gives_what_the_definition_gives)
-{
-    enum { BYTES = 700 };
-    unsigned char bytes[BYTES];
-    for (size_t i = 0; i < BYTES; i++)
-        bytes[i] = (unsigned char)(i * i * 31 + i / 5);
-    for (size_t n = 0; n < BYTES - 16; n++) {
-        size_t from = n % 16;
-        unsigned char out[CHECKSUM_BYTES_MAX];
-        uint64_t got = 0;
-        checksum_of(CHECKSUM_CRC64NVME, str_from(bytes + from, n), out);
-        for (size_t i = 0; i < 8; i++)
-            got = got << 8 | out[i];
-        EXPECT(got == crc64_of(bytes + from, n));
-    }
-}
-
 TEST(checksums_of_two_parts_join_to_that_of_the_whole)
 {
     enum { BYTES = 777 };

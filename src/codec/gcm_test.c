@@ -70,3 +70,29 @@ TEST(what_was_changed_or_bound_to_something_else_is_refused)
     nonce[11] ^= 1;
     EXPECT_ERR(ERR_CORRUPT, gcm_unseal(from, nonce, S("stream"), sealed, tag, back));
 }
+
+TEST(two_texts_are_sealed_as_one)
+{
+    unsigned char key[GCM_KEY_BYTES] = { 7 }, nonce[GCM_NONCE_BYTES] = { 1 };
+    unsigned char tag[GCM_TAG_BYTES], again[GCM_TAG_BYTES], plain[100], out[100], one[100],
+        back[100];
+    AUTO(gcm) to = NULL;
+    AUTO(gcm) from = NULL;
+    gcm_open_seal(key, &to);
+    gcm_open_unseal(key, &from);
+    for (size_t i = 0; i < sizeof plain; i++)
+        plain[i] = (unsigned char)(i * 7);
+    for (size_t at = 0; at <= sizeof plain; at++) { // wherever the first one ends
+        Str whole = str_from(plain, sizeof plain);
+        gcm_seal(to, nonce, S(""), whole, one, tag);
+        gcm_seal_two(to, nonce, str_head(whole, at), str_skip(whole, at), out, again);
+        EXPECT(memcmp(one, out, sizeof out) == 0 && memcmp(tag, again, sizeof tag) == 0);
+        Str sealed = str_from(out, sizeof out);
+        EXPECT_OK(
+            gcm_unseal_two(from, nonce, str_head(sealed, at), str_skip(sealed, at), tag, back));
+        EXPECT(memcmp(back, plain, sizeof plain) == 0);
+        out[at / 2] ^= 4;
+        EXPECT_ERR(ERR_CORRUPT, gcm_unseal_two(from, nonce, str_head(sealed, at),
+                                               str_skip(sealed, at), tag, back));
+    }
+}

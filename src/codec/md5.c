@@ -100,14 +100,28 @@ void md5(const void *p, size_t n, unsigned char out[MD5_BYTES])
 
 // ---- Many
 
-#ifdef __x86_64__
+static const struct md5_kernel md5_one = { { "scalar", processor_always }, 1, NULL };
+
+static const struct kernel *const kernels[] = {
+#if defined(__x86_64__)
+    &md5_avx512.kernel,
+    &md5_avx2.kernel,
+    &md5_sse2.kernel,
+#elif defined(__aarch64__)
+    &md5_neon.kernel,
+#endif
+    &md5_one.kernel,
+};
+struct kernel_choice md5_choice = { kernels, COUNT_OF(kernels), NULL };
+
 // Of so few messages one after the other is as fast.
 enum { LANES_WORTH_IT = 3 };
 
 // The lanes that are gathered; those that are empty hash nothing into nowhere.
 struct lanes {
-    Str messages[MD5_LANES];
-    unsigned char *out[MD5_LANES];
+    const struct md5_kernel *kernel;
+    Str messages[MD5_LANES_MAX];
+    unsigned char *out[MD5_LANES_MAX];
     size_t n;
 };
 
@@ -118,18 +132,18 @@ static void lanes_run(struct lanes *l)
         for (size_t i = 0; i < l->n; i++)
             md5_scalar(l->messages[i].p, l->messages[i].n, l->out[i]);
     } else {
-        for (size_t i = l->n; i < MD5_LANES; i++) {
+        for (size_t i = l->n; i < l->kernel->lanes; i++) {
             l->messages[i] = S("");
             l->out[i] = nowhere;
         }
-        md5_avx2(l->messages, l->out);
+        l->kernel->run(l->messages, l->out);
     }
     l->n = 0;
 }
 
-static void many_avx2(const Str *messages, size_t n, unsigned char (*out)[MD5_BYTES])
+void md5_many(const Str *messages, size_t n, unsigned char (*out)[MD5_BYTES])
 {
-    struct lanes l = { .n = 0 };
+    struct lanes l = { .kernel = (const struct md5_kernel *)kernel_get(&md5_choice) };
     for (size_t i = 0; i < n; i++) {
         if (messages[i].n > MD5_SHORT_BYTES_MAX) {
             md5_scalar(messages[i].p, messages[i].n, out[i]);
@@ -137,21 +151,8 @@ static void many_avx2(const Str *messages, size_t n, unsigned char (*out)[MD5_BY
         }
         l.messages[l.n] = messages[i];
         l.out[l.n++] = out[i];
-        if (l.n == MD5_LANES)
+        if (l.n == l.kernel->lanes)
             lanes_run(&l);
     }
     lanes_run(&l);
-}
-#endif
-
-void md5_many(const Str *messages, size_t n, unsigned char (*out)[MD5_BYTES])
-{
-#ifdef __x86_64__
-    if (md5_has_avx2()) {
-        many_avx2(messages, n, out);
-        return;
-    }
-#endif
-    for (size_t i = 0; i < n; i++)
-        md5_scalar(messages[i].p, messages[i].n, out[i]);
 }

@@ -8,10 +8,7 @@
 #define AVX2 __attribute__((target("avx2")))
 #define AVX2_INLINE AVX2 __attribute__((always_inline)) static inline
 
-bool md5_has_avx2(void)
-{
-    return __builtin_cpu_supports("avx2");
-}
+enum { EIGHT = 8 };
 
 // Eight rows of eight words become eight columns.
 AVX2_INLINE void transpose(__m256i r[8])
@@ -63,19 +60,19 @@ AVX2_INLINE void step(__m256i s[4], const __m256i *words, int i)
 }
 
 // The words of the eight blocks, word by word.
-AVX2_INLINE void words_load(__m256i words[16], const Str messages[MD5_LANES])
+AVX2_INLINE void words_load(__m256i words[16], const Str *messages)
 {
-    uint32_t block[MD5_LANES][MD5_BLOCK_BYTES / 4];
-    for (int i = 0; i < MD5_LANES; i++)
+    uint32_t block[EIGHT][MD5_BLOCK_BYTES / 4];
+    for (int i = 0; i < EIGHT; i++)
         md5_short_block(messages[i], block[i]);
     for (int half = 0; half < 16; half += 8) {
-        for (int i = 0; i < MD5_LANES; i++)
+        for (int i = 0; i < EIGHT; i++)
             words[half + i] = _mm256_loadu_si256((const __m256i *)(const void *)&block[i][half]);
         transpose(words + half);
     }
 }
 
-AVX2 void md5_avx2(const Str messages[MD5_LANES], unsigned char *const out[MD5_LANES])
+AVX2 static void eight(const Str *messages, unsigned char *const *out)
 {
     __m256i words[16], rows[8] = { 0 };
     __m256i *s = rows; // transposed in place: the last four rows stay zero
@@ -90,7 +87,9 @@ AVX2 void md5_avx2(const Str messages[MD5_LANES], unsigned char *const out[MD5_L
     for (int i = 0; i < 4; i++)
         s[i] = _mm256_add_epi32(s[i], start[i]);
     transpose(rows);
-    for (int i = 0; i < MD5_LANES; i++)
+    for (int i = 0; i < EIGHT; i++)
         _mm_storeu_si128((__m128i *)(void *)out[i], _mm256_castsi256_si128(rows[i]));
 }
+
+const struct md5_kernel md5_avx2 = { { "avx2", processor_has_avx2 }, EIGHT, eight };
 #endif

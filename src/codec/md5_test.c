@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// MD5 in C and eight at once, against OpenSSL's digest.
-#include "base/test.h"
+// MD5 in C and many at once, in every form, against OpenSSL's digest.
+#include "codec/kernel_test.h"
 #include "codec/md5_priv.h"
 
 #include <openssl/evp.h>
@@ -45,34 +45,7 @@ TEST(md5_gives_the_digest_at_every_length_and_of_large_messages)
     }
 }
 
-TEST(eight_lanes_give_the_digests_of_each_at_every_short_length)
-{
-#ifdef __x86_64__
-    if (md5_has_avx2()) {
-        char *bytes = noise(a, 128);
-        for (size_t n = 0; n <= MD5_SHORT_BYTES_MAX; n++) {
-            Str messages[MD5_LANES];
-            unsigned char digests[MD5_LANES][MD5_BYTES], scalar[MD5_BYTES];
-            unsigned char *out[MD5_LANES];
-            for (size_t i = 0; i < MD5_LANES; i++) { // eight different lengths
-                size_t length = (n + i * 7) % (MD5_SHORT_BYTES_MAX + 1);
-                messages[i] = str_from(bytes + i + n % 16, length);
-                out[i] = digests[i];
-            }
-            md5_avx2(messages, out);
-            for (size_t i = 0; i < MD5_LANES; i++) {
-                md5_scalar(messages[i].p, messages[i].n, scalar);
-                EXPECT(memcmp(digests[i], scalar, sizeof scalar) == 0);
-                EXPECT(is_digest_of(digests[i], messages[i]));
-            }
-        }
-        return;
-    }
-#endif
-    printf("# SKIP avx2: this processor has not got it\n");
-}
-
-TEST(many_digests_are_those_of_each_however_many_and_long)
+static void many(struct arena *a)
 {
     char *bytes = noise(a, 4 * LENGTHS);
     Str messages[LENGTHS];
@@ -88,8 +61,14 @@ TEST(many_digests_are_those_of_each_however_many_and_long)
     }
 }
 
-TEST(no_byte_beyond_a_short_message_is_read)
+TEST(many_digests_are_those_of_each_however_many_and_long)
 {
+    with_each_kernel(&md5_choice, a, many);
+}
+
+static void exact_messages(struct arena *a)
+{
+    (void)a;
     enum { COUNT = 11 };
     for (size_t n = 0; n <= MD5_SHORT_BYTES_MAX + 1; n++) {
         Str messages[COUNT];
@@ -105,4 +84,9 @@ TEST(no_byte_beyond_a_short_message_is_read)
             EXPECT(is_digest_of(digests[i], messages[i]));
         free(exact);
     }
+}
+
+TEST(no_byte_beyond_a_short_message_is_read)
+{
+    with_each_kernel(&md5_choice, a, exact_messages);
 }

@@ -2,19 +2,10 @@
 #include "codec/sha256_priv.h"
 
 #ifdef __x86_64__
-#include <cpuid.h>
 #include <immintrin.h>
 
 #define NI __attribute__((target("sha,sse4.1,ssse3")))
 #define NI_INLINE NI __attribute__((always_inline)) static inline
-
-bool sha256_has_ni(void)
-{
-    unsigned a, b, c, d, b7;
-    if (!__get_cpuid_count(7, 0, &a, &b7, &c, &d) || !__get_cpuid(1, &a, &b, &c, &d))
-        return false;
-    return (b7 & bit_SHA) != 0 && (c & bit_SSE4_1) != 0 && (c & bit_SSSE3) != 0;
-}
 
 // The eight words as the instructions want them, the first letter in the highest place.
 typedef struct State {
@@ -64,7 +55,7 @@ NI_INLINE State state_add(State s, State t)
     return (State){ _mm_add_epi32(s.abef, t.abef), _mm_add_epi32(s.cdgh, t.cdgh) };
 }
 
-NI void sha256_ni_one(uint32_t words[SHA256_WORDS], const unsigned char *p, size_t blocks)
+NI static void one(uint32_t words[SHA256_WORDS], const unsigned char *p, size_t blocks)
 {
     State s = state_load(words);
     for (; blocks > 0; blocks--, p += SHA256_BLOCK_BYTES) {
@@ -79,8 +70,8 @@ NI void sha256_ni_one(uint32_t words[SHA256_WORDS], const unsigned char *p, size
     state_store(s, words);
 }
 
-NI void sha256_ni_two(uint32_t v[SHA256_WORDS], const unsigned char *p, uint32_t w[SHA256_WORDS],
-                      const unsigned char *q, size_t blocks)
+NI static void two(uint32_t v[SHA256_WORDS], const unsigned char *p, uint32_t w[SHA256_WORDS],
+                   const unsigned char *q, size_t blocks)
 {
     State s = state_load(v), t = state_load(w);
     for (; blocks > 0; blocks--, p += SHA256_BLOCK_BYTES, q += SHA256_BLOCK_BYTES) {
@@ -99,4 +90,6 @@ NI void sha256_ni_two(uint32_t v[SHA256_WORDS], const unsigned char *p, uint32_t
     state_store(s, v);
     state_store(t, w);
 }
+
+const struct sha256_kernel sha256_ni = { { "sha-ni", processor_has_sha_ni }, one, two };
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every kind of SHA-256 that this processor has, against the scalar one and OpenSSL's digest.
-#include "base/test.h"
+// Every form of SHA-256 that this processor has, against the scalar one and OpenSSL's digest.
+#include "codec/kernel_test.h"
 #include "codec/sha256_priv.h"
 
 #include <openssl/evp.h>
@@ -35,37 +35,13 @@ static Digest found(Str s)
     return d;
 }
 
-// A sequence that is the same in every run (xorshift64).
-static uint64_t next(uint64_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
-}
-
 static char *noise(struct arena *a, size_t n)
 {
     uint64_t state = 88172645463325252;
     char *p = arena_alloc(a, n, 1);
     for (size_t i = 0; i < n; i++)
-        p[i] = (char)next(&state);
+        p[i] = (char)noise_next(&state);
     return p;
-}
-
-// Runs `check` with every kind; a kind that this processor lacks is left out, and says so.
-static void with_each(struct arena *a, void (*check)(struct arena *a))
-{
-    for (size_t i = 0; i < sha256_kind_count; i++) {
-        const struct sha256_kind *k = &sha256_kinds[i];
-        if (!k->available()) {
-            printf("# SKIP %s: this processor has not got it\n", k->name);
-            continue;
-        }
-        sha256_use(k);
-        check(a);
-    }
-    sha256_use(NULL);
 }
 
 static void each_length(struct arena *a)
@@ -77,9 +53,9 @@ static void each_length(struct arena *a)
     }
 }
 
-TEST(every_kind_of_sha256_gives_the_digest_at_every_length)
+TEST(every_form_of_sha256_gives_the_digest_at_every_length)
 {
-    with_each(a, each_length);
+    with_each_kernel(&sha256_choice, a, each_length);
 }
 
 static void large_ones(struct arena *a)
@@ -87,14 +63,14 @@ static void large_ones(struct arena *a)
     char *bytes = noise(a, LARGE_BYTES + 64);
     uint64_t state = 1;
     for (int i = 0; i < LARGE_ROUNDS; i++) {
-        Str s = str_from(bytes + next(&state) % 64, next(&state) % LARGE_BYTES);
+        Str s = str_from(bytes + noise_next(&state) % 64, noise_next(&state) % LARGE_BYTES);
         EXPECT(same(found(s), expected(s)));
     }
 }
 
-TEST(every_kind_of_sha256_gives_the_digest_of_large_messages)
+TEST(every_form_of_sha256_gives_the_digest_of_large_messages)
 {
-    with_each(a, large_ones);
+    with_each_kernel(&sha256_choice, a, large_ones);
 }
 
 static void expect_pair(Str x, Str y)
@@ -115,14 +91,14 @@ static void pairs(struct arena *a)
     }
     uint64_t state = 2;
     for (int i = 0; i < LARGE_ROUNDS; i++) {
-        size_t n = next(&state) % LARGE_BYTES, m = next(&state) % LARGE_BYTES;
-        expect_pair(str_from(bytes + i, n), str_from(bytes + next(&state) % 64, m));
+        size_t n = noise_next(&state) % LARGE_BYTES, m = noise_next(&state) % LARGE_BYTES;
+        expect_pair(str_from(bytes + i, n), str_from(bytes + noise_next(&state) % 64, m));
     }
 }
 
 TEST(two_messages_at_once_give_the_digests_of_each)
 {
-    with_each(a, pairs);
+    with_each_kernel(&sha256_choice, a, pairs);
 }
 
 // Two messages in pieces of any sizes, each piece alone or beside one of the other message.
@@ -139,7 +115,7 @@ static void pieces(struct arena *a)
         sha256_init(&g);
         sha256_init(&h);
         while (rest_x.n + rest_y.n > 0) {
-            uint64_t random = next(&state);
+            uint64_t random = noise_next(&state);
             Str p = str_head(rest_x, random % PIECE_BYTES_MAX);
             Str q = str_head(rest_y, (random >> 16) % PIECE_BYTES_MAX);
             if ((random >> 32 & 1) != 0) {
@@ -160,7 +136,7 @@ static void pieces(struct arena *a)
 
 TEST(pieces_beside_pieces_give_the_digests_of_the_whole)
 {
-    with_each(a, pieces);
+    with_each_kernel(&sha256_choice, a, pieces);
 }
 
 static void codes(struct arena *a)
@@ -183,7 +159,7 @@ static void codes(struct arena *a)
 
 TEST(hmac_agrees_with_openssl_for_keys_and_messages_of_every_length)
 {
-    with_each(a, codes);
+    with_each_kernel(&sha256_choice, a, codes);
 }
 
 TEST(no_byte_beyond_a_message_is_read)
@@ -199,12 +175,14 @@ TEST(no_byte_beyond_a_message_is_read)
     }
 }
 
-TEST(the_kind_that_is_used_is_the_best_that_there_is)
+TEST(the_form_that_is_used_is_the_best_that_there_is)
 {
-    EXPECT(sha256_kind()->available());
-    EXPECT(strcmp(sha256_kind()->name, "scalar") != 0);
-    printf("# sha256: %s\n", sha256_kind()->name);
-#ifdef __x86_64__
-    EXPECT((strcmp(sha256_kind()->name, "sha-ni") == 0) == sha256_has_ni());
+    const char *name = kernel_get(&sha256_choice)->name;
+    test_ran(name);
+    EXPECT(strcmp(name, "scalar") != 0);
+#if defined(__x86_64__)
+    EXPECT((strcmp(name, "sha-ni") == 0) == processor_has_sha_ni());
+#elif defined(__aarch64__)
+    EXPECT((strcmp(name, "armv8") == 0) == processor_has_sha2());
 #endif
 }

@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HELD_BYTES_MAX = 256 << 20 }; // of all batches that wait for another attempt
-
 // What is tried.
 struct held {
     struct arena *arena;   // of what stays over attempts: texts of faults, names
@@ -38,10 +36,13 @@ struct held {
 
 static void count_held(struct lane *l, struct held *h, size_t bytes)
 {
-    struct deliveries *d = l->v->d;
-    atomic_fetch_add(&d->held_bytes, bytes);
-    atomic_fetch_sub(&d->held_bytes, h->counted_bytes);
+    room_count_held(l, h->counted_bytes, bytes);
     h->counted_bytes = bytes;
+}
+
+size_t held_data_bytes(const struct lane *l)
+{
+    return l->held->batch.bytes;
 }
 
 void held_drop(struct lane *l)
@@ -245,6 +246,15 @@ static void keep_faults(struct held *h, const bool *before)
     }
 }
 
+static void count_attempted(struct lane *l, const SinkAttempt *a)
+{
+    int64_t bytes = 0;
+    for (size_t i = 0; i < a->batch->n; i++)
+        bytes += a->pending[i] ? (int64_t)a->batch->at[i].data.n : 0;
+    meter_add(&l->v->meters.attempted_bytes, bytes);
+    meter_add(&l->v->meters.attempted_records, (int64_t)a->pending_count);
+}
+
 static SinkResult send(struct lane *l, struct held *h)
 {
     AUTO(arena) a = arena_open();
@@ -256,6 +266,7 @@ static SinkResult send(struct lane *l, struct held *h)
     if (n > 0)
         memcpy(before, h->pending + h->first, n * sizeof *before);
     make_attempt(l, h, a, &view, &attempt);
+    count_attempted(l, &attempt);
     SinkResult result = sink->ops->deliver(sink, &attempt);
     keep_faults(h, before);
     if (result == SINK_DELIVERED && n > 0)
@@ -369,13 +380,25 @@ static void keep_or_forget(struct lane *l, struct held *h)
     bool has_faults = h->batch.failed_n > 0; // what is known of them is nowhere else
     for (size_t i = h->first; i < h->last; i++)
         has_faults |= h->batch.at[i].fault.type != NULL;
-    if (h->object_n > 0 || has_faults || atomic_load(&l->v->d->held_bytes) <= HELD_BYTES_MAX)
+    if (h->object_n > 0 || has_faults || !room_is_full(l))
         return;
     arena_close(h->records);
     h->records = NULL;
     h->batch.at = h->batch.failed = NULL;
     count_held(l, h, 0);
     reader_rewind(l);
+}
+
+static void count_object(struct lane *l, const struct output *o)
+{
+    struct delivery_meters *m = &l->v->meters;
+    if (o->error_type != NULL)
+        return;
+    meter_add(&m->object_bytes, (int64_t)o->bytes);
+    meter_add(&m->object_records, (int64_t)o->records);
+    meter_add(&m->object_success, 1);
+    meter_add(&m->object_freshness,
+              MAX(delivery_now_ms(l->v->d) - o->oldest_ms, (int64_t)0) / 1000);
 }
 
 // Of Redshift: the records are in objects before anything is tried.
@@ -399,6 +422,7 @@ static Err take_objects(struct lane *l)
             h->delivered_records += o->records;
             h->delivered_bytes += o->bytes;
         }
+        count_object(l, o);
         output_drop(o);
     }
     h->end = reader_mark(l);

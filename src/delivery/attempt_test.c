@@ -4,6 +4,7 @@
 #include "codec/json.h"
 #include "delivery/test_world.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 static struct test_world world;
@@ -113,6 +114,38 @@ static struct delivery *begin(struct test_world *w, int64_t retry_s)
     c.backup = c.s3;
     c.s3 = (DeliveryBucket){ 0 };
     return world_add(w, &c);
+}
+
+// ---- Many slow destinations
+
+enum { MANY = 100, ROOM_TEST_BYTES = 2 << 20, EACH_BYTES = 200 << 10 };
+
+static struct {
+    atomic_size_t most, at_once, most_at_once, sent;
+    int64_t until_ns; // as long as the first waits for another one
+} seen;
+
+static void raise_to(atomic_size_t *most, size_t n)
+{
+    size_t before = atomic_load(most);
+    while (n > before && !atomic_compare_exchange_weak(most, &before, n))
+        continue;
+}
+
+static SinkResult slow_deliver(struct sink *s, SinkAttempt *at)
+{
+    struct deliveries *d = world.deliveries;
+    (void)s;
+    raise_to(&seen.most_at_once, atomic_fetch_add(&seen.at_once, 1) + 1);
+    do // the first of all is there until another one comes
+        io_real()->sleep_ns(io_real(), 5000000);
+    while (atomic_load(&seen.most_at_once) < 2 && io_real()->mono_ns(io_real()) < seen.until_ns);
+    pthread_mutex_lock(&d->lock);
+    raise_to(&seen.most, d->held_bytes + d->reserved_bytes);
+    pthread_mutex_unlock(&d->lock);
+    atomic_fetch_add(&seen.sent, at->batch->n);
+    atomic_fetch_sub(&seen.at_once, 1);
+    return SINK_DELIVERED;
 }
 
 static void plan_results(const SinkResult *results, size_t n)
@@ -308,7 +341,7 @@ TEST(a_batch_that_is_not_kept_is_read_again_as_it_was)
     struct delivery *v = begin(w, 300);
     plan_results((SinkResult[]){ SINK_RETRY, SINK_RETRY }, 2);
     world_put(w, v, (Str[]){ S("1,"), S("2,") }, 2);
-    atomic_store(&w->deliveries->held_bytes, (size_t)1 << 40); // others hold much
+    w->deliveries->held_bytes = (size_t)1 << 40; // others hold much
     world_advance(w, 60000);
     EXPECT_INT(1, play.attempts);
     DeliveryState state;
@@ -324,7 +357,7 @@ TEST(a_batch_that_is_not_kept_is_read_again_as_it_was)
     EXPECT_STR(S("1,2,3,"), buf_str(&play.got));
     delivery_state(v, a, &state);
     EXPECT_INT(0, state.backlog_records);
-    EXPECT_INT((int64_t)1 << 40, atomic_load(&w->deliveries->held_bytes));
+    EXPECT_INT((int64_t)1 << 40, w->deliveries->held_bytes);
     end(w, v);
 }
 
@@ -379,4 +412,37 @@ TEST(objects_are_written_once_and_their_copying_is_repeated)
     world_advance(w, 600000);
     EXPECT_INT(3, play.attempts);
     end(w, v);
+}
+
+TEST(a_hundred_slow_destinations_cost_no_more_memory_than_there_is_room)
+{
+    struct test_world *w = &world;
+    struct delivery *all[MANY];
+    char *wide = arena_alloc(a, EACH_BYTES, 1);
+    memset(wide, 'x', EACH_BYTES);
+    seen.until_ns = io_real()->mono_ns(io_real()) + INT64_C(60000000000);
+    world_open(w);
+    play_ops.deliver = slow_deliver;
+    w->deliveries->test_ops = &play_ops;
+    w->deliveries->room_bytes = ROOM_TEST_BYTES;
+    for (size_t i = 0; i < MANY; i++) {
+        DeliveryConfig c = world_config(w, 7 + i);
+        c.kind = DELIVER_HTTP;
+        c.http.url = S("http://example.com/in");
+        c.backup = c.s3;
+        c.s3 = (DeliveryBucket){ 0 };
+        all[i] = world_add(w, &c);
+        world_put_one(w, all[i], str_from(wide, EACH_BYTES));
+        delivery_flush(all[i]);
+    }
+    for (int turn = 0; turn < 1000 && atomic_load(&seen.sent) < MANY; turn++)
+        world_advance(w, ROOM_MS);
+    EXPECT_INT(MANY, atomic_load(&seen.sent));
+    EXPECT(atomic_load(&seen.most) <= ROOM_TEST_BYTES);
+    EXPECT(atomic_load(&seen.most_at_once) > 1);
+    EXPECT(w->deliveries->held_bytes == 0 && w->deliveries->reserved_bytes == 0);
+    for (size_t i = 0; i < MANY; i++)
+        delivery_remove(all[i]);
+    play_ops.deliver = play_deliver;
+    world_close(w);
 }

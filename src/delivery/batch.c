@@ -23,6 +23,19 @@ void batch_add(DeliveryBatch *b, const DeliveryRecord *r)
     b->bytes += r->data.n;
 }
 
+void batch_take(DeliveryBatch *b, DeliveryRecord *take_at, size_t n)
+{
+    if (b->at != NULL) {
+        for (size_t i = 0; i < n; i++)
+            batch_add(b, &take_at[i]);
+        return;
+    }
+    b->at = take_at;
+    b->n = b->cap = n;
+    for (size_t i = 0; i < n; i++)
+        b->bytes += take_at[i].data.n;
+}
+
 void batch_fail(DeliveryBatch *b, const DeliveryRecord *r, const char *type, Str code, Str message,
                 int64_t attempts, int64_t now_ms)
 {

@@ -42,6 +42,8 @@ typedef struct DeliveryBatch {
 } DeliveryBatch;
 
 void batch_add(DeliveryBatch *b, const DeliveryRecord *r);
+// The same for all of them; an array in the batch's arena is used as it is if it is the first.
+void batch_take(DeliveryBatch *b, DeliveryRecord *take_at, size_t n);
 // Moves a record into the failed ones; message and code are borrowed.
 void batch_fail(DeliveryBatch *b, const DeliveryRecord *r, const char *type, Str code, Str message,
                 int64_t attempts, int64_t now_ms);

@@ -17,3 +17,19 @@ TEST(a_batch_keeps_what_is_added_and_what_fails)
     EXPECT_STR(S("processing-failed"), str_of(b.failed[0].fault.type));
     EXPECT(b.at[7].fault.type == NULL);
 }
+
+TEST(pieces_follow_each_other_and_what_is_added_later_them)
+{
+    DeliveryBatch b = { .arena = a };
+    char digits[] = "0123456789";
+    for (size_t n = 0; n < 4; n++) { // none, one, two, three
+        DeliveryRecord *piece = arena_new(a, DeliveryRecord, n + 1);
+        for (size_t i = 0; i < n; i++)
+            piece[i].data = str_from(digits + b.n + i, 1);
+        batch_take(&b, piece, n);
+    }
+    batch_add(&b, &(DeliveryRecord){ .data = str_from(digits + 6, 1) });
+    EXPECT(b.n == 7 && b.bytes == 7);
+    for (size_t i = 0; i < b.n; i++)
+        EXPECT_STR(str_from(digits + i, 1), b.at[i].data);
+}

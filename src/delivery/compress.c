@@ -5,6 +5,7 @@
 // length and a raw Snappy block, lengths big-endian); Zstandard (RFC 8878).
 #include "delivery/compress.h"
 #include "base/arena.h"
+#include "base/memory.h"
 #include "codec/crc.h"
 
 #include <isa-l/igzip_lib.h>
@@ -20,6 +21,15 @@ enum {
     ZIP_NAME_BYTES_MAX = 65535,
 };
 
+// Not zeroed: ISA-L sets up what it uses. Of large memory, whose pages the next object uses again:
+// fresh ones cost as much as a tenth of what is compressed for an object of half a megabyte.
+struct deflating {
+    struct isal_zstream stream;
+    unsigned char level[ISAL_DEF_LVL1_DEFAULT];
+    unsigned char packed[OUT_BYTES];
+};
+_Static_assert(sizeof(struct deflating) >= MEMORY_LARGE_BYTES, "else it is no large memory");
+
 struct compressor {
     DeliveryCompression kind;
     compressor_out out;
@@ -27,8 +37,7 @@ struct compressor {
     uint64_t bytes, packed; // of the entry
     uint32_t crc;
     Str entry;
-    struct isal_zstream stream; // of GZIP and ZIP
-    unsigned char *level;
+    struct deflating *deflate; // of GZIP and ZIP
     ZSTD_CCtx *zstd;
     unsigned char *packed_at; // of what is ready to go
     size_t packed_cap;
@@ -57,13 +66,15 @@ static bool deflates(const struct compressor *c)
 
 static void open_deflate(struct compressor *c)
 {
-    isal_deflate_init(&c->stream);
-    c->level = xalloc(ISAL_DEF_LVL1_DEFAULT);
-    c->stream.level = 1;
-    c->stream.level_buf = c->level;
-    c->stream.level_buf_size = ISAL_DEF_LVL1_DEFAULT;
-    c->stream.gzip_flag = c->kind == DELIVERY_GZIP ? IGZIP_GZIP : IGZIP_DEFLATE;
-    c->packed_cap = OUT_BYTES;
+    c->deflate = memory_get_large(sizeof *c->deflate);
+    struct isal_zstream *s = &c->deflate->stream;
+    isal_deflate_init(s);
+    // Level 2 saves 0.4 %, level 3 takes three times as long. The window is the whole one: with 4
+    // KiB generated lines become 3 % shorter, logs and documents 7 to 23 % longer.
+    s->level = 1;
+    s->level_buf = c->deflate->level;
+    s->level_buf_size = sizeof c->deflate->level;
+    s->gzip_flag = c->kind == DELIVERY_GZIP ? IGZIP_GZIP : IGZIP_DEFLATE;
 }
 
 static void open_zstd(struct compressor *c)
@@ -106,7 +117,8 @@ void compressor_close(struct compressor *c)
     if (c == NULL)
         return;
     ZSTD_freeCCtx(c->zstd);
-    free(c->level);
+    if (c->deflate != NULL)
+        memory_give_large(c->deflate, sizeof *c->deflate);
     free(c->packed_at);
     free(c->block);
     free(c);
@@ -192,18 +204,19 @@ static Err end_zip(struct compressor *c)
 
 static Err deflate_some(struct compressor *c, Str bytes, bool last)
 {
-    c->stream.next_in = (uint8_t *)(uintptr_t)bytes.p;
-    c->stream.avail_in = (uint32_t)bytes.n;
-    c->stream.end_of_stream = last;
+    struct isal_zstream *s = &c->deflate->stream;
+    s->next_in = (uint8_t *)(uintptr_t)bytes.p;
+    s->avail_in = (uint32_t)bytes.n;
+    s->end_of_stream = last;
     do {
-        c->stream.next_out = c->packed_at;
-        c->stream.avail_out = (uint32_t)c->packed_cap;
-        if (isal_deflate(&c->stream) != COMP_OK)
+        s->next_out = c->deflate->packed;
+        s->avail_out = OUT_BYTES;
+        if (isal_deflate(s) != COMP_OK)
             return fail(ERR_INVALID, "the compressor does not take what it is given");
-        size_t n = c->packed_cap - c->stream.avail_out;
+        size_t n = OUT_BYTES - s->avail_out;
         c->packed += n;
-        TRY(give(c, c->packed_at, n));
-    } while (c->stream.avail_out == 0 || c->stream.avail_in > 0);
+        TRY(give(c, c->deflate->packed, n));
+    } while (s->avail_out == 0 || s->avail_in > 0);
     return OK;
 }
 

@@ -111,6 +111,7 @@ typedef struct DeliveryHttp {
 
 typedef struct DeliveryRedshift {
     Str jdbc_url, user, password;
+    Str role_arn; // of COPY; absent: that of the bucket
     Str table, columns, options;
 } DeliveryRedshift;
 
@@ -144,6 +145,9 @@ typedef struct DeliveryConfig {
     DeliveryBucket backup; // where source records (backup_all) or failed ones go
     bool backup_all;
     DeliveryBucket errors; // where failed records go if it is set; else below s3 or backup
+    // Credentials of the destination that are kept in a secret (hub/secrets.h), in JSON. Absent:
+    // they stand below.
+    Str secret_arn, secret_role_arn;
     union {
         DeliverySearch search;
         DeliverySplunk splunk;

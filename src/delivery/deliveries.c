@@ -10,6 +10,7 @@
 
 enum {
     COMPUTE_THREADS_MAX = 64,
+    COMPUTE_THREADS_OF_PROCESSOR = 8, // all but one of them may wait for the disk
     NETWORK_THREADS = 64,
     QUEUE_MAX = 1 << 24, // lanes, each of which is in a queue once at most
 };
@@ -76,7 +77,7 @@ void lane_schedule_locked(struct lane *l, int64_t due_ms)
     }
     sift(d, l->heap_at - 1);
     if (d->heap[0] == l)
-        chores_at(&d->timer, due_ms);
+        chores_at(&d->timer, delivery_wall_ms(d, due_ms));
 }
 
 // ---- Running
@@ -110,7 +111,8 @@ int64_t deliveries_start_due(void *self)
         d->runs++;
         CHECK(pool_submit(pool_for(l), &l->task).kind == ERR_NONE); // the queue has room for all
     }
-    int64_t next_ms = d->heap_n > 0 ? d->heap[0]->due_ms : CHORES_NEVER;
+    int64_t next_ms =
+        d->heap_n > 0 ? delivery_wall_ms(d, d->heap[0]->due_ms) : (int64_t)CHORES_NEVER;
     pthread_mutex_unlock(&d->lock);
     return next_ms;
 }
@@ -147,19 +149,18 @@ static bool env_sleep(const struct delivery_env *env, int64_t ns)
     return !env_stopping(env);
 }
 
-static unsigned processors(void)
+static unsigned compute_threads(void)
 {
     cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0)
-        return 1;
-    return (unsigned)MIN(MAX(CPU_COUNT(&set), 1), COMPUTE_THREADS_MAX);
+    int processors = sched_getaffinity(0, sizeof set, &set) == 0 ? MAX(CPU_COUNT(&set), 1) : 1;
+    return (unsigned)MIN(processors * COMPUTE_THREADS_OF_PROCESSOR, (int)COMPUTE_THREADS_MAX);
 }
 
 static Err open_pools(struct deliveries *d, Str name)
 {
     AUTO(arena) tmp = arena_open();
     TRY(kv_table_open(d->env.kv, str_cat(tmp, name, S(".positions")), &d->positions));
-    return pool_open(processors(), QUEUE_MAX, "delivery", &d->env.compute);
+    return pool_open(compute_threads(), QUEUE_MAX, "delivery", &d->env.compute);
 }
 
 // Threads that wait for others are had when the first delivery needs them.
@@ -189,12 +190,16 @@ Err deliveries_open(const struct service_env *env, Str name, struct deliveries *
                                     .verify = !env->unverified_destinations,
                                     .ca_file = env->destinations_ca.n > 0 ? env->destinations_ca
                                                                           : (Str){ 0 },
+                                    .sign_keys = env->destinations_keys,
+                                    .sign_always = env->destinations_sign,
                                     .stopping = env_stopping,
                                     .sleep = env_sleep };
     d->service = *env;
+    d->room_bytes = room_bytes(env->destinations_bytes);
     d->arena = arena_open();
     d->name = str_dup(d->arena, name);
     pthread_mutex_init(&d->lock, NULL);
+    pthread_mutex_init(&d->clock_lock, NULL);
     pthread_cond_init(&d->ended, NULL);
     chores_init(&d->timer, &d->service, deliveries_start_due, d);
     Err e = open_pools(d, name);
@@ -245,6 +250,7 @@ void deliveries_close(struct deliveries *d)
     free(d->heap);
     pthread_cond_destroy(&d->ended);
     pthread_mutex_destroy(&d->lock);
+    pthread_mutex_destroy(&d->clock_lock);
     arena_close(d->arena);
     free(d);
 }
@@ -266,6 +272,8 @@ Err delivery_check(struct deliveries *d, const DeliveryConfig *config, struct ar
     AUTO(plan) main = NULL, *backup = NULL;
     c->is.arena = NULL; // the caller's
     Err e = plan_open(&d->env, c, false, &main, a, ret_text);
+    if (e.kind == ERR_NONE)
+        e = plan_check(main, a, ret_text);
     if (e.kind == ERR_NONE && config->backup_all)
         e = plan_open(&d->env, c, true, &backup, a, ret_text);
     config_unref(c);
@@ -283,8 +291,10 @@ Err delivery_add(struct deliveries *d, const DeliveryConfig *config, struct deli
 {
     LogSpan span = { 0 };
     TRY(need_pool(d, config));
-    if (config->direct_shard != 0)
+    if (config->direct_shard != 0) {
         TRY(log_span(d->env.log, config->direct_shard, &span));
+        log_shard_pass(d->env.log, config->direct_shard, 0);
+    }
     struct delivery *v = xalloc(sizeof *v);
     v->d = d;
     v->id = config->id;

@@ -73,15 +73,20 @@ void delivery_state(struct delivery *v, struct arena *a, DeliveryState *ret);
 // the front door's metric source.
 struct delivery_meters {
     struct meter source_bytes, source_records;       // DataReadFromKinesisStream
+    struct meter source_throttled, look_throttled;   // nothing is: zeroes, one for each reading
     struct meter bytes, records, success, freshness; // DeliveryTo<X>
-    struct meter objects;                            // DeliveryToS3.ObjectCount
-    struct meter ack_latency;                        // Splunk
+    struct meter attempted_bytes, attempted_records; // of requests, also those made again
+    struct meter object_bytes, object_records, object_success, object_freshness; // before COPY
+    struct meter objects;     // DeliveryToS3.ObjectCount
+    struct meter ack_latency; // Splunk
     struct meter backup_bytes, backup_records, backup_success, backup_freshness; // BackupToS3
     struct meter process_ok, process_ms;                 // ExecuteProcessing
     struct meter processed_records, processed_bytes;     // SucceedProcessing
     struct meter converted_records, converted_bytes;     // SucceedConversion
     struct meter unconverted_records, unconverted_bytes; // FailedConversion
     struct meter partitions, partitions_exceeded, jq_ms;
-    struct meter behind_ms; // KinesisMillisBehindLatest
+    struct meter partition_rate;           // bytes/s of each object
+    struct meter lost_records, lost_bytes; // retention took them: not a metric of AWS
+    struct meter behind_ms;                // KinesisMillisBehindLatest
 };
 struct delivery_meters *delivery_meters(struct delivery *v);

@@ -36,7 +36,9 @@ enum {
     PAUSE_S_MIN = 1, // between attempts at an object
     PAUSE_S_MAX = 120,
     TOLD_MS = 1000, // how long changes of a stream gather before they are looked at
-    SOON_MS = 1000, // what an interval of 0 is
+    SOON_MS = 1000, // what an interval of 0 is: one object a second, if records go on coming
+    GATHER_MS = 50, // what it is after a rest of that length
+    ROOM_MS = 200,  // until it is looked again whether there is memory
 };
 #define NEVER_MS INT64_MAX
 
@@ -55,13 +57,18 @@ struct plan {
     const DeliveryBucket *errors; // where what fails goes
     struct prefix *data_prefix, *error_prefix;
     struct processing *processing; // NULL: there are no steps
+    const DeliveryStep *lambda;    // one of them; NULL: there is none
+    size_t piece_bytes;            // read at once
     struct sink *sink;             // NULL: objects are all
     const struct sink_ops *ops;
     int64_t size_bytes, size_max, interval_ms;
+    bool is_soon; // an interval of 0
 };
 // ERR_INVALID: the text says why.
 Err plan_open(struct delivery_env *env, struct shared_config *config, bool is_backup,
               struct plan **ret, struct arena *a, Str *ret_text);
+// What is found out only when it runs, for a front door. Blocks.
+Err plan_check(struct plan *p, struct arena *a, Str *ret_text);
 void plan_close(struct plan *p); // NULL is fine
 AUTO_CLOSE(plan)
 
@@ -76,12 +83,17 @@ struct deliveries {
     pthread_cond_t ended;
     struct lane **heap; // by due_ms, the soonest first
     size_t heap_n, heap_cap;
-    atomic_size_t held_bytes; // of batches that wait for another attempt
-    size_t busy;              // lanes
+    // Memory (room.c), under the lock: of batches; of what is about to be, or made of them; of both
+    // at most.
+    size_t held_bytes, reserved_bytes, room_bytes;
+    size_t busy; // lanes
     uint64_t runs;
     struct delivery *first;
     const struct sink_ops *test_ops; // for tests: in place of every destination; NULL
     atomic_bool stopping;
+    // The clock that due times are kept by: the wall's, which never goes back (clock.c).
+    pthread_mutex_t clock_lock; // a leaf
+    int64_t clock_ms, clock_mono_ns, clock_back_ms;
 };
 
 typedef struct Note {
@@ -147,6 +159,8 @@ struct lane {
     _Atomic int64_t size_bytes; // the buffer's size at present
     atomic_bool is_cut;         // it is removed: an attempt under way is to end
     atomic_bool told;           // a stream has changed
+    atomic_bool is_soon;        // the plan's, which may be gone
+    _Atomic int64_t rested_ms;  // when the last batch was delivered
     _Atomic int64_t attempts;
 
     // Of the run.
@@ -169,12 +183,17 @@ struct lane {
     struct output *outputs;
     size_t output_n;
     struct map *partitions;  // of dynamic partitioning: values of keys -> output; NULL: none yet
+    struct map *delivered;   // name of an output -> mark below which all of it is in objects
+    struct map *stuck;       // name of an output -> since when S3 refuses it (partition.c)
     struct mark *marks;      // the oldest first: where outputs began
     int64_t outputs_due_ms;  // when the next of them is finished; 0: there are none
     _Atomic int64_t kept_ms; // arrival of the oldest record in outputs; 0: none
     struct held *held;       // what is tried again; NULL: nothing
+    size_t reserved_bytes;   // under the lock: of room.c
+    bool flush_again;        // there was no memory for what was to be flushed
     struct schema *schema;   // convert.c; NULL: none yet
     bool is_schema_fresh;
+    bool has_too_many; // partitions, in this run
 };
 
 struct delivery {
@@ -193,10 +212,12 @@ struct delivery {
     size_t note_next;
 };
 
-static inline int64_t delivery_now_ms(const struct deliveries *d)
-{
-    return d->env.io->wall_ns(d->env.io) / 1000000;
-}
+// ---- clock.c
+// Now, on a clock that goes on where it was when the wall's is set back.
+int64_t delivery_now_ms(struct deliveries *d);
+// A time of that clock on the wall's.
+int64_t delivery_wall_ms(struct deliveries *d, int64_t ms);
+
 static inline bool lane_must_stop(struct lane *l)
 {
     struct deliveries *d = l->v->d;
@@ -220,6 +241,8 @@ void lane_run(struct task *t); // of a pool
 void lane_work(struct lane *l);
 Err lane_process(struct lane *l, DeliveryBatch *b);     // what the config wants done with them
 Err lane_route(struct lane *l, const DeliveryBatch *b); // into outputs
+// Records for the processors, about max_bytes of them.
+Err lane_read(struct lane *l, DeliveryBatch *b, size_t max_bytes, bool *ret_more);
 Err lane_route_failed(struct lane *l, const DeliveryRecord *r);
 Err lane_finish_output(struct lane *l, struct output *o); // and takes it out
 Err lane_finish_outputs(struct lane *l);
@@ -227,6 +250,8 @@ Err lane_finish_outputs(struct lane *l);
 Err lane_read_objects(struct lane *l, bool *ret_more);
 // When it is due, as it stands. The lock is held.
 int64_t lane_due_ms(struct lane *l);
+// How long what has come since then gathers, at most `most_ms`. From any thread.
+int64_t lane_gather_ms(struct lane *l, int64_t since_ms, int64_t most_ms);
 // Something of it did not succeed: told to operators, tried again later.
 void lane_failed(struct lane *l, Str code, Str text);
 HubActor lane_actor(const struct lane *l, Str role_arn);
@@ -245,6 +270,8 @@ struct mark *reader_mark(struct lane *l);                // as it stands now; fr
 Err reader_commit(struct lane *l, const struct mark *m);
 // Adds records of one shard to the batch, about max_bytes. *ret_more: others may follow.
 Err reader_read(struct lane *l, DeliveryBatch *b, size_t max_bytes, bool *ret_more);
+// The same of a direct shard, as the log has them, with less work for each. Valid as the arena is.
+Err reader_read_entries(struct lane *l, struct arena *a, size_t max_bytes, LogBatch *ret);
 Err reader_forget(struct deliveries *d, struct kv_txn *tx, uint64_t id);
 bool reader_is_uncounted(const struct lane *l); // there may be more to be read than is known
 
@@ -277,6 +304,8 @@ struct output *output_find(struct lane *l, const OutputKind *kind); // NULL: the
 Err output_open(struct lane *l, const OutputKind *kind, struct output **ret);
 // Its data. ERR_INVALID: it cannot be converted, and the record's fault says why.
 Err output_add(struct output *o, DeliveryRecord *r);
+// Of one that is not converted.
+Err output_add_entries(struct output *o, const LogEntry *at, size_t n);
 Err output_add_failed(struct output *o, const DeliveryRecord *r); // a line about it
 Err output_finish(struct output *o); // the object is there when it returns
 void output_drop(
@@ -289,18 +318,38 @@ void outputs_drop(struct lane *l); // all of them
 Err deliver_to_sink(struct lane *l);
 void held_drop(struct lane *l);
 
+size_t held_data_bytes(const struct lane *l); // of the records of what is held
+
+// ---- room.c
+size_t room_bytes(size_t set); // how much there is; 0: nothing is set
+// Room for what the lane is about to do; false: there is none at present.
+bool room_take(struct lane *l);
+void room_give(struct lane *l); // what is left of it
+// A batch holds as much now; that much of the room that was taken is used.
+void room_count_held(struct lane *l, size_t before, size_t now);
+bool room_is_full(struct lane *l); // too much to keep batches that wait
+
 // ---- partition.c
 static inline bool lane_partitions(const struct lane *l)
 {
     return !l->is_backup && l->plan->config->is.partitioned &&
            l->plan->config->is.kind == DELIVER_S3;
 }
+// Whether its records are taken out of the log before their object is due: into those of their
+// partitions, or to a function, whose buffer comes before that of the destination.
+static inline bool lane_stages(const struct lane *l)
+{
+    bool early = l->plan->config->is.partitioned || l->plan->lambda != NULL;
+    return !l->is_backup && l->plan->config->is.kind == DELIVER_S3 && l->plan->sink == NULL &&
+           early;
+}
 int64_t partition_stage_bytes(const struct lane *l);
 int64_t partition_stage_ms(const struct lane *l);
 // Reads what waits into the outputs of its partitions, and finishes those that are full or old
 // enough; `all`: all of them. *ret_more as of lane_read_objects.
 Err deliver_to_partitions(struct lane *l, bool all, bool *ret_more);
-void partitions_drop(struct lane *l); // with their outputs and marks
+void partitions_drop(struct lane *l);  // with their outputs and marks
+void partition_forget(struct lane *l); // also what was delivered and what could not be
 
 // ---- convert.c
 // The table's schema as it is now, in the lane; looked for once in a batch.

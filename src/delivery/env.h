@@ -19,6 +19,8 @@ struct delivery_env {
     bool plain_http;      // http:// and private addresses may be destinations (a setting)
     bool verify;          // certificates of https destinations
     Str ca_file;          // who vouches for them; absent: the system
+    Str sign_keys;    // a file with the keys of AWS that requests to its domains are signed with
+    bool sign_always; // whatever the host is
     bool (*stopping)(const struct delivery_env *env);
     // Waits that long by the server's clock; false: the server stops.
     bool (*sleep)(const struct delivery_env *env, int64_t ns);

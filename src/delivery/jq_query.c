@@ -191,12 +191,17 @@ static Err compile(struct jq_query *q, struct arena *a, JqItem *ret)
     return e;
 }
 
-Err jq_query_open(struct arena *a, Str query, struct jq_query **ret, Str *ret_text)
+struct jq_query *jq_query_new(Str query)
 {
-    AUTO(jq_query) q = xalloc(sizeof *q);
-    JqItem compiled;
+    struct jq_query *q = xalloc(sizeof *q);
     q->fd = -1;
-    buf_add(&q->query, query);
+    buf_add(&q->query, query); // what does not fit is said when it is compiled
+    return q;
+}
+
+Err jq_query_compile(struct jq_query *q, struct arena *a, Str *ret_text)
+{
+    JqItem compiled;
     TRY(buf_err(&q->query));
     Err e = compile(q, a, &compiled);
     if (e.kind == ERR_CLOSED || e.kind == ERR_TIMEOUT) {
@@ -208,8 +213,6 @@ Err jq_query_open(struct arena *a, Str query, struct jq_query **ret, Str *ret_te
         *ret_text = compiled.text;
         return fail(ERR_INVALID, "a query cannot be compiled");
     }
-    *ret = q;
-    q = NULL; // handed over
     return OK;
 }
 

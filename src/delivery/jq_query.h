@@ -7,8 +7,8 @@
 // the processor time of a record and on memory, at which it ends itself. What ended it costs the
 // record that did, and nothing else: the next one is answered by a new process.
 //
-// The process compiles the query once, answers batches through a socket, and ends when it is asked
-// nothing for a minute; it is started again when it is needed.
+// The process is started when it is needed, compiles the query once, answers batches through a
+// socket, and ends when it is asked nothing for a minute.
 #pragma once
 #include "base/str.h"
 
@@ -34,8 +34,9 @@ enum {
     JQ_MESSAGE_BYTES_MAX = 64 << 20, // of a record or an answer
 };
 
-// ERR_INVALID: the query is none; the text says why. Starts the process. Blocks.
-Err jq_query_open(struct arena *a, Str query, struct jq_query **ret, Str *ret_text);
+struct jq_query *jq_query_new(Str query); // copied; nothing is started yet
+// Starts the process. ERR_INVALID: the query is none; the text says why. Blocks.
+Err jq_query_compile(struct jq_query *q, struct arena *a, Str *ret_text);
 void jq_query_close(struct jq_query *q); // NULL is fine
 AUTO_CLOSE(jq_query)
 

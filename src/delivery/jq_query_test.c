@@ -7,9 +7,9 @@
 
 static struct jq_query *opened(struct arena *a, const char *query)
 {
-    struct jq_query *q = NULL;
+    struct jq_query *q = jq_query_new(str_of(query));
     Str text = { 0 };
-    EXPECT_OK(jq_query_open(a, str_of(query), &q, &text));
+    EXPECT_OK(jq_query_compile(q, a, &text));
     return q;
 }
 
@@ -51,14 +51,14 @@ TEST(a_query_that_is_none_is_refused)
     static const char *const bad[] = { "{", ".a |", "nonsense", "import \"a\" as $a; .",
                                        "include \"a\"; ." };
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
-        struct jq_query *q = NULL;
+        AUTO(jq_query) q = jq_query_new(str_of(bad[i]));
         Str text = { 0 };
-        EXPECT_ERR(ERR_INVALID, jq_query_open(a, str_of(bad[i]), &q, &text));
+        EXPECT_ERR(ERR_INVALID, jq_query_compile(q, a, &text));
         EXPECT(text.n > 0);
     }
-    struct jq_query *q = NULL;
+    AUTO(jq_query) q = jq_query_new(S(".a\0.b"));
     Str text = { 0 };
-    EXPECT_ERR(ERR_INVALID, jq_query_open(a, S(".a\0.b"), &q, &text));
+    EXPECT_ERR(ERR_INVALID, jq_query_compile(q, a, &text));
 }
 
 TEST(a_record_that_loops_costs_itself_and_no_other)

@@ -19,6 +19,7 @@ void lane_done(struct lane *l)
 {
     held_drop(l);
     partitions_drop(l);
+    partition_forget(l);
     convert_close(l);
     reader_close(l);
     plan_close(l->plan);
@@ -27,9 +28,11 @@ void lane_done(struct lane *l)
 HubActor lane_actor(const struct lane *l, Str role_arn)
 {
     const DeliveryConfig *c = &l->plan->config->is;
-    return (HubActor){
-        .account = c->account, .region = c->region, .role_arn = role_arn, .service = c->service
-    };
+    return (HubActor){ .account = c->account,
+                       .region = c->region,
+                       .role_arn = role_arn,
+                       .service = c->service,
+                       .source_arn = c->arn };
 }
 
 // ---- When
@@ -37,14 +40,24 @@ HubActor lane_actor(const struct lane *l, Str role_arn)
 // How much and how long waits before it is read.
 static int64_t wait_bytes(const struct lane *l)
 {
-    bool staged = l->plan != NULL && lane_partitions(l);
+    bool staged = l->plan != NULL && lane_stages(l);
     return staged ? partition_stage_bytes(l) : atomic_load(&l->size_bytes);
 }
 
-static int64_t wait_ms(const struct lane *l)
+static int64_t wait_ms(struct lane *l)
 {
-    bool staged = l->plan != NULL && lane_partitions(l);
-    return staged ? partition_stage_ms(l) : l->interval_ms;
+    bool staged = l->plan != NULL && lane_stages(l);
+    if (staged)
+        return partition_stage_ms(l);
+    return lane_gather_ms(l, atomic_load(&l->oldest_ms), l->interval_ms);
+}
+
+int64_t lane_gather_ms(struct lane *l, int64_t since_ms, int64_t most_ms)
+{
+    if (!atomic_load(&l->is_soon))
+        return most_ms;
+    int64_t rested_ms = atomic_load(&l->rested_ms) + SOON_MS - since_ms;
+    return MIN(MAX(rested_ms, (int64_t)GATHER_MS), most_ms);
 }
 
 // The lock is held, and nobody runs it.
@@ -57,6 +70,8 @@ int64_t lane_due_ms(struct lane *l)
         return l->retry_ms;
     if (atomic_load(&l->told) || l->is_unknown)
         due_ms = now_ms + MIN(TOLD_MS, l->interval_ms);
+    if (atomic_load(&l->told))
+        due_ms = MIN(due_ms, now_ms + lane_gather_ms(l, now_ms, TOLD_MS));
     if (l->outputs_due_ms > 0)
         due_ms = MIN(due_ms, l->outputs_due_ms);
     if (atomic_load(&l->pending_records) <= 0)
@@ -80,9 +95,11 @@ static bool take_flush(struct lane *l)
 static bool is_due(struct lane *l, bool *ret_flush)
 {
     int64_t now_ms = delivery_now_ms(l->v->d);
-    *ret_flush = take_flush(l);
-    if (*ret_flush)
+    *ret_flush = take_flush(l) || (l->flush_again && now_ms >= l->retry_ms);
+    if (*ret_flush) {
+        l->flush_again = false;
         return true;
+    }
     if (l->held != NULL || now_ms < l->retry_ms)
         return now_ms >= l->retry_ms;
     if (l->outputs_due_ms > 0 && l->outputs_due_ms <= now_ms)
@@ -173,8 +190,10 @@ static Err refresh_plan(struct lane *l)
     convert_close(l); // of another table, perhaps
     plan_close(l->plan);
     l->plan = plan;
+    processing_count(plan->processing, &v->meters);
     l->retry_ms = 0; // what was wrong may be right now
     l->interval_ms = plan->interval_ms;
+    atomic_store(&l->is_soon, plan->is_soon);
     atomic_store(&l->size_bytes, plan->size_bytes);
     return OK;
 }
@@ -216,13 +235,49 @@ Err lane_route(struct lane *l, const DeliveryBatch *b)
     return OK;
 }
 
+// More than one reading gives where the calls of a function want more.
+Err lane_read(struct lane *l, DeliveryBatch *b, size_t max_bytes, bool *ret_more)
+{
+    TRY(reader_read(l, b, MIN(max_bytes, (size_t)PIECE_BYTES), ret_more));
+    while (l->plan->piece_bytes > PIECE_BYTES && *ret_more && b->bytes < max_bytes) {
+        if (lane_must_stop(l))
+            return fail(ERR_CLOSED, "the server stops");
+        TRY(reader_read(l, b, MIN(max_bytes - b->bytes, (size_t)PIECE_BYTES), ret_more));
+    }
+    return OK;
+}
+
+// Records go into their object as the log has them.
+static bool is_plain(const struct lane *l)
+{
+    return l->plan->config->is.direct_shard != 0 && l->plan->processing == NULL &&
+           !lane_converts(l);
+}
+
+static Err read_entries(struct lane *l, struct arena *a, size_t max_bytes, size_t *ret_bytes,
+                        bool *ret_more)
+{
+    const OutputKind kind = { 0 };
+    int64_t before = l->read_bytes;
+    LogBatch b;
+    TRY(reader_read_entries(l, a, max_bytes, &b));
+    *ret_bytes = (size_t)(l->read_bytes - before);
+    *ret_more = b.more && b.n > 0;
+    struct output *o = output_find(l, &kind);
+    if (o == NULL && b.n > 0)
+        TRY(output_open(l, &kind, &o));
+    return output_add_entries(o, b.at, b.n);
+}
+
 static Err read_piece(struct lane *l, size_t max_bytes, size_t *ret_bytes, bool *ret_more)
 {
     AUTO(arena) a = arena_open_request();
     if (a == NULL)
         return fail(ERR_MEMORY, "no memory for records on their way");
+    if (is_plain(l))
+        return read_entries(l, a, MIN(max_bytes, (size_t)PIECE_BYTES), ret_bytes, ret_more);
     DeliveryBatch b = { .arena = a };
-    TRY(reader_read(l, &b, max_bytes, ret_more));
+    TRY(lane_read(l, &b, max_bytes, ret_more));
     *ret_bytes = b.bytes;
     TRY(lane_process(l, &b));
     return lane_route(l, &b);
@@ -233,26 +288,29 @@ Err lane_read_objects(struct lane *l, bool *ret_more)
     size_t size = (size_t)atomic_load(&l->size_bytes), got = 0;
     *ret_more = true;
     while (*ret_more && got < size) {
-        size_t bytes;
+        size_t bytes = 0;
         if (lane_must_stop(l))
             return fail(ERR_CLOSED, "the server stops");
-        TRY(read_piece(l, MIN((size_t)PIECE_BYTES, size - got), &bytes, ret_more));
+        TRY(read_piece(l, MIN(l->plan->piece_bytes, size - got), &bytes, ret_more));
         got += bytes;
     }
     return OK;
 }
 
+// What a destination without objects refuses goes to its backup; what fails on the way to objects
+// is no delivery.
 static void count_object(struct lane *l, const struct output *o)
 {
     struct delivery_meters *m = &l->v->meters;
+    bool to_backup = l->is_backup || l->plan->place == NULL;
     int64_t age_ms = MAX(delivery_now_ms(l->v->d) - o->oldest_ms, 0);
-    if (o->error_type != NULL)
+    if (o->error_type != NULL && !to_backup)
         return;
-    meter_add(l->is_backup ? &m->backup_bytes : &m->bytes, (int64_t)o->bytes);
-    meter_add(l->is_backup ? &m->backup_records : &m->records, (int64_t)o->records);
-    meter_add(l->is_backup ? &m->backup_success : &m->success, 1);
-    meter_add(l->is_backup ? &m->backup_freshness : &m->freshness, age_ms / 1000);
-    if (!l->is_backup)
+    meter_add(to_backup ? &m->backup_bytes : &m->bytes, (int64_t)o->bytes);
+    meter_add(to_backup ? &m->backup_records : &m->records, (int64_t)o->records);
+    meter_add(to_backup ? &m->backup_success : &m->success, 1);
+    meter_add(to_backup ? &m->backup_freshness : &m->freshness, age_ms / 1000);
+    if (!to_backup)
         meter_add(&m->objects, 1);
 }
 
@@ -283,6 +341,8 @@ static void count_lost(struct lane *l, int64_t waiting_records, int64_t waiting_
         return;
     atomic_fetch_sub(&l->pending_records, records);
     atomic_fetch_sub(&l->pending_bytes, MAX(bytes, 0));
+    meter_add(&l->v->meters.lost_records, records);
+    meter_add(&l->v->meters.lost_bytes, MAX(bytes, 0));
     LOG(LOG_ERROR, "records were not delivered before their time was over and are lost",
         F_STR("delivery", l->plan->config->is.name), F_INT("records", records),
         F_INT("bytes", bytes));
@@ -314,7 +374,7 @@ static Err deliver(struct lane *l, bool flush)
         l->taken_bytes = l->taken_records = 0;
     if (l->plan->sink != NULL)
         TRY(deliver_to_sink(l));
-    else if (lane_partitions(l))
+    else if (lane_stages(l))
         TRY(deliver_to_partitions(l, flush, &more));
     else
         TRY(deliver_objects(l, &more));
@@ -322,9 +382,22 @@ static Err deliver(struct lane *l, bool flush)
     if (!more)
         count_lost(l, records, bytes);
     atomic_store(&l->oldest_ms, reader_oldest(l));
+    atomic_store(&l->rested_ms, delivery_now_ms(l->v->d));
     l->took_ms = delivery_now_ms(l->v->d) - began_ms + l->slow_ms;
     adapt_size(l, l->took_ms);
     return OK;
+}
+
+static Err deliver_if_there_is_room(struct lane *l, bool flush)
+{
+    if (!room_take(l)) {
+        l->retry_ms = delivery_now_ms(l->v->d) + ROOM_MS;
+        l->flush_again = flush;
+        return fail(ERR_BUSY, "there is no memory for a batch at present");
+    }
+    Err e = deliver(l, flush);
+    room_give(l);
+    return e;
 }
 
 // What is in outputs is for the config that they were begun with.
@@ -361,7 +434,7 @@ static Err work(struct lane *l)
         TRY(reader_load(l));
     TRY(reader_count(l));
     if (is_due(l, &flush))
-        TRY(deliver(l, flush));
+        TRY(deliver_if_there_is_room(l, flush));
     l->is_unknown = reader_is_uncounted(l);
     drop_idle_plan(l);
     return OK;
@@ -379,6 +452,12 @@ void lane_work(struct lane *l)
     reader_rewind(l);
     if (e.kind != ERR_FAULT && e.kind != ERR_CLOSED)
         lane_failed(l, S("InternalError"), str_of(e.text));
-    if (e.kind != ERR_CLOSED && (l->is_backup || l->plan == NULL || l->plan->sink == NULL))
-        meter_add(l->is_backup ? &m->backup_success : &m->success, 0);
+    if (e.kind == ERR_CLOSED)
+        return;
+    if (l->is_backup)
+        meter_add(&m->backup_success, 0);
+    else if (l->plan == NULL || l->plan->sink == NULL)
+        meter_add(&m->success, 0);
+    else if (l->plan->ops->wants_objects)
+        meter_add(&m->object_success, 0);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/test.h"
+#include "base/time.h"
 #include "codec/gzip.h"
 #include "delivery/test_world.h"
 
@@ -191,6 +192,40 @@ TEST(a_changed_config_counts_from_the_next_object_on)
     world_close(w);
 }
 
+static uint64_t first_of(struct test_world *w, uint64_t shard)
+{
+    LogSpan span;
+    EXPECT_OK(log_span(w->log, shard, &span));
+    return span.first;
+}
+
+TEST(what_is_delivered_is_passed_in_the_log_when_the_backup_has_it_too)
+{
+    struct test_world *w = &world;
+    LogSpan span;
+    world_open(w);
+    DeliveryConfig c = world_config(w, 7);
+    c.backup_all = true;
+    c.backup = (DeliveryBucket){ .bucket = S("logs"),
+                                 .prefix = S("backup/"),
+                                 .size_bytes = 1 << 20,
+                                 .interval_ns = 120000000000 };
+    struct delivery *v = world_add(w, &c);
+    world_put_one(w, v, S("one\n"));
+    uint64_t first = first_of(w, c.direct_shard);
+    world_advance(w, 60000);
+    EXPECT(first_of(w, c.direct_shard) == first); // the backup waits
+    world_advance(w, 60000);
+    EXPECT_OK(log_span(w->log, c.direct_shard, &span));
+    EXPECT(span.first > first && span.first == span.next);
+    world_put_one(w, v, S("two\n")); // it is found again
+    EXPECT(first_of(w, c.direct_shard) >= span.next);
+    world_advance(w, 120000);
+    EXPECT_STR(S("one\ntwo\n"), world_content(w, a, S("backup/")));
+    delivery_remove(v);
+    world_close(w);
+}
+
 TEST(all_source_records_are_backed_up_by_a_lane_of_its_own)
 {
     struct test_world *w = &world;
@@ -364,5 +399,55 @@ TEST(five_thousand_deliveries_that_wait_are_a_heap_of_times)
     EXPECT_INT(1, world_count(w, S("0470/")));
     for (size_t i = 0; i < N; i++)
         delivery_remove(all[i]);
+    world_close(w);
+}
+
+TEST(with_an_interval_of_0_the_first_after_a_rest_goes_at_once)
+{
+    struct test_world *w = &world;
+    world_open(w);
+    DeliveryConfig c = world_config(w, 7);
+    c.interval_ns = 0;
+    struct delivery *v = world_add(w, &c);
+    world_put_one(w, v, S("one\n"));
+    world_advance(w, 49);
+    EXPECT_STR(S(""), world_content(w, a, S("")));
+    world_advance(w, 1);
+    EXPECT_STR(S("one\n"), world_content(w, a, S("")));
+    world_put_one(w, v, S("two\n")); // the next one gathers until a second is over
+    world_advance(w, 900);
+    world_put_one(w, v, S("three\n"));
+    world_advance(w, 99);
+    EXPECT_STR(S("one\n"), world_content(w, a, S("")));
+    world_advance(w, 1);
+    EXPECT_STR(S("one\ntwo\nthree\n"), world_content(w, a, S("")));
+    world_advance(w, 5000);
+    world_put_one(w, v, S("four\n"));
+    world_advance(w, 50);
+    EXPECT_STR(S("one\ntwo\nthree\nfour\n"), world_content(w, a, S("")));
+    delivery_remove(v);
+    world_close(w);
+}
+
+TEST(a_clock_that_is_set_back_delays_nothing)
+{
+    struct test_world *w = &world;
+    world_open(w);
+    DeliveryConfig c = world_config(w, 7);
+    struct delivery *v = world_add(w, &c);
+    int64_t ahead_ns = (w->now_ms - WORLD_MS + 1000) * NS_PER_MS;
+    world_run(w);
+    world_put_one(w, v, S("one"));
+    world_run(w);
+    io_mem_set_clock(w->disk, (w->now_ms - 3600000) * NS_PER_MS, ahead_ns + 30 * NS_PER_S);
+    world_put_one(w, v, S("two"));
+    deliveries_start_due(w->deliveries);
+    deliveries_wait(w->deliveries);
+    EXPECT_INT(0, w->object_n);
+    io_mem_set_clock(w->disk, (w->now_ms - 3570000) * NS_PER_MS, ahead_ns + 60 * NS_PER_S);
+    deliveries_start_due(w->deliveries);
+    deliveries_wait(w->deliveries);
+    EXPECT_STR(S("onetwo"), world_content(w, a, S("")));
+    delivery_remove(v);
     world_close(w);
 }

@@ -5,11 +5,13 @@
 #include "base/time.h"
 #include "columnar/columnar.h"
 #include "delivery/delivery_priv.h"
+#include "store/log.h"
 
 #include <stdlib.h>
 
 enum {
-    WAITING_BYTES = 64 << 10,     // gathered before they are given on
+    // Gathered before they are given on: the compressor copies 32 KiB of what was before for each.
+    WAITING_BYTES = 256 << 10,
     WAITING_BYTES_MANY = 8 << 10, // where there may be hundreds of outputs
 };
 
@@ -165,11 +167,20 @@ Err output_open(struct lane *l, const OutputKind *kind, struct output **ret)
 
 // ---- Bytes
 
+static Err pack(struct output *o, Str bytes)
+{
+    Err e = compressor_write(o->compressor, bytes);
+    return e.kind == ERR_NONE ? OK : failed(o->lane, e);
+}
+
 static Err give_on(struct output *o)
 {
-    Err e = compressor_write(o->compressor, buf_str(&o->waiting));
+    Err e = buf_err(&o->waiting);
+    if (e.kind != ERR_NONE) // there was no memory for all of it
+        return failed(o->lane, e);
+    TRY(pack(o, buf_str(&o->waiting)));
     buf_clear(&o->waiting);
-    return e.kind == ERR_NONE ? OK : failed(o->lane, e);
+    return OK;
 }
 
 static size_t waiting_max(const struct output *o)
@@ -179,21 +190,25 @@ static size_t waiting_max(const struct output *o)
 
 static Err add_bytes(struct output *o, Str bytes)
 {
-    if (bytes.n >= waiting_max(o)) { // not copied
+    size_t max = waiting_max(o);
+    if (o->waiting.n + bytes.n > max)
         TRY(give_on(o));
-        Err e = compressor_write(o->compressor, bytes);
-        return e.kind == ERR_NONE ? OK : failed(o->lane, e);
+    if (bytes.n >= max) // not copied
+        return pack(o, bytes);
+    if (o->waiting.n == 0 && !buf_reserve(&o->waiting, max)) { // at once: growing is copying
+        buf_clear(&o->waiting);
+        return pack(o, bytes);
     }
     buf_add(&o->waiting, bytes);
-    return o->waiting.n >= waiting_max(o) ? give_on(o) : OK;
+    return OK;
 }
 
-static void count(struct output *o, const DeliveryRecord *r)
+static void count(struct output *o, size_t bytes, int64_t arrival_ms)
 {
     o->records++;
-    o->bytes += r->data.n;
-    if (o->oldest_ms == 0 || r->arrival_ms < o->oldest_ms)
-        o->oldest_ms = r->arrival_ms;
+    o->bytes += bytes;
+    if (o->oldest_ms == 0 || arrival_ms < o->oldest_ms)
+        o->oldest_ms = arrival_ms;
 }
 
 Err output_add(struct output *o, DeliveryRecord *r)
@@ -201,17 +216,26 @@ Err output_add(struct output *o, DeliveryRecord *r)
     if (o->converts) {
         Err e = convert_add(o->lane, o->writer, r);
         if (e.kind == ERR_NONE)
-            count(o, r);
+            count(o, r->data.n, r->arrival_ms);
         return e.kind == ERR_NONE || e.kind == ERR_INVALID ? e : failed(o->lane, e);
     }
-    count(o, r);
+    count(o, r->data.n, r->arrival_ms);
     return add_bytes(o, r->data);
+}
+
+Err output_add_entries(struct output *o, const LogEntry *at, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        count(o, at[i].data.n, at[i].arrival_ms);
+        TRY(add_bytes(o, at[i].data));
+    }
+    return OK;
 }
 
 Err output_add_failed(struct output *o, const DeliveryRecord *r)
 {
     AUTO(arena) tmp = arena_open();
-    count(o, r);
+    count(o, r->data.n, r->arrival_ms);
     error_record_write(&o->waiting, o->lane, tmp, r);
     return o->waiting.n >= waiting_max(o) ? give_on(o) : OK;
 }

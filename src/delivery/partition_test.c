@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/test.h"
+#include "base/time.h"
 #include "codec/json.h"
 #include "delivery/test_world.h"
+
+#include <stdatomic.h>
 
 static struct test_world world;
 static const DeliveryStep query = { .kind = STEP_METADATA, .query = S_INIT("{k:.k}") };
@@ -14,6 +17,7 @@ static DeliveryConfig partitioned(struct test_world *w)
     c.step_count = 1;
     c.s3.prefix = S("k=!{partitionKeyFromQuery:k}/!{timestamp:yyyy}/");
     c.s3.error_prefix = S("errors/!{firehose:error-output-type}/");
+    c.retry_ns = 300 * NS_PER_S;
     return c;
 }
 
@@ -127,7 +131,7 @@ TEST(keys_beyond_the_limit_go_to_the_errors)
         at[i] = str_fmt(a, "{\"k\":%zu}", i);
     world_put(w, v, at, DELIVERY_PARTITIONS_MAX + 3);
     world_advance(w, 30000);
-    EXPECT_INT(3, meter_take(&v->meters.partitions_exceeded).count);
+    EXPECT_INT(1, meter_take(&v->meters.partitions_exceeded).max);
     world_advance(w, 60000);
     EXPECT_INT(DELIVERY_PARTITIONS_MAX + 1, w->object_n);
     Str errors = world_content(w, a, S("errors/partition-count-exceeded/"));
@@ -173,5 +177,93 @@ TEST(a_flush_delivers_all_partitions_and_a_new_config_begins_with_new_objects)
     world_put_one(w, v, S("{\"k\":\"c\"}"));
     world_advance(w, 100000);
     EXPECT_INT(1, world_count(w, S("k=c/2018/clicks-2-")));
+    end(w, v);
+}
+
+TEST(a_partition_that_s3_refuses_holds_nobody_up_and_goes_to_the_errors_in_the_end)
+{
+    struct test_world *w = &world;
+    world_open(w);
+    DeliveryConfig c = partitioned(w);
+    struct delivery *v = world_add(w, &c);
+    w->denied = S("k=a/");
+    world_put(w, v, (Str[]){ S("{\"k\":\"a\"}"), S("{\"k\":\"b\"}"), S("nothing") }, 3);
+    world_advance(w, 30000);
+    world_advance(w, 60000); // due, and refused
+    for (int i = 0; i < 9; i++) {
+        world_put_one(w, v, str_fmt(a, "{\"k\":\"b\",\"n\":%d}", i));
+        world_advance(w, 30000);
+    }
+    EXPECT_INT(0, world_count(w, S("errors/s3-delivery-failed/")));
+    for (int i = 0; i < 10; i++)
+        world_advance(w, 120000);
+    Str errors = world_content(w, a, S("errors/s3-delivery-failed/")),
+        b = world_content(w, a, S("k=b/"));
+    EXPECT_INT(0, world_count(w, S("k=a/")));
+    EXPECT(str_search(errors, S("\"errorCode\":\"S3.AccessDenied\"")) < errors.n);
+    EXPECT_INT(1, world_count(w, S("errors/metadata-extraction-failed/")));
+    EXPECT_STR(S("{\"k\":\"b\"}"), str_head(b, 9)); // each once, whatever was tried
+    EXPECT_INT(9 + 9 * S("{\"k\":\"b\",\"n\":0}").n, b.n);
+    w->denied = (Str){ 0 };
+    world_put_one(w, v, S("{\"k\":\"a\",\"again\":1}"));
+    for (int i = 0; i < 3; i++)
+        world_advance(w, 60000);
+    EXPECT_INT(1, world_count(w, S("k=a/"))); // what comes later is tried again
+    end(w, v);
+}
+
+// ---- A function before the object
+
+static atomic_size_t calls; // several are under way at once, on threads of the pool
+static Err echo(void *self, struct arena *a, const HubActor *as, Str arn, Str payload,
+                int64_t timeout_ns, HubInvokeAnswer *ret)
+{
+    (void)self;
+    (void)as;
+    (void)arn;
+    (void)timeout_ns;
+    AUTO_BUF(b);
+    JsonValue *event = NULL;
+    EXPECT_OK(json_parse(a, str_dup(a, payload), &event));
+    const JsonValue *records = json_find(event, S("records"));
+    for (size_t i = 0; i < records->n; i++)
+        buf_addf(&b, "%s{\"recordId\":\"%.*s\",\"result\":\"Ok\",\"data\":\"%.*s\"}",
+                 i > 0 ? "," : "{\"records\":[", FMT(json_text(&records->items[i], S("recordId"))),
+                 FMT(json_text(&records->items[i], S("data"))));
+    buf_add(&b, S("]}"));
+    atomic_fetch_add(&calls, 1);
+    *ret = (HubInvokeAnswer){ .reply = str_dup(a, buf_str(&b)), .text = S("") };
+    return OK;
+}
+
+TEST(a_function_has_a_buffer_of_its_own_before_the_object)
+{
+    struct test_world *w = &world;
+    struct hub_invoke invoke = { .call = echo };
+    const DeliveryStep lambda = {
+        .kind = STEP_LAMBDA, .lambda_arn = S("f"), .size_bytes = 8, .interval_ns = 20 * NS_PER_S
+    };
+    atomic_store(&calls, 0);
+    world_open(w);
+    w->hub.invoke = &invoke;
+    DeliveryConfig c = world_config(w, 7);
+    c.steps = &lambda;
+    c.step_count = 1;
+    struct delivery *v = world_add(w, &c);
+    world_put_one(w, v, S("one\n"));
+    world_advance(w, 19000);
+    EXPECT_INT(0, atomic_load(&calls));
+    world_advance(w, 1000);
+    EXPECT(atomic_load(&calls) == 1 && w->object_n == 0); // by its interval
+    world_put(w, v, (Str[]){ S("two\n"), S("six\n"), S("ten\n") }, 3);
+    world_run(w);
+    EXPECT_INT(3, atomic_load(&calls)); // by its size, in as many calls as it takes
+    EXPECT_INT(0, w->object_n);
+    world_advance(w, 59000);
+    EXPECT_INT(0, w->object_n);
+    world_advance(w, 1000); // the object's interval began with what came of the function
+    EXPECT_STR(S("one\ntwo\nsix\nten\n"), world_content(w, a, S("")));
+    EXPECT_INT(1, w->object_n);
+    EXPECT_INT(4, meter_take(&v->meters.processed_records).sum);
     end(w, v);
 }

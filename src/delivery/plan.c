@@ -42,7 +42,8 @@ static void choose_places(struct plan *p, bool is_backup)
     const DeliveryBucket *hints = is_backup ? &c->backup : NULL;
     p->size_bytes = hints != NULL ? hints->size_bytes : c->size_bytes;
     int64_t interval_ns = hints != NULL ? hints->interval_ns : c->interval_ns;
-    p->interval_ms = interval_ns > 0 ? interval_ns / 1000000 : SOON_MS;
+    p->is_soon = interval_ns <= 0;
+    p->interval_ms = p->is_soon ? SOON_MS : interval_ns / 1000000;
     p->size_bytes = MAX(p->size_bytes, (int64_t)1);
     p->size_max = MAX(size_max(c->kind, is_backup), p->size_bytes);
 }
@@ -85,8 +86,34 @@ static Err open_steps(struct plan *p, struct delivery_env *env, struct arena *a,
     if (p->ops != NULL)
         TRY(p->ops->open(env, c, &p->sink, a, ret_text));
     if (c->step_count > 0 || c->direct_shard == 0) // a stream's records may be aggregates
-        TRY(processing_open(env, c, &p->processing, a, ret_text));
+        TRY(processing_open(env, c, &p->processing, ret_text));
+    for (size_t i = 0; i < c->step_count; i++)
+        if (c->steps[i].kind == STEP_LAMBDA)
+            p->lambda = &c->steps[i];
+    if (p->lambda != NULL) // as much as can be under way
+        p->piece_bytes =
+            MAX(p->piece_bytes, processing_calls_at_once(c) * processing_call_bytes(p->lambda));
     return OK;
+}
+
+Err plan_check(struct plan *p, struct arena *a, Str *ret_text)
+{
+    const DeliveryConfig *c = &p->config->is;
+    size_t keys = SIZE_MAX, by_query = 0, by_lambda = 0;
+    if (p->processing == NULL)
+        return OK;
+    TRY(processing_check(p->processing, a, ret_text));
+    if (!c->partitioned || p->data_prefix == NULL)
+        return OK;
+    TRY(processing_query_keys(p->processing, a, &keys));
+    prefix_keys(p->data_prefix, &by_query, &by_lambda);
+    if (keys == SIZE_MAX || keys == by_query)
+        return OK;
+    *ret_text = str_fmt(a,
+                        "S3 Prefix must use as many keys of the partitionKeyFromQuery namespace as "
+                        "MetadataExtractionQuery gives: it uses %zu, the query gives %zu.",
+                        by_query, keys);
+    return fail(ERR_INVALID, "a prefix that does not use the keys of the query");
 }
 
 Err plan_open(struct delivery_env *env, struct shared_config *config, bool is_backup,
@@ -95,6 +122,7 @@ Err plan_open(struct delivery_env *env, struct shared_config *config, bool is_ba
     AUTO(plan) p = xalloc(sizeof *p);
     *ret_text = S("");
     p->config = config_ref(config);
+    p->piece_bytes = PIECE_BYTES;
     choose_places(p, is_backup);
     TRY(open_prefixes(p, a, ret_text));
     if (!is_backup)

@@ -55,7 +55,7 @@ Err process_delimit(struct processing *p, DeliveryBatch *b)
 
 // ---- All of them
 
-static Err open_steps(struct processing *p, struct arena *a, Str *ret_text)
+static Err open_steps(struct processing *p, Str *ret_text)
 {
     for (size_t i = 0; i < p->config->step_count; i++) {
         const DeliveryStep *step = &p->config->steps[i];
@@ -74,24 +74,37 @@ static Err open_steps(struct processing *p, struct arena *a, Str *ret_text)
         *ret_text = S("RecordDeAggregation of type DELIMITED needs a Delimiter.");
         return fail(ERR_INVALID, "no delimiter");
     }
-    if (query == NULL)
-        return OK;
+    if (query != NULL)
+        p->query = jq_query_new(query->query);
+    return OK;
+}
+
+Err processing_open(struct delivery_env *env, const DeliveryConfig *config, struct processing **ret,
+                    Str *ret_text)
+{
+    AUTO(processing) p = xalloc(sizeof *p);
+    *p = (struct processing){ .env = env, .config = config };
+    TRY(open_steps(p, ret_text));
+    *ret = p;
+    p = NULL; // handed over
+    return OK;
+}
+
+Err processing_check(struct processing *p, struct arena *a, Str *ret_text)
+{
     Str why = { 0 };
-    Err e = jq_query_open(a, query->query, &p->query, &why);
+    if (p->query == NULL)
+        return OK;
+    Err e = jq_query_compile(p->query, a, &why);
     if (e.kind == ERR_INVALID)
         *ret_text = str_fmt(a, "MetadataExtractionQuery cannot be compiled: %.*s", FMT(why));
     return e;
 }
 
-Err processing_open(struct delivery_env *env, const DeliveryConfig *config, struct processing **ret,
-                    struct arena *a, Str *ret_text)
+void processing_count(struct processing *p, struct delivery_meters *m)
 {
-    AUTO(processing) p = xalloc(sizeof *p);
-    *p = (struct processing){ .env = env, .config = config };
-    TRY(open_steps(p, a, ret_text));
-    *ret = p;
-    p = NULL; // handed over
-    return OK;
+    if (p != NULL)
+        p->meters = m;
 }
 
 void processing_close(struct processing *p)

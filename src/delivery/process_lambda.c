@@ -4,6 +4,10 @@
 //
 // A call that fails is made again, with a new invocation id and the same records; a reply that
 // came is final, whatever it says. Codes and texts of failures are those of AWS's error records.
+//
+// Several calls of a batch are under way at once ("Quotas": five of a shard, ten for Splunk). The
+// lane's thread makes calls itself and takes replies in the order of the records; threads that have
+// nothing else to do help it. Whether and when one of them comes changes nothing but the time.
 #include "base/time.h"
 #include "codec/base64.h"
 #include "codec/hash.h"
@@ -11,6 +15,10 @@
 #include "delivery/process_priv.h"
 #include "hub/hub.h"
 #include "os/io.h"
+#include "os/loop.h"
+
+#include <pthread.h>
+#include <stdlib.h>
 
 enum {
     CALL_SECONDS_MAX = 300,       // a function's time (quotas)
@@ -20,6 +28,8 @@ enum {
     FRAME_BYTES = 1024,  // of a request, around its records
     RECORD_BYTES = 1024, // of a record's own members, but for its partition key
     UUID_BYTES = 16,
+    AT_ONCE = 5, // calls of a delivery
+    AT_ONCE_SPLUNK = 10,
 };
 
 static const char error_type[] = "processing-failed";
@@ -30,11 +40,29 @@ typedef struct Call {
     DeliveryBatch *b;
     const DeliveryRecord *at;
     size_t n;
-    Str *ids;
+    Str *ids;            // in the batch's arena
+    struct arena *arena; // of everything below
     int64_t attempts;
     Str reply;
     Str code, message; // it has failed for good
+    LambdaVerdict *verdicts;
+    bool is_done; // under the lock
 } Call;
+
+// Those of a batch. Helpers that come late find it on the heap, and nothing to do.
+struct calls {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    unsigned refs;
+    Call *at;
+    size_t n, next, taken; // begun up to there, taken into the batch up to there
+    size_t at_once, running;
+    Err failed; // the first; nothing is begun any more
+    struct helper {
+        struct task task; // first
+        struct calls *calls;
+    } helpers[AT_ONCE_SPLUNK];
+};
 
 // ---- The request
 
@@ -253,6 +281,11 @@ static bool explain(const HubInvokeAnswer *answer, Str *ret_code, Str *ret_messa
         *ret_message = S("Access was denied. Ensure that the access policy allows access to the "
                          "Lambda function.");
         return true;
+    case HUB_INVOKE_NO_ROLE:
+        *ret_code = S("Lambda.AssumeRoleAccessDenied");
+        *ret_message = S("Access was denied. Ensure that the trust policy for the provided IAM "
+                         "role allows Firehose to assume the role.");
+        return true;
     case HUB_INVOKE_THROTTLED:
         *ret_code = S("Lambda.InvokeLimitExceeded");
         *ret_message = S("The Lambda concurrent execution limit is exceeded.");
@@ -273,27 +306,43 @@ static bool explain(const HubInvokeAnswer *answer, Str *ret_code, Str *ret_messa
     }
 }
 
+static void count_call(const Call *c, int64_t began_ns, bool good)
+{
+    struct delivery_meters *m = c->p->meters;
+    struct io *io = c->p->env->io;
+    if (m == NULL)
+        return;
+    meter_add(&m->process_ok, good);
+    meter_add(&m->process_ms, (io->mono_ns(io) - began_ns) / NS_PER_MS);
+}
+
 static Err try_once(Call *c, HubInvokeAnswer *ret)
 {
     const DeliveryConfig *config = c->p->config;
     const DeliveryStep *step = c->p->steps[STEP_LAMBDA];
     const struct hub_invoke *invoke = c->p->env->hub != NULL ? c->p->env->hub->invoke : NULL;
+    struct io *io = c->p->env->io;
     HubActor as = { .account = config->account,
                     .region = config->region,
                     .role_arn = step->role_arn,
-                    .service = config->service };
+                    .service = config->service,
+                    .source_arn = config->arn };
     AUTO_BUF(request);
+    buf_init_request(&request, 0);
     *ret = (HubInvokeAnswer){ .fault = HUB_INVOKE_NOT_FOUND, .text = S("") };
     TRY(write_request(c, &request));
+    int64_t began_ns = io->mono_ns(io);
     if (request.n > HUB_INVOKE_BYTES_MAX)
         ret->fault = HUB_INVOKE_TOO_LARGE;
     else if (invoke != NULL)
-        TRY(invoke->call(invoke->self, c->b->arena, &as, step->lambda_arn, buf_str(&request),
+        TRY(invoke->call(invoke->self, c->arena, &as, step->lambda_arn, buf_str(&request),
                          CALL_SECONDS_MAX * NS_PER_S, ret));
+    count_call(c, began_ns, ret->fault == HUB_INVOKE_GOOD);
     return OK;
 }
 
-// ERR_CLOSED: the server stops, and the batch begins anew after its next start.
+// Until it has an answer or is given up. ERR_CLOSED: the server stops, and the batch begins anew
+// after its next start.
 static Err call(Call *c)
 {
     const struct delivery_env *env = c->p->env;
@@ -318,31 +367,170 @@ static Err call(Call *c)
     }
 }
 
-static void apply(Call *c)
+static Err call_and_judge(Call *c)
+{
+    c->arena = arena_open_request();
+    if (c->arena == NULL)
+        return fail(ERR_MEMORY, "no memory for what a function says");
+    TRY(call(c));
+    c->verdicts = c->code.p != NULL ? all_failed(c->arena, c->n, c->code, c->message)
+                                    : lambda_verdicts(c->arena, c->reply, c->ids, c->n);
+    return OK;
+}
+
+// ---- Into the batch
+
+static Err take_record(Call *c, const LambdaVerdict *v, DeliveryRecord *r)
 {
     struct arena *a = c->b->arena;
-    LambdaVerdict *verdicts = c->code.p != NULL ? all_failed(a, c->n, c->code, c->message)
-                                                : lambda_verdicts(a, c->reply, c->ids, c->n);
+    DeliveryPair *keys = arena_new(a, DeliveryPair, v->key_count);
+    struct delivery_meters *m = c->p->meters;
+    for (size_t i = 0; i < v->key_count; i++)
+        keys[i] = (DeliveryPair){ str_dup(a, v->keys[i].name), str_dup(a, v->keys[i].value) };
+    TRY(str_dup_try(a, v->data, &r->data));
+    r->lambda_keys = keys;
+    r->lambda_key_count = v->key_count;
+    batch_add(c->b, r);
+    if (m != NULL) {
+        meter_add(&m->processed_records, 1);
+        meter_add(&m->processed_bytes, (int64_t)r->data.n);
+    }
+    return OK;
+}
+
+static Err take_call(Call *c)
+{
+    struct arena *a = c->b->arena;
     for (size_t i = 0; i < c->n; i++) {
         DeliveryRecord r = c->at[i];
-        const LambdaVerdict *v = &verdicts[i];
+        const LambdaVerdict *v = &c->verdicts[i];
         if (v->result == LAMBDA_FAILED)
-            batch_fail(c->b, &r, error_type, v->code, v->message, c->attempts,
+            batch_fail(c->b, &r, error_type, v->code, str_dup(a, v->message), c->attempts,
                        process_now_ms(c->p));
-        if (v->result != LAMBDA_OK)
-            continue;
-        r.data = v->data;
-        r.lambda_keys = v->keys;
-        r.lambda_key_count = v->key_count;
-        batch_add(c->b, &r);
+        if (v->result == LAMBDA_OK)
+            TRY(take_record(c, v, &r));
     }
+    arena_close(c->arena);
+    c->arena = NULL;
+    return OK;
+}
+
+// ---- Several at once
+
+static void unref_locked(struct calls *all)
+{
+    bool last = --all->refs == 0;
+    pthread_mutex_unlock(&all->lock);
+    if (!last)
+        return;
+    pthread_cond_destroy(&all->changed);
+    pthread_mutex_destroy(&all->lock);
+    free(all);
+}
+
+// Makes the next call, if there is one that may be made now. The lock is held.
+static bool make_one_locked(struct calls *all)
+{
+    if (all->failed.kind != ERR_NONE || all->next == all->n ||
+        all->next - all->taken >= all->at_once)
+        return false;
+    Call *c = &all->at[all->next++];
+    all->running++;
+    pthread_mutex_unlock(&all->lock);
+    Err e = call_and_judge(c);
+    pthread_mutex_lock(&all->lock);
+    all->running--;
+    c->is_done = true;
+    if (e.kind != ERR_NONE && all->failed.kind == ERR_NONE)
+        all->failed = e;
+    pthread_cond_broadcast(&all->changed);
+    return true;
+}
+
+static void help(struct task *t)
+{
+    struct calls *all = ((struct helper *)t)->calls;
+    pthread_mutex_lock(&all->lock);
+    while (all->failed.kind == ERR_NONE && all->next < all->n)
+        if (!make_one_locked(all))
+            pthread_cond_wait(&all->changed, &all->lock);
+    unref_locked(all);
+}
+
+static void ask_for_help(struct calls *all, struct pool *pool)
+{
+    size_t wanted = MIN(all->at_once, all->n);
+    for (size_t i = 1; i < wanted && pool != NULL; i++) {
+        struct helper *h = &all->helpers[i - 1];
+        *h = (struct helper){ .task.run = help, .calls = all };
+        pthread_mutex_lock(&all->lock);
+        all->refs++;
+        pthread_mutex_unlock(&all->lock);
+        if (pool_submit(pool, &h->task).kind == ERR_NONE)
+            continue;
+        pthread_mutex_lock(&all->lock); // it goes slower
+        all->refs--;
+        pthread_mutex_unlock(&all->lock);
+        return;
+    }
+}
+
+// All of them, taken in their order. The lock is held.
+static void make_all_locked(struct calls *all)
+{
+    while (all->failed.kind == ERR_NONE && all->taken < all->n) {
+        Call *first = &all->at[all->taken];
+        if (first->is_done) {
+            pthread_mutex_unlock(&all->lock);
+            Err e = take_call(first);
+            pthread_mutex_lock(&all->lock);
+            all->taken++;
+            if (e.kind != ERR_NONE && all->failed.kind == ERR_NONE)
+                all->failed = e;
+            pthread_cond_broadcast(&all->changed);
+        } else if (!make_one_locked(all)) {
+            pthread_cond_wait(&all->changed, &all->lock);
+        }
+    }
+    pthread_cond_broadcast(&all->changed);
+    while (all->running > 0) // they use the batch
+        pthread_cond_wait(&all->changed, &all->lock);
+}
+
+static Err make_calls(struct processing *p, Call *at, size_t n)
+{
+    struct calls *all = xalloc(sizeof *all);
+    pthread_mutex_init(&all->lock, NULL);
+    pthread_cond_init(&all->changed, NULL);
+    all->refs = 1;
+    all->at = at;
+    all->n = n;
+    all->at_once = processing_calls_at_once(p->config);
+    ask_for_help(all, p->env->network);
+    pthread_mutex_lock(&all->lock);
+    make_all_locked(all);
+    Err e = all->failed;
+    all->next = all->n; // nothing is left for those who come now
+    unref_locked(all);
+    for (size_t i = 0; i < n; i++)
+        arena_close(at[i].arena);
+    return e;
+}
+
+size_t processing_calls_at_once(const DeliveryConfig *config)
+{
+    return config->kind == DELIVER_SPLUNK ? AT_ONCE_SPLUNK : AT_ONCE;
+}
+
+size_t processing_call_bytes(const DeliveryStep *step)
+{
+    return step->size_bytes > 0 ? (size_t)step->size_bytes : CALL_BYTES_DEFAULT;
 }
 
 // How many of the records fit into one call, at least one.
 static size_t share(const struct processing *p, const DeliveryRecord *at, size_t n)
 {
-    int64_t given = p->steps[STEP_LAMBDA]->size_bytes;
-    size_t most = given > 0 ? (size_t)given : CALL_BYTES_DEFAULT, bytes = 0, sent = FRAME_BYTES;
+    size_t most = processing_call_bytes(p->steps[STEP_LAMBDA]), bytes = 0, sent = FRAME_BYTES;
     for (size_t i = 0; i < n; i++) {
         bytes += at[i].data.n;
         sent += base64_encoded_bytes(at[i].data.n) + 6 * at[i].key.n + RECORD_BYTES;
@@ -355,13 +543,18 @@ static size_t share(const struct processing *p, const DeliveryRecord *at, size_t
 Err process_lambda(struct processing *p, DeliveryBatch *b)
 {
     Before before = process_begin(b);
-    for (size_t done = 0; done < before.n;) {
-        Call c = { .p = p, .b = b, .at = before.at + done };
-        c.n = share(p, c.at, before.n - done);
-        name_records(&c);
-        TRY(call(&c));
-        apply(&c);
-        done += c.n;
+    size_t n = 0;
+    for (size_t done = 0; done < before.n; n++)
+        done += share(p, before.at + done, before.n - done);
+    Call *calls = arena_try_new(b->arena, Call, n);
+    if (calls == NULL)
+        return n == 0 ? OK : fail(ERR_MEMORY, "no memory for calls of a function");
+    for (size_t i = 0, done = 0; i < n; i++) {
+        Call *c = &calls[i];
+        *c = (Call){ .p = p, .b = b, .at = before.at + done };
+        c->n = share(p, c->at, before.n - done);
+        name_records(c);
+        done += c->n;
     }
-    return OK;
+    return make_calls(p, calls, n);
 }

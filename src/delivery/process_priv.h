@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The steps that process.c puts one after the other.
 #pragma once
+#include "delivery/delivery.h"
 #include "delivery/env.h"
 #include "delivery/jq_query.h"
 #include "delivery/process.h"
@@ -16,6 +17,7 @@ struct processing {
     const DeliveryConfig *config;
     const DeliveryStep *steps[STEP_JSON + 1]; // by kind; NULL: it is not done
     struct jq_query *query;                   // of STEP_METADATA
+    struct delivery_meters *meters;           // NULL: nobody counts
 };
 
 // Where the records were that a step replaces; those of the batch are empty after it.

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // MetadataExtraction: a query gives the keys that partitionKeyFromQuery names.
+#include "base/time.h"
 #include "codec/json.h"
 #include "delivery/process_priv.h"
+#include "os/io.h"
 
 static const char error_type[] = "metadata-extraction-failed";
 #define ERROR_CODE S("DynamicPartitioning.MetadataExtractionFailed")
@@ -63,7 +65,10 @@ Err process_metadata(struct processing *p, DeliveryBatch *b)
         return fail(ERR_MEMORY, "no memory for partition keys");
     for (size_t i = 0; i < before.n; i++)
         items[i].record = before.at[i].data;
+    int64_t began_ns = p->env->io->mono_ns(p->env->io);
     TRY(jq_query_run(p->query, a, items, before.n, stops, p->env));
+    if (p->meters != NULL)
+        meter_add(&p->meters->jq_ms, (p->env->io->mono_ns(p->env->io) - began_ns) / NS_PER_MS);
     for (size_t i = 0; i < before.n; i++) {
         DeliveryRecord r = before.at[i];
         Str why = reason(a, &items[i], &r);
@@ -72,5 +77,20 @@ Err process_metadata(struct processing *p, DeliveryBatch *b)
         else
             batch_fail(b, &before.at[i], error_type, ERROR_CODE, why, 1, process_now_ms(p));
     }
+    return OK;
+}
+
+Err processing_query_keys(struct processing *p, struct arena *a, size_t *ret_n)
+{
+    Str query = p->query != NULL ? str_trim(p->steps[STEP_METADATA]->query) : S("");
+    JqItem item = { .record = S("{}") };
+    JsonValue *v = NULL;
+    *ret_n = SIZE_MAX;
+    if (!str_starts(query, S("{")) || !str_ends(query, S("}")))
+        return OK;
+    TRY(jq_query_run(p->query, a, &item, 1, stops, p->env));
+    if (item.fault == JQ_GOOD && json_parse(a, item.text, &v).kind == ERR_NONE &&
+        v->kind == JSON_MAP)
+        *ret_n = v->n;
     return OK;
 }

@@ -7,7 +7,11 @@
 #include "delivery/process_priv.h"
 #include "hub/hub.h"
 #include "os/io_mem.h"
+#include "os/loop.h"
 
+#include <pthread.h>
+#include <stdio.h>
+#include <time.h>
 #include <zlib.h>
 
 #define ARN S("arn:aws:lambda:us-east-1:000000000000:function:f")
@@ -27,6 +31,7 @@ struct world {
     Str request[8];
     size_t slept;
     bool stopping;
+    struct arena *arena; // of what is kept of the calls
 };
 
 static Err answer(void *self, struct arena *a, const HubActor *as, Str arn, Str payload,
@@ -38,7 +43,7 @@ static Err answer(void *self, struct arena *a, const HubActor *as, Str arn, Str 
     EXPECT_STR(S("arn:role"), as->role_arn);
     EXPECT(timeout_ns == 300 * NS_PER_S && w->calls < COUNT_OF(w->request));
     EXPECT_OK(json_parse(a, str_dup(a, payload), &event));
-    w->request[w->calls] = str_dup(a, payload);
+    w->request[w->calls] = str_dup(w->arena != NULL ? w->arena : a, payload);
     *ret = (HubInvokeAnswer){ .fault = w->fault[w->calls++], .text = S("") };
     if (ret->fault == HUB_INVOKE_GOOD)
         ret->reply = w->reply(w, a, event);
@@ -105,7 +110,8 @@ static DeliveryBatch processed(struct world *w, struct arena *a, const Str *data
     AUTO(processing) p = NULL;
     Str text = { 0 };
     DeliveryBatch b = batch_of(a, data, n);
-    EXPECT_OK(processing_open(&w->env, &w->config, &p, a, &text));
+    w->arena = a;
+    EXPECT_OK(processing_open(&w->env, &w->config, &p, &text));
     EXPECT_OK(processing_run(p, &b));
     size_t bytes = 0;
     for (size_t i = 0; i < b.n; i++)
@@ -375,11 +381,38 @@ TEST(a_config_that_cannot_be_done_is_refused_with_a_reason)
     };
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         struct world w = { .steps = { bad[i][0], bad[i][1] } };
-        struct processing *p = NULL;
+        AUTO(processing) p = NULL;
         Str text = { 0 };
         world_open(&w, i == 3 ? 2 : 1);
-        EXPECT_ERR(ERR_INVALID, processing_open(&w.env, &w.config, &p, a, &text));
+        Err e = processing_open(&w.env, &w.config, &p, &text);
+        if (e.kind == ERR_NONE)
+            e = processing_check(p, a, &text);
+        EXPECT_ERR(ERR_INVALID, e);
         EXPECT(text.n > 0);
+        io_mem_close(w.disk);
+    }
+}
+
+TEST(a_query_tells_how_many_keys_it_gives)
+{
+    static const struct {
+        Str query;
+        size_t keys;
+    } cases[] = { { S_INIT(" {a: .a, \"b\": .x.y} "), 2 },
+                  { S_INIT("{c}"), 1 },
+                  { S_INIT("{a: (.t | strftime(\"%Y\"))}"), SIZE_MAX }, // of what record?
+                  { S_INIT("if .a then {a: .a} else {} end"), SIZE_MAX },
+                  { S_INIT(".keys"), SIZE_MAX } };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct world w = { .steps = { { .kind = STEP_METADATA, .query = cases[i].query } } };
+        AUTO(processing) p = NULL;
+        Str text = { 0 };
+        size_t keys;
+        world_open(&w, 1);
+        EXPECT_OK(processing_open(&w.env, &w.config, &p, &text));
+        EXPECT_OK(processing_check(p, a, &text));
+        EXPECT_OK(processing_query_keys(p, a, &keys));
+        EXPECT(keys == cases[i].keys);
         io_mem_close(w.disk);
     }
 }
@@ -490,6 +523,86 @@ TEST(calls_hold_as_much_as_the_buffer_says)
     io_mem_close(w.disk);
 }
 
+// Three calls meet in the function before any of them is answered; the last one answers first.
+struct meeting {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    size_t there, most, answered;
+    bool denied;
+};
+static struct meeting meeting = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, 0, 0 };
+
+static Err meet(void *self, struct arena *a, const HubActor *as, Str arn, Str payload,
+                int64_t timeout_ns, HubInvokeAnswer *ret)
+{
+    (void)as;
+    (void)arn;
+    (void)timeout_ns;
+    struct meeting *m = &meeting;
+    JsonValue *event = NULL;
+    EXPECT_OK(json_parse(a, str_dup(a, payload), &event));
+    Str data = json_text(&json_find(event, S("records"))->items[0], S("data"));
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 60;
+    pthread_mutex_lock(&m->lock);
+    size_t mine = m->there++;
+    m->most = MAX(m->most, m->there - m->answered);
+    pthread_cond_broadcast(&m->changed);
+    while (m->there < 3 && pthread_cond_timedwait(&m->changed, &m->lock, &until) == 0)
+        continue;
+    while (mine < 3 && m->answered < 2 - mine &&
+           pthread_cond_timedwait(&m->changed, &m->lock, &until) == 0)
+        continue;
+    m->answered++;
+    pthread_cond_broadcast(&m->changed);
+    pthread_mutex_unlock(&m->lock);
+    *ret = (HubInvokeAnswer){ .fault = HUB_INVOKE_GOOD, .text = S("") };
+    if (m->denied && str_eq(data, S("Y2Nj")))
+        return fail(ERR_MEMORY, "a call without memory");
+    char text[64];
+    snprintf(text, sizeof text, "\"result\":\"Ok\",\"data\":\"%.*s\"", FMT(data));
+    const char *const formats[] = { text };
+    ret->reply = say(a, event, formats, 1);
+    (void)self;
+    return OK;
+}
+
+TEST(several_calls_are_under_way_and_records_keep_their_order)
+{
+    const Str data[] = { S("aaa"), S("bbb"), S("ccc"), S("ddd"), S("eee"), S("fff") };
+    for (int denied = 0; denied < 2; denied++) {
+        struct world w = lambda_world(echo);
+        AUTO(processing) p = NULL;
+        Str text;
+        struct delivery_meters counted = { 0 };
+        world_open(&w, 1);
+        w.steps[0].size_bytes = 3;
+        w.invoke.call = meet;
+        meeting.there = meeting.most = meeting.answered = 0;
+        meeting.denied = denied != 0;
+        EXPECT_OK(pool_open(4, 100, "test", &w.env.network));
+        DeliveryBatch b = batch_of(a, data, COUNT_OF(data));
+        EXPECT_OK(processing_open(&w.env, &w.config, &p, &text));
+        processing_count(p, &counted);
+        Err e = processing_run(p, &b);
+        pool_close(w.env.network);
+        EXPECT(meeting.most >= 3 && meeting.most <= 5);
+        if (denied) {
+            EXPECT_ERR(ERR_MEMORY, e);
+        } else {
+            EXPECT_OK(e);
+            EXPECT_INT(COUNT_OF(data), b.n);
+            for (size_t i = 0; i < b.n; i++)
+                EXPECT_STR(data[i], b.at[i].data);
+            EXPECT_INT(6, meter_take(&counted.process_ok).sum);
+            EXPECT_INT(6, meter_take(&counted.processed_records).sum);
+            EXPECT_INT(18, meter_take(&counted.processed_bytes).sum);
+        }
+        io_mem_close(w.disk);
+    }
+}
+
 TEST(a_call_is_made_again_with_the_same_records_and_then_given_up)
 {
     struct world w = lambda_world(echo);
@@ -524,6 +637,7 @@ TEST(failures_of_calls_have_their_codes)
     } cases[] = {
         { HUB_INVOKE_NOT_FOUND, "Lambda.ResourceNotFoundException", 1 },
         { HUB_INVOKE_DENIED, "Lambda.InvokeAccessDenied", 3 },
+        { HUB_INVOKE_NO_ROLE, "Lambda.AssumeRoleAccessDenied", 3 },
         { HUB_INVOKE_THROTTLED, "Lambda.InvokeLimitExceeded", 3 },
         { HUB_INVOKE_UNREACHABLE, "Lambda.InternalServerError", 3 },
         { HUB_INVOKE_TOO_LARGE, "Lambda.FunctionError", 1 },
@@ -552,7 +666,7 @@ TEST(a_server_that_stops_does_not_fail_records)
     w.stopping = true;
     w.fault[0] = HUB_INVOKE_UNREACHABLE;
     DeliveryBatch b = batch_of(a, data, 1);
-    EXPECT_OK(processing_open(&w.env, &w.config, &p, a, &text));
+    EXPECT_OK(processing_open(&w.env, &w.config, &p, &text));
     EXPECT_ERR(ERR_CLOSED, processing_run(p, &b));
     EXPECT_INT(0, b.failed_n);
     io_mem_close(w.disk);

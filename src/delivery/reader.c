@@ -5,6 +5,7 @@
 #include "base/time.h"
 #include "codec/json.h"
 #include "delivery/delivery_priv.h"
+#include "store/log_lend.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -113,16 +114,22 @@ static void hide_delivered(struct lane *l, struct cursor *c)
 {
     struct delivery *v = l->v;
     int64_t over_ms = c->arrival_ms;
+    uint64_t position = c->position;
     if (!is_direct(l))
         return;
     // What the other one has committed may grow meanwhile: then it hides the more.
     pthread_mutex_lock(&v->d->lock);
     struct lane *other = l->is_backup ? &v->main : atomic_load(&v->backup);
-    if (other != NULL && other->cursor_n == 1)
-        over_ms = MIN(over_ms, __atomic_load_n(&other->cursors[0]->arrival_ms, __ATOMIC_RELAXED));
-    else if (other != NULL)
+    if (other != NULL && other->cursor_n == 1) {
+        const struct cursor *o = other->cursors[0];
+        over_ms = MIN(over_ms, __atomic_load_n(&o->arrival_ms, __ATOMIC_RELAXED));
+        position = MIN(position, __atomic_load_n(&o->position, __ATOMIC_RELAXED));
+    } else if (other != NULL) {
         over_ms = 0;
+        position = 0;
+    }
     pthread_mutex_unlock(&v->d->lock);
+    log_shard_pass(v->d->env.log, c->shard, position);
     if (over_ms > 0) // others of that millisecond may not be delivered yet
         log_shard_hide(v->d->env.log, c->shard, over_ms - 1);
 }
@@ -208,7 +215,8 @@ static void on_change(struct hub_watch *w)
     if (atomic_exchange(&l->told, true))
         return;
     pthread_mutex_lock(&d->lock);
-    lane_schedule_locked(l, delivery_now_ms(d) + TOLD_MS);
+    int64_t now_ms = delivery_now_ms(d);
+    lane_schedule_locked(l, now_ms + lane_gather_ms(l, now_ms, TOLD_MS));
     pthread_mutex_unlock(&d->lock);
 }
 
@@ -305,6 +313,8 @@ Err reader_refresh(struct lane *l)
         return refused(l, HUB_SOURCE_NOT_FOUND, S("There is no service with streams."));
     HubActor as = lane_actor(l, l->plan->config->is.source_role_arn);
     TRY(source->look(source->self, a, &as, l->plan->config->is.source_arn, &stream));
+    if (!l->is_backup)
+        meter_add(&l->v->meters.look_throttled, 0);
     if (stream.fault != HUB_SOURCE_GOOD)
         return refused(l, stream.fault, stream.text);
     for (size_t i = 0; i < l->cursor_n; i++)
@@ -359,20 +369,40 @@ static DeliveryRecord *room_for(struct arena *a, size_t n)
     return arena_try_new(a, DeliveryRecord, n + 1);
 }
 
-static Err read_direct(struct lane *l, struct arena *a, const struct cursor *c, uint64_t from,
-                       size_t max_bytes, bool unseal, Piece *ret)
+// Nothing of it from there on.
+static void cut_entries(LogBatch *b, uint64_t until)
+{
+    while (b->n > 0 && b->at[b->n - 1].position >= until)
+        b->n--;
+    if (b->next <= until)
+        return;
+    b->next = until;
+    b->more = false;
+}
+
+// Records that are in memory stay where they are; what is decrypted is copied.
+static Err read_log(struct lane *l, struct arena *a, const struct cursor *c, uint64_t from,
+                    size_t max_bytes, bool unseal, LogBatch *ret)
 {
     const DeliveryConfig *config = &l->plan->config->is;
     LogRead want = {
         .shard = c->shard, .from = from, .max_records = PIECE_RECORDS_MAX, .max_bytes = max_bytes
     };
+    TRY(log_read_lent(l->v->d->env.log, a, &want, ret));
+    cut_entries(ret, c->until);
+    if (unseal && config->unseal != NULL && ret->n > 0)
+        return config->unseal(config->unseal_self, a, ret->at, ret->n);
+    return OK;
+}
+
+static Err read_direct(struct lane *l, struct arena *a, const struct cursor *c, uint64_t from,
+                       size_t max_bytes, bool unseal, Piece *ret)
+{
     LogBatch batch;
-    TRY(log_read(l->v->d->env.log, a, &want, &batch));
+    TRY(read_log(l, a, c, from, max_bytes, unseal, &batch));
     *ret = (Piece){ .at = room_for(a, batch.n), .next = batch.next, .more = batch.more };
     if (ret->at == NULL)
         return fail(ERR_MEMORY, "no memory for records on their way");
-    if (unseal && config->unseal != NULL && batch.n > 0)
-        TRY(config->unseal(config->unseal_self, a, batch.at, batch.n));
     for (size_t i = 0; i < batch.n; i++) {
         const LogEntry *e = &batch.at[i];
         ret->at[ret->n++] = (DeliveryRecord){
@@ -396,6 +426,7 @@ static void count_read(struct lane *l, const HubSourceBatch *b)
     meter_add(&m->source_bytes, bytes);
     meter_add(&m->source_records, (int64_t)b->n);
     meter_add(&m->behind_ms, behind_ms);
+    meter_add(&m->source_throttled, 0); // what deliveries read counts against no limit
 }
 
 static Err read_stream(struct lane *l, struct arena *a, struct cursor *c, uint64_t from,
@@ -455,34 +486,45 @@ static void note_held(struct lane *l)
     atomic_store(&l->held_records, l->read_records - l->committed_records);
 }
 
-// What waits becomes less by what was counted of these records.
-static void uncount(struct lane *l, struct cursor *c, const Piece *p)
+// Of records that were read.
+typedef struct Taken {
+    int64_t bytes, records;
+    int64_t counted_bytes, counted_records; // which were in what waits
+} Taken;
+
+static void take_one(Taken *t, const struct cursor *c, uint64_t position, size_t bytes)
 {
-    int64_t bytes = 0, records = 0;
-    for (size_t i = 0; i < p->n; i++) {
-        bool counted = p->at[i].position < c->counted || p->at[i].position >= c->limit;
-        bytes += counted ? (int64_t)p->at[i].data.n : 0;
-        records += counted;
-        l->read_bytes += (int64_t)p->at[i].data.n;
-        l->read_records++;
-    }
-    c->counted = MAX(c->counted, p->next);
-    c->is_uncounted = c->is_uncounted && c->counted < c->limit && (p->more || !is_direct(l));
-    l->taken_bytes += bytes;
-    l->taken_records += records;
-    atomic_fetch_sub(&l->pending_bytes, bytes);
-    atomic_fetch_sub(&l->pending_records, records);
+    bool counted = position < c->counted || position >= c->limit;
+    t->bytes += (int64_t)bytes;
+    t->records++;
+    t->counted_bytes += counted ? (int64_t)bytes : 0;
+    t->counted_records += counted;
+}
+
+// What waits becomes less by what was counted of these records.
+static void uncount(struct lane *l, struct cursor *c, const Taken *t, uint64_t next, bool more)
+{
+    l->read_bytes += t->bytes;
+    l->read_records += t->records;
+    c->counted = MAX(c->counted, next);
+    c->is_uncounted = c->is_uncounted && c->counted < c->limit && (more || !is_direct(l));
+    l->taken_bytes += t->counted_bytes;
+    l->taken_records += t->counted_records;
+    atomic_fetch_sub(&l->pending_bytes, t->counted_bytes);
+    atomic_fetch_sub(&l->pending_records, t->counted_records);
     note_held(l);
 }
 
 static void add_to_batch(struct lane *l, struct cursor *c, size_t index, const Piece *p,
                          DeliveryBatch *b)
 {
+    Taken t = { 0 };
     for (size_t i = 0; i < p->n; i++) {
         p->at[i].shard = (uint32_t)index;
-        batch_add(b, &p->at[i]);
+        take_one(&t, c, p->at[i].position, p->at[i].data.n);
     }
-    uncount(l, c, p);
+    batch_take(b, p->at, p->n);
+    uncount(l, c, &t, p->next, p->more);
     c->at = p->next;
     if (p->n > 0)
         c->at_ms = p->at[p->n - 1].arrival_ms;
@@ -524,6 +566,23 @@ Err reader_read(struct lane *l, DeliveryBatch *b, size_t max_bytes, bool *ret_mo
             return OK;
         i = SIZE_MAX; // a shard has ended: its children may be read, all are asked again
     }
+    return OK;
+}
+
+Err reader_read_entries(struct lane *l, struct arena *a, size_t max_bytes, LogBatch *ret)
+{
+    struct cursor *c = l->cursors[0];
+    Taken t = { 0 };
+    *ret = (LogBatch){ 0 };
+    if (!may_read(l, c))
+        return OK;
+    TRY(read_log(l, a, c, c->at, max_bytes, true, ret));
+    for (size_t i = 0; i < ret->n; i++)
+        take_one(&t, c, ret->at[i].position, ret->at[i].data.n);
+    uncount(l, c, &t, ret->next, ret->more);
+    c->at = ret->next;
+    if (ret->n > 0)
+        c->at_ms = ret->at[ret->n - 1].arrival_ms;
     return OK;
 }
 
@@ -675,7 +734,7 @@ Err reader_commit(struct lane *l, const struct mark *m)
         struct cursor *c = cursor_of(l, p->shard);
         if (c == NULL)
             continue;
-        c->position = p->at;
+        __atomic_store_n(&c->position, p->at, __ATOMIC_RELAXED);
         c->is_written = true;
         __atomic_store_n(&c->arrival_ms, p->at_ms, __ATOMIC_RELAXED);
         c->is_over = p->ended;

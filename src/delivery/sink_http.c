@@ -17,6 +17,7 @@
 #include "delivery/sink.h"
 #include "delivery/sink_net.h"
 #include "delivery/sink_reply.h"
+#include "delivery/sink_secret.h"
 #include "os/io.h"
 
 #include <stdlib.h>
@@ -38,6 +39,7 @@ struct endpoint_sink {
     const struct delivery_env *env;
     struct arena *names;
     struct sink_net *net;
+    struct sink_secret *secret; // NULL: the key is here, or there is none
     Str target, arn, access_key, attributes;
     bool gzip;
 };
@@ -67,6 +69,7 @@ static void close_sink(struct sink *s)
     if (h == NULL)
         return;
     sink_net_close(h->net);
+    sink_secret_close(h->secret);
     arena_close(h->names);
     free(h);
 }
@@ -90,6 +93,7 @@ static Err open_sink(struct delivery_env *env, const DeliveryConfig *config, str
     h->names = arena_open();
     h->target = str_dup(h->names, url.target);
     h->arn = str_dup(h->names, config->arn);
+    sink_secret_open(env, config, &h->secret);
     if (key.p != NULL)
         h->access_key = str_dup(h->names, key);
     if (config->http.attribute_count > 0)
@@ -258,7 +262,11 @@ static SinkResult deliver(struct sink *s, SinkAttempt *at)
     struct endpoint_sink *h = (struct endpoint_sink *)s;
     AUTO_BUF(plain);
     AUTO_BUF(packed);
+    buf_init_request(&plain, 0); // refused rather than more than there is
+    buf_init_request(&packed, 0);
     AUTO(compressor) gzip = NULL;
+    if (h->secret != NULL && !sink_secret_get(h->secret, at, S("api_key"), &h->access_key))
+        return SINK_RETRY;
     if (h->gzip)
         compressor_open(DELIVERY_GZIP, S(""), into_buf, &packed, &gzip);
     Err e = write_body(h, at, gzip, &plain);

@@ -11,7 +11,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-enum { HEADERS_MAX = 64, HEAD_BYTES_MAX = 128 << 10, PATIENCE_S = 20, TLS_HELLO = 0x16 };
+enum { HEADERS_MAX = 64, HEAD_BYTES_MAX = 128 << 10, PATIENCE_S = 120, TLS_HELLO = 0x16 };
 
 // ---- One request on a connection: false when it is over.
 

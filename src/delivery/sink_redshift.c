@@ -16,6 +16,7 @@
 #include "delivery/sink_copy.h"
 #include "delivery/sink_net.h"
 #include "delivery/sink_pg.h"
+#include "delivery/sink_secret.h"
 #include "hub/hub.h"
 #include "os/io.h"
 
@@ -48,6 +49,7 @@ struct redshift_sink {
     struct delivery_env *env;
     struct arena *names;
     PgAddress address;
+    struct sink_secret *secret; // NULL: user and password are here
     HubActor as;
     Str bucket, kms_key, stream, role;
     Str table, columns, options;
@@ -64,6 +66,7 @@ static void close_sink(struct sink *s)
     struct redshift_sink *p = (struct redshift_sink *)s;
     if (p == NULL)
         return;
+    sink_secret_close(p->secret);
     arena_close(p->names);
     free(p);
 }
@@ -89,11 +92,14 @@ static Err open_sink(struct delivery_env *env, const DeliveryConfig *config, str
                      .user = str_dup(n, r->user),
                      .password = str_dup(n, r->password),
                      .ssl_mode = at.ssl_mode.p != NULL ? str_dup(n, at.ssl_mode) : (Str){ 0 } };
-    p->role = str_dup(n, config->s3.role_arn);
+    p->role = str_dup(n, r->role_arn.n > 0 ? r->role_arn : config->s3.role_arn);
     p->as = (HubActor){ .account = str_dup(n, config->account),
                         .region = str_dup(n, config->region),
-                        .role_arn = config->s3.role_arn.p != NULL ? p->role : (Str){ 0 },
-                        .service = str_dup(n, config->service) };
+                        .role_arn = config->s3.role_arn.p != NULL ? str_dup(n, config->s3.role_arn)
+                                                                  : (Str){ 0 },
+                        .service = str_dup(n, config->service),
+                        .source_arn = str_dup(n, config->arn) };
+    sink_secret_open(env, config, &p->secret);
     p->bucket = str_dup(n, config->s3.bucket);
     p->kms_key = config->s3.kms_key.p != NULL ? str_dup(n, config->s3.kms_key) : (Str){ 0 };
     p->stream = str_dup(n, config->name);
@@ -472,10 +478,14 @@ static SinkResult deliver(struct sink *s, SinkAttempt *at)
     Str key = manifest_key(p, at, "manifests/"), version = { 0 };
     at->code = at->message = (Str){ 0 };
     at->bytes_sent = 0;
+    PgAddress address = p->address;
+    if (p->secret != NULL && (!sink_secret_get(p->secret, at, S("username"), &address.user) ||
+                              !sink_secret_get(p->secret, at, S("password"), &address.password)))
+        return SINK_RETRY;
     Err e = put_manifest(p, at, key);
     if (e.kind != ERR_NONE)
         return at->code.p != NULL ? SINK_RETRY : retry(at, S("InternalError"), str_of(e.text));
-    e = pg_connect(p->env, &p->address, at->is_cut, &db);
+    e = pg_connect(p->env, &address, at->is_cut, &db);
     if (e.kind == ERR_NONE)
         e = pg_run(db, at->arena, S("SELECT version()"), QUERY_S * NS_PER_S, &version);
     if (e.kind != ERR_NONE)

@@ -17,6 +17,7 @@
 #include "delivery/sink.h"
 #include "delivery/sink_net.h"
 #include "delivery/sink_reply.h"
+#include "delivery/sink_secret.h"
 #include "os/io.h"
 
 #include <stdlib.h>
@@ -28,7 +29,7 @@ enum {
     REQUEST_BYTES_MAX = 8 << 20, // engines on small machines take 10 MiB
     ERROR_BYTES_MAX = 8192,
     INDEX_BYTES_MAX = 128,
-    HEADERS_MAX = 2,
+    HEADERS_MAX = 2 + SINK_SIGNED_HEADERS,
 };
 
 struct search_sink {
@@ -36,6 +37,7 @@ struct search_sink {
     const struct delivery_env *env;
     struct arena *names;
     struct sink_net *net;
+    struct sink_signer *signer; // NULL: requests are not signed
     Str target, authorization;
     Str index, type; // in JSON, without quotes
     uint64_t delivery;
@@ -51,6 +53,7 @@ static void close_sink(struct sink *s)
     if (p == NULL)
         return;
     sink_net_close(p->net);
+    sink_signer_close(p->signer);
     arena_close(p->names);
     free(p);
 }
@@ -87,6 +90,8 @@ static Err open_sink(struct delivery_env *env, const DeliveryConfig *config, str
     p->target = str_cat(p->names, path, S("/_bulk"));
     if (url.user.p != NULL)
         p->authorization = sink_basic_auth(p->names, url.user, url.password);
+    else
+        sink_signer_open(env, config, url.base, &p->signer);
     p->index = in_json(p->names, search->index);
     if (search->type.n > 0)
         p->type = in_json(p->names, search->type);
@@ -308,13 +313,16 @@ static SinkResult judge(struct search_sink *p, SinkAttempt *at, const size_t *wh
 static SinkResult send_documents(struct search_sink *p, SinkAttempt *at, const size_t *which,
                                  size_t n)
 {
-    const HttpHeader headers[HEADERS_MAX] = { { S("Content-Type"), S("application/x-ndjson") },
-                                              { S("Authorization"), p->authorization } };
-    size_t header_count = p->authorization.p != NULL ? HEADERS_MAX : 1;
+    HttpHeader headers[HEADERS_MAX] = { { S("Content-Type"), S("application/x-ndjson") },
+                                        { S("Authorization"), p->authorization } };
+    size_t header_count = p->authorization.p != NULL ? 2 : 1;
     AUTO_BUF(body);
+    buf_init_request(&body, 0);
     for (size_t i = 0; i < n; i++)
         add_document(&body, p, at->batch, &at->batch->at[which[i]]);
     Err e = buf_err(&body);
+    if (e.kind == ERR_NONE && p->signer != NULL)
+        e = sink_sign(p->signer, at->arena, p->target, headers, &header_count, buf_str(&body));
     if (e.kind != ERR_NONE)
         return retry(at, S("InternalError"), str_of(e.text));
     HttpReply reply;

@@ -16,6 +16,7 @@
 #include "delivery/sink.h"
 #include "delivery/sink_net.h"
 #include "delivery/sink_reply.h"
+#include "delivery/sink_secret.h"
 #include "os/io.h"
 
 #include <stdlib.h>
@@ -52,6 +53,7 @@ struct splunk_sink {
     const struct delivery_env *env;
     struct arena *names;
     struct sink_net *net;
+    struct sink_secret *secret; // NULL: the token is here
     Str send_target, ack_target, authorization, channel;
     bool event;
     int64_t ack_timeout_ns;
@@ -65,6 +67,7 @@ static void close_sink(struct sink *s)
     if (p == NULL)
         return;
     sink_net_close(p->net);
+    sink_secret_close(p->secret);
     arena_close(p->names);
     free(p);
 }
@@ -78,7 +81,8 @@ static Err open_sink(struct delivery_env *env, const DeliveryConfig *config, str
     SinkUrl url;
     Str path, query, token = config->splunk.token;
     TRY(sink_url_parse(env, a, config->splunk.url, &url, ret_text));
-    if (token.n == 0 || str_find(token, '\n') < token.n || str_find(token, '\r') < token.n) {
+    bool has_none = token.n == 0 && config->secret_arn.n == 0;
+    if (has_none || str_find(token, '\n') < token.n || str_find(token, '\r') < token.n) {
         *ret_text = S("The token of the HTTP Event Collector is empty or holds a line end.");
         return fail(ERR_INVALID, "a token that cannot be sent");
     }
@@ -91,6 +95,7 @@ static Err open_sink(struct delivery_env *env, const DeliveryConfig *config, str
     p->ack_timeout_ns = config->splunk.ack_timeout_ns;
     p->channel = sink_uuid(env, p->names);
     p->authorization = str_cat(p->names, S("Splunk "), token);
+    sink_secret_open(env, config, &p->secret);
     p->send_target = str_cat(
         p->names, path, p->event ? S("/services/collector/event") : S("/services/collector/raw"));
     p->ack_target = str_cat3(p->names, path, S("/services/collector/ack?channel="), p->channel);
@@ -292,6 +297,13 @@ static SinkResult deliver(struct sink *s, SinkAttempt *at)
 {
     struct splunk_sink *p = (struct splunk_sink *)s;
     AUTO_BUF(body);
+    buf_init_request(&body, 0);
+    Str token;
+    if (p->secret != NULL) {
+        if (!sink_secret_get(p->secret, at, S("hec_token"), &token))
+            return SINK_RETRY;
+        p->authorization = str_cat(at->arena, S("Splunk "), token);
+    }
     for (size_t i = 0; i < at->batch->n; i++)
         if (at->pending[i])
             buf_add(&body, at->batch->at[i].data);

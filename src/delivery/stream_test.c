@@ -151,11 +151,11 @@ TEST(a_quiet_stream_costs_nothing)
     DeliveryConfig c = stream_config(w, 7);
     struct delivery *v = world_add(w, &c);
     world_run(w);
-    size_t looks = w->looks, reads = w->reads;
+    size_t looks = atomic_load(&w->looks), reads = atomic_load(&w->reads);
     for (int i = 0; i < 100; i++)
         world_advance(w, 10000);
-    EXPECT_INT(looks, w->looks);
-    EXPECT_INT(reads, w->reads);
+    EXPECT_INT(looks, atomic_load(&w->looks));
+    EXPECT_INT(reads, atomic_load(&w->reads));
     EXPECT_INT(0, w->deliveries->heap_n);
     delivery_remove(v);
     world_close(w);

@@ -82,6 +82,12 @@ static Err world_finish(struct hub_put *p, struct arena *a, Str key, Str content
         no_bucket(ret);
         return OK;
     }
+    if (w->denied.n > 0 && str_starts(key, w->denied)) {
+        *ret = (HubObjectAnswer){ .fault = HUB_OBJECT_DENIED,
+                                  .code = S("AccessDenied"),
+                                  .text = S("Access Denied") };
+        return OK;
+    }
     pthread_mutex_lock(&w->lock);
     CHECK(w->object_n < WORLD_OBJECTS_MAX);
     w->objects[w->object_n++] =
@@ -142,7 +148,7 @@ static Err world_look(void *self, struct arena *a, const HubActor *as, Str arn,
     (void)arn;
     *ret = (HubSourceStream){ .fault = w->no_stream ? HUB_SOURCE_NOT_FOUND : HUB_SOURCE_GOOD,
                               .text = S("no such stream") };
-    w->looks++;
+    atomic_fetch_add(&w->looks, 1);
     if (w->no_stream)
         return OK;
     ret->shards = arena_new(a, HubSourceShard, w->shard_n + 1);
@@ -170,7 +176,7 @@ static Err world_read(void *self, struct arena *a, const HubActor *as, Str arn, 
     (void)as;
     (void)arn;
     *ret = (HubSourceBatch){ .next = from, .gone = x == NULL };
-    w->reads++;
+    atomic_fetch_add(&w->reads, 1);
     if (w->no_stream)
         ret->fault = HUB_SOURCE_NOT_FOUND;
     if (x == NULL || w->no_stream)

@@ -37,13 +37,14 @@ struct test_world {
     size_t object_n;
     unsigned fail_begin, fail_write, fail_finish; // so many times
     bool no_bucket;
+    Str denied; // keys that begin so are refused; absent: none are
     size_t open_puts;
     // A stream.
     struct hub_source stream;
     WorldShard shards[WORLD_SHARDS_MAX];
     size_t shard_n;
     bool no_stream;
-    size_t looks, reads;
+    atomic_size_t looks, reads; // by threads of the pool, several at once
     atomic_int told;
 };
 

@@ -3,6 +3,7 @@
 #include "codec/hash.h"
 #include "http/server_priv.h"
 #include "http/test_rig.h"
+#include "os/loop.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -20,6 +21,11 @@ static Str noise(struct arena *a, size_t n)
         p[i] = (char)(1 + state % 255); // the rig answers with text: no zero bytes
     }
     return str_from(p, n);
+}
+
+static void say_head(struct arena *a, int fd, size_t n)
+{
+    say(fd, str_fmt(a, "PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n", n));
 }
 
 // ---- The rules, on bodies without connections
@@ -166,19 +172,159 @@ TEST(whatever_the_order_of_pieces_ends_and_losses_each_digest_is_its_bodys)
     EXPECT(paired(s) > before);
 }
 
-// ---- With connections
+// ---- Bodies that are hashed when they are complete, on the loops of one server
 
-static void say_head(struct arena *a, int fd, size_t n)
+struct board {
+    struct stage *at[2]; // one loop and its bodies each; the server is that of the first
+    struct conn conn;    // of all: closed, so that no work on it is begun
+    size_t requests;     // handed to the handler
+};
+
+static void count_request(void *self, struct http_exchange *x)
 {
-    say(fd, str_fmt(a, "PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n", n));
+    struct board *b = self;
+    EXPECT(x->body_sha256 != NULL);
+    b->requests++;
 }
 
-TEST(bodies_on_several_connections_of_one_loop_come_with_their_digests)
+static bool wants_all(void *self, const struct http_exchange *x)
+{
+    (void)self;
+    (void)x;
+    return true;
+}
+
+static struct board *board_new(struct arena *a)
+{
+    struct board *b = arena_new(a, struct board, 1);
+    b->conn.closed = true;
+    for (int i = 0; i < 2; i++) {
+        struct stage *s = b->at[i] = stage_new(a);
+        s->loop.server = &b->at[0]->server;
+        s->loop.op_last = &s->loop.op_first;
+        s->loop.dirty_last = &s->loop.dirty_first;
+        s->loop.op_task.run = op_run;
+        s->loop.hash_task.run = body_hash_waited;
+        EXPECT_OK(loop_open(&s->loop.loop));
+        for (size_t k = 0; k < BODIES; k++)
+            s->bodies[k].c = &b->conn;
+    }
+    struct http_server *server = &b->at[0]->server;
+    server->limits.hash_whole_bytes_max = BODY_BYTES_MAX;
+    server->handler =
+        (struct http_handler){ .self = b, .wants_sha256 = wants_all, .request = count_request };
+    return b;
+}
+
+// Runs what the loop has been given to do, until there is nothing left.
+static void run(struct stage *s)
+{
+    loop_stop(s->loop.loop);
+    loop_run(s->loop.loop);
+}
+
+static void board_end(struct board *b)
+{
+    struct http_server *server = &b->at[0]->server;
+    EXPECT(server->board == NULL && server->pending_hashes == 0);
+    for (int i = 0; i < 2; i++) {
+        EXPECT_INT(0, b->at[i]->loop.hashing);
+        loop_close(b->at[i]->loop.loop);
+    }
+}
+
+static void arrive_whole(struct stage *s, size_t i, Str whole)
+{
+    begin(s, i, whole);
+    arrive(s, i, whole.n);
+}
+
+// Whether the digest was made at once.
+static bool complete(struct stage *s, size_t i)
+{
+    bool ret = body_hash_end(&s->bodies[i]);
+    EXPECT(ret == (s->bodies[i].x.body_sha256 != NULL));
+    return ret;
+}
+
+static void expect_digest(struct stage *s, size_t i)
+{
+    unsigned char digest[SHA256_BYTES];
+    sha256(s->whole[i].p, s->whole[i].n, digest);
+    const unsigned char *got = s->bodies[i].x.body_sha256;
+    EXPECT(got != NULL && memcmp(got, digest, sizeof digest) == 0);
+}
+
+TEST(a_complete_body_waits_for_one_of_another_loop)
+{
+    struct board *b = board_new(a);
+    int64_t alone_before = alone(b->at[0]), paired_before = paired(b->at[0]);
+    Str bytes = noise(a, BODY_BYTES_MAX);
+    arrive_whole(b->at[0], 0, bytes);
+    EXPECT_INT(BODY_BYTES_MAX, alone(b->at[0]) - alone_before); // it was the only one
+    EXPECT(complete(b->at[0], 0));
+    expect_digest(b->at[0], 0);
+    begin(b->at[0], 1, str_head(bytes, 200000)); // the first is not answered: there are several
+    arrive(b->at[0], 1, 200000);
+    EXPECT(!complete(b->at[0], 1));
+    arrive_whole(b->at[1], 0, str_skip(bytes, 100000));
+    EXPECT(complete(b->at[1], 0));
+    EXPECT_INT(400000, paired(b->at[0]) - paired_before);
+    EXPECT_INT(0, b->requests);
+    run(b->at[0]);
+    EXPECT_INT(1, b->requests);
+    expect_digest(b->at[0], 1);
+    expect_digest(b->at[1], 0);
+    board_end(b);
+}
+
+TEST(what_waits_in_vain_is_hashed_alone)
+{
+    struct board *b = board_new(a);
+    Str bytes = noise(a, BODY_BYTES_MAX);
+    begin(b->at[1], 0, bytes); // arrives slowly
+    arrive_whole(b->at[0], 0, str_skip(bytes, 7));
+    EXPECT(!complete(b->at[0], 0));
+    EXPECT_INT(1, b->at[0]->server.pending_hashes);
+    run(b->at[0]);
+    EXPECT_INT(1, b->requests);
+    expect_digest(b->at[0], 0);
+    arrive(b->at[1], 0, bytes.n);
+    EXPECT(!complete(b->at[1], 0)); // the other is not answered yet
+    run(b->at[1]);
+    EXPECT_INT(2, b->requests);
+    expect_digest(b->at[1], 0);
+    board_end(b);
+}
+
+TEST(the_rest_of_a_longer_body_waits_again)
+{
+    struct board *b = board_new(a);
+    int64_t paired_before = paired(b->at[0]);
+    Str bytes = noise(a, BODY_BYTES_MAX);
+    arrive_whole(b->at[0], 0, str_head(bytes, 100000));
+    arrive_whole(b->at[1], 0, bytes);
+    arrive_whole(b->at[0], 1, str_head(bytes, 200000));
+    int64_t paired_early = paired(b->at[0]) - paired_before;
+    EXPECT(!complete(b->at[1], 0));
+    EXPECT(complete(b->at[0], 1)); // beside the first of the longer one
+    run(b->at[1]);
+    expect_digest(b->at[1], 0);
+    EXPECT_INT(400000, paired(b->at[0]) - paired_before - paired_early);
+    EXPECT_INT(1, b->requests);
+    EXPECT(complete(b->at[0], 0)); // was hashed as it came, when it was alone
+    board_end(b);
+}
+
+// ---- With connections
+
+static void expect_digests(struct arena *a, size_t loops, size_t whole_bytes_max)
 {
     enum { CLIENTS = 4, ROUNDS = 3, PIECE = 50000 };
     struct rig r;
     rig_init(&r);
-    r.config.loop_count = 1;
+    r.config.loop_count = loops;
+    r.config.limits.hash_whole_bytes_max = whole_bytes_max;
     rig_start(&r);
     int fd[CLIENTS];
     Str bytes = noise(a, LARGE + CLIENTS), head;
@@ -197,6 +343,14 @@ TEST(bodies_on_several_connections_of_one_loop_come_with_their_digests)
     for (int i = 0; i < CLIENTS; i++)
         close(fd[i]);
     rig_stop(&r);
+}
+
+TEST(bodies_on_several_connections_come_with_their_digests)
+{
+    for (size_t loops = 1; loops <= RIG_LOOPS; loops++) {
+        expect_digests(a, loops, 0);
+        expect_digests(a, loops, LARGE);
+    }
 }
 
 static bool saw_the_client_leave(void *of)
@@ -266,4 +420,30 @@ TEST(a_handler_that_wants_no_digests_gets_none)
     EXPECT_INT(0, desk_digests(&r.desk));
     close(fd);
     rig_stop(&r);
+}
+
+TEST(a_request_whose_client_left_while_it_waited_is_forgotten)
+{
+    struct rig r;
+    rig_init(&r);
+    rig_start(&r);
+    Str bytes = noise(a, LARGE);
+    enum { CLIENTS = 4, ROUNDS = 8 };
+    for (int round = 0; round < ROUNDS; round++) {
+        int fd[CLIENTS];
+        for (int i = 0; i < CLIENTS; i++) {
+            fd[i] = dial(&r);
+            say_head(a, fd[i], LARGE);
+            say(fd[i], str_head(bytes, LARGE - 1));
+        }
+        for (int i = 0; i < CLIENTS; i++)
+            say(fd[i], str_skip(bytes, LARGE - 1));
+        for (int i = 0; i < CLIENTS; i++) {
+            if (i % 2 == 1)
+                EXPECT_INT(LARGE + 11, hear_reply(a, fd[i], NULL).n);
+            close(fd[i]);
+        }
+    }
+    EXPECT(desk_digests(&r.desk) >= CLIENTS / 2 * ROUNDS);
+    rig_stop(&r); // waits for those that are under way
 }

@@ -45,6 +45,9 @@ struct http_client {
     int fd; // -1: not connected
     SSL *ssl;
     struct buf in; // read, not yet taken
+    bool is_head;  // of a call in pieces
+    H1Head head;
+    uint64_t left; // of its reply's body
 };
 
 // ---- The address.
@@ -471,7 +474,7 @@ static bool given(const HttpHeader *headers, size_t n, Str name)
 }
 
 static Err write_head(const struct http_client *c, struct buf *b, Str method, Str target,
-                      const HttpHeader *headers, size_t n, size_t body_n)
+                      const HttpHeader *headers, size_t n, uint64_t body_n)
 {
     buf_addf(b, "%.*s %.*s HTTP/1.1\r\n", FMT(method), FMT(target));
     if (!given(headers, n, S("host")))
@@ -484,7 +487,7 @@ static Err write_head(const struct http_client *c, struct buf *b, Str method, St
     }
     bool bodyless = str_eq(method, S("GET")) || str_eq(method, S("HEAD"));
     if ((body_n > 0 || !bodyless) && !given(headers, n, S("content-length")))
-        buf_addf(b, "Content-Length: %zu\r\n", body_n);
+        buf_addf(b, "Content-Length: %llu\r\n", (unsigned long long)body_n);
     buf_add(b, S("\r\n"));
     return buf_err(b);
 }
@@ -515,11 +518,8 @@ static Err read_reply(struct http_client *c, struct arena *a, bool is_head, Http
     return OK;
 }
 
-Err http_client_call(struct http_client *c, struct arena *a, Str method, Str target,
-                     const HttpHeader *headers, size_t n, Str body, HttpReply *ret)
+static Err get_ready(struct http_client *c)
 {
-    AUTO_BUF(head);
-    TRY(write_head(c, &head, method, target, headers, n, body.n));
     c->end_ms = c->total_ms > 0 ? mono_ms(c) + c->total_ms : 0;
     c->reached = still_open(c);
     if (!c->reached) {
@@ -527,6 +527,15 @@ Err http_client_call(struct http_client *c, struct arena *a, Str method, Str tar
         TRY(connect_any(c));
     }
     c->timeout_ms = c->read_ms;
+    return OK;
+}
+
+Err http_client_call(struct http_client *c, struct arena *a, Str method, Str target,
+                     const HttpHeader *headers, size_t n, Str body, HttpReply *ret)
+{
+    AUTO_BUF(head);
+    TRY(write_head(c, &head, method, target, headers, n, body.n));
+    TRY(get_ready(c));
     // A server that closes at this moment may have taken the whole request: it is not sent again.
     Err e = send_request(c, &head, body);
     // It may have refused the request before it had read it all, and said so.
@@ -537,4 +546,90 @@ Err http_client_call(struct http_client *c, struct arena *a, Str method, Str tar
     if (e.kind != ERR_NONE)
         disconnect(c);
     return e;
+}
+
+// ---- In pieces.
+
+Err http_client_begin(struct http_client *c, Str method, Str target, const HttpHeader *headers,
+                      size_t n, uint64_t body_bytes)
+{
+    AUTO_BUF(head);
+    TRY(write_head(c, &head, method, target, headers, n, body_bytes));
+    TRY(get_ready(c));
+    c->is_head = str_eq(method, S("HEAD"));
+    return send_all(c, buf_str(&head));
+}
+
+Err http_client_send(struct http_client *c, Str piece)
+{
+    return send_all(c, piece);
+}
+
+static void end_pieces(struct http_client *c)
+{
+    if (!c->head.keep_alive)
+        disconnect(c);
+}
+
+Err http_client_head(struct http_client *c, struct arena *a, HttpReply *ret, uint64_t *ret_bytes)
+{
+    if (c->fd < 0)
+        return fail(ERR_CLOSED, "the connection to the server is broken");
+    TRY(read_head(c, a, &c->head));
+    const H1Head *h = &c->head;
+    bool none = c->is_head || h->status == 204 || h->status == 304;
+    c->left = none ? 0 : h->has_length && !h->chunked ? h->length : UINT64_MAX;
+    *ret = (HttpReply){
+        .status = h->status, .headers = h->headers, .header_count = h->header_count, .body = S("")
+    };
+    *ret_bytes = c->left;
+    if (c->left == 0)
+        end_pieces(c);
+    return OK;
+}
+
+Err http_client_rest(struct http_client *c, struct arena *a, Str *ret)
+{
+    *ret = S("");
+    if (c->left == 0)
+        return OK;
+    c->head.length = c->left;
+    TRY(read_body(c, a, &c->head, false, ret));
+    c->left = 0;
+    end_pieces(c);
+    return OK;
+}
+
+Err http_client_read(struct http_client *c, char *p, size_t n, size_t *ret_n)
+{
+    *ret_n = 0;
+    CHECK(c->left != UINT64_MAX);
+    if (c->left == 0)
+        return OK;
+    n = (size_t)MIN((uint64_t)n, c->left);
+    if (c->in.n > 0) { // what came together with the head
+        n = MIN(n, c->in.n);
+        memcpy(p, c->in.p, n);
+        buf_drop(&c->in, n);
+    } else {
+        TRY(receive(c, p, n, &n));
+        if (n == 0)
+            return fail(ERR_CLOSED, "the server closed the connection within its reply");
+    }
+    *ret_n = n;
+    c->left -= n;
+    if (c->left == 0)
+        end_pieces(c);
+    return OK;
+}
+
+void http_client_drop(struct http_client *c)
+{
+    disconnect(c);
+    c->left = 0;
+}
+
+bool http_client_kept(const struct http_client *c)
+{
+    return c->fd >= 0 && c->left == 0;
 }

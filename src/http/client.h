@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A blocking HTTP/1.1 client for the command line, for destinations and for tests: one connection,
-// kept alive.
+// A blocking HTTP/1.1 client for the command line, for destinations, for buckets elsewhere and for
+// tests: one connection, kept alive.
 #pragma once
 #include "http/server.h"
 
@@ -39,6 +39,24 @@ AUTO_CLOSE(http_client)
 // too long. ERR_DENIED: no TLS with this server, or not its address. ERR_INVALID: this is not HTTP.
 Err http_client_call(struct http_client *c, struct arena *a, Str method, Str target,
                      const HttpHeader *headers, size_t n, Str body, HttpReply *ret);
+
+// ---- A call in pieces, for bodies of any size. After an error only http_client_drop, or another
+// call, makes sense; errors are those of http_client_call. One call at a time.
+
+// Sends the head of a request whose body has so many bytes, which http_client_send sends.
+Err http_client_begin(struct http_client *c, Str method, Str target, const HttpHeader *headers,
+                      size_t n, uint64_t body_bytes);
+// ERR_CLOSED: the server takes no more; it may have said why (http_client_head).
+Err http_client_send(struct http_client *c, Str piece);
+// The reply's head. *ret_bytes: of its body; UINT64_MAX: its length is not said.
+Err http_client_head(struct http_client *c, struct arena *a, HttpReply *ret, uint64_t *ret_bytes);
+// All of the body that was not read yet, at most reply_max bytes; then the call has ended.
+Err http_client_rest(struct http_client *c, struct arena *a, Str *ret);
+// Or some of a body whose length is said: 1 to n bytes, 0 at its end, with which the call ends.
+Err http_client_read(struct http_client *c, char *p, size_t n, size_t *ret_n);
+void http_client_drop(struct http_client *c);       // breaks off what is under way
+bool http_client_kept(const struct http_client *c); // a connection is there for the next call
+
 // From now on this is asked, in place of what the config has. NULL: nobody is.
 void http_client_ask(struct http_client *c, bool (*is_over)(void *of), void *of);
 // Whether the last call had a connection: what failed then was not reaching the server.

@@ -12,7 +12,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { TLS_RECORD_BYTES = 16384, ROUNDS_PER_TURN_MAX = 8 };
+enum {
+    TLS_RECORD_BYTES = 16384,
+    ROUNDS_PER_TURN_MAX = 8,
+    FILE_BYTES_AT_ONCE = 1 << 20,
+    WRITE_BYTES_PER_TURN_MAX = 2 << 20, // of a client that takes it as fast as it is sent
+};
 
 static int64_t now(const struct conn *c)
 {
@@ -385,10 +390,19 @@ void conn_out(struct conn *c, struct out *o, Str bytes, void (*done)(struct out 
         c->wrote_ns = now(c);
     o->next = NULL;
     o->rest = bytes;
+    o->of_file = false;
     o->done = done;
     *c->out_last = o;
     c->out_last = &o->next;
     c->out_bytes += bytes.n;
+}
+
+void conn_out_file(struct conn *c, struct out *o, IoSpan span, void (*done)(struct out *))
+{
+    conn_out(c, o, (Str){ .n = span.n }, done);
+    o->of_file = true;
+    o->file = span.file;
+    o->file_at = span.at;
 }
 
 static void out_written(struct conn *c, size_t n)
@@ -400,7 +414,12 @@ static void out_written(struct conn *c, size_t n)
     while (c->out_first != NULL) {
         struct out *o = c->out_first;
         size_t part = MIN(n, o->rest.n);
-        o->rest = str_skip(o->rest, part);
+        if (o->of_file) {
+            o->file_at += part;
+            o->rest.n -= part;
+        } else {
+            o->rest = str_skip(o->rest, part);
+        }
         n -= part;
         if (o->rest.n > 0)
             return;
@@ -446,20 +465,26 @@ static Got send_plain(struct conn *c, size_t *ret_n)
     struct io *io = c->server->io;
     IoPart parts[IO_SEND_PARTS_MAX];
     size_t n = 0;
-    for (struct out *o = c->out_first; o != NULL && n < IO_SEND_PARTS_MAX; o = o->next)
+    struct out *o = c->out_first;
+    for (; o != NULL && !o->of_file && n < IO_SEND_PARTS_MAX; o = o->next)
         if (o->rest.n > 0) {
             parts[n] = (IoPart){ .p = (void *)(uintptr_t)o->rest.p, .n = o->rest.n };
             n++;
         }
     *ret_n = 0;
+    if (o != NULL && o->of_file && o->rest.n > 0) {
+        IoSpan span = { o->file, o->file_at, MIN(o->rest.n, (size_t)FILE_BYTES_AT_ONCE) };
+        return got_of(io->send_file(io, c->fd, parts, n, span, ret_n));
+    }
     return n > 0 ? got_of(io->send(io, c->fd, parts, n, ret_n)) : GOT_BYTES;
 }
 
-// Writes until the kernel takes no more. False: the connection is closed.
+// Writes until the kernel takes no more, or others have to have their turn. False: the connection
+// is closed.
 static bool conn_write(struct conn *c)
 {
-    while (c->out_first != NULL) {
-        size_t n = 0;
+    for (size_t all = 0, n = 0; c->out_first != NULL && all < WRITE_BYTES_PER_TURN_MAX; all += n) {
+        n = 0;
         Got got = c->ssl != NULL ? send_tls(c, &n) : send_plain(c, &n);
         if (got == GOT_ERROR) {
             conn_close(c);
@@ -509,6 +534,7 @@ static void shake(struct conn *c)
     int r = SSL_do_handshake(c->ssl);
     if (r == 1) {
         c->state = CONN_SECOND;
+        c->idle_ns = now(c);
         c->read_again = true; // what came with the handshake's last flight is inside the TLS layer
         return;
     }
@@ -590,6 +616,9 @@ static int64_t deadline(struct conn *c)
         break;
     case CONN_LINGER:
         return c->idle_ns + LINGER_NS;
+    case CONN_SECOND: // shaken hands, said nothing: it lies in a client's pool
+        at = c->idle_ns + l->idle_ns;
+        break;
     default:
         return c->opened_ns + l->first_bytes_ns;
     }
@@ -613,9 +642,12 @@ static void conn_late(struct timer *t)
     int64_t at = deadline(c);
     bool unread = is_unread(c) && now(c) >= c->wrote_ns + c->server->limits.write_ns;
     bool due = at != 0 && at <= now(c);
-    if (unread || (due && !is_decided(c))) {
+    if (unread || (due && !is_decided(c) && c->state != CONN_SECOND)) {
         metric_add(c->server->metrics.slow, 1);
         conn_close(c);
+    } else if (due && c->state == CONN_SECOND) {
+        c->ending = true;
+        conn_mark(c);
     } else if (due && c->state == CONN_LINGER) {
         conn_close(c);
     } else if (c->state == CONN_H2) {

@@ -39,14 +39,13 @@ static void hand(struct conn *c)
         return;
     }
     e->x.body = str_from(e->body.p != NULL ? e->body.p : "", e->body.n);
-    body_hash_end(e);
     e->x.received_ns = now(c);
     e->handed = true;
     c->h1.state = H1_WAITS;
     metric_add(c->server->metrics.requests_h1, 1);
     if (e->broken != 0)
         hand_broken(c, e->broken);
-    else
+    else if (body_hash_end(e))
         c->server->handler.request(c->server->handler.self, &e->x);
 }
 
@@ -240,7 +239,7 @@ static bool work_head(struct conn *c)
 static void append(struct conn *c, size_t n)
 {
     struct exchange *e = c->h1.e;
-    if (e->broken == 0 && !body_reserve(c->on, &e->body, e->body.n + n))
+    if (e->broken == 0 && !body_reserve(c->on, &e->body, e->body.n + n, 0))
         drop_body(c);
     if (e->broken == 0) {
         memcpy(e->body.p + e->body.n, c->in + c->in_at, n);
@@ -433,7 +432,8 @@ bool h1_body_room(struct conn *c, char **ret, size_t *ret_n)
     struct body *b = &c->h1.e->body;
     // A body gets memory as it arrives: what a client only announces costs nothing.
     size_t want = MIN(c->h1.left, MAX(b->n, (size_t)BODY_START_BYTES_MAX));
-    if (b->cap == b->n && !body_reserve(c->on, b, b->n + want)) {
+    size_t announced = c->h1.state == H1_LENGTH ? b->n + c->h1.left : 0;
+    if (b->cap == b->n && !body_reserve(c->on, b, b->n + want, announced)) {
         drop_body(c);
         return false;
     }
@@ -478,7 +478,9 @@ static void end_reply(struct conn *c, struct exchange *e, Str last)
 
 static void piece_out(struct conn *c, struct piece *p)
 {
-    if (p->release == NULL) {
+    if (p->span.n > 0) {
+        conn_out_file(c, &p->out, p->span, piece_done);
+    } else if (p->release == NULL) {
         conn_out(c, &p->out, p->framed, piece_done);
     } else if (p->framed.n == 0) { // not chunked
         conn_out(c, &p->out, p->payload, piece_done);

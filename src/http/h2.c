@@ -10,6 +10,7 @@
 
 enum {
     CONN_WINDOW_BYTES = 16 << 20,
+    HEADERS_FIRST = 16,         // room for so many at first
     RESETS_MAX = 1000,          // streams reset by a client within RESETS_NS: more is abuse
     ACKS_MAX = 1000,            // answers to PING and SETTINGS that wait to be sent
     HEADER_OVERHEAD_BYTES = 32, // of each header in a list's size (RFC 9113 6.5.2)
@@ -43,11 +44,11 @@ static void hand(struct exchange *e)
 {
     struct http_server *s = e->on->server;
     e->x.body = str_from(e->body.p != NULL ? e->body.p : "", e->body.n);
-    body_hash_end(e);
     e->x.received_ns = now(e->c);
     e->handed = e->c->h2.handed = true;
     metric_add(s->metrics.requests_h2, 1);
-    s->handler.request(s->handler.self, &e->x);
+    if (body_hash_end(e))
+        s->handler.request(s->handler.self, &e->x);
 }
 
 // Only this stream: its reply is sent and the rest of its request thrown away.
@@ -85,7 +86,6 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
         return 0;
     }
     e->stream = frame->hd.stream_id;
-    e->x.headers = arena_new(e->x.arena, HttpHeader, c->server->limits.header_count_max);
     nghttp2_session_set_stream_user_data(session, e->stream, e);
     return 0;
 }
@@ -98,6 +98,16 @@ static HttpHeader *header_find(struct exchange *e, Str name)
     return NULL;
 }
 
+static void headers_grow(struct exchange *e)
+{
+    size_t room = MAX(2 * e->header_room, (size_t)HEADERS_FIRST);
+    HttpHeader *headers = arena_new(e->x.arena, HttpHeader, room);
+    if (e->x.header_count > 0)
+        memcpy(headers, e->x.headers, e->x.header_count * sizeof *headers);
+    e->x.headers = headers;
+    e->header_room = room;
+}
+
 static void header_add(struct exchange *e, Str name, Str value)
 {
     const HttpLimits *l = &e->on->server->limits;
@@ -107,6 +117,8 @@ static void header_add(struct exchange *e, Str name, Str value)
         return;
     }
     struct arena *a = e->x.arena;
+    if (e->x.header_count == e->header_room)
+        headers_grow(e);
     e->x.headers[e->x.header_count++] =
         (HttpHeader){ .name = str_dup(a, name), .value = str_dup(a, value) };
 }
@@ -282,7 +294,7 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream
         refuse(e, 413);
         return 0;
     }
-    if (!body_reserve(e->on, &e->body, e->body.n + n)) {
+    if (!body_reserve(e->on, &e->body, e->body.n + n, 0)) {
         refuse(e, 503);
         return 0;
     }

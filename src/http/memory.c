@@ -16,6 +16,7 @@ void http_loop_init(struct http_loop *hl, struct http_server *s, struct loop *lo
     hl->op_task.run = op_run;
     hl->turn_task.run = turn_run;
     hl->resume_task.run = loop_resume;
+    hl->hash_task.run = body_hash_waited;
     hl->headers = xalloc(mul_checked(s->limits.header_count_max, sizeof(HttpHeader)));
     CHECK(pthread_mutex_init(&hl->lock, NULL) == 0);
 }
@@ -61,6 +62,11 @@ void in_buffer_give(struct http_loop *hl, char *p)
 
 // ---- Bodies.
 
+// Up to here there are classes; larger bodies lie in large memory, which all loops share.
+#define CLASS_BYTES_MAX ((size_t)BODY_BYTES_FIRST << (BODY_CLASSES - 1))
+_Static_assert(((size_t)BODY_BYTES_FIRST << BODY_CLASSES) == MEMORY_LARGE_BYTES,
+               "each body has a class or is large");
+
 static size_t class_of(size_t bytes)
 {
     size_t class = 0;
@@ -68,6 +74,14 @@ static size_t class_of(size_t bytes)
         class ++;
     CHECK(class < BODY_CLASSES);
     return class;
+}
+
+// How much memory a body of so many bytes gets.
+static size_t room_of(size_t bytes)
+{
+    if (bytes > CLASS_BYTES_MAX)
+        return memory_large_room(MAX(bytes, (size_t)MEMORY_LARGE_BYTES));
+    return (size_t)BODY_BYTES_FIRST << class_of(bytes);
 }
 
 bool bodies_full(const struct http_server *s)
@@ -96,39 +110,68 @@ static void credit_give(struct http_loop *hl, size_t bytes)
     hl->credit = CREDIT_BYTES;
 }
 
-// Another buffer of this size in place of p, or NULL. What is kept for later goes first.
-static char *body_resize(struct http_loop *hl, char *p, size_t bytes)
+// A buffer that nobody uses, or a new one; NULL: there is none.
+static char *body_memory(struct http_loop *hl, size_t room)
 {
-    char *wider = memory_try_resize(p, bytes);
-    if (wider != NULL || hl->free_body_bytes == 0)
-        return wider;
+    if (room > CLASS_BYTES_MAX)
+        return memory_try_large(room);
+    size_t class = class_of(room);
+    if (hl->free_body[class] == NULL)
+        return memory_try(room);
+    hl->free_body_bytes -= room;
+    return chain_pop(&hl->free_body[class]);
+}
+
+static void bodies_forget(struct http_loop *hl)
+{
     for (size_t i = 0; i < BODY_CLASSES; i++)
         chain_free(&hl->free_body[i]);
     hl->free_body_bytes = 0;
-    return memory_try_resize(p, bytes);
 }
 
-bool body_reserve(struct http_loop *hl, struct body *b, size_t need)
+static void body_free(struct http_loop *hl, struct body *b)
+{
+    if (b->cap > CLASS_BYTES_MAX) {
+        memory_give_large(b->p, b->cap);
+    } else if (hl->free_body_bytes + b->cap <= KEPT_BODY_BYTES_MAX) {
+        hl->free_body_bytes += b->cap;
+        chain_push(&hl->free_body[class_of(b->cap)], b->p);
+    } else {
+        free(b->p);
+    }
+}
+
+// Whether it may have all that was announced at once: it has begun to come, and memory is ample.
+static bool may_leap(const struct body *b, size_t need, size_t announced)
+{
+    return announced > need && b->n >= BODY_START_BYTES_MAX &&
+           announced <= MEMORY_REQUESTS_BYTES_MIN && memory_has_room(BODY_ROOM_SHARE * announced);
+}
+
+bool body_reserve(struct http_loop *hl, struct body *b, size_t need, size_t announced)
 {
     if (need <= b->cap)
         return true;
-    size_t class = class_of(need), bytes = (size_t)BODY_BYTES_FIRST << class;
-    if (!credit_take(hl, bytes - b->cap, bytes))
+    size_t room = room_of(may_leap(b, need, announced) ? announced : need);
+    if (!credit_take(hl, room - b->cap, room))
         return false;
-    char *p = NULL;
-    if (b->cap == 0 && hl->free_body[class] != NULL) {
-        hl->free_body_bytes -= bytes;
-        p = chain_pop(&hl->free_body[class]);
-    } else {
-        p = body_resize(hl, b->p, bytes);
+    char *p = body_memory(hl, room);
+    if (p == NULL) { // what is kept for later goes first
+        bodies_forget(hl);
+        memory_drop_large();
+        p = body_memory(hl, room);
     }
     if (p == NULL) {
-        credit_give(hl, bytes - b->cap);
+        credit_give(hl, room - b->cap);
         return false;
     }
-    atomic_fetch_add_explicit(&hl->server->body_bytes, bytes - b->cap, memory_order_relaxed);
+    atomic_fetch_add_explicit(&hl->server->body_bytes, room - b->cap, memory_order_relaxed);
+    if (b->cap > 0) {
+        memcpy(p, b->p, b->n);
+        body_free(hl, b);
+    }
     b->p = p;
-    b->cap = bytes;
+    b->cap = room;
     return true;
 }
 
@@ -148,12 +191,7 @@ void body_release(struct http_loop *hl, struct body *b)
         return;
     atomic_fetch_sub(&hl->server->body_bytes, b->cap);
     credit_give(hl, b->cap);
-    if (hl->free_body_bytes + b->cap <= KEPT_BODY_BYTES_MAX) {
-        hl->free_body_bytes += b->cap;
-        chain_push(&hl->free_body[class_of(b->cap)], b->p);
-    } else {
-        free(b->p);
-    }
+    body_free(hl, b);
     *b = (struct body){ 0 };
     if (!bodies_full(hl->server))
         tell_of_room(hl->server);
@@ -264,6 +302,8 @@ void exchange_free(struct exchange *e)
     }
     if (e->tell != NULL)
         forget_watched(hl->server);
+    if (e->is_hashed)
+        atomic_fetch_sub_explicit(&hl->server->hashed_count, 1, memory_order_relaxed);
     intake_free(e);
     if (e->x.http_version == 20)
         atomic_fetch_sub_explicit(&hl->server->stream_count, 1, memory_order_relaxed);
@@ -272,7 +312,7 @@ void exchange_free(struct exchange *e)
     memory_give(e->content_taken);
     body_release(hl, &e->body);
     arena_reset(e->x.arena);
-    if (hl->free_exchange_count >= KEPT_BUFFERS_MAX) {
+    if (hl->free_exchange_count >= KEPT_EXCHANGES_MAX) {
         arena_close(e->x.arena);
         free(e);
         return;
@@ -294,8 +334,7 @@ void http_loop_done(struct http_loop *hl)
     }
     free(hl->headers);
     chain_free(&hl->free_in);
-    for (size_t i = 0; i < BODY_CLASSES; i++)
-        chain_free(&hl->free_body[i]);
+    bodies_forget(hl);
     memory_give(hl->credit);
     pthread_mutex_destroy(&hl->lock);
 }

@@ -99,20 +99,20 @@ TEST(a_dropped_body_has_the_limit_of_one_that_is_kept)
 
 TEST(large_bodies_fill_the_budget_and_small_ones_still_pass)
 {
-    enum { HELD = 3 };
+    enum { HELD = 3, EACH = 15 * MIB };
     struct rig r;
     rig_init(&r);
     EXPECT_OK(memory_setup(MEMORY_REQUESTS_BYTES_MIN, 0));
     r.desk.body_bytes_max = 100 * MIB;
     rig_start(&r);
     int fd[HELD + 1], small = dial(&r);
-    for (int i = 0; i < HELD; i++) { // 16 MiB each in memory: three of them, and no fourth
+    for (int i = 0; i < HELD; i++) { // each a piece of 16 MiB: three of them, and no fourth
         fd[i] = dial(&r);
-        say_put(a, fd[i], "/hold", filled(a, 9 * MIB));
+        say_put(a, fd[i], "/hold", filled(a, EACH));
         desk_wait(&r.desk, (size_t)i);
     }
     fd[HELD] = dial(&r);
-    say_put(a, fd[HELD], "/x", filled(a, 9 * MIB));
+    say_put(a, fd[HELD], "/x", filled(a, EACH));
     EXPECT_STR(S("refused 503"), hear_reply(a, fd[HELD], NULL));
     expect_alive(a, fd[HELD]);
     say_put(a, small, "/x", filled(a, 1000));
@@ -127,12 +127,46 @@ TEST(large_bodies_fill_the_budget_and_small_ones_still_pass)
         EXPECT_STR(S("done"), hear_reply(a, fd[i], NULL));
         close(fd[i]);
     }
-    say_put(a, fd[HELD], "/x", filled(a, 9 * MIB));
-    EXPECT_INT(9 * MIB + 11, hear_reply(a, fd[HELD], NULL).n);
+    say_put(a, fd[HELD], "/x", filled(a, EACH));
+    EXPECT_INT(EACH + 11, hear_reply(a, fd[HELD], NULL).n);
     close(fd[HELD]);
     rig_stop(&r);
     EXPECT_INT(0, taken());
     EXPECT_OK(memory_setup(0, 0));
+}
+
+static bool has_taken(void *least)
+{
+    return taken() >= *(const size_t *)least;
+}
+
+// What a body holds of which 300 kB of 8 MiB have come, when that is at least so much.
+static size_t taken_at_the_start(size_t budget_bytes, size_t least)
+{
+    struct rig r;
+    rig_init(&r);
+    EXPECT_OK(memory_setup(budget_bytes, 0));
+    r.desk.body_bytes_max = 100 * MIB;
+    rig_start(&r);
+    struct arena *a = arena_open();
+    int fd = dial(&r);
+    say(fd, S("PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: 8388608\r\n\r\n"));
+    say(fd, filled(a, 300000));
+    wait_until(has_taken, &least);
+    size_t found = taken();
+    close(fd);
+    rig_stop(&r);
+    EXPECT_INT(0, taken());
+    EXPECT_OK(memory_setup(0, 0));
+    arena_close(a);
+    return found;
+}
+
+TEST(an_announced_body_gets_all_its_memory_when_it_has_begun_and_there_is_plenty)
+{
+    (void)a;
+    EXPECT(taken_at_the_start(SIZE_MAX, 8 * MIB) >= 8 * MIB);
+    EXPECT(taken_at_the_start(MEMORY_REQUESTS_BYTES_MIN, 300000) < MIB);
 }
 
 // One client from its first byte to the server's last, which may come early. How many came.

@@ -3,14 +3,19 @@
 // is being written: two are in memory, and the source waits for the client. On the loop it is
 // decided who goes on; when the source is read to its end, or nobody wants the rest, it is closed
 // on the pool.
+//
+// A source may say that its next bytes can be sent from a file as they are. Then the loop has the
+// kernel send them (plain HTTP/1.1 only), from a descriptor of their own.
 #include "base/memory.h"
 #include "http/server_priv.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 
 enum {
     PENDING_BYTES_MAX = HTTP_PIECE_BYTES_MAX, // with so much unwritten no further piece is read
     RETRY_NS = 5000000,                       // when the pool's queue was full
+    SPAN_BYTES_MAX = 8 << 20,                 // of a file; the same, while they cost no memory
 };
 
 struct outflow {
@@ -24,6 +29,9 @@ struct outflow {
     struct timer retry;
     uint64_t left; // not read yet; the pool's while it is busy
     bool failed;   // likewise
+    bool placed;   // likewise: the last piece was a place in a file
+    bool places;   // such may be
+    bool reads;    // others may be: there is not much unwritten
     bool busy;     // the loop's
 };
 
@@ -58,18 +66,42 @@ static Err read_piece(struct outflow *f, char *p, size_t n)
     return OK;
 }
 
-static void work_read(struct task *t)
+// False: the next bytes are in no file.
+static bool send_span(struct outflow *f)
 {
-    struct outflow *f = (struct outflow *)((char *)t - offsetof(struct outflow, work));
+    IoSpan span = { 0 };
+    f->source->place(f->source, (size_t)MIN(f->left, (uint64_t)SPAN_BYTES_MAX), &span);
+    if (span.n == 0)
+        return false;
+    CHECK(span.n <= f->left);
+    span.file = fcntl(span.file, F_DUPFD_CLOEXEC, 0); // closed with the piece
+    f->failed = span.file < 0;
+    if (f->failed)
+        return true;
+    f->left -= span.n;
+    reply_file(f->e, span);
+    return true;
+}
+
+static void send_piece(struct outflow *f)
+{
     size_t n = (size_t)MIN(f->left, (uint64_t)HTTP_PIECE_BYTES_MAX);
     char *p = memory_try_large(HTTP_PIECE_BYTES_MAX);
     f->failed = p == NULL || read_piece(f, p, n).kind != ERR_NONE;
     if (f->failed && p != NULL)
         piece_release(p);
-    if (!f->failed) {
-        f->left -= n;
-        http_stream_share(&f->e->x, str_from(p, n), piece_release, p);
-    }
+    if (f->failed)
+        return;
+    f->left -= n;
+    http_stream_share(&f->e->x, str_from(p, n), piece_release, p);
+}
+
+static void work_read(struct task *t)
+{
+    struct outflow *f = (struct outflow *)((char *)t - offsetof(struct outflow, work));
+    f->placed = f->places && send_span(f);
+    if (!f->placed && f->reads)
+        send_piece(f);
     op_push(&f->read_op, f->e, OP_FLOW);
 }
 
@@ -100,9 +132,11 @@ void outflow_step(struct exchange *e)
     struct outflow *f = e->flow;
     if (f->busy)
         return;
+    size_t pending = http_stream_pending(&e->x);
+    f->reads = pending <= PENDING_BYTES_MAX;
     if (f->left == 0 || http_stream_gone(&e->x)) {
         finish(e);
-    } else if (!f->failed && http_stream_pending(&e->x) <= PENDING_BYTES_MAX) {
+    } else if (!f->failed && (f->reads || (f->placed && pending <= SPAN_BYTES_MAX))) {
         f->busy = true;
         submit(f);
     }
@@ -138,7 +172,9 @@ void http_reply_source(struct http_exchange *x, struct pool *pool, unsigned stat
                            .loop = x->loop,
                            .pool = pool,
                            .source = take_source,
-                           .left = length };
+                           .left = length,
+                           .places =
+                               take_source->place != NULL && x->http_version == 11 && !x->tls };
     f->work.run = work_read;
     f->retry.fire = submit_again;
     e->source_flow = f;

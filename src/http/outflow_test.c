@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Replies that are read from a source as the client takes them (over HTTP/2: h2_test.c).
 #include "http/stream_rig.h"
+#include "os/io_fault.h"
 
 #include <string.h>
 #include <sys/socket.h>
@@ -36,6 +37,84 @@ TEST(sources_of_all_sizes_are_sent_and_the_connection_goes_on)
     close(fd);
     stream_rig_stop(&s);
     EXPECT_INT(COUNT_OF(sizes) + 2, s.closes);
+}
+
+TEST(places_in_files_are_sent_as_they_are)
+{
+    struct stream_rig s;
+    stream_rig_init(&s);
+    stream_rig_start(&s);
+    int fd = dial(&s.r);
+    const size_t sizes[] = { 0, 1, 299999, 300001, 900000, 9000000 };
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        Str head;
+        ask(fd, a, "GET", "/file", sizes[i]);
+        EXPECT_STR(stream_bytes(a, sizes[i]), hear_reply(a, fd, &head));
+        stream_wait_closes(&s, i + 1);
+    }
+    EXPECT(s.placed_bytes > 3000000 && s.read_bytes > 1000000);
+    EXPECT_INT(1 + 299999 + 300001 + 900000 + 9000000, s.placed_bytes + s.read_bytes);
+    ask(fd, a, "HEAD", "/file", 1234567);
+    hear_head(a, fd);
+    ask(fd, a, "GET", "/source", 3);
+    EXPECT_STR(stream_bytes(a, 3), hear_reply(a, fd, NULL));
+    close(fd);
+    stream_rig_stop(&s);
+}
+
+TEST(a_file_waits_for_its_client_and_others_do_not)
+{
+    struct stream_rig s;
+    stream_rig_init(&s);
+    stream_rig_start(&s);
+    int slow = dial(&s.r), quick = dial(&s.r), small = 65536;
+    size_t n = 64 << 20;
+    EXPECT(setsockopt(slow, SOL_SOCKET, SO_RCVBUF, &small, sizeof small) == 0);
+    ask(slow, a, "GET", "/file", n);
+    hear(a, slow, 1);
+    ask(quick, a, "GET", "/file", 2000000);
+    EXPECT_STR(stream_bytes(a, 2000000), hear_reply(a, quick, NULL));
+    EXPECT(stream_count(&s, &s.placed_bytes) < n / 2);
+    close(slow); // in the middle of a place: the source is closed all the same
+    stream_wait_closes(&s, 2);
+    close(quick);
+    stream_rig_stop(&s);
+}
+
+TEST(a_file_that_ends_too_early_cuts_the_reply_off)
+{
+    struct stream_rig s;
+    stream_rig_init(&s);
+    stream_rig_start(&s);
+    int fd = dial(&s.r);
+    ask(fd, a, "GET", "/shorter", 500000);
+    Str rest = hear_rest(a, fd);
+    EXPECT(str_search(rest, S("Content-Length: 500000\r\n")) < rest.n && rest.n < 500000);
+    stream_wait_closes(&s, 1);
+    stream_rig_stop(&s);
+}
+
+TEST(places_in_files_are_moved_by_the_table_like_all_bytes)
+{
+    struct stream_rig s;
+    struct io_fault *net = io_fault_open(io_real(), 7);
+    stream_rig_init(&s);
+    s.r.config.io = io_fault_io(net);
+    stream_rig_start(&s);
+    io_fault_net(net, (IoNetFault){ .piece_bytes_max = 5000, .busy_percent = 30 });
+    int fd = dial(&s.r);
+    ask(fd, a, "GET", "/file", 1000000);
+    EXPECT_STR(stream_bytes(a, 1000000), hear_reply(a, fd, NULL));
+    close(fd);
+    for (size_t after = 0; after < 400; after += 57) { // in the head, and behind it
+        io_fault_net(net, (IoNetFault){ .resets = true, .reset_after = after });
+        fd = dial(&s.r);
+        ask(fd, a, "GET", "/file", 1000000);
+        EXPECT(hear_rest(a, fd).n <= after);
+    }
+    io_fault_net(net, (IoNetFault){ 0 });
+    stream_rig_stop(&s);
+    io_fault_close(net);
 }
 
 static bool is_resting(struct stream_rig *s)

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { DATE_BYTES = 32, CONTENT_IN_ARENA_BYTES_MAX = 16384 };
 
@@ -94,6 +95,8 @@ static void op_drop(struct op *op)
         intake_apply(e);
     } else if (op->kind == OP_FLOW) {
         outflow_apply(e);
+    } else if (op->kind == OP_HASH) {
+        body_hash_apply(e);
     } else if (op->kind == OP_START) {
         e->watched = e->tell != NULL;
         exchange_tell(e); // that the client has gone
@@ -114,6 +117,8 @@ static void apply(struct http_loop *hl, struct conn *c, struct op *op)
         intake_apply(e);
     else if (kind == OP_FLOW)
         outflow_apply(e);
+    else if (kind == OP_HASH)
+        body_hash_apply(e);
     else if (c->state == CONN_H2)
         h2_apply(c, op);
     else
@@ -222,6 +227,18 @@ static char *put_header(char *at, Str name, Str value)
     return put(at, S("\r\n"));
 }
 
+// Of every reply, where str_fmt would take longer than the rest of the head.
+static Str decimal(struct arena *a, uint64_t n)
+{
+    enum { DIGITS_MAX = 20 };
+    char *text = arena_alloc(a, DIGITS_MAX, 1);
+    size_t at = DIGITS_MAX;
+    do
+        text[--at] = (char)('0' + n % 10);
+    while ((n /= 10) > 0);
+    return str_from(text + at, DIGITS_MAX - at);
+}
+
 // `length`: the text of Content-Length, or absent if there is to be none.
 static void make_h1_head(struct exchange *e, unsigned status, const HttpHeader *headers, size_t n,
                          Str length)
@@ -262,23 +279,40 @@ nghttp2_nv nv_of(Str name, Str value)
                          .valuelen = value.n };
 }
 
+// Ids and lengths are others in each reply: in the table of headers that are sent again (RFC 7541
+// 2.3.2) they would only push out what is.
+static bool is_said_again(Str name)
+{
+    static const Str names[] = { S_INIT("content-type"), S_INIT("server"),
+                                 S_INIT("smithy-protocol") };
+    for (size_t i = 0; i < COUNT_OF(names); i++)
+        if (str_eq(name, names[i]))
+            return true;
+    return str_starts(name, S("access-control-"));
+}
+
 static void make_h2_head(struct exchange *e, unsigned status, const HttpHeader *headers, size_t n,
                          Str length)
 {
     struct arena *a = e->x.arena;
     e->nv = arena_new(a, nghttp2_nv, n + 3);
-    e->nv[e->nv_count++] = nv_of(S(":status"), str_fmt(a, "%u", status));
+    e->nv[e->nv_count++] = nv_of(S(":status"), decimal(a, status));
     for (size_t i = 0; i < n; i++) {
         if (is_ours(e, headers[i].name))
             continue;
         Str value = headers[i].value;
         char *copy = arena_alloc(a, value.n + 1, 1);
         put_value(copy, value);
-        e->nv[e->nv_count++] = nv_of(str_lower(a, headers[i].name), str_from(copy, value.n));
+        nghttp2_nv *nv = &e->nv[e->nv_count++];
+        Str name = str_lower(a, headers[i].name);
+        *nv = nv_of(name, str_from(copy, value.n));
+        nv->flags = is_said_again(name) ? NGHTTP2_NV_FLAG_NONE : NGHTTP2_NV_FLAG_NO_INDEX;
     }
     e->nv[e->nv_count++] = nv_of(S("date"), str_dup(a, date_now(e->on->server->io)));
-    if (length.p != NULL)
-        e->nv[e->nv_count++] = nv_of(S("content-length"), length);
+    if (length.p == NULL)
+        return;
+    e->nv[e->nv_count] = nv_of(S("content-length"), length);
+    e->nv[e->nv_count++].flags = NGHTTP2_NV_FLAG_NO_INDEX;
 }
 
 // Decides how the reply is framed and makes its head. `length` is UINT64_MAX for a stream.
@@ -300,7 +334,7 @@ void make_head(struct exchange *e, unsigned status, const HttpHeader *headers, s
     e->chunked = length == UINT64_MAX && !h2 && !e->old && !never;
     Str text = { 0 };
     if (length != UINT64_MAX && !never && !(e->is_head && states_length(headers, n)))
-        text = str_fmt(e->x.arena, "%llu", (unsigned long long)length);
+        text = decimal(e->x.arena, length);
     if (h2)
         make_h2_head(e, status, headers, n, text);
     else
@@ -414,6 +448,15 @@ void http_stream_share(struct http_exchange *x, Str piece, void (*release)(void 
     op_push(&p->op, e, OP_PIECE);
 }
 
+void reply_file(struct exchange *e, IoSpan take_span)
+{
+    CHECK(!e->bodyless && !e->chunked);
+    struct piece *p = xrealloc(NULL, sizeof *p);
+    *p = (struct piece){ .span = take_span, .counted = take_span.n };
+    atomic_fetch_add(&e->pending, p->counted);
+    op_push(&p->op, e, OP_PIECE);
+}
+
 void http_reply_share(struct http_exchange *x, unsigned status, const HttpHeader *headers, size_t n,
                       Str body, void (*release)(void *owner), void *owner)
 {
@@ -476,6 +519,8 @@ void piece_done(struct out *o)
 
 void piece_free(struct piece *p)
 {
+    if (p->span.n > 0)
+        close(p->span.file);
     if (p->release != NULL)
         p->release(p->owner);
     free(p);

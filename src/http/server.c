@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,9 +32,10 @@ HttpLimits http_limits_default(void)
         .undecided_max = 1000,
         .streams_max = 256,
         .open_streams_max = 16384,
+        .hash_whole_bytes_max = 16 << 20,
         .body_pool_bytes_max = 256 << 20,
         .reply_pool_bytes_max = 512 << 20,
-        .first_bytes_ns = 10 * s,
+        .first_bytes_ns = 30 * s,
         .header_ns = 20 * s,
         .body_ns = 30 * s,
         .body_bytes_per_s_min = 1024,
@@ -59,8 +61,7 @@ static struct http_metrics metrics_find(void)
     Str refused = S("headrace_http_refused_total");
     Str refused_help = S("Connections and requests refused by a limit or for breaking HTTP.");
     Str hashed = S("headrace_http_hashed_bytes_total");
-    Str hashed_help =
-        S("Bytes of large bodies hashed as they arrived, alone or two bodies at once.");
+    Str hashed_help = S("Bytes of large bodies hashed, alone or two bodies at once.");
     return (struct http_metrics){
         .conns = { metric_get(METRIC_GAUGE, conns, conns_help, S("protocol=\"undecided\"")),
                    metric_get(METRIC_GAUGE, conns, conns_help, S("protocol=\"h1\"")),
@@ -98,6 +99,7 @@ Err http_server_open(const HttpConfig *config, struct http_server **ret)
     int spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (spare_fd < 0)
         return fail_os(errno, "/dev/null cannot be opened");
+    signal(SIGPIPE, SIG_IGN); // sendfile cannot be told not to raise it
     struct http_server *s = xalloc(sizeof *s);
     s->limits = *l;
     s->handler = config->handler;
@@ -110,6 +112,7 @@ Err http_server_open(const HttpConfig *config, struct http_server **ret)
     s->loop_count = config->loop_count;
     for (size_t i = 0; i < s->loop_count; i++)
         http_loop_init(&s->loops[i], s, config->loops[i]);
+    CHECK(pthread_mutex_init(&s->board_lock, NULL) == 0);
     CHECK(pthread_mutex_init(&s->lock, NULL) == 0);
     CHECK(pthread_cond_init(&s->changed, NULL) == 0);
     h2_server_open(s);
@@ -152,6 +155,7 @@ void http_server_close(struct http_server *s)
     h2_server_close(s);
     close(s->spare_fd);
     pthread_cond_destroy(&s->changed);
+    pthread_mutex_destroy(&s->board_lock);
     pthread_mutex_destroy(&s->lock);
     free(s->loops);
     free(s);
@@ -402,7 +406,8 @@ void http_server_drain(struct http_server *s)
     }
     pthread_mutex_lock(&s->lock);
     while (s->drains_left > 0 || atomic_load(&s->conn_count) > 0 ||
-           atomic_load(&s->watched_count) > 0 || atomic_load(&s->pumped_count) > 0)
+           atomic_load(&s->watched_count) > 0 || atomic_load(&s->pumped_count) > 0 ||
+           atomic_load(&s->pending_hashes) > 0)
         pthread_cond_wait(&s->changed, &s->lock);
     pthread_mutex_unlock(&s->lock);
 }

@@ -7,11 +7,11 @@
 // then written goes nowhere.
 #pragma once
 #include "base/buf.h"
+#include "os/io.h"
 #include "os/loop.h"
 
 struct http_server;
 struct tls_context; // os/tls.h
-struct io;          // os/io.h
 
 typedef struct HttpHeader {
     Str name; // lower case in requests
@@ -20,16 +20,18 @@ typedef struct HttpHeader {
 
 // Where each limit comes from is said in http/README.md.
 typedef struct HttpLimits {
-    size_t header_bytes_max;    // request line and headers together, 64 KiB
-    size_t header_count_max;    // 100
-    size_t body_bytes_max;      // unless the handler says otherwise, 16 MiB
-    size_t connections_max;     // over all loops, 10,000
-    size_t undecided_max;       // that have not shown their protocol: above, the oldest goes, 1,000
-    size_t streams_max;         // concurrent HTTP/2 streams per connection, 256
-    size_t open_streams_max;    // HTTP/2 streams over all connections, 16,384
-    size_t body_pool_bytes_max; // bodies in memory over all connections; reading stops above it
+    size_t header_bytes_max; // request line and headers together, 64 KiB
+    size_t header_count_max; // 100
+    size_t body_bytes_max;   // unless the handler says otherwise, 16 MiB
+    size_t connections_max;  // over all loops, 10,000
+    size_t undecided_max;    // that have not shown their protocol: above, the oldest goes, 1,000
+    size_t streams_max;      // concurrent HTTP/2 streams per connection, 256
+    size_t open_streams_max; // HTTP/2 streams over all connections, 16,384
+    size_t
+        hash_whole_bytes_max; // bodies that may wait, complete, to be hashed beside another, 16 MiB
+    size_t body_pool_bytes_max;  // bodies in memory over all connections; reading stops above it
     size_t reply_pool_bytes_max; // replies in memory over all connections: http_replies_full
-    int64_t first_bytes_ns;      // to show the protocol and finish a TLS handshake, 10 s
+    int64_t first_bytes_ns;      // to show the protocol and finish a TLS handshake, 30 s
     int64_t header_ns;           // from the first byte of a head or HTTP/2 frame to its end, 20 s
     int64_t body_ns;             // between two reads of a body, 30 s
     size_t body_bytes_per_s_min; // averaged; slower clients get 408, 1 KiB/s
@@ -115,12 +117,16 @@ void http_reply_share(struct http_exchange *x, unsigned status, const HttpHeader
 struct http_source {
     // Up to n bytes, at least one. An error breaks the reply off: the client sees that it is cut.
     Err (*read)(struct http_source *s, char *p, size_t n, size_t *ret_n);
+    // Where its next bytes are, at most n, if they may be sent from a file as they are: those are
+    // taken then. None: *ret_span has n == 0, and `read` is asked. The descriptor is good until the
+    // next call. NULL: never. Asked for plain HTTP/1.1 only.
+    void (*place)(struct http_source *s, size_t n, IoSpan *ret_span);
     void (*close)(struct http_source *s); // once, the last call; also when the client has gone
 };
 
 // A reply of `length` bytes that are read as the client takes them: two pieces of
-// HTTP_PIECE_BYTES_MAX are in memory at most. From any thread; ends the exchange. The pool must
-// last until the server is drained.
+// HTTP_PIECE_BYTES_MAX are in memory at most; or that go from its files to the client. From any
+// thread; ends the exchange. The pool must last until the server is drained.
 void http_reply_source(struct http_exchange *x, struct pool *pool, unsigned status,
                        const HttpHeader *headers, size_t n, uint64_t length,
                        struct http_source *take_source);

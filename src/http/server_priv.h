@@ -23,11 +23,13 @@ enum {
     READS_PER_TURN_MAX = 16,        // connections read before what has come is worked on
     REQUESTS_PER_TURN_MAX = 64,     // of one connection, before others have their turn
     LINGER_BYTES_MAX = 32 << 20,    // read and thrown away so that an early reply is not lost
-    KEPT_BUFFERS_MAX = 64,          // of each kind and loop, for the next use
+    KEPT_BUFFERS_MAX = 64,          // of each loop, for the next use
+    KEPT_EXCHANGES_MAX = 256,       // of each loop, with the first block of their arenas
     KEPT_BODY_BYTES_MAX = 16 << 20, // of each loop
-    BODY_BYTES_FIRST = 4096,        // size classes: 4 KiB, doubling
-    BODY_CLASSES = 24,
+    BODY_BYTES_FIRST = 4096,        // size classes: 4 KiB, doubling, until memory is large
+    BODY_CLASSES = 6,
     BODY_START_BYTES_MAX = 65536, // memory given to a body of which nothing has arrived
+    BODY_ROOM_SHARE = 8,          // one gets all that it announced if as many others could, too
     CREDIT_BYTES = 65536,         // of the budget, taken in advance by each loop
     PEER_TEXT_BYTES = 64,
     H2_HEAD_BYTES = 9,                // of a frame (RFC 9113 4.1)
@@ -41,7 +43,10 @@ struct http_loop;
 // Bytes on their way to the kernel.
 struct out {
     struct out *next;
-    Str rest;                    // not yet written
+    Str rest; // not yet written; of a file: how much
+    bool of_file;
+    int file; // its descriptor, and where in it the rest is
+    uint64_t file_at;
     void (*done)(struct out *o); // it is written or given up; may be NULL
     struct exchange *e;          // for `done`
 };
@@ -53,6 +58,7 @@ typedef enum OpKind {
     OP_END,  // ends the exchange
     OP_PUMP, // http_body_pump
     OP_FLOW, // a piece of http_reply_source was read
+    OP_HASH, // somebody has hashed some of the body, or all
 } OpKind;
 
 // Something a handler did to an exchange.
@@ -69,6 +75,7 @@ struct piece {
     struct piece *next;            // HTTP/2: in the exchange's queue
     Str framed;                    // HTTP/1.1: the payload with what chunked coding puts around it
     Str payload;                   // HTTP/2: what is not yet in a frame
+    IoSpan span;                   // HTTP/1.1: instead of a payload; n == 0: it is none
     size_t counted;                // bytes of http_stream_pending
     void (*release)(void *owner);  // of a shared piece; `framed` is then what goes before it
     void *owner;
@@ -77,7 +84,9 @@ struct piece {
 
 struct body_hash {
     struct sha256 state;
-    size_t done; // bytes of the body that it has
+    size_t done;   // bytes of the body that it has
+    bool as_whole; // not as it arrives, if it may be hashed beside another
+    struct op op;
     unsigned char digest[SHA256_BYTES];
 };
 
@@ -101,6 +110,7 @@ struct exchange {
 
     // Set when the request is read, then constant.
     bool keep_alive, is_head, old; // old: HTTP/1.0
+    bool is_hashed;                // counted as such, until it is freed
     int32_t stream;                // HTTP/2
 
     // The reply, made on the handler's thread.
@@ -127,7 +137,7 @@ struct exchange {
     bool watched; // its stream has begun, and `tell` wants to know
     bool ended;   // the reply is complete
     bool request_ended, headers_ended;
-    size_t header_bytes;
+    size_t header_bytes, header_room; // HTTP/2; room: of x.headers
     size_t dropped_bytes; // of the body of a request that is refused; all of one that is streamed
     int64_t started_ns, moved_ns; // when it began, when it last made progress
     struct out head_out, end_out;
@@ -254,6 +264,9 @@ struct http_loop {
     size_t credit;               // bytes of the budget that no body has yet
     size_t hashing;              // bodies that arrive and are hashed
     struct body *waits_for_hash; // the one of them that has bytes to be hashed beside another's
+    struct task hash_task;       // body_hash_waited
+    bool hash_posted;
+    unsigned hash_turns; // that its body on the board has waited for
     struct timer drain_timer;
 };
 
@@ -289,13 +302,18 @@ struct http_server {
     nghttp2_option *h2_options;
     int spare_fd; // given up for a moment when descriptors run out
 
-    _Atomic size_t stream_count;  // exchanges of HTTP/2
-    _Atomic size_t watched_count; // streams with a producer that is told
-    _Atomic size_t pumped_count;  // sinks and sources that have not had their last call
+    _Atomic size_t stream_count;   // exchanges of HTTP/2
+    _Atomic size_t watched_count;  // streams with a producer that is told
+    _Atomic size_t pumped_count;   // sinks and sources that have not had their last call
+    _Atomic size_t hashed_count;   // exchanges whose body is hashed, until they are freed
+    _Atomic size_t pending_hashes; // bodies on the board, and taken from it until they are back
     _Atomic size_t conn_count, undecided_count, body_bytes, reply_bytes, paused_count;
     _Atomic bool exempt_taken;
     _Atomic bool draining;
     bool closing; // the loops have stopped
+
+    pthread_mutex_t board_lock; // a leaf
+    struct exchange *board;     // complete, its body waits to be hashed beside another
 
     pthread_mutex_t lock; // of what follows
     pthread_cond_t changed;
@@ -311,7 +329,9 @@ struct exchange *exchange_open(struct conn *c); // on the connection's list; NUL
 void exchange_free(struct exchange *e);
 void exchange_detach(struct exchange *e); // the client has gone, the handler still has it
 // Room for `need` bytes in all. False: there is no memory, and the body is as it was.
-bool body_reserve(struct http_loop *hl, struct body *b, size_t need);
+// Room for `need` bytes; `announced` is how many the client says that there will be, or 0. What a
+// client only announces costs nothing: it counts when the body has begun to arrive.
+bool body_reserve(struct http_loop *hl, struct body *b, size_t need, size_t announced);
 void body_release(struct http_loop *hl, struct body *b);
 bool bodies_full(const struct http_server *s);
 void tell_of_room(struct http_server *s); // paused connections may go on
@@ -322,7 +342,10 @@ void http_loop_done(struct http_loop *hl);
 
 void body_hash_begin(struct exchange *e, uint64_t announced_bytes); // UINT64_MAX: not announced
 void body_hash_arrived(struct exchange *e);                         // bytes of its body
-void body_hash_end(struct exchange *e);                             // the body is complete
+// The body is complete. False: its digest is not; it is handed to the handler by body_hash_apply.
+bool body_hash_end(struct exchange *e);
+void body_hash_apply(struct exchange *e); // OP_HASH, on the loop; the client may have gone
+void body_hash_waited(struct task *t);
 void body_hash_drop(struct http_loop *hl, struct body *b);
 
 // ---- intake.c: bodies that are handed on as they come
@@ -363,6 +386,8 @@ void op_run(struct task *t);
 void reply_plain(struct exchange *e, unsigned status); // the default for broken requests
 const char *status_text(unsigned status);
 void piece_done(struct out *o);
+// Bytes of a file, whose descriptor is taken over; HTTP/1.1, not chunked.
+void reply_file(struct exchange *e, IoSpan take_span);
 void piece_free(struct piece *p);
 void exchange_tell(struct exchange *e); // something has changed that its producer waits for
 nghttp2_nv nv_of(Str name, Str value);
@@ -376,6 +401,7 @@ void conn_mark(struct conn *c); // it has work
 void turn_finish(struct http_loop *hl);
 void turn_run(struct task *t);
 void conn_out(struct conn *c, struct out *o, Str bytes, void (*done)(struct out *));
+void conn_out_file(struct conn *c, struct out *o, IoSpan span, void (*done)(struct out *));
 void conn_drain(struct conn *c); // ends it as soon as its replies are sent
 void loop_resume(struct task *t);
 // The client sends its body too slowly, or has stopped sending.

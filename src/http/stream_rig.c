@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 static char byte_at(size_t i)
 {
@@ -87,6 +89,7 @@ void stream_take(struct stream_rig *s, struct http_exchange *x)
 
 struct giver {
     struct http_source source;
+    int file;
     struct stream_rig *rig;
     size_t at, cut_at;
 };
@@ -107,10 +110,42 @@ static Err give(struct http_source *source, char *p, size_t n, size_t *ret_n)
     return OK;
 }
 
+// Of a file every third stretch is to be read.
+static void place(struct http_source *source, size_t n, IoSpan *ret_span)
+{
+    enum { STRETCH = 300000 };
+    struct giver *g = (struct giver *)source;
+    size_t stretch = g->at / STRETCH, end = (stretch + 1) * STRETCH;
+    if (stretch % 3 == 1)
+        return;
+    n = MIN(n, (stretch % 3 == 2 ? end + STRETCH : end) - g->at);
+    *ret_span = (IoSpan){ g->file, g->at, n };
+    g->at += n;
+    pthread_mutex_lock(&g->rig->lock);
+    g->rig->placed_bytes += n;
+    pthread_mutex_unlock(&g->rig->lock);
+}
+
+static int make_file(size_t n)
+{
+    int fd = memfd_create("source", MFD_CLOEXEC);
+    CHECK(fd >= 0);
+    char piece[4096];
+    for (size_t at = 0; at < n; at += sizeof piece) {
+        size_t part = MIN(n - at, sizeof piece);
+        for (size_t i = 0; i < part; i++)
+            piece[i] = byte_at(at + i);
+        CHECK(pwrite(fd, piece, part, (off_t)at) == (ssize_t)part);
+    }
+    return fd;
+}
+
 static void close_giver(struct http_source *source)
 {
     struct giver *g = (struct giver *)source;
     struct stream_rig *s = g->rig;
+    if (g->source.place != NULL)
+        close(g->file);
     free(g);
     pthread_mutex_lock(&s->lock);
     s->closes++;
@@ -126,6 +161,10 @@ static void give_from(struct stream_rig *s, struct http_exchange *x, bool cut)
     *g = (struct giver){ .source = { .read = give, .close = close_giver },
                          .rig = s,
                          .cut_at = cut ? (size_t)n / 2 : SIZE_MAX };
+    if (str_eq(x->path, S("/file")) || str_eq(x->path, S("/shorter"))) {
+        g->source.place = place;
+        g->file = make_file(str_eq(x->path, S("/file")) ? n : n / 2);
+    }
     HttpHeader type = { S("Content-Type"), S("x/y") };
     http_reply_source(x, s->pool, 200, &type, 1, n, &g->source);
 }
@@ -141,7 +180,8 @@ static bool wants_stream(void *self, const struct http_exchange *x)
 static void request(void *self, struct http_exchange *x)
 {
     struct stream_rig *s = self;
-    if (str_eq(x->path, S("/source")) || str_eq(x->path, S("/cut"))) {
+    if (str_eq(x->path, S("/source")) || str_eq(x->path, S("/cut")) ||
+        str_eq(x->path, S("/file")) || str_eq(x->path, S("/shorter"))) {
         give_from(s, x, str_eq(x->path, S("/cut")));
     } else if (str_eq(x->path, S("/refuse"))) {
         http_reply(x, 403, NULL, 0, S("no"));

@@ -8,7 +8,8 @@ enum { ENDS_MAX = 64 };
 // By path: /take counts the body and answers "BYTES SUM TRAILERS"; /fail does so until it has
 // query-many bytes and then has had enough; /refuse answers 403 without the body; /later holds the
 // exchange for the test; /whole does not stream; /source sends query-many bytes; /cut breaks off
-// in the middle of them.
+// in the middle of them; /file and /shorter do so from a file, but for some pieces, and the file of
+// the latter ends too early.
 struct stream_rig {
     struct rig r;
     struct pool *pool;
@@ -20,6 +21,7 @@ struct stream_rig {
     size_t end_count;
     struct http_exchange *held;
     size_t read_bytes, closes; // of sources
+    size_t placed_bytes;       // sent from a file, likewise
 };
 
 void stream_rig_init(struct stream_rig *s);

@@ -9,17 +9,35 @@
 // How often a clock that may be moved is looked at, and how soon a full pool is asked again.
 #define LOOK_NS NS_PER_S
 #define POOL_FULL_NS (100 * NS_PER_MS)
+// How much later than the wall's clock the one that nobody sets says that the time has come.
+#define SET_BACK_NS NS_PER_S
 
 static int64_t now_ms(const struct chores *c)
 {
     return c->env->io->wall_ns(c->env->io) / NS_PER_MS;
 }
 
+static int64_t mono_ns(const struct chores *c)
+{
+    return c->env->io->mono_ns(c->env->io);
+}
+
+static int64_t wait_ms(const struct chores *c)
+{
+    return MIN(MAX(c->due_ms - now_ms(c), (int64_t)0), INT64_MAX / 4 / NS_PER_MS);
+}
+
+// Under lock.
+static void set_due(struct chores *c, int64_t due_ms)
+{
+    c->due_ms = due_ms;
+    c->due_mono_ns = mono_ns(c) + wait_ms(c) * NS_PER_MS + SET_BACK_NS;
+}
+
 // The timer's time for the next run, on the loop's clock, which nobody moves. Under lock.
 static int64_t timer_due_ns(const struct chores *c)
 {
-    int64_t wait_ms = MIN(MAX(c->due_ms - now_ms(c), (int64_t)0), INT64_MAX / 2 / NS_PER_MS);
-    int64_t wait_ns = wait_ms * NS_PER_MS;
+    int64_t wait_ns = MIN(wait_ms(c) * NS_PER_MS, MAX(c->due_mono_ns - mono_ns(c), (int64_t)0));
     if (c->env->dev) // a moved clock wakes no loop
         wait_ns = MIN(wait_ns, LOOK_NS);
     return loop_now_ns(c->env->loops[0]) + wait_ns;
@@ -59,7 +77,8 @@ static void work(struct task *t)
     pthread_mutex_unlock(&c->lock);
     int64_t next_ms = is_stopped ? CHORES_NEVER : c->run(c->self);
     pthread_mutex_lock(&c->lock);
-    c->due_ms = MIN(c->due_ms, next_ms);
+    if (next_ms < c->due_ms)
+        set_due(c, next_ms);
     c->is_working = false;
     pthread_cond_broadcast(&c->ended);
     post_arm(c);
@@ -70,7 +89,7 @@ static void fire(struct timer *t)
 {
     struct chores *c = (struct chores *)((char *)t - offsetof(struct chores, timer));
     pthread_mutex_lock(&c->lock);
-    if (c->due_ms > now_ms(c)) {
+    if (c->due_ms > now_ms(c) && mono_ns(c) < c->due_mono_ns) {
         arm(c);
     } else if (!c->is_working && !c->is_stopped) {
         c->is_working = pool_submit(c->env->pool, &c->work).kind == ERR_NONE;
@@ -105,7 +124,7 @@ void chores_at(struct chores *c, int64_t due_ms)
 {
     pthread_mutex_lock(&c->lock);
     if (due_ms < c->due_ms) {
-        c->due_ms = due_ms;
+        set_due(c, due_ms);
         post_arm(c);
     }
     pthread_mutex_unlock(&c->lock);

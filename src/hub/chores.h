@@ -17,6 +17,7 @@ struct chores {
     pthread_mutex_t lock; // a leaf; guards what follows
     pthread_cond_t ended;
     int64_t due_ms;
+    int64_t due_mono_ns; // by when it runs though the wall's clock was set back
     bool is_started, is_stopped, is_posted, is_working;
 };
 #define CHORES_NEVER INT64_MAX

@@ -121,3 +121,27 @@ TEST(chores_that_were_never_started_end_quietly)
     loop_close(r.loop);
     EXPECT_INT(0, atomic_load(&r.runs));
 }
+
+static _Atomic int64_t back_ns;
+static int64_t set_back(struct io *io)
+{
+    (void)io;
+    return io_real()->wall_ns(io_real()) - atomic_load(&back_ns);
+}
+
+TEST(a_clock_that_is_set_back_delays_them_by_a_second_at_most)
+{
+    struct rig r;
+    struct io io = *io_real();
+    io.wall_ns = set_back;
+    rig_open(&r, false);
+    r.env.io = &io;
+    atomic_store(&back_ns, 0);
+    chores_at(&r.chores, now_ms() + 300);
+    rig_start(&r);
+    atomic_store(&back_ns, 3600 * NS_PER_S);
+    for (int turn = 0; turn < 2000 && atomic_load(&r.runs) == 0; turn++)
+        io_real()->sleep_ns(io_real(), 10 * NS_PER_MS);
+    EXPECT_INT(1, atomic_load(&r.runs));
+    rig_close(&r);
+}

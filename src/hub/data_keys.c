@@ -20,7 +20,8 @@ _Static_assert((int)DATA_KEY_MARK_CHARS <= (int)LOG_HASH_KEY_BYTES_MAX, "the mar
 struct data_key {
     unsigned refs; // atomic
     uint64_t number;
-    int64_t made_ns;       // monotonic
+    int64_t made_ns; // monotonic
+    bool hides_keys;
     _Atomic uint32_t used; // its records, of those that are put with it
     unsigned char plain[HUB_KEY_BYTES];
     Str arn; // of the key it is wrapped with
@@ -35,12 +36,13 @@ struct data_keys {
 };
 
 struct data_key *data_key_new(uint64_t number, Str arn, const unsigned char plain[HUB_KEY_BYTES],
-                              int64_t made_ns)
+                              int64_t made_ns, bool hides_keys)
 {
     struct data_key *key = xalloc(sizeof *key + arn.n);
     key->refs = 1;
     key->number = number;
     key->made_ns = made_ns;
+    key->hides_keys = hides_keys;
     memcpy(key->plain, plain, HUB_KEY_BYTES);
     if (arn.n > 0)
         memcpy(key->text, arn.p, arn.n);
@@ -143,24 +145,34 @@ static Str make_mark(struct arena *a, const unsigned char mark[MARK_BYTES])
     return str_from(text, DATA_KEY_MARK_CHARS);
 }
 
+static Err seal_record(struct arena *a, const struct data_key *key, struct gcm *g, uint32_t count,
+                       LogRecord *r)
+{
+    unsigned char nonce[GCM_NONCE_BYTES], mark[MARK_BYTES];
+    size_t hidden = key->hides_keys ? r->key.n : 0;
+    char *sealed = arena_try_raw(a, hidden + r->data.n + 1, 1);
+    if (sealed == NULL)
+        return fail(ERR_MEMORY, "no memory for an encrypted record");
+    make_nonce(nonce, key->number, count);
+    memcpy(mark, nonce, sizeof nonce);
+    if (key->hides_keys) {
+        gcm_seal_two(g, nonce, r->key, r->data, sealed, mark + sizeof nonce);
+        r->key = str_from(sealed, hidden);
+    } else {
+        gcm_seal(g, nonce, r->key, r->data, sealed, mark + sizeof nonce);
+    }
+    r->data = str_from(sealed + hidden, r->data.n);
+    r->hash_key = make_mark(a, mark);
+    return r->hash_key.p != NULL ? OK : fail(ERR_MEMORY, "no memory for an encrypted record");
+}
+
 Err data_key_seal(struct arena *a, struct data_key *key, LogRecord *records, size_t n)
 {
     uint32_t count = atomic_fetch_add(&key->used, (uint32_t)n);
     AUTO(gcm) g = NULL;
     gcm_open_seal(key->plain, &g);
-    for (size_t i = 0; i < n; i++, count++) {
-        unsigned char nonce[GCM_NONCE_BYTES], mark[MARK_BYTES];
-        char *sealed = arena_try_raw(a, records[i].data.n + 1, 1);
-        if (sealed == NULL)
-            return fail(ERR_MEMORY, "no memory for an encrypted record");
-        make_nonce(nonce, key->number, count);
-        memcpy(mark, nonce, sizeof nonce);
-        gcm_seal(g, nonce, records[i].key, records[i].data, sealed, mark + sizeof nonce);
-        records[i].data = str_from(sealed, records[i].data.n);
-        records[i].hash_key = make_mark(a, mark);
-        if (records[i].hash_key.p == NULL)
-            return fail(ERR_MEMORY, "no memory for an encrypted record");
-    }
+    for (size_t i = 0; i < n; i++, count++)
+        TRY(seal_record(a, key, g, count, &records[i]));
     return OK;
 }
 
@@ -182,14 +194,20 @@ static Err read_mark(const LogEntry *e, unsigned char mark[MARK_BYTES])
     return OK;
 }
 
-static Err open_entry(struct arena *a, struct gcm *g, LogEntry *e,
+static Err open_entry(struct arena *a, struct gcm *g, bool hides_keys, LogEntry *e,
                       const unsigned char mark[MARK_BYTES])
 {
-    char *plain = arena_try_raw(a, e->data.n + 1, 1);
+    size_t hidden = hides_keys ? e->key.n : 0;
+    char *plain = arena_try_raw(a, hidden + e->data.n + 1, 1);
     if (plain == NULL)
         return fail(ERR_MEMORY, "no memory for a decrypted record");
-    TRY(gcm_unseal(g, mark, e->key, e->data, mark + GCM_NONCE_BYTES, plain));
-    e->data = str_from(plain, e->data.n);
+    if (hides_keys) {
+        TRY(gcm_unseal_two(g, mark, e->key, e->data, mark + GCM_NONCE_BYTES, plain));
+        e->key = str_from(plain, hidden);
+    } else {
+        TRY(gcm_unseal(g, mark, e->key, e->data, mark + GCM_NONCE_BYTES, plain));
+    }
+    e->data = str_from(plain + hidden, e->data.n);
     return OK;
 }
 
@@ -197,6 +215,7 @@ Err data_key_open_entries(struct arena *a, LogEntry *entries, size_t n, DataKeyF
                           void *self)
 {
     uint64_t held = 0;
+    bool hides_keys = false;
     AUTO(gcm) g = NULL;
     for (size_t i = 0; i < n; i++) {
         unsigned char mark[MARK_BYTES];
@@ -210,8 +229,9 @@ Err data_key_open_entries(struct arena *a, LogEntry *entries, size_t n, DataKeyF
             gcm_close(g);
             gcm_open_unseal(key->plain, &g);
             held = number;
+            hides_keys = key->hides_keys;
         }
-        TRY(open_entry(a, g, &entries[i], mark));
+        TRY(open_entry(a, g, hides_keys, &entries[i], mark));
     }
     return OK;
 }

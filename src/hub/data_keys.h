@@ -9,8 +9,10 @@
 //     "k" base64( number of the data key (8 bytes), count (4 bytes), tag (16 bytes) ) without "=="
 //
 // The nonce is number and count, of which no two are the same: numbers are never given twice, and a
-// data key counts its records in memory, so it is never used again by another process. The
-// partition key is bound to the record, not encrypted.
+// data key counts its records in memory, so it is never used again by another process. A data key
+// that hides partition keys seals a record's key and data as one text, of which each then has its
+// part in its own place; with any other, as versions before had them, the key stays plain, bound to
+// the data.
 #pragma once
 #include "hub/keys.h"
 #include "store/log.h"
@@ -23,9 +25,10 @@ enum {
 
 struct data_key;
 
-// Wipe `plain` afterwards: it is copied. `arn`: of the key it is wrapped with.
+// Wipe `plain` afterwards: it is copied. `arn`: of the key it is wrapped with. `hides_keys`: the
+// same whenever the key of this number is made.
 struct data_key *data_key_new(uint64_t number, Str arn, const unsigned char plain[HUB_KEY_BYTES],
-                              int64_t made_ns);
+                              int64_t made_ns, bool hides_keys);
 struct data_key *data_key_ref(struct data_key *key);
 void data_key_close(struct data_key *key); // gives a reference back; NULL is fine
 AUTO_CLOSE(data_key)
@@ -43,7 +46,7 @@ struct data_key *data_keys_find(struct data_keys *d, uint64_t number);
 // Takes a reference of its own. `for_puts`: it is the current one from now on.
 void data_keys_put(struct data_keys *d, struct data_key *key, bool for_puts);
 
-// Seals the data of all records, in the arena. ERR_MEMORY.
+// Seals all records, in the arena. ERR_MEMORY.
 Err data_key_seal(struct arena *a, struct data_key *key, LogRecord *records, size_t n);
 
 // Whether a stored record is encrypted.

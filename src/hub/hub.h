@@ -8,6 +8,7 @@
 #include "hub/invoke.h"
 #include "hub/keys.h"
 #include "hub/objects.h"
+#include "hub/secrets.h"
 #include "hub/source.h"
 
 struct hub {
@@ -18,4 +19,5 @@ struct hub {
     const struct hub_objects *objects;       // of svc/s3
     const struct hub_invoke *invoke;         // whoever runs functions
     const struct hub_catalog *catalog;       // of svc/glue
+    const struct hub_secrets *secrets;       // of svc/secretsmanager
 };

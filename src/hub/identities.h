@@ -3,6 +3,7 @@
 // roles there are, and keys that expire.
 #pragma once
 #include "access/policy.h"
+#include "hub/source.h"
 
 struct call; // aws/call.h
 
@@ -28,6 +29,7 @@ typedef enum HubSessionFault {
     HUB_SESSION_BIG_POLICY,
     HUB_SESSION_BAD_TAGS, // the text says why
     HUB_SESSION_CROWDED,  // too many keys are held
+    HUB_SESSION_NESTED,   // it is asked for with a session's key
 } HubSessionFault;
 
 typedef struct HubSessionWant {
@@ -41,6 +43,8 @@ typedef struct HubSessionWant {
     const HubTag *tags; // beside those that are handed down
     size_t tag_count;
     Str source_identity; // absent: the one of the session it is made in
+    Str federated;       // of the caller, but with this name and no more than the policies allow
+    bool mfa;            // the caller has just shown a code; not for roles
 } HubSessionWant;
 
 // What a session that is made in the caller's has without asking.
@@ -65,5 +69,11 @@ struct hub_identities {
     // A key that is good for so long, on disk when this returns. Everything is in the call's arena.
     Err (*session)(void *self, struct call *c, const HubSessionWant *want, HubSession *ret);
     HubInherited (*inherited)(void *self, struct call *c); // memory only
+    // Whether the role of `as` is there and its trust policy lets the service act as it, for what
+    // it works for. Memory only.
+    bool (*lends)(void *self, const HubActor *as);
+    // Whether it is a good code of an MFA device of the caller now. `use`: it is not any more when
+    // this returns, and that is on disk.
+    Err (*mfa)(void *self, struct call *c, Str serial, Str code, bool use, bool *ret);
     bool (*account_of_key)(void *self, struct arena *a, Str access_key, Str *ret);
 };

@@ -10,6 +10,7 @@ typedef enum HubInvokeFault {
     HUB_INVOKE_GOOD,
     HUB_INVOKE_NOT_FOUND, // no such function
     HUB_INVOKE_DENIED,
+    HUB_INVOKE_NO_ROLE, // the role is not there, or does not trust who works as it
     HUB_INVOKE_THROTTLED,
     HUB_INVOKE_UNREACHABLE, // network, timeout: may be tried again
     HUB_INVOKE_TOO_LARGE,   // request or reply
@@ -26,4 +27,6 @@ struct hub_invoke {
     // Blocks for at most timeout_ns. The Err is one of memory alone.
     Err (*call)(void *self, struct arena *a, const HubActor *as, Str function_arn, Str payload,
                 int64_t timeout_ns, HubInvokeAnswer *ret);
+    // Whether there is such a function. NULL: nobody knows before it is called.
+    bool (*known)(void *self, Str function_arn);
 };

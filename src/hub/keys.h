@@ -34,6 +34,9 @@ struct hub_keys {
     // The ARN of a key by its id, ARN, alias or alias's ARN. A key that AWS manages is made when it
     // is asked for first: may block. The Err is one of the disk's.
     Err (*find)(void *self, struct call *c, Str name, Str *ret_arn, HubKeyAnswer *ret);
+    // The key that AWS manages for a service ("secretsmanager"), made when it is asked for first:
+    // may block.
+    Err (*own)(void *self, struct call *c, Str service, Str *ret_arn, HubKeyAnswer *ret);
     // Whether the caller may use the key now, for "kms:Decrypt" or another action. Memory only.
     void (*check)(void *self, struct call *c, Str arn, Str action, HubKeyAnswer *ret);
     // A new data key. `context` is bound to it: unwrapping needs the same. Memory only. The wrapped

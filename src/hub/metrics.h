@@ -153,7 +153,7 @@ typedef struct MetricDimension {
     Str name, value;
 } MetricDimension;
 
-enum { METRIC_DIMENSIONS_MAX = 3 }; // of a service's own metric
+enum { METRIC_DIMENSIONS_MAX = 4 }; // of a service's own metric
 
 // One metric of one minute. Dimensions are sorted by name.
 typedef struct MetricTold {

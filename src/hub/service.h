@@ -7,6 +7,7 @@
 struct alarm_target;
 struct api_service;
 struct call;
+struct call_elsewhere;
 struct call_targets; // aws/call.h
 struct hub;
 struct keyring;
@@ -16,6 +17,7 @@ struct log;
 struct loop;
 struct metric_hub;
 struct pool;
+struct RemoteBucket;
 
 // What a service may use. Lives as long as the service.
 struct service_env {
@@ -28,6 +30,7 @@ struct service_env {
     bool dev;                   // the profile dev
     double limits;              // shard limits: 1 as AWS has them, 2 twice as much, 0 off
     size_t shards_max;          // open shards of an account in a region; 0: as many as AWS allows
+    size_t alarms_max;          // of an account in a region; 0: as many as AWS allows
     int64_t change_ns;          // how long making, changing and deleting takes; 0: no time
     struct hub *hub;            // what other services offer: looked at by calls, filled by open
     struct keyring *keys;       // who may sign; NULL where nobody calls (tools)
@@ -37,7 +40,15 @@ struct service_env {
     // do; who vouches for them (a file; absent: the system).
     bool public_destinations, unverified_destinations;
     Str destinations_ca;
-    struct alarm_target **targets; // the first who does what alarms want; may be NULL
+    Str destinations_keys;  // a file: what requests to AWS's search domains are signed with
+    bool destinations_sign; // those to all search domains
+    const Str *domains;     // search domains by name or ARN: "NAME=URL"
+    size_t domain_count;
+    size_t destinations_bytes;          // memory of their batches; 0: half of that of requests
+    struct alarm_target **targets;      // the first who does what alarms want; may be NULL
+    int64_t restore_ns;                 // how long restoring an archived object takes
+    const struct RemoteBucket *remotes; // buckets at other S3 endpoints (hub/remote_bucket.h)
+    size_t remote_count;
 };
 
 // What an operator asks of a service beside AWS's API: a page of server/admin.h, for the root key
@@ -67,6 +78,9 @@ struct service {
     // Whether a call of an operation that blocks will not: it then runs on the reactor. May leave
     // something in c->user, which the operation, that runs at once, takes. NULL: all block.
     bool (*is_quick)(struct call *c, const void *in);
+    // Who runs a call of an operation that blocks, if not its own function (aws/call.h); NULL: it
+    // does. What is returned lives as long as the service.
+    const struct call_elsewhere *(*elsewhere)(struct call *c, const void *in);
     // Recovers its state from kv and declares its shards to the log; the log is made ready after
     // all services are open.
     Err (*open)(const struct service_env *env, void **ret_state);

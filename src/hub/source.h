@@ -9,8 +9,11 @@
 // reads or writes, and the role that it was given. Absent role: the account's root.
 typedef struct HubActor {
     Str account, region, role_arn;
-    Str service; // whom the role must trust: "firehose.amazonaws.com"
+    Str service;    // whom the role must trust: "firehose.amazonaws.com"
+    Str source_arn; // what it works for, as trust policies may ask; absent: nothing to name
 } HubActor;
+// Who it is to policies: the role's session that is called like the service, or the root.
+Str hub_actor_principal(struct arena *a, const HubActor *as);
 
 typedef enum HubSourceFault {
     HUB_SOURCE_GOOD,

@@ -17,6 +17,12 @@ Err io_no_mend(struct io_file *f, const void *p, size_t n, uint64_t at)
     return fail(ERR_INVALID, "there is no other copy of the file");
 }
 
+int io_no_descriptor(struct io_file *f)
+{
+    (void)f;
+    return -1;
+}
+
 static Err too_large(void)
 {
     return fail(ERR_LIMIT, "file is larger than it may be");

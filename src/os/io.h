@@ -28,6 +28,13 @@ typedef struct IoPart {
     size_t n;
 } IoPart;
 
+// Bytes of an open file.
+typedef struct IoSpan {
+    int file; // its descriptor
+    uint64_t at;
+    size_t n; // at least one
+} IoSpan;
+
 // One asynchronous durable write (see io_queue below).
 struct io_write {
     struct io_file *file;
@@ -61,6 +68,9 @@ struct io {
     Err (*read_copy)(struct io_file *f, unsigned copy, void *p, size_t n, uint64_t at,
                      size_t *ret_n);
     Err (*mend)(struct io_file *f, const void *p, size_t n, uint64_t at);
+    // The file's descriptor, good until it is closed, for send_file; -1: there is none, as where a
+    // table keeps several copies or changes what is read.
+    int (*descriptor)(struct io_file *f);
     Err (*sync)(struct io_file *f); // data and what is needed to read it back (fdatasync)
     Err (*size)(struct io_file *f, uint64_t *ret_bytes);
     Err (*truncate)(struct io_file *f, uint64_t bytes);
@@ -98,6 +108,11 @@ struct io {
     Err (*receive)(struct io *io, int fd, void *p, size_t n, bool peek, size_t *ret_n);
     // The first so many bytes of all parts (IO_SEND_PARTS_MAX at most), in one call: at least one.
     Err (*send)(struct io *io, int fd, const IoPart *parts, size_t count, size_t *ret_n);
+    // The same, and behind the parts (there may be none) bytes of a file, which the kernel takes
+    // from where it keeps them. ERR_IO: the file has not as many. The one call that may raise
+    // SIGPIPE: who uses it ignores that.
+    Err (*send_file)(struct io *io, int fd, const IoPart *parts, size_t count, IoSpan span,
+                     size_t *ret_n);
     // A connection that came to a listening socket: its descriptor does not block and is closed in
     // children. ret_from may be NULL. ERR_CLOSED: the client has gone already.
     Err (*accept)(struct io *io, int fd, struct sockaddr_storage *ret_from, int *ret_fd);
@@ -119,6 +134,7 @@ Err io_read_file(struct io *io, struct arena *a, Str path, size_t max_bytes, Str
 // What the tables have that keep every file once.
 unsigned io_one_copy(struct io_file *f);
 Err io_no_mend(struct io_file *f, const void *p, size_t n, uint64_t at);
+int io_no_descriptor(struct io_file *f); // what tables have that are no operating system
 
 // Replaces a file as one step: written aside, synced, renamed, directory synced.
 Err io_write_file(struct io *io, struct arena *tmp, Str path, Str content);

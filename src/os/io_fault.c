@@ -374,6 +374,12 @@ static Err fault_send(struct io *io, int fd, const IoPart *parts, size_t count, 
     return fault_net_send(fault_of(io)->net, fd, parts, count, ret_n);
 }
 
+static Err fault_send_file(struct io *io, int fd, const IoPart *parts, size_t count, IoSpan span,
+                           size_t *ret_n)
+{
+    return fault_net_send_file(fault_of(io)->net, fd, parts, count, span, ret_n);
+}
+
 static Err fault_accept(struct io *io, int fd, struct sockaddr_storage *ret_from, int *ret_fd)
 {
     return fault_net_accept(fault_of(io)->net, fd, ret_from, ret_fd);
@@ -411,6 +417,7 @@ struct io_fault *io_fault_open(struct io *below, uint64_t seed)
         .copies = fault_copies,
         .read_copy = fault_read_copy,
         .mend = fault_mend,
+        .descriptor = io_no_descriptor, // reads may fail here
         .sync = fault_sync,
         .size = fault_size,
         .truncate = fault_truncate,
@@ -433,6 +440,7 @@ struct io_fault *io_fault_open(struct io *below, uint64_t seed)
         .queue_kind = fault_queue_kind,
         .receive = fault_receive,
         .send = fault_send,
+        .send_file = fault_send_file,
         .accept = fault_accept,
         .connect = fault_connect,
     };

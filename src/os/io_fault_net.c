@@ -133,17 +133,27 @@ Err fault_net_receive(struct fault_net *f, int fd, void *p, size_t n, bool peek,
 
 Err fault_net_send(struct fault_net *f, int fd, const IoPart *parts, size_t count_of, size_t *ret_n)
 {
-    size_t n = 0, allowed = 0, kept = 0;
+    return fault_net_send_file(f, fd, parts, count_of, (IoSpan){ 0 }, ret_n);
+}
+
+Err fault_net_send_file(struct fault_net *f, int fd, const IoPart *parts, size_t count_of,
+                        IoSpan span, size_t *ret_n)
+{
+    size_t n = span.n, allowed = 0, kept = 0, left;
     IoPart cut[IO_SEND_PARTS_MAX];
     CHECK(count_of <= IO_SEND_PARTS_MAX);
     for (size_t i = 0; i < count_of; i++)
         n += parts[i].n;
     TRY(judge(f, fd, n, &allowed));
-    for (size_t left = allowed; left > 0; kept++) {
+    for (left = allowed; left > 0 && kept < count_of; kept++) {
         cut[kept] = (IoPart){ .p = parts[kept].p, .n = MIN(parts[kept].n, left) };
         left -= cut[kept].n;
     }
-    TRY(f->below->send(f->below, fd, cut, kept, ret_n));
+    span.n = left;
+    if (left > 0)
+        TRY(f->below->send_file(f->below, fd, cut, kept, span, ret_n));
+    else
+        TRY(f->below->send(f->below, fd, cut, kept, ret_n));
     count(f, fd, *ret_n);
     return OK;
 }

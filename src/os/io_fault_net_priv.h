@@ -14,5 +14,7 @@ uint64_t fault_net_hits(struct fault_net *f);
 
 Err fault_net_receive(struct fault_net *f, int fd, void *p, size_t n, bool peek, size_t *ret_n);
 Err fault_net_send(struct fault_net *f, int fd, const IoPart *parts, size_t count, size_t *ret_n);
+Err fault_net_send_file(struct fault_net *f, int fd, const IoPart *parts, size_t count, IoSpan span,
+                        size_t *ret_n);
 Err fault_net_accept(struct fault_net *f, int fd, struct sockaddr_storage *ret_from, int *ret_fd);
 Err fault_net_connect(struct fault_net *f, int fd, const struct sockaddr *to, size_t to_bytes);

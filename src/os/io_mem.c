@@ -715,6 +715,7 @@ struct io_mem *io_mem_open(uint64_t seed)
         .copies = io_one_copy,
         .read_copy = mem_read_copy,
         .mend = io_no_mend,
+        .descriptor = io_no_descriptor,
         .sync = mem_sync,
         .size = mem_size,
         .truncate = mem_truncate,
@@ -737,6 +738,7 @@ struct io_mem *io_mem_open(uint64_t seed)
         .queue_kind = mem_queue_kind,
         .receive = real_receive,
         .send = real_send,
+        .send_file = real_send_file,
         .accept = real_accept,
         .connect = real_connect,
     };

@@ -134,6 +134,11 @@ static Err real_read_copy(struct io_file *f, unsigned copy, void *p, size_t n, u
     return copy == 0 ? real_read(f, p, n, at, ret_n) : fail(ERR_INVALID, "no such copy");
 }
 
+static int real_descriptor(struct io_file *f)
+{
+    return f->fd;
+}
+
 static Err real_sync(struct io_file *f)
 {
     return fdatasync(f->fd) == 0 ? OK : fail_os(errno, "fdatasync");
@@ -398,6 +403,7 @@ struct io *io_real(void)
         .copies = io_one_copy,
         .read_copy = real_read_copy,
         .mend = io_no_mend,
+        .descriptor = real_descriptor,
         .sync = real_sync,
         .size = real_size,
         .truncate = real_truncate,
@@ -420,6 +426,7 @@ struct io *io_real(void)
         .queue_kind = real_queue_kind,
         .receive = real_receive,
         .send = real_send,
+        .send_file = real_send_file,
         .accept = real_accept,
         .connect = real_connect,
     };

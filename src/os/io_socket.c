@@ -3,6 +3,7 @@
 #include "os/io_socket_priv.h"
 
 #include <errno.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -57,17 +58,48 @@ Err real_receive(struct io *io, int fd, void *p, size_t n, bool peek, size_t *re
     return OK;
 }
 
-Err real_send(struct io *io, int fd, const IoPart *parts, size_t count, size_t *ret_n)
+static Err send_parts(int fd, const IoPart *parts, size_t count, int flags, size_t *ret_n)
 {
-    (void)io;
     struct msghdr m = { .msg_iov = (struct iovec *)(uintptr_t)parts, .msg_iovlen = count };
     ssize_t r;
     do
-        r = sendmsg(fd, &m, MSG_NOSIGNAL);
+        r = sendmsg(fd, &m, MSG_NOSIGNAL | flags);
     while (r < 0 && errno == EINTR);
     if (r < 0)
         return socket_failed(errno);
     *ret_n = (size_t)r;
+    return OK;
+}
+
+Err real_send(struct io *io, int fd, const IoPart *parts, size_t count, size_t *ret_n)
+{
+    (void)io;
+    return send_parts(fd, parts, count, 0, ret_n);
+}
+
+// MSG_MORE: what a reply begins with goes into the packet of its first bytes.
+Err real_send_file(struct io *io, int fd, const IoPart *parts, size_t count, IoSpan span,
+                   size_t *ret_n)
+{
+    size_t want = 0, before = 0;
+    off_t at = (off_t)span.at;
+    ssize_t r;
+    (void)io;
+    for (size_t i = 0; i < count; i++)
+        want += parts[i].n;
+    if (want > 0)
+        TRY(send_parts(fd, parts, count, MSG_MORE, &before));
+    *ret_n = before;
+    if (before < want)
+        return OK;
+    do
+        r = sendfile(fd, span.file, &at, span.n);
+    while (r < 0 && errno == EINTR);
+    if (r == 0)
+        return fail(ERR_IO, "a file is shorter than what is sent of it");
+    if (r < 0)
+        return before > 0 && errno == EAGAIN ? OK : socket_failed(errno);
+    *ret_n += (size_t)r;
     return OK;
 }
 

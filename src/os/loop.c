@@ -19,6 +19,7 @@ struct loop {
     int epoll_fd;
     int wake_fd;
     int64_t now_ns;
+    uint64_t turns; // begun
 
     pthread_mutex_t lock; // of the next four; a leaf
     struct task *first;
@@ -31,7 +32,6 @@ struct loop {
 
     struct epoll_event events[LOOP_EVENTS_MAX];
     int event_at, event_count; // the next one to be handled, and how many this turn has brought
-    bool paused;               // somebody was told in this turn that it may pause
 };
 
 static _Thread_local const struct loop *current;
@@ -86,6 +86,16 @@ bool loop_is_current(const struct loop *l)
 int64_t loop_now_ns(const struct loop *l)
 {
     return l->now_ns;
+}
+
+int64_t loop_read_ns(const struct loop *l)
+{
+    return l->io->mono_ns(l->io);
+}
+
+uint64_t loop_turns(const struct loop *l)
+{
+    return l->turns;
 }
 
 // ---- Tasks from other threads.
@@ -317,25 +327,18 @@ static bool may_sleep(struct loop *l)
     return ret;
 }
 
-bool loop_may_pause(struct loop *l)
-{
-    bool may = l->event_count <= 1 && !l->paused;
-    l->paused |= may;
-    return may;
-}
-
 void loop_run(struct loop *l)
 {
     CHECK(current == NULL);
     current = l;
     for (;;) {
         l->now_ns = l->io->mono_ns(l->io);
+        l->turns++;
         int timeout_ms = may_sleep(l) ? sleep_ms(l) : 0;
         int n = epoll_wait(l->epoll_fd, l->events, LOOP_EVENTS_MAX, timeout_ms);
         CHECK(n >= 0 || errno == EINTR);
         l->now_ns = l->io->mono_ns(l->io);
         l->event_count = MAX(n, 0);
-        l->paused = false;
         handle_events(l);
         fire_timers(l);
         if (run_tasks(l))

@@ -45,9 +45,8 @@ void loop_stop(struct loop *l);
 void loop_post(struct loop *l, struct task *t); // from any thread; runs in the order of posting
 bool loop_is_current(const struct loop *l);     // whether this is the loop's thread
 int64_t loop_now_ns(const struct loop *l);      // monotonic, read once per turn
-// Whether whoever asks may keep the loop for the time of a short write: this turn has brought
-// nothing else, and nobody has asked in it before. On the loop's thread.
-bool loop_may_pause(struct loop *l);
+int64_t loop_read_ns(const struct loop *l);     // monotonic, read now
+uint64_t loop_turns(const struct loop *l);      // turns begun so far
 
 void loop_arm(struct loop *l, struct timer *t, int64_t due_ns); // also moves an armed timer
 void loop_disarm(struct loop *l, struct timer *t);              // fine when idle

@@ -62,6 +62,8 @@ static Err parse_endpoint(struct functions *f, Str given, Endpoint *ret, Str *re
 static Err invoke(void *self, struct arena *a, const HubActor *as, Str arn, Str payload,
                   int64_t timeout_ns, HubInvokeAnswer *ret);
 
+static bool is_known(void *self, Str arn);
+
 Err functions_open(const FunctionsConfig *config, struct arena *a, struct functions **ret,
                    Str *ret_problem)
 {
@@ -69,7 +71,7 @@ Err functions_open(const FunctionsConfig *config, struct arena *a, struct functi
     f->config = *config;
     f->arena = arena_open();
     f->endpoints = arena_new(f->arena, Endpoint, config->n);
-    f->offer = (struct hub_invoke){ .self = f, .call = invoke };
+    f->offer = (struct hub_invoke){ .self = f, .call = invoke, .known = is_known };
     for (size_t i = 0; i < config->n; i++) {
         Str why = { 0 };
         Err e = parse_endpoint(f, config->endpoints[i], &f->endpoints[i], &why);
@@ -132,6 +134,12 @@ static const Endpoint *find(const struct functions *f, Str arn, Str *ret_name)
     return NULL;
 }
 
+static bool is_known(void *self, Str arn)
+{
+    Str name;
+    return find(self, arn, &name) != NULL;
+}
+
 // ---- Who may
 
 static bool may_invoke(const struct functions *f, struct arena *a, const HubActor *as, Str arn,
@@ -150,20 +158,20 @@ static bool may_invoke(const struct functions *f, struct arena *a, const HubActo
                         .access_key = S(""),
                         .role = as->role_arn,
                         .service = as->service,
+                        .source_arn = as->source_arn,
                         .request_id = S(""),
-                        .principal = str_fmt(a, "arn:aws:iam::%.*s:root", FMT(as->account)),
+                        .principal = hub_actor_principal(a, as),
                         .now_ns = f->config.io->wall_ns(f->config.io) };
-    if (as->role_arn.p != NULL) {
-        Str rest = as->role_arn, name = { 0 };
-        while (str_cut(rest, '/', &name, &rest))
-            continue;
-        c->principal = str_fmt(a, "arn:aws:sts::%.*s:assumed-role/%.*s/%.*s", FMT(as->account),
-                               FMT(name), FMT(as->service));
-    }
     AccessTarget t = { .action = S("lambda:InvokeFunction"),
                        .resource = arn,
                        .account = as->account };
     return guard->may(guard->self, c, &t, ret_text);
+}
+
+static bool is_lent(const struct functions *f, const HubActor *as)
+{
+    const struct hub_identities *identities = f->config.hub->identities;
+    return as->role_arn.n == 0 || identities == NULL || identities->lends(identities->self, as);
 }
 
 // ---- Calling
@@ -254,7 +262,7 @@ static Err invoke(void *self, struct arena *a, const HubActor *as, Str arn, Str 
     Str name;
     *ret = (HubInvokeAnswer){ .reply = S(""), .text = S("") };
     if (!may_invoke(f, a, as, arn, &ret->text)) {
-        ret->fault = HUB_INVOKE_DENIED;
+        ret->fault = is_lent(f, as) ? HUB_INVOKE_DENIED : HUB_INVOKE_NO_ROLE;
         return OK;
     }
     const Endpoint *at = find(f, arn, &name);

@@ -118,7 +118,7 @@ static HubInvokeAnswer called(struct functions *f, struct arena *a, const char *
                     .service = S("firehose.amazonaws.com") };
     HubInvokeAnswer answer;
     EXPECT_OK(
-        invoke->call(invoke->self, a, &as, str_of(arn), S("{\"a\":1}"), 5 * NS_PER_S, &answer));
+        invoke->call(invoke->self, a, &as, str_of(arn), S("{\"a\":1}"), 60 * NS_PER_S, &answer));
     return answer;
 }
 
@@ -208,15 +208,25 @@ static bool never(void *self, struct call *c, const AccessTarget *t, Str *ret_te
     return false;
 }
 
+static bool lends(void *self, const HubActor *as)
+{
+    EXPECT(as->role_arn.n > 0);
+    return *(const bool *)self;
+}
+
 TEST(a_role_that_may_not_invoke_is_denied)
 {
+    bool lent = true;
+    const struct hub_identities identities = { .self = &lent, .lends = lends };
     struct access_guard guard = { .may = never };
-    struct hub hub = { .access = &guard };
+    struct hub hub = { .access = &guard, .identities = &identities };
     const Str endpoint = S("f=http://127.0.0.1:1");
     AUTO(functions) f = opened(a, &hub, &endpoint, 1);
     HubInvokeAnswer answer = called(f, a, ARN);
     EXPECT_INT(HUB_INVOKE_DENIED, answer.fault);
     EXPECT_STR(S("no"), answer.text);
+    lent = false;
+    EXPECT_INT(HUB_INVOKE_NO_ROLE, called(f, a, ARN).fault);
 }
 
 TEST(a_malformed_endpoint_is_told)

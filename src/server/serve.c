@@ -19,6 +19,7 @@
 #include "server/memory_limit.h"
 #include "server/pages.h"
 #include "server/port_owner.h"
+#include "server/remotes.h"
 #include "server/zone_set.h"
 #include "store/kv.h"
 
@@ -417,6 +418,7 @@ static ExitCode open_services(struct server *s)
         .dev = s->dev,
         .limits = settings_factor(s->settings, S("limits")),
         .shards_max = settings_number(s->settings, S("account_shards")),
+        .alarms_max = settings_number(s->settings, S("account_alarms")),
         .change_ns = settings_duration(s->settings, S("change_time")),
         .hub = &s->hub,
         .keys = s->keys,
@@ -425,8 +427,15 @@ static ExitCode open_services(struct server *s)
         .public_destinations = !settings_switch(s->settings, S("destinations.private")),
         .unverified_destinations = !settings_switch(s->settings, S("destinations.verify")),
         .destinations_ca = settings_text(s->settings, S("destinations.ca")),
+        .destinations_keys = settings_text(s->settings, S("destinations.keys")),
+        .destinations_sign = settings_switch(s->settings, S("destinations.sign")),
+        .domains = settings_value(s->settings, S("destinations.domains"))->items,
+        .domain_count = settings_value(s->settings, S("destinations.domains"))->item_count,
+        .destinations_bytes = (size_t)settings_size(s->settings, S("destinations.memory")),
         .targets = &s->alarm_targets,
     };
+    s->env.restore_ns = settings_duration(s->settings, S("s3.restore_delay"));
+    s->env.remotes = remotes_of(s->a, s->settings, &s->env.remote_count);
     s->states = arena_new(s->a, void *, service_count + 1);
     for (; s->opened < service_count; s->opened++) {
         Err e = services[s->opened]->open(&s->env, &s->states[s->opened]);
@@ -446,7 +455,8 @@ static ExitCode open_front(struct server *s)
                                   .state = s->states[i],
                                   .targets = services[i]->targets,
                                   .pool = services[i]->prompt ? s->prompt : s->pool,
-                                  .is_quick = services[i]->is_quick };
+                                  .is_quick = services[i]->is_quick,
+                                  .elsewhere = services[i]->elsewhere };
         names[i] = services[i]->api->name;
     }
     FrontConfig config = { .io = s->io,

@@ -41,6 +41,9 @@ const struct setting setting_table[] = {
     { S_INIT("account_shards"), SETTING_COUNT, S_INIT("0"), S_INIT(""), 0, 1000000,
       S_INIT("Open shards of an account in a region; 0 for as many as AWS allows there"),
       S_INIT("500") },
+    { S_INIT("account_alarms"), SETTING_COUNT, S_INIT("0"), S_INIT(""), 0, 1000000,
+      S_INIT("Alarms of an account in a region; 0 for as many as AWS allows there"),
+      S_INIT("500") },
     { S_INIT("change_time"), SETTING_DURATION, S_INIT("0s"), S_INIT(""), 0, 3600 * NS_PER_S,
       S_INIT("How long making, changing and deleting a stream takes; AWS takes about 20s"),
       S_INIT("20s") },
@@ -62,6 +65,10 @@ const struct setting setting_table[] = {
     { S_INIT("functions.endpoints"), SETTING_LIST, S_INIT(""), S_INIT(""), 0, 0,
       S_INIT("HTTP endpoints in the place of Lambda functions: NAME=URL, or an ARN for NAME"),
       S_INIT("enrich=http://127.0.0.1:9000/2015-03-31/functions/function/invocations") },
+    { S_INIT("s3.restore_delay"), SETTING_DURATION, S_INIT("60s"), S_INIT(""), 0,
+      7 * 86400 * NS_PER_S,
+      S_INIT("How long restoring an object takes that is archived (GLACIER, DEEP_ARCHIVE)"),
+      S_INIT("4h") },
     { S_INIT("destinations.private"), SETTING_SWITCH, S_INIT("true"), S_INIT(""), 0, 0,
       S_INIT("Deliveries may go to private addresses and over plain HTTP"), S_INIT("false") },
     { S_INIT("destinations.verify"), SETTING_SWITCH, S_INIT("true"), S_INIT(""), 0, 0,
@@ -70,6 +77,20 @@ const struct setting setting_table[] = {
     { S_INIT("destinations.ca"), SETTING_TEXT, S_INIT(""), S_INIT(""), 0, 0,
       S_INIT("Certificates (PEM) that vouch for destinations; the system's when absent"),
       S_INIT("/etc/headrace/ca.pem") },
+    { S_INIT("destinations.keys"), SETTING_TEXT, S_INIT(""), S_INIT(""), 0, 0,
+      S_INIT("Keys of AWS (a shared credentials file) to sign requests to its OpenSearch domains"),
+      S_INIT("/etc/headrace/aws-credentials") },
+    { S_INIT("destinations.sign"), SETTING_SWITCH, S_INIT("false"), S_INIT(""), 0, 0,
+      S_INIT("Sign requests to every OpenSearch destination, not only to hosts of AWS"),
+      S_INIT("true") },
+    { S_INIT("destinations.domains"), SETTING_LIST, S_INIT(""), S_INIT(""), 0, 0,
+      S_INIT("Where OpenSearch domains are that deliveries name by their ARN: NAME=URL, or an ARN "
+             "for NAME"),
+      S_INIT("logs=https://search:9200") },
+    { S_INIT("destinations.memory"), SETTING_SIZE, S_INIT("0"), S_INIT(""), 0, 1024 * GIB,
+      S_INIT("Memory for batches on their way to destinations and functions; 0 for half of "
+             "memory.requests, 256 MiB at most"),
+      S_INIT("64MiB") },
     { S_INIT("log.level"), SETTING_CHOICE, S_INIT("info"), S_INIT("debug|info|warn|error"), 0, 0,
       S_INIT("Least important log lines to write"), S_INIT("warn") },
     { S_INIT("log.format"), SETTING_CHOICE, S_INIT("auto"), S_INIT("auto|text|json"), 0, 0,
@@ -83,7 +104,7 @@ const struct setting setting_table[] = {
       S_INIT("Records waiting to be written, over which puts are throttled"), S_INIT("128MiB") },
     { S_INIT("journal.reserve"), SETTING_SIZE, S_INIT("64MiB"), S_INIT(""), MIB, 16 * GIB,
       S_INIT("Disk space held back, so that a full disk can still be cleared"), S_INIT("128MiB") },
-    { S_INIT("journal.seal_size"), SETTING_SIZE, S_INIT("128MiB"), S_INIT(""), MIB, 64 * GIB,
+    { S_INIT("journal.seal_size"), SETTING_SIZE, S_INIT("64MiB"), S_INIT(""), MIB, 64 * GIB,
       S_INIT("Journal that gathers before its oldest files become compressed containers"),
       S_INIT("1GiB") },
     { S_INIT("journal.unsealed_max"), SETTING_SIZE, S_INIT("4GiB"), S_INIT(""), 16 * MIB,
@@ -115,6 +136,43 @@ const struct setting setting_table[] = {
 };
 const size_t setting_count = COUNT_OF(setting_table);
 _Static_assert(COUNT_OF(setting_table) <= SETTING_COUNT_MAX, "Settings holds every row");
+
+// Buckets at other S3 endpoints, by the bucket's name: [s3.remote.NAME].
+const struct setting named_setting_table[] = {
+    { S_INIT("endpoint"), SETTING_TEXT, S_INIT(""), S_INIT(""), 0, 0,
+      S_INIT("URL of the S3 endpoint that has the objects of the bucket NAME; must be given"),
+      S_INIT("https://s3.eu-central-1.amazonaws.com") },
+    { S_INIT("region"), SETTING_TEXT, S_INIT("us-east-1"), S_INIT(""), 0, 0,
+      S_INIT("Region that requests to the endpoint are signed for"), S_INIT("eu-central-1") },
+    { S_INIT("bucket"), SETTING_TEXT, S_INIT(""), S_INIT(""), 0, 0,
+      S_INIT("The bucket's name there; the same when absent"), S_INIT("acme-logs") },
+    { S_INIT("prefix"), SETTING_TEXT, S_INIT(""), S_INIT(""), 0, 0,
+      S_INIT("What stands before every key there, and is not seen here"), S_INIT("team-a/") },
+    { S_INIT("credentials_file"), SETTING_TEXT, S_INIT(""), S_INIT(""), 0, 0,
+      S_INIT("File of keys as AWS's shared credentials file, read again when it changes; absent: "
+             "AWS_ACCESS_KEY_ID and its like in the environment"),
+      S_INIT("/etc/headrace/remote.credentials") },
+    { S_INIT("credentials_section"), SETTING_TEXT, S_INIT("default"), S_INIT(""), 0, 0,
+      S_INIT("Section of that file"), S_INIT("backup") },
+    { S_INIT("account"), SETTING_TEXT, S_INIT("000000000000"), S_INIT(""), 0, 0,
+      S_INIT("Account here that owns the bucket"), S_INIT("111122223333") },
+    { S_INIT("style"), SETTING_CHOICE, S_INIT("path"), S_INIT("path|host"), 0, 0,
+      S_INIT("Whether the bucket stands in the path or in the host's name"), S_INIT("host") },
+    { S_INIT("private"), SETTING_SWITCH, S_INIT("true"), S_INIT(""), 0, 0,
+      S_INIT("The endpoint may have a private address and be plain HTTP"), S_INIT("false") },
+    { S_INIT("verify"), SETTING_SWITCH, S_INIT("true"), S_INIT(""), 0, 0,
+      S_INIT("The endpoint's certificate must be vouched for"), S_INIT("false") },
+    { S_INIT("ca"), SETTING_TEXT, S_INIT(""), S_INIT(""), 0, 0,
+      S_INIT("Certificates (PEM) that vouch for it; the system's when absent"),
+      S_INIT("/etc/headrace/ca.pem") },
+    { S_INIT("timeout"), SETTING_DURATION, S_INIT("20s"), S_INIT(""), NS_PER_MS, 3600 * NS_PER_S,
+      S_INIT("How long the endpoint may be silent"), S_INIT("5s") },
+    { S_INIT("connections"), SETTING_COUNT, S_INIT("64"), S_INIT(""), 1, 1000,
+      S_INIT("Connections to the endpoint, over which callers are told to slow down"),
+      S_INIT("16") },
+};
+const size_t named_setting_count = COUNT_OF(named_setting_table);
+_Static_assert(COUNT_OF(named_setting_table) <= NAMED_SETTING_COUNT_MAX, "NamedSettings holds all");
 
 enum { CONFIG_BYTES_MAX = 1 << 20, NAME_DISTANCE_MAX = 3 };
 
@@ -382,9 +440,104 @@ static Err set_defaults(struct loader *l)
     return OK;
 }
 
+// ---- Sections with names
+
+static const struct setting *named_setting_of(Str key)
+{
+    for (size_t i = 0; i < named_setting_count; i++)
+        if (str_eq(named_setting_table[i].key, key))
+            return &named_setting_table[i];
+    return NULL;
+}
+
+// "s3.remote.my.bucket.endpoint": the section is what stands in the middle, whatever dots it has.
+static bool is_named(Str key, Str *ret_name, Str *ret_last)
+{
+    Str rest = key;
+    if (!str_starts(key, S(NAMED_SETTING_SECTION ".")))
+        return false;
+    rest = str_skip(rest, S(NAMED_SETTING_SECTION ".").n);
+    size_t dot = rest.n;
+    while (dot > 0 && rest.p[dot - 1] != '.')
+        dot--;
+    if (dot < 2)
+        return false;
+    *ret_name = str_head(rest, dot - 1);
+    *ret_last = str_skip(rest, dot);
+    return true;
+}
+
+static NamedSettings *named_section(struct loader *l, Str name, Str origin)
+{
+    NamedSettings **at = &l->settings->named;
+    while (*at != NULL && !str_eq((*at)->name, name))
+        at = &(*at)->next;
+    if (*at != NULL)
+        return *at;
+    *at = arena_new(l->a, NamedSettings, 1);
+    (*at)->name = str_dup(l->a, name);
+    (*at)->origin = origin;
+    for (size_t i = 0; i < named_setting_count; i++)
+        (*at)->at[i] =
+            (SettingValue){ .text = named_setting_table[i].fallback, .origin = S("default") };
+    return *at;
+}
+
+static Err set_named(struct loader *l, Str origin, Str name, Str last, const TomlValue *v)
+{
+    const struct setting *s = named_setting_of(last);
+    if (s == NULL) {
+        AUTO_BUF(all);
+        for (size_t i = 0; i < named_setting_count; i++)
+            buf_addf(&all, "%s%.*s", i > 0 ? ", " : "", FMT(named_setting_table[i].key));
+        return refuse(l,
+                      str_fmt(l->a, "%.*s: unknown key '%.*s'; a section %s.NAME has %.*s",
+                              FMT(origin), FMT(v->key), NAMED_SETTING_SECTION, FMT(buf_str(&all))));
+    }
+    NamedSettings *section = named_section(l, name, origin);
+    Str wanted = v->kind == TOML_LIST ? S("one value, not a list") : complaint(l->a, s, v->text);
+    if (wanted.p != NULL)
+        return refuse(l,
+                      str_fmt(l->a, "%.*s: '%.*s' is not a value for %.*s; it must be %.*s",
+                              FMT(origin), FMT(str_head(v->text, 80)), FMT(v->key), FMT(wanted)));
+    section->at[s - named_setting_table] = (SettingValue){ .text = v->text, .origin = origin };
+    return OK;
+}
+
+static bool is_plain_prefix(Str prefix)
+{
+    for (size_t i = 0; i < prefix.n; i++) {
+        char c = prefix.p[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+              c == '-' || c == '_' || c == '.' || c == '/'))
+            return false;
+    }
+    return true;
+}
+
+static Err check_named(struct loader *l, const NamedSettings *s)
+{
+    Str url = settings_named_text(s, S("endpoint")), wrong = { 0 };
+    bool secure = str_starts(url, S("https://"));
+    if (url.n == 0)
+        wrong = S("there is no endpoint");
+    else if (!secure && !str_starts(url, S("http://")))
+        wrong = S("endpoint must be http://HOST:PORT or https://HOST:PORT");
+    else if (!secure && !str_eq(settings_named_text(s, S("private")), S("true")))
+        wrong = S("endpoint is plain HTTP, which private = false does not allow");
+    else if (!is_plain_prefix(settings_named_text(s, S("prefix"))))
+        wrong = S("prefix may have letters, digits and -_./ alone");
+    if (wrong.p == NULL)
+        return OK;
+    return refuse(l, str_fmt(l->a, "%.*s: [%s.%.*s]: %.*s", FMT(s->origin), NAMED_SETTING_SECTION,
+                             FMT(s->name), FMT(wrong)));
+}
+
 static Err set_from_line(struct loader *l, Str path, const TomlValue *v)
 {
-    Str origin = str_fmt(l->a, "%.*s line %u", FMT(path), v->line);
+    Str origin = str_fmt(l->a, "%.*s line %u", FMT(path), v->line), name, last;
+    if (is_named(v->key, &name, &last))
+        return set_named(l, origin, name, last, v);
     const struct setting *s = setting_of_key(v->key);
     if (s == NULL)
         return refuse(l, str_fmt(l->a, "%.*s: unknown key '%.*s' in line %u%.*s", FMT(path),
@@ -420,6 +573,8 @@ static Err set_from_file(struct loader *l, Str path, Str content)
     }
     for (size_t i = 0; i < doc.n; i++)
         TRY(set_from_line(l, path, &doc.at[i]));
+    for (const NamedSettings *s = l->settings->named; s != NULL; s = s->next)
+        TRY(check_named(l, s));
     return OK;
 }
 
@@ -670,6 +825,13 @@ const SettingValue *settings_value(const Settings *s, Str key)
 Str settings_text(const Settings *s, Str key)
 {
     return settings_value(s, key)->text;
+}
+
+Str settings_named_text(const NamedSettings *s, Str key)
+{
+    const struct setting *row = named_setting_of(key);
+    CHECK(row != NULL);
+    return s->at[row - named_setting_table].text;
 }
 
 // The values were checked when they were set.

@@ -35,6 +35,13 @@ extern const struct setting setting_table[];
 extern const size_t setting_count;
 enum { SETTING_COUNT_MAX = 64 };
 
+// Settings that there are once for each name that the file gives: the key "s3.remote.NAME.endpoint"
+// is the row `endpoint` of the section NAME. The file alone can set them.
+extern const struct setting named_setting_table[];
+extern const size_t named_setting_count;
+enum { NAMED_SETTING_COUNT_MAX = 16 };
+#define NAMED_SETTING_SECTION "s3.remote"
+
 typedef struct SettingValue {
     Str text;   // as it was given
     Str *items; // of a SETTING_LIST
@@ -42,8 +49,15 @@ typedef struct SettingValue {
     Str origin; // "default", "flag --listen", "environment HEADRACE_LISTEN", "a.toml line 3"
 } SettingValue;
 
+typedef struct NamedSettings {
+    Str name, origin;                         // origin: of its first line
+    SettingValue at[NAMED_SETTING_COUNT_MAX]; // as named_setting_table is ordered
+    struct NamedSettings *next;
+} NamedSettings;
+
 typedef struct Settings {
     SettingValue at[SETTING_COUNT_MAX]; // as setting_table is ordered
+    NamedSettings *named;               // in the order of the file; NULL: none
     Str file;                           // the configuration file that was read; absent: none
     // Variables that begin with HEADRACE_ and are no setting, each with the nearest one:
     // "HEADRACE_X; did you mean HEADRACE_Y?". They may be somebody else's, so they are only worth a
@@ -85,7 +99,8 @@ Str setting_environment(struct arena *a, const struct setting *s); // "HEADRACE_
 // Values by key. The key exists and has that type: anything else is our own mistake.
 const SettingValue *settings_value(const Settings *s, Str key);
 Str settings_text(const Settings *s, Str key);
-uint64_t settings_size(const Settings *s, Str key); // bytes
+Str settings_named_text(const NamedSettings *s, Str key); // "endpoint"
+uint64_t settings_size(const Settings *s, Str key);       // bytes
 int64_t settings_duration(const Settings *s, Str key);
 uint64_t settings_number(const Settings *s, Str key);
 bool settings_switch(const Settings *s, Str key);

@@ -274,3 +274,42 @@ TEST(a_check_of_a_good_configuration_finds_nothing)
     (void)problems_of(a, (SettingsInput){ .environment = nothing, .file = S("/nowhere") }, &n);
     EXPECT_INT(1, n); // a file that was named and is not there
 }
+
+TEST(sections_with_names_are_as_many_as_the_file_has)
+{
+    Str file = config_file(a, S("[s3.remote.\"my.bucket\"]\nendpoint = 'http://127.0.0.1:9000'\n"
+                                "timeout = '5s'\n[s3.remote.other]\nendpoint = 'https://s3.x'\n"
+                                "prefix = 'a/'\nconnections = 3\n"));
+    Settings *s = loaded(a, (SettingsInput){ .file = file, .environment = nothing });
+    const NamedSettings *n = s->named;
+    EXPECT_STR(S("my.bucket"), n->name);
+    EXPECT_STR(S("http://127.0.0.1:9000"), settings_named_text(n, S("endpoint")));
+    EXPECT_STR(S("5s"), settings_named_text(n, S("timeout")));
+    EXPECT_STR(S("us-east-1"), settings_named_text(n, S("region")));
+    EXPECT_STR(S("other"), n->next->name);
+    EXPECT_STR(S("3"), settings_named_text(n->next, S("connections")));
+    EXPECT(n->next->next == NULL);
+    EXPECT(loaded(a, (SettingsInput){ .environment = nothing })->named == NULL);
+}
+
+TEST(a_section_with_a_name_is_held_against_its_rows)
+{
+    static const struct {
+        const char *lines, *says;
+    } bad[] = {
+        { "region = 'x'\n", "there is no endpoint" },
+        { "endpoint = 'ftp://x'\n", "endpoint must be" },
+        { "endpoint = 'http://x'\nprivate = false\n", "plain HTTP" },
+        { "endpoint = 'http://x'\nprefix = 'a b'\n", "prefix may have" },
+        { "endpoint = 'http://x'\ntimeout = 'soon'\n", "is not a value for s3.remote.b.timeout" },
+        { "endpoint = ['http://x']\n", "one value, not a list" },
+        { "endpoint = 'http://x'\nbuckit = 'b'\n", "unknown key 's3.remote.b.buckit'" },
+    };
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        Str file = config_file(a, str_cat(a, S("[s3.remote.b]\n"), str_of(bad[i].lines)));
+        Str problem = problem_of(a, (SettingsInput){ .file = file, .environment = nothing });
+        EXPECT(str_search(problem, str_of(bad[i].says)) < problem.n);
+    }
+    for (size_t i = 0; i < named_setting_count; i++)
+        EXPECT(named_setting_table[i].help.n > 0 && named_setting_table[i].example.n > 0);
+}

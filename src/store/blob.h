@@ -115,7 +115,7 @@ AUTO_CLOSE(blob_put)
 // ERR_NOT_FOUND (if_etag: there is none), ERR_BUSY (if_etag: another one is there).
 typedef struct BlobCondition {
     bool if_absent;
-    Str if_etag; // absent: no condition
+    Str if_etag; // absent: no condition; "*": any
 } BlobCondition;
 
 typedef struct BlobNew {
@@ -142,6 +142,11 @@ void blob_reader_unseal(struct blob_reader *r, const unsigned char seal[BLOB_SEA
 // Up to n bytes from `at` on, checked against what was written: fewer only at the object's end.
 // ERR_CORRUPT: damaged, or sealed with another key. Best in pieces of some hundred KiB.
 Err blob_reader_read(struct blob_reader *r, void *p, size_t n, uint64_t at, size_t *ret_n);
+// Where the bytes from `at` on, at most n, lie in a file from which they may be sent as they are
+// (IoSpan, os/io.h): they are not sealed, and each of their blocks was checked within the last
+// minute. *ret_span with n == 0: they are to be read. The descriptor is the reader's, until it is
+// used again.
+void blob_reader_place(struct blob_reader *r, size_t n, uint64_t at, IoSpan *ret_span);
 void blob_reader_close(struct blob_reader *r); // NULL is fine
 AUTO_CLOSE(blob_reader)
 
@@ -178,6 +183,7 @@ Err blob_put_share(struct blob_put *p, struct blob_reader *r, uint64_t at, uint6
 typedef struct BlobChange {
     const BlobPairs *tags;          // NULL: as they are
     const BlobPairs *attributes;    // replaces all of them
+    BlobPairs set;                  // these, besides; an absent value takes one away
     const BlobRetention *retention; // ERR_DENIED: it would weaken what is there
     bool bypass;                    // of BLOB_GOVERNANCE
 } BlobChange;

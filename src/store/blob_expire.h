@@ -5,6 +5,7 @@
 #include "store/blob.h"
 
 typedef struct BlobRule {
+    Str name; // the service's own
     Str prefix;
     BlobPairs tags;                    // the object has all of them
     uint64_t bytes_above, bytes_below; // only larger and only smaller objects; 0: any
@@ -29,6 +30,11 @@ typedef struct BlobExpire {
     size_t max; // objects, versions and uploads looked at in this call
     Str after;  // absent: from the beginning
 } BlobExpire;
+
+// Whether a rule is about such an object: by its key, tags and size.
+bool blob_rule_fits(const BlobRule *r, const BlobObject *o);
+// So many whole days after a time, at the next midnight (UTC).
+int64_t blob_days_after(int64_t ns, int64_t days);
 
 // *ret_after: the next call's `after`, in `a`; absent: the bucket is done. Retention and legal
 // holds keep a version.

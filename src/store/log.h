@@ -29,7 +29,7 @@ typedef struct LogConfig {
     // records do not fit and are refused.
     uint64_t file_bytes;
     // The oldest files are sealed into containers when files that are no longer written hold this
-    // much; 0: 256 MiB. What is not sealed is read at a start, so appends are refused (ERR_LIMIT)
+    // much; 0: 64 MiB. What is not sealed is read at a start, so appends are refused (ERR_LIMIT)
     // while it is more than unsealed_bytes_max; 0: 4 GiB.
     uint64_t seal_bytes, unsealed_bytes_max;
     size_t read_cache_bytes; // of sealed records unpacked for readers; 0: 32 MiB
@@ -61,13 +61,14 @@ struct log_append {
     const LogRecord *records;
     size_t n;         // 1..LOG_APPEND_RECORDS_MAX
     LogPlace *places; // n of them, filled before done is called
-    // The caller may wait for the disk: if nothing else is under way and the disk is quick,
-    // log_append itself writes, and calls `done` before it returns. That saves waking two threads.
-    bool may_write;
-    // On a thread of the log, one call at a time, in the order of blocks: hand over quickly, and
-    // call nothing of the log that blocks. ERR_FULL: no space; nothing of it is or will become
-    // visible. ERR_IO: the journal failed for good (`fatal`); nothing of it is visible, and only
-    // the next start knows whether all of it is on the disk or nothing.
+    // The caller calls log_commit on this thread before it waits for anything: nobody is woken for
+    // the append until then.
+    bool held;
+    // On a thread of the log or on that of a log_commit, one call at a time, in the order of
+    // blocks: hand over quickly, and call nothing of the log that blocks. ERR_FULL: no space;
+    // nothing of it is or will become visible. ERR_IO: the journal failed for good (`fatal`);
+    // nothing of it is visible, and only the next start knows whether all of it is on the disk or
+    // nothing.
     void (*done)(struct log_append *a, Err e);
     void *user;
     struct log_append *next; // the log's, like all that follows
@@ -149,6 +150,11 @@ Err log_shard_add(struct log *l, uint64_t shard, int64_t retention_ns);
 // retention. A shorter one is remembered by itself, until the log is closed. Unknown shards:
 // nothing.
 void log_shard_hide(struct log *l, uint64_t shard, int64_t over_ms);
+// Whoever reads this shard is done with what lies below the position: it goes without being sealed,
+// if it is not yet. Sealing expects from the first call on (which may say 0) that what comes to the
+// shard is passed soon, and leaves it time for that. Forgotten when the log is closed. Unknown
+// shards: nothing.
+void log_shard_pass(struct log *l, uint64_t shard, uint64_t position);
 
 // After all shards have been declared: readable data of an undeclared, undropped shard is
 // ERR_CORRUPT (journal without kv row), named in the log.
@@ -166,6 +172,11 @@ Err log_shards_drop(struct log *l, const uint64_t *shards, size_t n);
 // above; ERR_IO: the journal has failed; ERR_CLOSED: log_close has begun. On an error `done` is not
 // called.
 Err log_append(struct log *l, struct log_append *a);
+
+// Has everything written that waits. If it is little and the disk is quick this thread writes it,
+// and has called `done` when it returns, unless an earlier block is still under way: that saves
+// waking two threads. Otherwise the log's threads are told.
+void log_commit(struct log *l);
 
 // Records at or after `from`, oldest first: up to max_records, and no more than max_bytes of keys
 // and data (but at least one record). Positions below the trim horizon start at it. May block on

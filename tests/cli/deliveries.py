@@ -11,7 +11,7 @@ import tap
 from objects import blob
 from shell import reach, run
 
-SECONDS_MAX = 60
+SECONDS_MAX = 240
 
 
 def firehose(*arguments, status=0, text_in=""):

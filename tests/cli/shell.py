@@ -6,7 +6,7 @@ import tempfile
 
 import headrace
 
-SECONDS_MAX = 90
+SECONDS_MAX = 240
 PROGRAM = SCRATCH = SERVER = None  # set by the main program
 
 

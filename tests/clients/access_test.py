@@ -6,10 +6,13 @@ and keys, and are permitted and refused by them.
     tests/clients/access_test.py --program build/headrace
 """
 import argparse
+import base64
+import hmac
 import json
 import os
 import subprocess
 import sys
+import time
 
 import boto3
 import botocore.config
@@ -20,7 +23,7 @@ import headrace  # noqa: E402
 import tap  # noqa: E402
 
 AWS = os.path.join(os.path.dirname(sys.executable), "aws")
-CALL_SECONDS_MAX = 60
+CALL_SECONDS_MAX = 240
 ACCOUNT = headrace.ACCOUNT
 ROOT = {"aws_access_key_id": headrace.KEY_ID, "aws_secret_access_key": headrace.SECRET}
 
@@ -34,8 +37,8 @@ def allow(action, resource="*", **more):
 
 
 def client(server, service, keys, region="us-east-1"):
-    config = botocore.config.Config(retries={"total_max_attempts": 1, "mode": "standard"}, connect_timeout=10,
-                                    read_timeout=30)
+    config = botocore.config.Config(retries={"total_max_attempts": 1, "mode": "standard"}, connect_timeout=60,
+                                    read_timeout=240)
     return boto3.client(service, region_name=region, endpoint_url=server.url, config=config, **keys)
 
 
@@ -51,8 +54,21 @@ def refused(code, text, call, **arguments):
     raise AssertionError(f"{code} was expected, and the call succeeded")
 
 
+def code(seed, steps):
+    """The six digits of a device now, so many half minutes later (RFC 6238)."""
+    counter = headrace.code_step(seed, steps)
+    mac = hmac.digest(base64.b32decode(seed), counter.to_bytes(8, "big"), "sha1")
+    at = mac[-1] & 15
+    return f"{(int.from_bytes(mac[at:at + 4], 'big') & 0x7fffffff) % 10**6:06}"
+
+
 OTHER = "111122223333"
 EVE = {"aws_access_key_id": "AKIAOTHERACCOUNT0001", "aws_secret_access_key": "another/SECRET+of+forty+characters+12345"}
+
+
+def session_keys(credentials):
+    return {"aws_access_key_id": credentials["AccessKeyId"], "aws_secret_access_key": credentials["SecretAccessKey"],
+            "aws_session_token": credentials["SessionToken"]}
 
 
 class Access:
@@ -214,6 +230,10 @@ class Access:
                 kinesis.list_shards, StreamName="clicks")
         who = client(self.server, "sts", self.session).get_caller_identity()
         assert who["Arn"] == made["AssumedRoleUser"]["Arn"], who
+        used = self.iam.get_role(RoleName="Reader")["Role"]["RoleLastUsed"]
+        assert used["Region"] == "us-east-1" and used["LastUsedDate"] >= role["CreateDate"], used
+        key = self.iam.get_access_key_last_used(AccessKeyId=self.keys["aws_access_key_id"])
+        assert key["UserName"] == "bob" and key["AccessKeyLastUsed"]["Region"] == "us-east-1", key
         wrong = {**self.session, "aws_session_token": "x" * 128}
         refused("UnrecognizedClientException", "", client(self.server, "kinesis", wrong).list_streams)
 
@@ -297,6 +317,88 @@ class Access:
         s3.put_public_access_block(Bucket="listed", PublicAccessBlockConfiguration={"BlockPublicAcls": True})
         refused("AccessDenied", "", s3.put_object_acl, Bucket="listed", Key="k", ACL="public-read")
 
+    def objects_belong_to_whoever_writes_them_where_the_bucket_says_so(self):
+        s3, eve = client(self.server, "s3", ROOT), client(self.server, "s3", EVE)
+        root_id, eve_id = s3.list_buckets()["Owner"]["ID"], eve.list_buckets()["Owner"]["ID"]
+        for bucket, ownership in (("writers", "ObjectWriter"), ("preferred", "BucketOwnerPreferred")):
+            s3.create_bucket(Bucket=bucket, ObjectOwnership=ownership)
+            s3.put_bucket_acl(Bucket=bucket, GrantWrite=f'id="{eve_id}"', GrantRead=f'id="{eve_id}"')
+            s3.put_bucket_policy(Bucket=bucket, Policy=policy(
+                {"Effect": "Allow", "Principal": {"AWS": OTHER}, "Action": "s3:*Multipart*", "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]}))
+            s3.put_object(Bucket=bucket, Key="a ours", Body=b"x")
+            eve.put_object(Bucket=bucket, Key="b eves", Body=b"x")
+            for key, acl in (("c full", "bucket-owner-full-control"), ("d read", "bucket-owner-read")):
+                eve.put_object(Bucket=bucket, Key=key, Body=b"x", ACL=acl)
+            given = root_id if ownership == "BucketOwnerPreferred" else eve_id
+            listed = {o["Key"]: o["Owner"]["ID"] for o in s3.list_objects(Bucket=bucket)["Contents"]}
+            assert listed == {"a ours": root_id, "b eves": eve_id, "c full": given, "d read": eve_id}, listed
+            versions = {o["Key"]: o["Owner"]["ID"] for o in s3.list_object_versions(Bucket=bucket)["Versions"]}
+            assert versions == listed, versions
+            refused("AccessDenied", "", s3.get_object, Bucket=bucket, Key="b eves")
+            refused("AccessDenied", "", s3.copy_object, Bucket=bucket, Key="z", CopySource=f"{bucket}/b eves")
+            refused("403", "", s3.head_object, Bucket=bucket, Key="b eves")
+            refused("AccessDenied", "", s3.get_object_acl, Bucket=bucket, Key="d read")
+            for key in ("c full", "d read"):
+                assert s3.get_object(Bucket=bucket, Key=key)["Body"].read() == b"x"
+            assert eve.get_object(Bucket=bucket, Key="b eves")["Body"].read() == b"x"
+            refused("AccessDenied", "", eve.get_object, Bucket=bucket, Key="a ours")
+            found = eve.get_object_acl(Bucket=bucket, Key="d read")
+            assert found["Owner"]["ID"] == eve_id, found
+            assert [(g["Grantee"]["ID"], g["Permission"]) for g in found["Grants"]] == [
+                (eve_id, "FULL_CONTROL"), (root_id, "READ")], found
+            found = s3.get_object_acl(Bucket=bucket, Key="c full")
+            assert found["Owner"]["ID"] == given and len(found["Grants"]) == (1 if given == root_id else 2), found
+            eve.put_object_acl(Bucket=bucket, Key="b eves", ACL="bucket-owner-full-control")
+            assert s3.get_object(Bucket=bucket, Key="b eves")["Body"].read() == b"x"
+            upload = eve.create_multipart_upload(Bucket=bucket, Key="e")["UploadId"]
+            parts = s3.list_parts(Bucket=bucket, Key="e", UploadId=upload)
+            assert parts["Owner"]["ID"] == parts["Initiator"]["ID"] == eve_id, parts
+            eve.abort_multipart_upload(Bucket=bucket, Key="e", UploadId=upload)
+            s3.delete_object(Bucket=bucket, Key="b eves")
+            enforced = {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+            refused("InvalidBucketAclWithObjectOwnership", "", s3.put_bucket_ownership_controls, Bucket=bucket, OwnershipControls=enforced)
+            s3.put_bucket_acl(Bucket=bucket, ACL="private")
+            s3.put_bucket_ownership_controls(Bucket=bucket, OwnershipControls=enforced)
+            owners = {o["Owner"]["ID"] for o in s3.list_objects(Bucket=bucket)["Contents"]}
+            assert owners == {root_id}, owners
+            assert s3.get_object(Bucket=bucket, Key="d read")["Body"].read() == b"x"
+            refused("AccessControlListNotSupported", "", s3.put_object, Bucket=bucket, Key="f", Body=b"x", ACL="authenticated-read")
+            s3.put_object(Bucket=bucket, Key="f", Body=b"x", ACL="private")
+            s3.put_object(Bucket=bucket, Key="f", Body=b"x", ACL="bucket-owner-full-control")
+
+    def versions_go_for_ever_with_a_code_of_the_roots_device_where_the_bucket_wants_it(self):
+        s3, bob = client(self.server, "s3", ROOT), client(self.server, "s3", self.keys)
+        self.iam.put_user_policy(UserName="bob", PolicyName="s3", PolicyDocument=policy(allow("s3:*")))
+        made = client(self.server, "iam", ROOT).create_virtual_mfa_device(VirtualMFADeviceName="root-account-mfa-device")["VirtualMFADevice"]
+        serial, seed = made["SerialNumber"], made["Base32StringSeed"]
+        s3.create_bucket(Bucket="coded")
+        on = {"Status": "Enabled", "MFADelete": "Enabled"}
+        refused("AccessDenied", "Mfa Authentication must be used for this request", s3.put_bucket_versioning, Bucket="coded", VersioningConfiguration=on)
+        refused("AccessDenied", "Access Denied", s3.put_bucket_versioning, Bucket="coded", VersioningConfiguration=on, MFA=f"{serial} 12345x")
+        refused("AccessDenied", "only be performed by the bucket owner", bob.put_bucket_versioning, Bucket="coded",
+                VersioningConfiguration=on, MFA=f"{serial} {code(seed, 0)}")
+        first = code(seed, 0)
+        s3.put_bucket_versioning(Bucket="coded", VersioningConfiguration=on, MFA=f"{serial} {first}")
+        assert {k: v for k, v in s3.get_bucket_versioning(Bucket="coded").items() if k in ("Status", "MFADelete")} == on
+        refused("AccessDenied", "Access Denied", s3.put_bucket_versioning, Bucket="coded", VersioningConfiguration={"Status": "Suspended"},
+                MFA=f"{serial} {first}")  # it has counted
+        refused("AccessDenied", "must be used for this request", s3.put_bucket_versioning, Bucket="coded", VersioningConfiguration={"Status": "Suspended"})
+        refused("InvalidBucketState", "", s3.put_bucket_lifecycle_configuration, Bucket="coded", LifecycleConfiguration={"Rules": [
+            {"ID": "a", "Status": "Enabled", "Filter": {}, "Expiration": {"Days": 1}}]})
+        ids = [s3.put_object(Bucket="coded", Key="k", Body=b"x")["VersionId"] for _ in range(3)]
+        marker = s3.delete_object(Bucket="coded", Key="k")["VersionId"]  # a marker needs none
+        everything = [{"Key": "k", "VersionId": v} for v in [*ids, marker]]
+        refused("AccessDenied", "must be used for this request", s3.delete_object, Bucket="coded", Key="k", VersionId=ids[0])
+        refused("AccessDenied", "must be used for this request", s3.delete_objects, Bucket="coded", Delete={"Objects": everything})
+        refused("AccessDenied", "Access Denied", s3.delete_object, Bucket="coded", Key="k", VersionId=ids[0], MFA=f"{serial} {first}")
+        refused("AccessDenied", "only be performed by the bucket owner", bob.delete_object, Bucket="coded", Key="k", VersionId=ids[0],
+                MFA=f"{serial} {code(seed, 1)}")
+        assert len(s3.list_object_versions(Bucket="coded")["Versions"]) == 3
+        gone = s3.delete_objects(Bucket="coded", Delete={"Objects": everything}, MFA=f"{serial} {code(seed, 1)}")
+        assert len(gone["Deleted"]) == 4, gone
+        assert "Versions" not in s3.list_object_versions(Bucket="coded")
+        self.iam.delete_user_policy(UserName="bob", PolicyName="s3")
+
     def tags_in_a_request_decide(self):
         self.iam.put_user_policy(UserName="bob", PolicyName="maker", PolicyDocument=policy(
             allow(["kinesis:CreateStream", "kinesis:AddTagsToStream", "kinesis:RemoveTagsFromStream"], Condition={
@@ -375,6 +477,55 @@ class Access:
                 client(self.server, "sts", keys).assume_role, RoleArn=role, RoleSessionName="s2", Tags=team)
         self.iam.delete_user_policy(UserName="bob", PolicyName="assume")
 
+    def device(self, name):
+        made = self.iam.create_virtual_mfa_device(VirtualMFADeviceName=name)["VirtualMFADevice"]
+        serial, seed = made["SerialNumber"], made["Base32StringSeed"]
+        self.iam.enable_mfa_device(UserName="mia", SerialNumber=serial, AuthenticationCode1=code(seed, -1),
+                                   AuthenticationCode2=code(seed, 0))
+        return serial, seed
+
+    def what_needs_a_code_is_closed_without_one(self):
+        self.iam.create_user(UserName="mia")
+        key = self.iam.create_access_key(UserName="mia")["AccessKey"]
+        self.mia = {"aws_access_key_id": key["AccessKeyId"], "aws_secret_access_key": key["SecretAccessKey"]}
+        shown = {"Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}}}
+        self.iam.put_user_policy(UserName="mia", PolicyName="p", PolicyDocument=policy(
+            allow("kinesis:*", **shown), allow("kms:*"), allow(["sts:AssumeRole", "sts:GetFederationToken"])))
+        self.iam.create_role(RoleName="careful", AssumeRolePolicyDocument=json.dumps(
+            {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": ACCOUNT},
+                                                     "Action": "sts:AssumeRole", **shown}]}))
+        sts = client(self.server, "sts", self.mia)
+        serial, seed = self.device("phone")
+        role = f"arn:aws:iam::{ACCOUNT}:role/careful"
+        assert [d["SerialNumber"] for d in self.iam.list_mfa_devices(UserName="mia")["MFADevices"]] == [serial]
+        refused("AccessDeniedException", "the kinesis:PutRecord action", self.put, kinesis=client(self.server, "kinesis", self.mia))
+        refused("AccessDenied", "invalid MFA one time pass code. ", sts.get_session_token, SerialNumber=serial,
+                TokenCode=code(seed, 0))  # it has counted when the device was enabled
+        refused("AccessDenied", "one time pass code.", sts.get_session_token, TokenCode=code(seed, 1))
+        made = sts.get_session_token(SerialNumber=serial, TokenCode=code(seed, 1))["Credentials"]
+        self.put(client(self.server, "kinesis", session_keys(made)))
+        refused("AccessDenied", "the sts:AssumeRole action", sts.assume_role, RoleArn=role, RoleSessionName="safe")
+        serial, seed = self.device("tablet")
+        assumed = sts.assume_role(RoleArn=role, RoleSessionName="safe", SerialNumber=serial, TokenCode=code(seed, 1))
+        assert assumed["AssumedRoleUser"]["Arn"].endswith("assumed-role/careful/safe"), assumed
+
+    def a_federated_user_may_less_than_who_made_it(self):
+        self.iam.put_user_policy(UserName="mia", PolicyName="p", PolicyDocument=policy(
+            allow("kinesis:*"), allow("sts:GetFederationToken")))
+        made = client(self.server, "sts", self.mia).get_federation_token(Name="fred", Policy=policy(allow("kinesis:Describe*")))
+        keys = session_keys(made["Credentials"])
+        arn = f"arn:aws:sts::{ACCOUNT}:federated-user/fred"
+        assert made["FederatedUser"] == {"FederatedUserId": f"{ACCOUNT}:fred", "Arn": arn}, made
+        who = client(self.server, "sts", keys).get_caller_identity()
+        assert (who["Arn"], who["UserId"]) == (arn, f"{ACCOUNT}:fred"), who
+        kinesis = client(self.server, "kinesis", keys)
+        kinesis.describe_stream_summary(StreamName="clicks")
+        refused("AccessDeniedException", "the kinesis:PutRecord action", self.put, kinesis=kinesis)
+        refused("AccessDenied", "", client(self.server, "iam", keys).list_users)
+        refused("AccessDenied", "Cannot call GetFederationToken with session credentials",
+                client(self.server, "sts", session_keys(client(self.server, "sts", ROOT).get_session_token()["Credentials"]))
+                .get_federation_token, Name="other")
+
     def no_secret_is_in_the_database(self):
         secrets = [self.keys["aws_secret_access_key"], self.session["aws_secret_access_key"],
                    self.session["aws_session_token"]]
@@ -404,7 +555,7 @@ class Access:
 
     def the_command_line_sees_the_same(self):
         assert self.aws("sts", "get-caller-identity")["Account"] == ACCOUNT
-        assert [u["UserName"] for u in self.aws("iam", "list-users")["Users"]] == ["bob"]
+        assert [u["UserName"] for u in self.aws("iam", "list-users")["Users"]] == ["bob", "mia"]
         assert self.aws("iam", "list-user-policies", "--user-name", "bob")["PolicyNames"] == [
             "gets", "keys", "puts", "tagged"]
         document = self.aws("iam", "get-user-policy", "--user-name", "bob", "--policy-name", "gets")["PolicyDocument"]
@@ -430,8 +581,11 @@ STAGES = [
     Access.records_are_encrypted_and_the_key_decides_who_reads, Access.a_blob_of_the_key_service_comes_back,
     Access.a_bucket_policy_denies_its_owner_too_who_can_always_mend_it,
     Access.lists_let_in_whom_they_name_unless_a_policy_denies,
+    Access.objects_belong_to_whoever_writes_them_where_the_bucket_says_so,
+    Access.versions_go_for_ever_with_a_code_of_the_roots_device_where_the_bucket_wants_it,
     Access.tags_in_a_request_decide, Access.a_consumer_and_a_queue_have_tags_of_their_own,
     Access.tags_of_a_session_are_those_of_its_principal,
+    Access.what_needs_a_code_is_closed_without_one, Access.a_federated_user_may_less_than_who_made_it,
     Access.no_secret_is_in_the_database,
     Access.all_of_it_outlives_a_kill, Access.the_command_line_sees_the_same, Access.a_key_that_is_deleted_does_not_sign,
 ]

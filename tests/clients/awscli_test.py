@@ -18,7 +18,7 @@ import tap  # noqa: E402
 
 STREAM, RECORDS = "cli", 9
 AWS = os.path.join(os.path.dirname(sys.executable), "aws")
-CALL_SECONDS_MAX = 60
+CALL_SECONDS_MAX = 240
 
 
 class Shell:

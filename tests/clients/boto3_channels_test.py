@@ -20,7 +20,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import headrace  # noqa: E402
 import tap  # noqa: E402
 
-SECONDS_MAX = 60
+SECONDS_MAX = 240
 BUCKET = "channel-lake"
 ROLE = f"arn:aws:iam::{headrace.ACCOUNT}:role/channels"
 KILLS, RECORDS = 3, 400
@@ -40,7 +40,7 @@ class Path:
         self.channels = {}
 
     def client(self, name, key=(headrace.KEY_ID, headrace.SECRET)):
-        config = botocore.config.Config(retries={"total_max_attempts": 3, "mode": "standard"}, read_timeout=60)
+        config = botocore.config.Config(retries={"total_max_attempts": 3, "mode": "standard"}, read_timeout=240)
         return boto3.client(name, region_name="us-east-1", endpoint_url=self.server.url, config=config,
                             aws_access_key_id=key[0], aws_secret_access_key=key[1])
 

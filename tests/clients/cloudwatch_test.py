@@ -6,11 +6,13 @@ them, and what is left after kill -9.
     tests/clients/cloudwatch_test.py --program build/headrace
 """
 import argparse
+import http.server
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from datetime import datetime, timedelta, timezone
 
@@ -23,7 +25,7 @@ import headrace  # noqa: E402
 import tap  # noqa: E402
 
 AWS = os.path.join(os.path.dirname(sys.executable), "aws")
-TICK_SECONDS_MAX = 20  # after the clock was moved, until the server has seen it, on a busy machine
+TICK_SECONDS_MAX = 120  # after the clock was moved, until the server has seen it, on a busy machine
 LARGE = 1000           # data of one request: more than SDKs send uncompressed
 
 
@@ -233,7 +235,7 @@ class Path:
 
             def aws(*words):
                 run = subprocess.run([AWS, "cloudwatch", *words], env=environment, capture_output=True, text=True,
-                                     stdin=subprocess.DEVNULL, timeout=60)
+                                     stdin=subprocess.DEVNULL, timeout=240)
                 assert run.returncode == 0, run.stderr
                 return json.loads(run.stdout) if run.stdout.strip() else None
 
@@ -244,6 +246,101 @@ class Path:
             assert alarms[0]["MetricName"] == "IncomingRecords", alarms
             aws("delete-alarms", "--alarm-names", "busy")
             assert aws("describe-alarms")["MetricAlarms"] == []
+
+
+class Function:
+    """A function's endpoint: keeps the events that it was called with; while `broken`, answers as one that is down."""
+
+    def __init__(self):
+        self.events, self.refused, self.broken = [], 0, True
+        function = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if function.broken:
+                    function.refused += 1
+                else:
+                    function.events.append(json.loads(body))
+                self.send_response(503 if function.broken else 202)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}/"
+
+
+def alarms_call_functions_whatever_is_killed(program):
+    function = Function()
+    arn = f"arn:aws:lambda:us-east-1:{headrace.ACCOUNT}:function:notify"
+    topic = f"arn:aws:sns:us-east-1:{headrace.ACCOUNT}:topic"
+    with headrace.Server(program, "--functions-endpoints", f"notify={function.url}", profile="dev") as server:
+        cloudwatch = client(server, "cloudwatch")
+        cloudwatch.put_metric_alarm(
+            AlarmName="high", AlarmDescription="too much", Namespace="Test", MetricName="m", Statistic="Sum", Period=60,
+            EvaluationPeriods=1, Threshold=1, ComparisonOperator="GreaterThanThreshold", TreatMissingData="ignore",
+            Dimensions=[{"Name": "Host", "Value": "a"}], AlarmActions=[arn, topic], OKActions=[arn])
+        cloudwatch.put_composite_alarm(AlarmName="any", AlarmRule="ALARM(high)", AlarmActions=[arn])
+        cloudwatch.set_alarm_state(AlarmName="high", StateValue="ALARM", StateReason="a test")
+        wait_for("the function is called, in vain", lambda: function.refused)
+        server.kill()
+        function.broken = False
+        server.start()
+        cloudwatch = client(server, "cloudwatch")
+        wait_for("both alarms' events", lambda: {e["alarmData"]["alarmName"] for e in function.events} == {"high", "any"})
+        event = next(e for e in function.events if e["alarmData"]["alarmName"] == "high")
+        assert event["source"] == "aws.cloudwatch" and event["accountId"] == headrace.ACCOUNT, event
+        assert event["alarmArn"].endswith(":alarm:high") and event["region"] == "us-east-1", event
+        data = event["alarmData"]
+        assert (data["state"]["value"], data["state"]["reason"]) == ("ALARM", "a test"), data
+        assert data["previousState"]["value"] == "INSUFFICIENT_DATA", data
+        metric, = data["configuration"]["metrics"]
+        assert metric["metricStat"]["metric"] == {"namespace": "Test", "name": "m", "dimensions": {"Host": "a"}}, metric
+        composite = next(e for e in function.events if e["alarmData"]["alarmName"] == "any")["alarmData"]
+        assert composite["configuration"]["alarmRule"] == "ALARM(high)", composite
+
+        def summaries():
+            return {i["HistorySummary"] for i in cloudwatch.describe_alarm_history(
+                AlarmName="high", HistoryItemType="Action")["AlarmHistoryItems"]}
+
+        wait_for("the history of both actions", lambda: len(summaries()) == 2)
+        assert summaries() == {f"Successfully executed action {arn}", f"Failed to execute action {topic}. Received "
+                               'error: "This server does no actions of the service sns."'}, summaries()
+        before = len(function.events)
+        cloudwatch.disable_alarm_actions(AlarmNames=["high"])
+        cloudwatch.set_alarm_state(AlarmName="high", StateValue="OK", StateReason="nobody is told")
+        cloudwatch.enable_alarm_actions(AlarmNames=["high"])
+        cloudwatch.set_alarm_state(AlarmName="high", StateValue="ALARM", StateReason="again")
+        wait_for("the next event", lambda: any(e["alarmData"]["state"]["reason"] == "again" for e in function.events))
+        assert not [e for e in function.events[before:] if e["alarmData"]["state"]["reason"] == "nobody is told"]
+
+
+def alarms_are_deleted_together_or_not_at_all(program):
+    with headrace.Server(program, profile="dev") as server:
+        cloudwatch = client(server, "cloudwatch")
+        for name in ("a", "b", "c"):
+            cloudwatch.put_metric_alarm(
+                AlarmName=name, Namespace="Test", MetricName="m", Statistic="Sum", Period=60, EvaluationPeriods=1,
+                Threshold=1, ComparisonOperator="GreaterThanThreshold", TreatMissingData="ignore")
+
+        def names():
+            return [a["AlarmName"] for a in cloudwatch.describe_alarms()["MetricAlarms"]]
+
+        cloudwatch.put_composite_alarm(AlarmName="d", AlarmRule="ALARM(b)")
+        try:
+            cloudwatch.delete_alarms(AlarmNames=["a", "b", "c"])
+            raise AssertionError("an alarm on which another depends was deleted")
+        except ClientError as error:
+            assert error.response["Error"]["Code"] == "ValidationError", error
+        assert names() == ["a", "b", "c"], names()
+        cloudwatch.delete_alarms(AlarmNames=["a", "none", "d"])  # names that do not exist are passed over
+        assert names() == ["b", "c"], names()
+        cloudwatch.delete_alarms(AlarmNames=["b", "c"])
+        assert names() == [], names()
 
 
 STAGES = [function for name, function in vars(Path).items() if callable(function) and name != "__init__"]
@@ -258,6 +355,8 @@ def main():
         path = Path(server)
         for stage in STAGES:
             report.run(stage.__name__.replace("_", " "), lambda s=stage: s(path))
+    for test in (alarms_call_functions_whatever_is_killed, alarms_are_deleted_together_or_not_at_all):
+        report.run(test.__name__.replace("_", " "), lambda t=test: t(options.program))
     return report.end()
 
 

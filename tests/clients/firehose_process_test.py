@@ -27,7 +27,7 @@ ACCOUNT = headrace.ACCOUNT
 REGION = "us-east-1"
 FUNCTION = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:transform"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/firehose"
-WAIT_SECONDS_MAX = 120
+WAIT_SECONDS_MAX = 240
 TRUST = {"Version": "2012-10-17", "Statement": [
     {"Effect": "Allow", "Principal": {"Service": "firehose.amazonaws.com"}, "Action": "sts:AssumeRole"}]}
 MAY = {"Version": "2012-10-17", "Statement": [
@@ -80,8 +80,8 @@ class Function:
 
 
 def client(server, service):
-    config = botocore.config.Config(retries={"total_max_attempts": 3, "mode": "standard"}, connect_timeout=10,
-                                    read_timeout=60, s3={"addressing_style": "path"})
+    config = botocore.config.Config(retries={"total_max_attempts": 3, "mode": "standard"}, connect_timeout=60,
+                                    read_timeout=240, s3={"addressing_style": "path"})
     return boto3.client(service, region_name=REGION, endpoint_url=server.url, config=config,
                         aws_access_key_id=headrace.KEY_ID, aws_secret_access_key=headrace.SECRET)
 
@@ -172,34 +172,33 @@ class Path:
 
     def logs_are_unpacked(self):
         # Only CloudWatch Logs may put such records itself; a stream brings them, too.
-        arn = self.stream("logs-in", envelope("a", "b"), envelope("", kind="CONTROL_MESSAGE"), b"no gzip", envelope("c"))
+        arn = self.stream("logs-in")
         self.create("logs", processor("Decompression", CompressionFormat="GZIP"),
                     processor("CloudWatchLogProcessing", DataMessageExtraction="true"),
                     DeliveryStreamType="KinesisStreamAsSource",
                     KinesisStreamSourceConfiguration={"KinesisStreamARN": arn, "RoleARN": ROLE})
+        self.put_stream("logs-in", envelope("a", "b"), envelope("", kind="CONTROL_MESSAGE"), b"no gzip", envelope("c"))
         self.until(lambda: self.content("logs/data/") == b"a\nb\nc\n", "the messages")
         self.until(lambda: len(self.errors("logs/errors/decompression-failed/")) == 1, "what is no gzip")
         assert base64.b64decode(self.errors("logs/errors/decompression-failed/")[0]["rawData"]) == b"no gzip"
 
-    def stream(self, name, *records):
-        """The records are put when the delivery is there: it begins with what comes then."""
+    def stream(self, name):
         self.kinesis.create_stream(StreamName=name, ShardCount=1)
         self.kinesis.get_waiter("stream_exists").wait(StreamName=name, WaiterConfig={"Delay": 1})
-
-        def put():
-            time.sleep(2)
-            for record in records:
-                self.kinesis.put_record(StreamName=name, Data=record, PartitionKey="k")
-
-        threading.Thread(target=put, daemon=True).start()
         return f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/{name}"
+
+    def put_stream(self, name, *records):
+        """When the delivery is there: it begins with what comes then."""
+        for record in records:
+            self.kinesis.put_record(StreamName=name, Data=record, PartitionKey="k")
 
     def aggregates_of_a_stream_are_taken_apart_before_the_function(self):
         calls = len(self.function.events)
-        arn = self.stream("packed-in", aggregate(b"x", b"y"), b"z")
+        arn = self.stream("packed-in")
         self.create("packed", processor("Lambda", LambdaArn=FUNCTION), processor("AppendDelimiterToRecord"),
                     DeliveryStreamType="KinesisStreamAsSource",
                     KinesisStreamSourceConfiguration={"KinesisStreamARN": arn, "RoleARN": ROLE})
+        self.put_stream("packed-in", aggregate(b"x", b"y"), b"z")
         self.until(lambda: self.content("packed/data/") == b"X\nY\nZ\n", "the inner records")
         records = [r for event in self.function.events[calls:] for r in event["records"]]
         about = [r["kinesisRecordMetadata"] for r in records]

@@ -8,12 +8,15 @@ kill -9.
 """
 import argparse
 import gzip
+import http.server
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import urllib.error
 import urllib.request
 
 import boto3
@@ -29,15 +32,15 @@ AWS = os.path.join(os.path.dirname(sys.executable), "aws")
 ACCOUNT, REGION = headrace.ACCOUNT, "us-east-1"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/delivery"
 BUCKET = "lake"
-WAIT_SECONDS_MAX = 60
+WAIT_SECONDS_MAX = 240
 KEYS = {"aws_access_key_id": headrace.KEY_ID, "aws_secret_access_key": headrace.SECRET}
 FAST = {"SizeInMBs": 1, "IntervalInSeconds": 0}   # delivered within seconds
 SLOW = {"SizeInMBs": 128, "IntervalInSeconds": 900}  # not by itself
 
 
 def client(server, service):
-    config = botocore.config.Config(retries={"total_max_attempts": 1, "mode": "standard"}, connect_timeout=10,
-                                    read_timeout=60)
+    config = botocore.config.Config(retries={"total_max_attempts": 1, "mode": "standard"}, connect_timeout=60,
+                                    read_timeout=240)
     return boto3.client(service, region_name=REGION, endpoint_url=server.url, config=config, **KEYS)
 
 
@@ -60,8 +63,39 @@ def operate(server, page, **body):
     headers = sigv4.sign(headrace.KEY_ID, headrace.SECRET, REGION, "headrace", "POST", path,
                          {"Host": f"127.0.0.1:{server.port}", "Content-Type": "application/json"}, data)
     request = urllib.request.Request(server.url + path, data=data, headers=headers, method="POST")
-    with urllib.request.urlopen(request, timeout=30) as reply:
+    with urllib.request.urlopen(request, timeout=120) as reply:
         return json.load(reply)
+
+
+class Search(http.server.ThreadingHTTPServer):
+    """As much of a search engine as takes documents; in `documents` index, document and credentials."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            lines = self.rfile.read(int(self.headers["Content-Length"])).splitlines()
+            items = []
+            for action, document in zip(lines[::2], lines[1::2]):
+                index = json.loads(action)["index"]
+                self.server.documents.append((index["_index"], json.loads(document), self.headers["Authorization"]))
+                items.append({"index": {**index, "status": 201}})
+            body = json.dumps({"took": 1, "errors": False, "items": items}).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        self.port, self.documents = self.server_address[1], []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
 
 
 class Path:
@@ -110,8 +144,27 @@ class Path:
         self.iam.put_role_policy(RoleName="delivery", PolicyName="p", PolicyDocument=json.dumps(may))
         self.s3.create_bucket(Bucket=BUCKET)
 
+    def a_role_is_lent_for_what_its_trust_policy_names(self):
+        arn = f"arn:aws:firehose:{REGION}:{ACCOUNT}:deliverystream/"
+        only = {"Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "firehose.amazonaws.com"},
+            "Condition": {"ArnLike": {"aws:SourceArn": arn + "mine-*"}, "StringEquals": {
+                "aws:SourceAccount": ACCOUNT, "sts:ExternalId": ACCOUNT}}}]}
+        may = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+        self.iam.create_role(RoleName="narrow", AssumeRolePolicyDocument=json.dumps(only))
+        self.iam.put_role_policy(RoleName="narrow", PolicyName="p", PolicyDocument=json.dumps(may))
+        role = f"arn:aws:iam::{ACCOUNT}:role/narrow"
+        text = refused("InvalidArgumentException", self.firehose.create_delivery_stream, DeliveryStreamName="yours",
+                       S3DestinationConfiguration=place(RoleARN=role))
+        assert text == f"Firehose is unable to assume role {role}. Please check the role provided.", text
+        self.create("mine-1", S3DestinationConfiguration=place(RoleARN=role, Prefix="mine/"))
+        self.firehose.put_record(DeliveryStreamName="mine-1", Record={"Data": b"lent"})
+        assert self.delivered("mine/", 4) == b"lent"  # the engine names the stream, too
+        self.firehose.delete_delivery_stream(DeliveryStreamName="mine-1")
+
     def records_of_both_calls_are_in_s3_byte_for_byte(self):
-        self.create("plain", S3DestinationConfiguration=place(Prefix="plain/"))
+        # One object: the names of two of one second are in no order.
+        self.create("plain", S3DestinationConfiguration=place(Prefix="plain/", BufferingHints=SLOW))
         records = [os.urandom(n) for n in (0, 1, 1000, 1024000)] + [b"line %d\n" % i for i in range(300)]
         ids = [self.firehose.put_record(DeliveryStreamName="plain", Record={"Data": r})["RecordId"] for r in records[:4]]
         answer = self.firehose.put_record_batch(DeliveryStreamName="plain", Records=[{"Data": r} for r in records[4:]])
@@ -119,6 +172,7 @@ class Path:
         ids += [r["RecordId"] for r in answer["RequestResponses"]]
         assert len(set(ids)) == len(records) and all(len(i) == 224 for i in ids), ids[:2]
         want = b"".join(records)
+        operate(self.server, "firehose/flush", stream="plain")
         assert self.delivered("plain/", len(want)) == want
         for key in self.keys("plain/"):
             day = time.strftime("%Y/%m/%d/", time.gmtime())
@@ -164,6 +218,41 @@ class Path:
         operate(self.server, "firehose/flush", stream="sealed")
         assert self.delivered("sealed/", 22) == b"owned,customer's,plain"
 
+    def a_domain_is_where_the_configuration_says(self):
+        with Search() as search, headrace.Server(
+                self.server.program, "--destinations-domains", f"logs=http://u:p@127.0.0.1:{search.port}",
+                profile="dev") as server:
+            hose, arn = client(server, "firehose"), f"arn:aws:es:{REGION}:{ACCOUNT}:domain/"
+            client(server, "s3").create_bucket(Bucket=BUCKET)
+            config = {"RoleARN": ROLE, "IndexName": "i", "IndexRotationPeriod": "NoRotation", "S3Configuration": place(),
+                      "BufferingHints": FAST, "DomainARN": arn + "logs"}
+            text = refused("InvalidArgumentException", hose.create_delivery_stream, DeliveryStreamName="s",
+                           AmazonopensearchserviceDestinationConfiguration={**config, "DomainARN": arn + "others"})
+            assert f"Domain {arn}others is not among" in text, text
+            hose.create_delivery_stream(DeliveryStreamName="s", AmazonopensearchserviceDestinationConfiguration=config)
+            told = hose.describe_delivery_stream(DeliveryStreamName="s")["DeliveryStreamDescription"]["Destinations"][0]
+            told = told["AmazonopensearchserviceDestinationDescription"]
+            assert told["DomainARN"] == arn + "logs" and "ClusterEndpoint" not in told, told
+            hose.put_record(DeliveryStreamName="s", Record={"Data": b'{"a":1}'})
+            end = time.monotonic() + WAIT_SECONDS_MAX
+            while not search.documents:
+                assert time.monotonic() < end, "no document came"
+                time.sleep(0.05)
+            assert search.documents[0] == ("i", {"a": 1}, "Basic dTpw"), search.documents
+
+    def several_are_flushed_at_once_or_none(self):
+        for name in ("one", "two"):
+            self.create(name, S3DestinationConfiguration=place(Prefix=f"{name}/", BufferingHints=SLOW))
+            self.firehose.put_record(DeliveryStreamName=name, Record={"Data": name.encode()})
+        try:
+            operate(self.server, "firehose/flush", streams=["one", "three"])
+            raise AssertionError("a stream that is not there was flushed")
+        except urllib.error.HTTPError as error:
+            assert error.code == 400, error
+        assert self.keys("one/") == []
+        operate(self.server, "firehose/flush", streams=["one", "two"])
+        assert self.delivered("one/", 3) == b"one" and self.delivered("two/", 3) == b"two"
+
     def a_kinesis_stream_is_a_source(self):
         self.kinesis.create_stream(StreamName="clicks", ShardCount=2)
         arn = self.kinesis.describe_stream_summary(StreamName="clicks")["StreamDescriptionSummary"]["StreamARN"]
@@ -187,7 +276,7 @@ class Path:
         self.firehose.update_destination(DeliveryStreamName="plain",
                                          CurrentDeliveryStreamVersionId=description["VersionId"],
                                          DestinationId=description["Destinations"][0]["DestinationId"],
-                                         ExtendedS3DestinationUpdate={"Prefix": "updated/"})
+                                         ExtendedS3DestinationUpdate={"Prefix": "updated/", "BufferingHints": FAST})
         self.firehose.put_record(DeliveryStreamName="plain", Record={"Data": b"after"})
         assert self.delivered("updated/", 5) == b"after"
         assert all("/plain-2-" in key for key in self.keys("updated/")), self.keys("updated/")
@@ -268,7 +357,7 @@ class Path:
 
             def run(*arguments):
                 done = subprocess.run([AWS, "--endpoint-url", self.server.url, "firehose", *arguments],
-                                      env=environment, capture_output=True, text=True, timeout=60, check=True)
+                                      env=environment, capture_output=True, text=True, timeout=240, check=True)
                 return json.loads(done.stdout) if done.stdout.strip() else {}
             run("create-delivery-stream", "--delivery-stream-name", "cli", "--extended-s3-destination-configuration",
                 json.dumps(place(Prefix="cli/")))

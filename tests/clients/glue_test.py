@@ -28,8 +28,8 @@ DAYS = 40
 
 
 def client(server, service, keys=None):
-    config = botocore.config.Config(retries={"total_max_attempts": 1, "mode": "standard"}, connect_timeout=10,
-                                    read_timeout=60)
+    config = botocore.config.Config(retries={"total_max_attempts": 1, "mode": "standard"}, connect_timeout=60,
+                                    read_timeout=240)
     return boto3.client(service, region_name="us-east-1", endpoint_url=server.url, config=config, **(keys or ROOT))
 
 
@@ -146,6 +146,48 @@ class Path:
         glue.untag_resource(ResourceArn=arn, TagsToRemove=["x"])
         assert glue.get_tags(ResourceArn=arn)["Tags"] == {"team": "b"}
 
+    def planners_keep_statistics_and_hive_its_functions(self):
+        glue = self.glue
+        data = {"Type": "LONG", "LongColumnStatisticsData": {"MinimumValue": -5, "MaximumValue": 2 ** 62,
+                                                             "NumberOfNulls": 0, "NumberOfDistinctValues": 9}}
+        mine = {"ColumnName": "id", "ColumnType": "bigint", "AnalyzedTime": 1700000000, "StatisticsData": data}
+        assert glue.update_column_statistics_for_table(**TABLE, ColumnStatisticsList=[mine])["Errors"] == []
+        got = glue.get_column_statistics_for_table(**TABLE, ColumnNames=["id", "what"])
+        assert got["ColumnStatisticsList"][0]["StatisticsData"] == data, got
+        assert [e["ColumnName"] for e in got["Errors"]] == ["what"], got
+        glue.create_user_defined_function(DatabaseName="shop", FunctionInput={
+            "FunctionName": "Mask", "ClassName": "a.Mask", "OwnerType": "USER",
+            "ResourceUris": [{"ResourceType": "JAR", "Uri": "s3://lake/mask.jar"}]})
+        pages = glue.get_paginator("get_user_defined_functions").paginate(Pattern="*")
+        assert [f["FunctionName"] for page in pages for f in page["UserDefinedFunctions"]] == ["mask"]
+        assert [t["Name"] for t in glue.search_tables(SearchText="price")["TableList"]] == []
+        assert [t["Name"] for t in glue.search_tables(SearchText="\"what\"")["TableList"]] == ["sales"]
+        glue.delete_user_defined_function(DatabaseName="shop", FunctionName="mask")
+
+    def a_serializer_registers_and_finds_its_schemas(self):
+        glue = self.glue
+
+        def record(*fields):
+            return json.dumps({"type": "record", "name": "Click", "fields": list(fields)})
+
+        page, user = {"name": "page", "type": "string"}, {"name": "user", "type": "long"}
+        glue.create_registry(RegistryName="clicks")
+        made = glue.create_schema(RegistryId={"RegistryName": "clicks"}, SchemaName="click", DataFormat="AVRO",
+                                  Compatibility="BACKWARD_ALL", SchemaDefinition=record(page))
+        schema = {"SchemaArn": made["SchemaArn"]}
+        found = glue.get_schema_by_definition(SchemaId=schema, SchemaDefinition=record(page))
+        assert found["SchemaVersionId"] == made["SchemaVersionId"], found
+        added = glue.register_schema_version(SchemaId=schema, SchemaDefinition=record(page, {**user, "default": 0}))
+        assert (added["Status"], added["VersionNumber"]) == ("AVAILABLE", 2), added
+        failed = glue.register_schema_version(SchemaId=schema, SchemaDefinition=record(user))
+        assert failed["Status"] == "FAILURE", failed
+        latest = glue.get_schema_version(SchemaId=schema, SchemaVersionNumber={"LatestVersion": True})
+        assert latest["SchemaVersionId"] == added["SchemaVersionId"], latest
+        pages = glue.get_paginator("list_schema_versions").paginate(SchemaId=schema, PaginationConfig={"PageSize": 1})
+        states = [v["Status"] for page in pages for v in page["Schemas"]]
+        assert states == ["AVAILABLE", "AVAILABLE", "FAILURE"], states
+        glue.delete_registry(RegistryId={"RegistryName": "clicks"})
+
     def the_command_line_does_the_same(self):
         with tempfile.TemporaryDirectory() as home:
             environment = {**os.environ, "HOME": home, "AWS_ACCESS_KEY_ID": headrace.KEY_ID,
@@ -154,7 +196,7 @@ class Path:
 
             def aws(*words):
                 run = subprocess.run([AWS, "glue", *words], env=environment, capture_output=True, text=True,
-                                     stdin=subprocess.DEVNULL, timeout=60)
+                                     stdin=subprocess.DEVNULL, timeout=240)
                 assert run.returncode == 0, run.stderr
                 return json.loads(run.stdout) if run.stdout.strip() else None
 

@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The calls that Terraform's AWS provider makes for aws_kinesis_stream and aws_kinesis_stream_consumer: plan, apply,
-apply once more, change, destroy. The provider itself is no package of the registries that these tests may use, so
-that its sequences are made with boto3, in its order and with its waits: a state that it does not know is an error,
-and what it reads back must be what was applied, or every plan would show a difference.
+"""The calls that Terraform's AWS provider makes for aws_kinesis_stream, aws_kinesis_stream_consumer,
+aws_kinesis_resource_policy, aws_kinesis_account_settings and aws_kinesis_channel: plan, apply, apply once more, change, destroy. The
+provider itself cannot be had as a Go module: the versions that there are end with v1.60.0 of 2019, which knows no
+capacity modes; all later ones are refused. So its sequences are made with boto3, in its order and with its waits, as
+its source of 2026 has them: a state that it does not know is an error, and what it reads back must be what was
+applied, or every plan would show a difference.
 
     tests/clients/terraform_test.py --program build/headrace
 """
 import argparse
+import json
 import os
 import sys
 import time
@@ -20,9 +23,10 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import headrace  # noqa: E402
 import tap  # noqa: E402
 
-WAIT_SECONDS_MAX = 120
+WAIT_SECONDS_MAX = 240
 POLL_SECONDS = 0.1       # the provider waits for seconds
 TAGS_AT_ONCE = 10        # of AddTagsToStream and RemoveTagsFromStream
+OTHER_ACCOUNT = "arn:aws:iam::111122223333:root"
 CHANGE_TIME = "700ms"    # so that CREATING, UPDATING and DELETING are seen
 DEFAULTS = {"encryption_type": "NONE", "kms_key_id": None, "retention_period": 24, "shard_count": None,
             "shard_level_metrics": set(), "stream_mode": "PROVISIONED", "max_record_size_in_kib": None, "tags": {},
@@ -236,11 +240,106 @@ class Consumer:
         self.states += wait(lambda: self.describe()["ConsumerStatus"], ("DELETING",), None)
 
 
-def client_of(server):
+class ResourcePolicy:
+    """aws_kinesis_resource_policy: two documents are the same when they mean the same."""
+
+    def __init__(self, client, arn, actions):
+        self.client, self.arn, self.actions = client, arn, actions
+
+    def document(self):
+        return {"Version": "2012-10-17", "Statement": [{"Sid": "s", "Effect": "Allow", "Principal": {"AWS": OTHER_ACCOUNT},
+                                                         "Action": self.actions, "Resource": self.arn}]}
+
+    def put(self, actions=None):
+        self.actions = actions or self.actions
+        self.client.put_resource_policy(ResourceARN=self.arn, Policy=json.dumps(self.document()))
+
+    def drift(self):
+        there = json.loads(found(self.client.get_resource_policy, ResourceARN=self.arn)["Policy"])
+        return {} if there == self.document() else {"policy": (there, self.document())}
+
+    def delete(self):
+        self.client.delete_resource_policy(ResourceARN=self.arn)
+
+
+class Channel:
+    """aws_kinesis_channel with an S3 destination. What was not configured and is told is remembered: it may not change."""
+
+    RETRIED = "Unable to access the S3 bucket"  # the provider goes on for minutes: a new role takes effect after a while
+    TARGET_TIMES = 2  # that it must be seen ACTIVE one after the other
+
+    def __init__(self, client, stream_arn, bucket, role_arn, tags=None):
+        self.client, self.tags, self.arn, self.state, self.freshness, self.logs = client, tags or {}, None, None, 300, None
+        self.states, self.config = [], {
+            "ChannelName": "delivery", "ServiceExecutionRoleARN": role_arn,
+            "StreamConfigurationList": [{"StreamARN": stream_arn, "RecordConfiguration": {"RecordFormatType": "JSON"}}]}
+        self.storage = {"BucketARN": f"arn:aws:s3:::{bucket}", "ExpectedBucketOwner": headrace.ACCOUNT,
+                        "StorageClass": "STANDARD", "CompressionType": "NONE"}
+
+    def describe(self):
+        return found(self.client.describe_channel, ChannelARN=self.arn)["ChannelDescription"]
+
+    def wait(self, pending, target="ACTIVE"):
+        for _ in range(self.TARGET_TIMES if target else 1):
+            self.states += wait(lambda: self.describe()["ChannelStatus"], pending, target)
+
+    def create(self):
+        made = self.client.create_channel(
+            **self.config, **({"Tags": self.tags} if self.tags else {}), S3DestinationConfiguration={
+                "DataFreshnessInSeconds": self.freshness, "StorageConfiguration": self.storage})
+        self.arn = made["ChannelDescription"]["ChannelARN"]
+        self.wait(("CREATING",))
+        self.read()
+
+    def read(self):
+        about = self.describe()
+        tags = self.client.list_tags_for_resource(ResourceARN=self.arn)["Tags"]
+        self.state = {**about, "tags": {t["Key"]: t.get("Value") for t in tags}}
+        if self.logs is None and not about["LoggingConfiguration"]["CloudWatchLogs"]["Enabled"]:
+            del self.state["LoggingConfiguration"]
+        return self.state
+
+    def drift(self):
+        before, now = self.state, self.read()
+        told, storage = now["S3DestinationConfiguration"], now["S3DestinationConfiguration"]["StorageConfiguration"]
+        wanted = {**self.config, "tags": self.tags, "freshness": self.freshness, **self.storage}
+        wanted["StreamConfigurationList"] = [{**stream, "StreamCreationTimestamp": there["StreamCreationTimestamp"]}
+                                             for stream, there in zip(wanted["StreamConfigurationList"],
+                                                                      now["StreamConfigurationList"])]
+        seen = {**now, **storage, "freshness": told["DataFreshnessInSeconds"]}
+        return {**{k: (seen.get(k), v) for k, v in wanted.items() if seen.get(k) != v},
+                **{k: (now.get(k), v) for k, v in before.items() if now.get(k) != v}}
+
+    def update(self, freshness=None, logs=None):
+        """Both blocks are sent when one of them has changed; logs that are taken out are switched off."""
+        self.freshness = freshness or self.freshness
+        sent = {"S3DestinationConfiguration": {"DataFreshnessInSeconds": self.freshness}}
+        if logs is not None or self.logs is not None:
+            sent["LoggingConfiguration"] = {"CloudWatchLogs": logs or {"Enabled": False}}
+        self.logs = logs
+        self.client.update_channel(ChannelARN=self.arn, **sent)
+        self.wait(("UPDATING",))
+        self.read()
+
+    def retag(self, tags):
+        gone, added = sorted(set(self.tags) - set(tags)), {k: v for k, v in tags.items() if self.tags.get(k) != v}
+        if gone:
+            self.client.untag_resource(ResourceARN=self.arn, TagKeys=gone)
+        if added:
+            self.client.tag_resource(ResourceARN=self.arn, Tags=added)
+        self.tags = tags
+        self.read()
+
+    def delete(self):
+        found(self.client.delete_channel, ChannelARN=self.arn)
+        self.wait(("DELETING",), None)
+
+
+def client_of(server, service="kinesis"):
     """The retries are the provider's, which has the SDK's."""
-    config = botocore.config.Config(retries={"total_max_attempts": 25, "mode": "standard"}, connect_timeout=10,
-                                    read_timeout=30)
-    return boto3.client("kinesis", region_name="us-east-1", endpoint_url=server.url, config=config,
+    config = botocore.config.Config(retries={"total_max_attempts": 25, "mode": "standard"}, connect_timeout=60,
+                                    read_timeout=240)
+    return boto3.client(service, region_name="us-east-1", endpoint_url=server.url, config=config,
                         aws_access_key_id=headrace.KEY_ID, aws_secret_access_key=headrace.SECRET)
 
 
@@ -248,7 +347,7 @@ class Terraform:
     """One server whose changes take time; the tests are stages of two configurations, in order."""
 
     def __init__(self, server):
-        self.client = client_of(server)
+        self.client, self.s3, self.iam = (client_of(server, name) for name in ("kinesis", "s3", "iam"))
         self.stream = Stream(self.client, name="plain", shard_count=2, tags={"env": "test", "team": "x y"})
         self.full = Stream(self.client, name="full", shard_count=3, retention_period=48, encryption_type="KMS",
                            kms_key_id="alias/aws/kinesis", max_record_size_in_kib=2048,
@@ -330,6 +429,56 @@ class Terraform:
         self.consumers[0].retag({"c": "d"})
         assert self.consumers[0].state["tags"] == {"c": "d"} and self.consumers[0].drift() == {}
 
+    def policies_of_resources_are_made_changed_and_removed(self):
+        policy = ResourcePolicy(self.client, self.stream.arn, ["kinesis:PutRecord"])
+        policy.put()
+        assert policy.drift() == {}, policy.drift()
+        policy.put(["kinesis:DescribeStreamSummary", "kinesis:GetRecords"])
+        assert policy.drift() == {}, policy.drift()
+        policy.delete()
+        try:
+            policy.delete()
+        except ClientError as error:  # somebody else was first: the provider is content
+            assert error.response["Error"]["Code"] == "ResourceNotFoundException", error
+        assert policy.drift() != {}
+
+    def settings_of_the_account_are_set_and_read(self):
+        def status():
+            return self.client.describe_account_settings()["MinimumThroughputBillingCommitment"]
+
+        self.client.update_account_settings(MinimumThroughputBillingCommitment={"Status": "ENABLED"})
+        assert status()["Status"] == "ENABLED" and status()["StartedAt"] < status()["EarliestAllowedEndAt"], status()
+
+    def a_channel_is_made_changed_and_removed_and_shows_no_drift(self):
+        self.s3.create_bucket(Bucket="terraform-lake")
+        trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole",
+                                                         "Principal": {"Service": "kinesis.amazonaws.com"}}]}
+        role = self.iam.create_role(RoleName="delivery", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+        channel = Channel(self.client, self.demand.arn, "terraform-lake", role, {"a": "b"})
+        channel.create()
+        assert channel.drift() == {}, channel.drift()
+        told = channel.state["S3DestinationConfiguration"]
+        assert told["StorageConfiguration"]["OutputKeyTemplate"] and told["DeadLetterQueueS3Configuration"]["BucketARN"]
+        channel.update(freshness=420)
+        channel.update(logs={"Enabled": True, "LogGroupName": "/aws/kinesis/x", "LogStreamName": "delivery"})
+        assert channel.drift() == {} and channel.state["LoggingConfiguration"]["CloudWatchLogs"] == channel.logs
+        channel.update()
+        channel.retag({"c": "d"})
+        assert channel.drift() == {} and "UPDATING" in channel.states, channel.drift()
+        channel.delete()
+        again = Channel(self.client, self.demand.arn, "terraform-lake", role)
+        again.storage = {**told["StorageConfiguration"], "ExpectedBucketOwner": "111122223333"}
+        try:
+            again.create()
+        except ClientError as error:
+            assert error.response["Error"]["Code"] == "ValidationException" and Channel.RETRIED in str(error), error
+        else:
+            raise AssertionError("it was made for a bucket of somebody else's")
+        again.storage = told["StorageConfiguration"]  # what was told may be said: an import that is written down
+        again.create()
+        assert again.drift() == {}, again.drift()
+        again.delete()
+
     def a_stream_that_has_consumers_is_not_destroyed_unless_that_is_configured(self):
         try:
             self.stream.call("delete_stream", StreamName="plain", EnforceConsumerDeletion=False)
@@ -361,6 +510,9 @@ class Terraform:
                       self.record_sizes_change, self.tags_change_in_tens,
                       self.the_mode_changes_and_shards_are_counted_again_then, self.everything_changes_at_once,
                       self.the_data_source_reads_shards, self.consumers_are_made_and_show_no_drift,
+                      self.policies_of_resources_are_made_changed_and_removed,
+                      self.settings_of_the_account_are_set_and_read,
+                      self.a_channel_is_made_changed_and_removed_and_shows_no_drift,
                       self.a_stream_that_has_consumers_is_not_destroyed_unless_that_is_configured,
                       self.a_destroy_removes_consumers_and_then_streams, self.a_name_is_free_again_at_once):
             report.run(stage.__name__.replace("_", " "), stage)

@@ -146,7 +146,8 @@ static const struct sink_ops *read_config(const JsonValue *v, DeliveryConfig *c)
                                       .password = json_text(v, S("password")),
                                       .table = json_text(v, S("table")),
                                       .columns = json_text(v, S("columns")),
-                                      .options = json_text(v, S("options")) };
+                                      .options = json_text(v, S("options")),
+                                      .role_arn = json_text(v, S("role")) };
     return &sink_redshift;
 }
 

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A proxy for one TCP server, that cuts connections when a test wants it."""
+"""A proxy for one TCP server, that cuts, resets and stalls connections when a test wants it."""
 import select
 import socket
+import struct
 import threading
+import time
 
 
 class Proxy:
     """decide(connection, to_server, data) says what happens to bytes: "pass", "cut" (they are lost and the
-    connection ends), or "pass-cut" (they pass, and then it ends)."""
+    connection ends), "pass-cut" (they pass, and then it ends), "half" (half of them pass, and then it ends),
+    "reset" (they are lost, and both ends hear of a reset), a number: they pass after so many seconds, or a
+    function: half of them pass, then it is called and says what happens to the rest."""
 
     def __init__(self, port, decide):
         self.to, self.decide = port, decide
@@ -28,7 +32,7 @@ class Proxy:
 
     def _carry(self, client, number):
         try:
-            server = socket.create_connection(("127.0.0.1", self.to), 10)
+            server = socket.create_connection(("127.0.0.1", self.to), 60)
         except OSError:
             client.close()
             return
@@ -42,8 +46,17 @@ class Proxy:
             try:
                 data = one.recv(65536)
                 verdict = self.decide(number, one is client, data) if data else "cut"
-                if verdict != "cut":
-                    (server if one is client else client).sendall(data)
+                if callable(verdict):
+                    (server if one is client else client).sendall(data[:len(data) // 2])
+                    data, verdict = data[len(data) // 2:], verdict()
+                if not isinstance(verdict, str):
+                    time.sleep(verdict)
+                    verdict = "pass"
+                if verdict == "reset":
+                    for end in (client, server):
+                        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                elif verdict != "cut":
+                    (server if one is client else client).sendall(data[:len(data) // 2] if verdict == "half" else data)
             except OSError:
                 return False
             if verdict != "pass":
@@ -58,3 +71,33 @@ class Proxy:
 
     def __exit__(self, *_):
         self.close()
+
+
+class Gate:
+    """Holds what goes to the server in the middle, when it was armed, at the first bytes that `mark` is in."""
+    SECONDS_MAX = 120
+
+    def __init__(self, mark):
+        self.mark, self.lock, self.armed, self.verdict = mark, threading.Lock(), False, "pass"
+        self.reached, self.opened = threading.Event(), threading.Event()
+
+    def arm(self):
+        self.reached, self.opened, self.armed = threading.Event(), threading.Event(), True
+
+    def open(self, verdict):
+        """What happens to the rest of what it holds, and to what comes later when it was not reached."""
+        with self.lock:
+            self.armed, self.verdict = False, verdict
+        self.opened.set()
+
+    def _hold(self):
+        self.reached.set()
+        self.opened.wait(self.SECONDS_MAX)
+        return self.verdict
+
+    def __call__(self, _connection, to_server, data):
+        with self.lock:
+            if not (self.armed and to_server and self.mark in data):
+                return "pass"
+            self.armed = False
+        return self._hold  # when half of it has passed

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server that speaks PostgreSQL's protocol and says it is Redshift: it takes COPY from S3 only."""
+"""A server that speaks PostgreSQL's protocol and says it is Redshift: it takes COPY from S3 only. It can be killed, and
+comes back on its port."""
+import contextlib
 import socket
 import struct
 import threading
+
+from vendors import reset
 
 SSL_REQUEST, PASSWORD_WANTED = 80877103, 3
 VERSION = "PostgreSQL 8.0.2 on i686-pc-linux-gnu, compiled by GCC gcc (GCC) 3.4.2, Redshift 1.0.65000"
@@ -13,17 +17,29 @@ class Redshift:
 
     def __init__(self, answer, password="secret"):
         self.answer, self.password = answer, password
-        self.copies = []
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.copies, self.loaded = [], []  # what was asked for, and what was answered with success
+        self.port, self.lock, self.open = 0, threading.Lock(), set()
+        self.revive()
 
-    def _accept(self):
+    def revive(self):
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
+
+    def kill(self):
+        self.close()
+        with self.lock:
+            for connection in self.open:
+                reset(connection)
+
+    def _accept(self, listener):
         while True:
             try:
-                connection, _ = self.listener.accept()
+                connection, _ = listener.accept()
             except OSError:
                 return
+            with self.lock:
+                self.open.add(connection)
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection):
@@ -34,6 +50,9 @@ class Redshift:
                         pass
             except (OSError, struct.error):
                 pass
+            finally:
+                with self.lock:
+                    self.open.discard(connection)
 
     @staticmethod
     def _send(connection, kind, body=b""):
@@ -61,9 +80,10 @@ class Redshift:
 
     def _one(self, connection, stream):
         kind, length = struct.unpack(">cI", stream.read(5))
-        sql = stream.read(length - 4).rstrip(b"\0").decode()
-        if kind != b"Q":
+        text = stream.read(length - 4)
+        if kind != b"Q" or len(text) < length - 4:  # cut off
             return False
+        sql = text.rstrip(b"\0").decode()
         if sql == "SELECT version()":
             self._send(connection, b"T", struct.pack(">H", 1) + b"version\0" + struct.pack(">IHIhih", 0, 0, 25, -1, -1, 0))
             self._send(connection, b"D", struct.pack(">HI", 1, len(VERSION)) + VERSION.encode())
@@ -74,6 +94,8 @@ class Redshift:
             if failed:
                 self._error(connection, *failed)
             else:
+                with self.lock:
+                    self.loaded.append(sql)
                 self._send(connection, b"C", b"COPY\0")
         else:
             self._error(connection, "42601", f"unexpected: {sql}")
@@ -81,6 +103,8 @@ class Redshift:
         return True
 
     def close(self):
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)  # who accepts there hears of it
         self.listener.close()
 
     def __enter__(self):

@@ -11,8 +11,8 @@ TOKEN = "11111111-2222-3333-4444-555555555555"
 class Collector(http.server.ThreadingHTTPServer):
     """Data counts when its acknowledgement was asked for and given; `lose` acknowledgements never come."""
 
-    def __init__(self, lose=0):
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, lose=0, port=0):
+        super().__init__(("127.0.0.1", port), Handler)
         self.port, self.lose, self.lock = self.server_address[1], lose, threading.Lock()
         self.waiting, self.indexed, self.asked = {}, [], {}
 

@@ -29,12 +29,14 @@ def calls_are_taken_from_the_pages_of_metrics():
 @tap.test
 def errors_are_found_in_the_answers_of_every_protocol():
     def names(text):
-        return [a or b for a, b in conformance.TYPE.findall(text)]
+        return ["".join(groups) for groups in conformance.TYPE.findall(text)]
 
     assert names('{"__type":"BadException","message":"m"}') == ["BadException"]
     assert names('{"__type":"com.amazonaws.x#BadException"}') == ["BadException"]
     assert names("<Code>NoSuchEntity</Code><Message>m</Message>") == ["NoSuchEntity"]
     assert names('{"Message":"__type"}') == []
+    assert names('{"Records":[{"ErrorCode":"BadException"}]}') == ["BadException"]
+    assert names('[{"initial-response":{}},{"BadException":{"message":"m"}}]') == ["BadException"]
 
 
 @tap.test
@@ -47,6 +49,20 @@ def callers_that_were_only_refused_are_told_apart():
 @tap.test
 def what_no_dialogue_shows_is_listed():
     api = api_grammar.parse(API)
-    lines = [("One", ["json"], ["BadException"], [], ["OtherException"], ""), ("Two", [], [], [], [], "")]
+    lines = [("One", ["json"], ["BadException"], [], ["OtherException"], [], ""), ("Two", [], [], [], [], [], "")]
     assert "- One: Other" in conformance.missing_section(lines) and conformance.missing_section(lines[1:]) == []
     assert list(api.ops) == ["One", "Two"]
+
+
+@tap.test
+def what_cannot_come_is_told_with_its_reason_and_not_as_missing():
+    api = api_grammar.parse(API + 'never OtherException in One "it has no other"\n')
+    assert api.never == {("One", "OtherException"): "it has no other"}
+    lines = [("One", [], [], [], [], [("OtherException", "it has no other")], "")]
+    assert "| Other | it has no other | One |" in conformance.missing_section(lines)
+    for wrong in ('never OtherException in Two "x"', 'never NoException "x"', 'never "x"', "never OtherException"):
+        try:
+            api_grammar.parse(API + wrong + "\n")
+            raise AssertionError(wrong)
+        except api_grammar.ApiError:
+            pass

@@ -40,7 +40,7 @@ static Err check_chunks(const BackupWatch *watch, struct container *c, bool tell
             if (watch_stops(watch))
                 return fail(ERR_CLOSED, "stopped");
             TRY(container_read(c, shards[i].shard, row, 1, &runs));
-            free(runs);
+            container_free_runs(runs, container_chunk(c, row)->raw_bytes);
             if (tells_progress)
                 watch_add(watch, container_chunk(c, row)->stored_bytes);
         }

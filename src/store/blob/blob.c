@@ -7,6 +7,7 @@
 #include "store/blob/blob_priv.h"
 
 #include "base/map.h"
+#include "base/time.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +70,7 @@ Err blob_open_quiet(const BlobConfig *config, struct blob **ret)
     memcpy(dir, config->dir.p, config->dir.n);
     b->dir = str_from(dir, config->dir.n);
     b->hot = hot_open();
+    b->checked = checked_open();
     b->pins = map_open();
     b->reaping = map_open();
     CHECK(pthread_mutex_init(&b->lock, NULL) == 0);
@@ -113,6 +115,7 @@ void blob_close(struct blob *b)
         pthread_join(b->reaper, NULL);
     CHECK(map_count(b->pins) == 0); // a reader is still open
     hot_close(b->hot);
+    checked_close(b->checked);
     map_close(b->pins);
     map_close(b->reaping);
     pthread_cond_destroy(&b->changed);
@@ -125,6 +128,10 @@ void blob_close(struct blob *b)
 // ---- The reserve: a file whose space is given back when the disk is full, so that what frees
 // space can be written down
 
+enum { RESERVE_TRIES = 25 };
+
+#define RESERVE_PAUSE_NS (20 * NS_PER_MS)
+
 static Str reserve_path(struct blob *b, struct arena *a)
 {
     return str_cat(a, b->dir, S("/reserve"));
@@ -135,7 +142,7 @@ void reserve_make(struct blob *b)
     AUTO(arena) tmp = arena_open();
     struct io_file *f = NULL;
     pthread_mutex_lock(&b->dir_lock);
-    if (!b->has_reserve) {
+    if (!b->has_reserve && b->reserve_users == 0) {
         Err e = b->io->open(b->io, reserve_path(b, tmp), IO_WRITE | IO_CREATE, &f);
         if (e.kind == ERR_NONE)
             e = b->io->allocate(f, BLOB_RESERVE_BYTES);
@@ -147,16 +154,38 @@ void reserve_make(struct blob *b)
     pthread_mutex_unlock(&b->dir_lock);
 }
 
-bool reserve_release(struct blob *b)
+static void reserve_use(struct blob *b)
 {
     AUTO(arena) tmp = arena_open();
     pthread_mutex_lock(&b->dir_lock);
-    bool had = b->has_reserve;
+    b->reserve_users++;
+    if (b->has_reserve)
+        err_ignore(b->io->unlink(b->io, reserve_path(b, tmp)));
     b->has_reserve = false;
-    if (had)
-        had = b->io->unlink(b->io, reserve_path(b, tmp)).kind == ERR_NONE;
     pthread_mutex_unlock(&b->dir_lock);
-    return had;
+}
+
+static void reserve_leave(struct blob *b)
+{
+    pthread_mutex_lock(&b->dir_lock);
+    b->reserve_users--;
+    pthread_mutex_unlock(&b->dir_lock);
+}
+
+// Others take space and give it back at the same time: what is being removed, and reserves that are
+// tried again, of which half may be there for a moment. So not once, but for a while.
+bool reserve_tries_again(struct blob *b, Err e, unsigned *tries)
+{
+    if (e.kind == ERR_FULL && *tries < RESERVE_TRIES) {
+        if ((*tries)++ == 0)
+            reserve_use(b);
+        else
+            b->io->sleep_ns(b->io, RESERVE_PAUSE_NS);
+        return true;
+    }
+    if (*tries > 0)
+        reserve_leave(b);
+    return false;
 }
 
 // ---- Numbers

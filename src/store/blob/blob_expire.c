@@ -34,8 +34,7 @@ struct expiry {
     uint64_t marker_version;
 };
 
-// So many whole days after a time, at the next midnight (UTC).
-static int64_t days_after(int64_t ns, int64_t days)
+int64_t blob_days_after(int64_t ns, int64_t days)
 {
     int64_t at;
     if (__builtin_mul_overflow(days, DAY_NS, &at) || __builtin_add_overflow(at, ns, &at) ||
@@ -44,7 +43,7 @@ static int64_t days_after(int64_t ns, int64_t days)
     return at - at % DAY_NS;
 }
 
-static bool fits(const BlobRule *r, const BlobObject *o)
+bool blob_rule_fits(const BlobRule *r, const BlobObject *o)
 {
     if (!str_starts(o->key, r->prefix))
         return false;
@@ -61,7 +60,7 @@ static bool fits(const BlobRule *r, const BlobObject *o)
 
 static bool is_old(const struct expiry *x, const BlobRule *r, const BlobObject *o)
 {
-    return (r->days > 0 && days_after(o->modified_ns, r->days) <= x->e->now_ns) ||
+    return (r->days > 0 && blob_days_after(o->modified_ns, r->days) <= x->e->now_ns) ||
            (r->at_ns > 0 && r->at_ns <= x->e->now_ns);
 }
 
@@ -70,7 +69,7 @@ static bool is_old(const struct expiry *x, const BlobRule *r, const BlobObject *
 static bool latest_ends(const struct expiry *x, const BlobObject *o)
 {
     for (size_t i = 0; i < x->e->rule_count; i++)
-        if (fits(&x->e->rules[i], o) && is_old(x, &x->e->rules[i], o))
+        if (blob_rule_fits(&x->e->rules[i], o) && is_old(x, &x->e->rules[i], o))
             return true;
     return false;
 }
@@ -93,8 +92,8 @@ static bool noncurrent_ends(const struct expiry *x, const BlobObject *o, int64_t
 {
     for (size_t i = 0; i < x->e->rule_count; i++) {
         const BlobRule *r = &x->e->rules[i];
-        if (r->noncurrent_days > 0 && newer >= r->noncurrent_kept && fits(r, o) &&
-            days_after(since_ns, r->noncurrent_days) <= x->e->now_ns)
+        if (r->noncurrent_days > 0 && newer >= r->noncurrent_kept && blob_rule_fits(r, o) &&
+            blob_days_after(since_ns, r->noncurrent_days) <= x->e->now_ns)
             return true;
     }
     return false;
@@ -217,7 +216,7 @@ static bool upload_ends(const struct expiry *x, const BlobUpload *u)
     for (size_t i = 0; i < x->e->rule_count; i++) {
         const BlobRule *r = &x->e->rules[i];
         if (r->upload_days > 0 && str_starts(u->key, r->prefix) &&
-            days_after(u->created_ns, r->upload_days) <= x->e->now_ns)
+            blob_days_after(u->created_ns, r->upload_days) <= x->e->now_ns)
             return true;
     }
     return false;

@@ -100,6 +100,26 @@ TEST(a_rule_takes_what_fits_it)
     EXPECT_STR(S("removed logs/c"), expire(s, a, &s->bucket, &date, 1, 2));
 }
 
+TEST(attributes_are_set_one_by_one_and_the_others_stay)
+{
+    AUTO(shop) s = shop_open(a);
+    BlobObject o;
+    BlobPair first[] = { { S("a"), S("1") }, { S("b"), S("2") }, { S("c"), S("3") } };
+    BlobPairs all = { first, COUNT_OF(first) };
+    EXPECT_OK(shop_put(s, a, &s->bucket, S("k"), 1, 10, NULL, NULL));
+    EXPECT_OK(
+        blob_change(s->b, a, &s->bucket, S("k"), latest, &(BlobChange){ .attributes = &all }, &o));
+    BlobPair set[] = { { S("b"), S("5") }, { S("c"), { 0 } }, { S("d"), S("7") } };
+    EXPECT_OK(blob_change(s->b, a, &s->bucket, S("k"), latest,
+                          &(BlobChange){ .set = { set, COUNT_OF(set) } }, &o));
+    EXPECT_OK(blob_find(s->b, a, &s->bucket, S("k"), latest, &o));
+    EXPECT_INT(3, o.attributes.n);
+    EXPECT_STR(S("1"), blob_pair(o.attributes, S("a")));
+    EXPECT_STR(S("5"), blob_pair(o.attributes, S("b")));
+    EXPECT_STR(S("7"), blob_pair(o.attributes, S("d")));
+    EXPECT(blob_pair(o.attributes, S("c")).p == NULL);
+}
+
 TEST(versions_end_after_they_were_replaced_and_some_are_kept)
 {
     AUTO(shop) s = shop_open(a);

@@ -179,7 +179,9 @@ static Err check_condition(const BlobCondition *c, const ObjectRow *latest)
         return OK;
     if (latest == NULL)
         return fail(ERR_NOT_FOUND, "blob: there is no object with that etag");
-    return str_eq(c->if_etag, latest->o.etag) ? OK : fail(ERR_BUSY, "blob: another etag is there");
+    return str_eq(c->if_etag, S("*")) || str_eq(c->if_etag, latest->o.etag)
+               ? OK
+               : fail(ERR_BUSY, "blob: another etag is there");
 }
 
 // *ret_has: *ret is the latest version.
@@ -372,7 +374,25 @@ static Err check_retention(const BlobBucket *bucket, const BlobRetention *old,
     return OK;
 }
 
-static Err change(struct blob *b, const BlobBucket *bucket, const BlobChange *c, ObjectRow *row)
+static BlobPairs with_pairs(struct arena *a, BlobPairs pairs, BlobPairs set)
+{
+    BlobPair *at = arena_new(a, BlobPair, pairs.n + set.n + 1);
+    size_t n = 0;
+    for (size_t i = 0; i < pairs.n; i++) {
+        bool again = false;
+        for (size_t j = 0; j < set.n; j++)
+            again = again || str_eq(set.at[j].name, pairs.at[i].name);
+        if (!again)
+            at[n++] = pairs.at[i];
+    }
+    for (size_t j = 0; j < set.n; j++)
+        if (set.at[j].value.p != NULL)
+            at[n++] = set.at[j];
+    return (BlobPairs){ .at = at, .n = n };
+}
+
+static Err change(struct blob *b, struct arena *a, const BlobBucket *bucket, const BlobChange *c,
+                  ObjectRow *row)
 {
     if (row->o.is_marker)
         return fail(ERR_INVALID, "blob: a delete marker has nothing to change");
@@ -385,6 +405,8 @@ static Err change(struct blob *b, const BlobBucket *bucket, const BlobChange *c,
         row->o.tags = *c->tags;
     if (c->attributes != NULL)
         row->o.attributes = *c->attributes;
+    if (c->set.n > 0)
+        row->o.attributes = with_pairs(a, row->o.attributes, c->set);
     return blob_check_pairs(row->o.attributes, row->o.tags);
 }
 
@@ -405,7 +427,7 @@ Err blob_change(struct blob *b, struct arena *a, const BlobBucket *bucket, Str k
         ret->key = str_dup(a, key);
     }
     TRY(e);
-    TRY(change(b, &now, c, &row));
+    TRY(change(b, a, &now, c, &row));
     TRY(look_latest(b, tx, a, now.id, key, &latest, &has));
     if (has && latest.o.version == row.o.version)
         TRY(put_row(b, tx, T_OBJECT, key_two(&room, now.id, key), &row));
@@ -479,9 +501,11 @@ static Err delete_all(struct blob *b, const BlobBucket *bucket, BlobDelete *at, 
 Err blob_delete(struct blob *b, const BlobBucket *bucket, BlobDelete *at, size_t n)
 {
     CHECK(n <= BLOB_LIST_MAX);
-    Err e = delete_all(b, bucket, at, n);
-    if (e.kind == ERR_FULL && reserve_release(b))
+    unsigned tries = 0;
+    Err e;
+    do
         e = delete_all(b, bucket, at, n);
+    while (reserve_tries_again(b, e, &tries));
     TRY(e);
     reap_ask(b);
     return OK;

@@ -121,11 +121,13 @@ struct blob {
     uint64_t next_version;      // belongs to who has kv's turn to write
     struct hot_writes *writing; // likewise
     struct hot *hot;
+    struct checked *checked;
 
     pthread_mutex_t dir_lock; // making directories
     uint64_t made_dir;        // the last one made, and whether it was
     bool has_dir;
-    bool has_reserve; // under dir_lock, too
+    bool has_reserve;       // under dir_lock, too
+    unsigned reserve_users; // that need its space: it is not made again meanwhile; likewise
 
     pthread_mutex_t lock; // everything below; a leaf
     pthread_cond_t changed;
@@ -174,8 +176,10 @@ Err row_read_part(struct arena *a, Str row, PartRow *ret);
 // ---- blob.c
 
 Err blob_open_quiet(const BlobConfig *config, struct blob **ret); // without its thread, for tests
-void reserve_make(struct blob *b);    // if there is none and there is space
-bool reserve_release(struct blob *b); // what failed for want of space may be tried once more
+void reserve_make(struct blob *b); // if there is none and there is space
+// Whether what has ended so, and frees space, is to be done again: it found none, and may find that
+// of the reserve. *tries is 0 at first; it is called until it says no.
+bool reserve_tries_again(struct blob *b, Err e, unsigned *tries);
 Err blob_number(struct blob *b, uint64_t *ret);
 Str blob_file_path(struct blob *b, struct arena *a, uint64_t file);
 Err blob_file_create(struct blob *b, uint64_t file, struct io_file **ret);
@@ -258,6 +262,15 @@ void hot_note(struct blob *b, Str full); // that row of blob_object is about to 
 // Before kv is looked into; what was read then may be kept. UINT64_MAX: it may not.
 uint64_t hot_stamp(struct blob *b, Str full);
 void hot_keep(struct blob *b, Str full, uint64_t stamp, const BlobObject *object, Str bytes);
+
+// ---- blob_checked.c
+
+struct checked *checked_open(void);
+void checked_close(struct checked *c);                            // NULL is fine
+void checked_note(struct blob *b, uint64_t file, uint64_t block); // it was read and is sound
+void checked_forget(struct blob *b, uint64_t file, uint64_t block);
+// The first block from `block` on, at most `end`, that was not checked lately.
+uint64_t checked_end(struct blob *b, uint64_t file, uint64_t block, uint64_t end);
 
 // ---- blob_list.c
 

@@ -313,6 +313,7 @@ static Err read_other_copy(struct blob_reader *r, uint64_t block, char *stored, 
     struct io *io = r->b->io;
     size_t bytes = r->is_sealed ? n + GCM_TAG_BYTES : n, got = 0;
     uint64_t at = block * (r->is_sealed ? BLOB_SEALED_BYTES : BLOB_BLOCK_BYTES);
+    checked_forget(r->b, r->number, block);
     LOG(LOG_ERROR, "a block of an object is damaged, or its key is another",
         F_INT("file", r->number), F_INT("block", block));
     for (unsigned copy = 0; copy < io->copies(r->file) && io->copies(r->file) > 1; copy++) {
@@ -333,6 +334,7 @@ static Err read_blocks(struct blob_reader *r, uint64_t block, char *out, size_t 
         size_t part = MIN(n - at, (size_t)BLOB_BLOCK_BYTES);
         if (at + part > got || !is_sound(r, block, out + at, part, out + at))
             TRY(read_other_copy(r, block, out + at, part, out + at));
+        checked_note(r->b, r->number, block);
     }
     return OK;
 }
@@ -425,4 +427,21 @@ Err blob_reader_read(struct blob_reader *r, void *p, size_t n, uint64_t at, size
     }
     *ret_n = n;
     return OK;
+}
+
+void blob_reader_place(struct blob_reader *r, size_t n, uint64_t at, IoSpan *ret_span)
+{
+    *ret_span = (IoSpan){ 0 };
+    if (r->is_sealed || r->body == 0 || n == 0 || at >= r->bytes)
+        return;
+    r->last = extent_at(r, at);
+    Extent e = rest_of(r, r->last, at, n);
+    if (use_file(r, e.file).kind != ERR_NONE || e.at > r->row.bytes || e.n > r->row.bytes - e.at)
+        return; // reading it says what is wrong
+    uint64_t first = e.at / BLOB_BLOCK_BYTES;
+    uint64_t end = (e.at + e.n + BLOB_BLOCK_BYTES - 1) / BLOB_BLOCK_BYTES;
+    int fd = r->b->io->descriptor(r->file);
+    end = fd >= 0 ? checked_end(r->b, e.file, first, end) : first;
+    if (end > first)
+        *ret_span = (IoSpan){ fd, e.at, (size_t)MIN(e.n, end * BLOB_BLOCK_BYTES - e.at) };
 }

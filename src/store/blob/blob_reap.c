@@ -515,10 +515,12 @@ void *reap_main(void *blob)
         pthread_mutex_unlock(&b->lock);
         Err e = swept ? OK : reap_sweep(b);
         swept |= e.kind == ERR_NONE;
-        if (e.kind == ERR_NONE)
-            e = reap_all(b);
-        if (e.kind == ERR_FULL && reserve_release(b))
-            e = reap_all(b);
+        if (e.kind == ERR_NONE) {
+            unsigned tries = 0;
+            do
+                e = reap_all(b);
+            while (reserve_tries_again(b, e, &tries));
+        }
         if (e.kind == ERR_NONE)
             reserve_make(b);
         if (e.kind != ERR_NONE)

@@ -271,7 +271,7 @@ static void add_retention(struct buf *out, const BlobRetention *r)
 
 static void take_retention(struct row_in *in, BlobRetention *r)
 {
-    r->mode = take_u64(in);
+    r->mode = (typeof(r->mode))take_u64(in);
     if (r->mode != BLOB_FREE)
         r->until_ns = (int64_t)take_u64(in);
 }

@@ -85,9 +85,11 @@ static Err abort_one(struct blob *b, const BlobBucket *bucket, Str key, uint64_t
 
 Err blob_upload_abort(struct blob *b, const BlobBucket *bucket, Str key, uint64_t id)
 {
-    Err e = abort_one(b, bucket, key, id);
-    if (e.kind == ERR_FULL && reserve_release(b))
+    unsigned tries = 0;
+    Err e;
+    do
         e = abort_one(b, bucket, key, id);
+    while (reserve_tries_again(b, e, &tries));
     TRY(e);
     reap_ask(b);
     return OK;

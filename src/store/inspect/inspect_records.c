@@ -87,7 +87,7 @@ static Err visit_chunk(struct visiting *v, const InspectContainer *file, struct 
     size_t at = 0, n = container_chunk(c, row)->raw_bytes;
     while (runs != NULL && !v->stopped && container_run_next(runs, n, &at, &run, &e))
         visit_run(v, shard, &run, true);
-    free(runs);
+    container_free_runs(runs, n);
     return OK;
 }
 
@@ -190,7 +190,7 @@ static Err visit_overlapping(struct visiting *v, const struct place *at, size_t 
     for (size_t k = 0; k < runs.n && !v->stopped; k++)
         visit_run(v, v->shard, &runs.at[k], true);
     for (size_t k = 0; k < n; k++)
-        free(bytes[k]);
+        container_free_runs(bytes[k], at[k].chunk->raw_bytes);
     free(bytes);
     free(runs.at);
     return e;
@@ -317,10 +317,10 @@ Err inspect_check_containers(struct inspect *i)
         const ContainerShard *shards = c != NULL ? container_shards(c, &n) : NULL;
         for (size_t s = 0; s < n; s++)
             for (uint32_t row = 0; row < shards[s].chunks; row++) {
+                uint32_t chunk = shards[s].first_chunk + row;
                 uint8_t *runs;
-                TRY(read_chunk(i, &i->containers[k], c, shards[s].shard,
-                               shards[s].first_chunk + row, &runs));
-                free(runs);
+                TRY(read_chunk(i, &i->containers[k], c, shards[s].shard, chunk, &runs));
+                container_free_runs(runs, container_chunk(c, chunk)->raw_bytes);
             }
     }
     return OK;

@@ -19,8 +19,8 @@ static const char *const statement_texts[KV_STATEMENTS] = {
     [KV_PUT] = "INSERT OR REPLACE INTO kv_row (t, k, v) VALUES (?1, ?2, kv_seal(?1, ?2, ?3))",
     [KV_DEL] = "DELETE FROM kv_row WHERE t = ?1 AND k = ?2",
     [KV_COUNT] = "SELECT count(*) FROM kv_row WHERE t = ?1 AND k >= ?2 AND k < ?3",
-    [KV_NEXT_ID] = "UPDATE kv_state SET next_id = next_id + 1,"
-                   " seal = kv_seal(0, '', CAST(next_id + 1 AS BLOB)) RETURNING next_id",
+    [KV_NEXT_ID] = ("UPDATE kv_state SET next_id = next_id + 1,"
+                    " seal = kv_seal(0, '', CAST(next_id + 1 AS BLOB)) RETURNING next_id"),
     [KV_SCAN] = "SELECT k, v FROM kv_row WHERE t = ?1 AND k >= ?2 AND k < ?3 ORDER BY k",
 };
 

@@ -95,7 +95,7 @@ static Err begin_life(struct journal_files *fs, struct journal_file *f, uint64_t
     f->salt = h.salt;
     f->used = JOURNAL_HEAD_BYTES;
     f->newest_block = f->last_block = 0;
-    f->live_extents = f->live_bytes = 0;
+    f->live_extents = f->live_bytes = f->pass_bytes = 0;
     return OK;
 }
 

@@ -116,16 +116,19 @@ bool block_head_get(const uint8_t *p, uint64_t salt, uint64_t place, uint64_t fi
 
 enum { EXTENT_CRC_AT = EXTENT_HEAD_BYTES - 4 };
 
-static uint32_t extent_crc(const uint8_t *p, uint64_t block_number, size_t bytes)
+static uint32_t head_crc(const uint8_t *p, uint64_t block_number)
 {
     uint8_t number[8];
     put64(number, block_number);
-    uint32_t crc = crc32c(0, number, sizeof number);
-    crc = crc32c(crc, p, EXTENT_CRC_AT);
-    return crc32c(crc, p + EXTENT_HEAD_BYTES, bytes);
+    return crc32c(crc32c(0, number, sizeof number), p, EXTENT_CRC_AT);
 }
 
-void extent_seal(uint8_t *p, uint64_t block_number, ExtentHead *h)
+static uint32_t extent_crc(const uint8_t *p, uint64_t block_number, size_t bytes)
+{
+    return crc32c(head_crc(p, block_number), p + EXTENT_HEAD_BYTES, bytes);
+}
+
+uint32_t extent_begin(uint8_t *p, uint64_t block_number, const ExtentHead *h)
 {
     memset(p, 0, EXTENT_HEAD_BYTES);
     put64(p, h->shard);
@@ -134,11 +137,21 @@ void extent_seal(uint8_t *p, uint64_t block_number, ExtentHead *h)
     put32(p + 16, h->bytes);
     p[20] = h->kind;
     put32(p + 24, h->key_version);
-    h->crc = extent_crc(p, block_number, h->bytes);
-    put32(p + EXTENT_CRC_AT, h->crc);
+    return head_crc(p, block_number);
 }
 
-Err extent_get(const uint8_t *p, size_t n, uint64_t block_number, ExtentHead *ret)
+void extent_end(uint8_t *p, uint32_t crc)
+{
+    put32(p + EXTENT_CRC_AT, crc);
+}
+
+void extent_seal(uint8_t *p, uint64_t block_number, ExtentHead *h)
+{
+    h->crc = crc32c(extent_begin(p, block_number, h), p + EXTENT_HEAD_BYTES, h->bytes);
+    extent_end(p, h->crc);
+}
+
+Err extent_head_get(const uint8_t *p, size_t n, ExtentHead *ret)
 {
     if (n < EXTENT_HEAD_BYTES)
         return fail(ERR_CORRUPT, "an extent is cut off");
@@ -153,15 +166,28 @@ Err extent_get(const uint8_t *p, size_t n, uint64_t block_number, ExtentHead *re
     };
     if (h.bytes > n - EXTENT_HEAD_BYTES)
         return fail(ERR_CORRUPT, "an extent is longer than its block");
-    if (extent_crc(p, block_number, h.bytes) != h.crc)
-        return fail(ERR_CORRUPT, "the checksum of an extent is wrong");
     if (h.kind > EXTENT_CONTROL || h.key_version != 0)
         return fail(ERR_FORMAT, "an extent of a kind that this program does not know");
     *ret = h;
     return OK;
 }
 
+Err extent_get(const uint8_t *p, size_t n, uint64_t block_number, ExtentHead *ret)
+{
+    ExtentHead h;
+    Err e = extent_head_get(p, n, &h);
+    if (e.kind == ERR_CORRUPT)
+        return e;
+    if (extent_crc(p, block_number, get32(p + 16)) != get32(p + EXTENT_CRC_AT))
+        return fail(ERR_CORRUPT, "the checksum of an extent is wrong");
+    TRY(e); // only what is not damaged is a newer program's
+    *ret = h;
+    return OK;
+}
+
 // ---- Records
+
+enum { SUMMED_PIECE_BYTES = 32 << 10 }; // of a large record; still in the cache when it is summed
 
 static size_t put_bytes(uint8_t *p, size_t at, Str s)
 {
@@ -170,15 +196,33 @@ static size_t put_bytes(uint8_t *p, size_t at, Str s)
     return at + s.n;
 }
 
-size_t record_put(uint8_t *p, Str key, Str hash_key, Str data)
+// All but the data. Returns where that goes.
+static size_t record_begin(uint8_t *p, Str key, Str hash_key, Str data)
 {
     put16(p, (uint16_t)key.n);
     p[2] = (uint8_t)hash_key.n;
     p[3] = 0;
     put32(p + 4, (uint32_t)data.n);
     size_t at = put_bytes(p, RECORD_HEAD_BYTES, key);
-    at = put_bytes(p, at, hash_key);
-    return put_bytes(p, at, data);
+    return put_bytes(p, at, hash_key);
+}
+
+size_t record_put(uint8_t *p, Str key, Str hash_key, Str data)
+{
+    return put_bytes(p, record_begin(p, key, hash_key, data), data);
+}
+
+size_t record_put_summed(uint8_t *p, Str key, Str hash_key, Str data, uint32_t *crc)
+{
+    size_t at = record_begin(p, key, hash_key, data), summed = 0;
+    do {
+        Str piece = str_head(data, SUMMED_PIECE_BYTES);
+        at = put_bytes(p, at, piece);
+        *crc = crc32c(*crc, p + summed, at - summed);
+        summed = at;
+        data = str_skip(data, piece.n);
+    } while (data.n > 0);
+    return at;
 }
 
 bool record_next(const uint8_t *p, size_t n, size_t *at, Record *ret)

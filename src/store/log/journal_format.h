@@ -101,6 +101,12 @@ uint32_t block_crc(const uint8_t *p, size_t bytes);
 
 // Puts the head in front of h->bytes of records, checksum included.
 void extent_seal(uint8_t *p, uint64_t block_number, ExtentHead *h);
+// The same in two steps, where the head is known before the records are there: the checksum of the
+// head, to be continued over all records, and then its place.
+uint32_t extent_begin(uint8_t *p, uint64_t block_number, const ExtentHead *h);
+void extent_end(uint8_t *p, uint32_t crc);
+// The head alone, of an extent whose bytes are known to be right. ERR_CORRUPT, ERR_FORMAT.
+Err extent_head_get(const uint8_t *p, size_t n, ExtentHead *ret);
 // Reads and checks one extent out of n bytes that begin with it: ERR_CORRUPT.
 Err extent_get(const uint8_t *p, size_t n, uint64_t block_number, ExtentHead *ret);
 
@@ -110,6 +116,8 @@ static inline size_t record_bytes(size_t key, size_t hash_key, size_t data)
 }
 // Returns where the next record goes.
 size_t record_put(uint8_t *p, Str key, Str hash_key, Str data);
+// The same, and continues a checksum over the record while it is in the cache.
+size_t record_put_summed(uint8_t *p, Str key, Str hash_key, Str data, uint32_t *crc);
 // The record at *at of n bytes, which is moved behind it; its parts point into p.
 bool record_next(const uint8_t *p, size_t n, size_t *at, Record *ret);
 

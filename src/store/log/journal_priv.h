@@ -12,12 +12,14 @@
 #include "base/map.h"
 #include "base/metric.h"
 #include "base/pages.h"
+#include "base/slabs.h"
 #include "base/time.h"
 #include "store/log/journal_format.h"
 #include "store/log.h"
 #include "store/sealed/sealed.h"
 
 #include <pthread.h>
+#include <stddef.h>
 
 enum {
     DEPTH_MAX = 16,  // whatever the configuration says
@@ -45,6 +47,7 @@ struct journal_file {
     unsigned users;        // under lock: readers and blocks under way
     uint64_t live_extents; // under lock: extents in the index
     uint64_t live_bytes;   // under lock
+    uint64_t pass_bytes;   // under lock: of shards that are passed, also what is over
     bool suspect;          // a write failed: read it, never write it again
 };
 
@@ -95,6 +98,9 @@ static inline uint64_t file_room_end(const struct journal_file *f)
 
 typedef struct BlockExtent {
     uint64_t shard;
+    // The shard's, found when the block was planned: it stays until the block is published, for a
+    // drop comes in a later block or behind its records. Recovery finds it before it publishes.
+    struct shard_data *data;
     uint32_t first_ordinal, count;
     uint32_t place; // in the block
     uint32_t bytes; // of the records
@@ -108,6 +114,8 @@ struct block {
     unsigned refs;      // under lock
     BlockHead head;
     uint8_t *bytes;
+    size_t room;       // of the buffer
+    struct slab *slab; // it was cut from; NULL: it is one of its own
     struct journal_file *file;
     enum block_state state;
     struct io_write write;
@@ -120,7 +128,7 @@ struct block {
     int64_t sealed_ns; // monotonic
 };
 
-enum { BUFFERS_FREE_BYTES_MAX = 16 << 20 };
+enum { BUFFERS_FREE_BYTES_MAX = 32 << 20, SLABS_FREE_MAX = 2, SEAL_BUFFER_BYTES = 64 << 20 };
 
 struct block *block_new(struct log *l, size_t bytes, size_t extents); // not under lock
 void block_unref(struct log *l, struct block *b);                     // under lock; NULL is fine
@@ -151,22 +159,30 @@ typedef struct IndexEntry {
     uint32_t count;
 } IndexEntry;
 
+enum { CACHE_LINE_BYTES = 64 };
+
 // What a shard has that was ever used. The sealed records come before all that are in the index.
+// Its first cache line is all that a record on its way needs: with thousands of shards each line is
+// fetched anew.
 struct shard_data {
+    _Alignas(CACHE_LINE_BYTES) IndexEntry *at;
+    uint32_t first, end, room; // entries [first, end) are there
+    uint32_t build_slot;
+    uint64_t build_mark;              // the commit thread's: the block in which `build_slot` holds
+    const struct control_op *closing; // an end or drop on its way: takes no more records
+    struct log_watch *watches;        // those to be told of changes
+    bool ended;                       // durably
+    bool passes;                      // log_shard_pass
+    // The second line.
     int64_t over_ms; // what arrived then or before is over, however long it is kept from now on
     uint64_t sealed_first; // when it was sealed; it may be over since. 0: nothing is sealed
     uint64_t sealed_last;
     int64_t sealed_last_arrival_ms;
-    IndexEntry *at;
-    uint32_t first, end, room;        // entries [first, end) are there
-    bool ended;                       // durably
-    const struct control_op *closing; // an end or drop on its way: takes no more records
     uint64_t end_position;
     int64_t end_arrival_ms;
-    uint64_t build_mark; // the commit thread's: the block in which `build_slot` holds
-    uint32_t build_slot;
-    struct log_watch *watches; // those to be told of changes
+    uint64_t passed; // what lies below this position is over as well
 };
+_Static_assert(offsetof(struct shard_data, over_ms) <= CACHE_LINE_BYTES, "see above");
 
 // Most shards of a large account are idle, so that what only a used one needs is apart.
 struct shard {
@@ -192,15 +208,16 @@ struct shards {
 
 struct shard *shards_find(const struct shards *s, uint64_t id); // NULL: unknown
 enum { SHARDS_TOGETHER_MAX = 64, SHARDS_COLD_LEAST = 256 };
-// Many at once, `to_push` to each.
-void shards_find_all(const struct shards *s, const uint64_t *ids, size_t n, bool to_push,
-                     struct shard **ret);
+// Many at once.
+void shards_find_all(const struct shards *s, const uint64_t *ids, size_t n, struct shard **ret);
+// For a walk over the whole table: what the places behind `i` need is on its way.
+void shards_ahead(const struct shards *s, size_t i);
 struct shard *shards_make(struct shards *s, uint64_t id); // found or new
 // For writing: a shard's own.
 struct shard_data *shard_data(struct shard *s);
 void shards_remove(struct shards *s, struct shard *take_shard);
 void shards_done(struct shards *s);
-void shard_push(struct shard *s, const IndexEntry *e);
+void shard_push(struct shard_data *s, const IndexEntry *e);
 void shard_trim(struct shard *s, uint32_t first); // forgets the entries before `first`
 // Records that arrived then or before are past their retention.
 int64_t shard_horizon_ms(const struct shard *s, int64_t now_ms);
@@ -247,6 +264,8 @@ struct log {
     struct shards shards;
     struct cache cache;
     struct pages_kept buffers; // of blocks that are free; under lock
+    struct slabs slabs;        // from which those of blocks are cut; under lock
+    struct loan *loans;        // blocks that readers have not given back (log_read.c)
     struct sealed *sealed; // has locks of its own, which may be taken when none of these is held
     uint64_t sealed_block; // the newest block that is over
     uint64_t journal_file; // number of the first file that is not
@@ -292,8 +311,12 @@ struct log {
     bool full;                                 // appends are refused
     unsigned telling;   // how many threads publish or tell somebody, without the lock
     bool driving;       // somebody does the commit thread's work
+    bool acknowledging; // somebody does, and looks again before he ends
+    bool wanted;        // the commit thread is to take what waits: it is not, or no longer, held
+    unsigned here;      // blocks that are being written by those who built them
     size_t room;        // left in the file that is written, for callers who write themselves
-    int64_t write_ns;   // what a lonely write takes, about; 0: not known
+    int64_t write_ns;   // what such a write takes, about; 0: not known
+    unsigned missed;    // commits left to the threads since, because it takes too long
     bool probe;         // the keeper asks the commit thread to try a write
     bool dead;          // the journal failed twice in a row
     bool behind;        // sealing is: appends are refused
@@ -308,12 +331,14 @@ struct log {
     pthread_mutex_t expire_lock; // one expiry or sealing at a time; taken before the others
     unsigned tidy_failures;      // under expire_lock: of it, in a row
     int64_t tidy_after_ns;       // under expire_lock: not tried before
+    int64_t hot_until_ns;        // under expire_lock: records come fast, merging can wait
+    uint8_t *seal_buffer;        // under expire_lock: kept while they do; NULL: none
 };
 
 // ---- Watches (log_watch.c)
 
 // Those who watch the shard are to be told. Under lock.
-void log_note_watches(struct log *l, const struct shard *s);
+void log_note_watches(struct log *l, const struct shard_data *d);
 // Tells them. Without locks, by whoever published what changed.
 void log_tell_watches(struct log *l);
 
@@ -350,19 +375,17 @@ void extents_release(struct log *l, ExtentSource *sources, size_t n);
 typedef Err extent_visit(void *self, const ExtentSource *s, const uint8_t *records, bool *ret_stop);
 
 // Reads, checks and visits extents in turn; those that lie close together on disk, in ascending
-// places, are read in one go. ERR_CORRUPT is logged with file and offset.
-Err extents_visit(struct log *l, const ExtentSource *sources, size_t n, extent_visit *visit,
-                  void *self);
+// places, are read in one go. What is cached never was on the disk and is checked for those only
+// who `keep` it elsewhere. ERR_CORRUPT is logged with file and offset.
+Err extents_visit(struct log *l, const ExtentSource *sources, size_t n, bool keep,
+                  extent_visit *visit, void *self);
 
 // ---- The log's own parts
 
 struct log *log_new(const LogConfig *config); // nothing is read and no thread runs yet
 void log_free(struct log *l);                 // its threads have ended
 
-void *commit_run(void *log); // log_commit.c
-// Builds and writes the only append that waits, on this thread, if that is quick; false: nothing
-// was done. Under queue_lock, which is given up in between.
-bool log_write_here(struct log *l);
+void *commit_run(void *log);     // log_commit.c
 void *completion_run(void *log); // log_complete.c
 void *keeper_run(void *log);     // log_keeper.c
 void *expiry_run(void *log);     // log_keeper.c
@@ -387,6 +410,8 @@ size_t log_controls_max(const struct log *l); // that fit into one block
 // Moves the oldest journal files into containers, if it is time to (or `now`), and recycles those
 // that are over. *ret_any: files were left behind, there may be more.
 Err log_seal_step(struct log *l, bool now, bool *ret_any);
+// Of records that are sorted; kept while they come fast. Under expire_lock.
+void log_drop_seal_buffer(struct log *l);
 // What the sealed set asks of the log; not under lock.
 int64_t log_retention_of(void *log, uint64_t shard);
 void log_rows(void *log, struct arena *a, CheckpointShard **ret, size_t *ret_n);
@@ -395,6 +420,16 @@ void log_note_unsealed(struct log *l);
 // Journal of so many bytes was left behind: while much waits to be sealed, somewhat less may come.
 void log_pace(struct log *l, uint64_t bytes);
 void log_pace_end(struct log *l); // until the next log_pace
+
+// ---- Reading ahead (journal_ahead.c). By one thread.
+
+// Reads these files, one after the other, from now on. NULL: no thread can be had.
+struct ahead *ahead_open(struct io *io, struct journal_file *const *files, size_t n);
+void ahead_close(struct ahead *a);                               // NULL is fine
+void ahead_begin(struct ahead *a, const struct journal_file *f); // the next of the files
+// n bytes of the file, at most BLOCK_BYTES_LARGEST, from `at` on; never before an earlier `at`.
+// Valid until the next call. ERR_CORRUPT: the file is shorter.
+Err ahead_get(struct ahead *a, uint64_t at, size_t n, const uint8_t **ret);
 
 // ---- Recovery (journal_recover.c)
 
@@ -409,5 +444,8 @@ void log_index_extents(struct log *l, struct journal_file *f, const BlockHead *h
                        const BlockExtent *extents, size_t n);
 // Forgets entries before `first` of a shard and counts them out of their files. Under lock.
 void log_trim(struct log *l, struct shard *s, uint32_t first);
+
+// Nobody reads what was lent any more, though some arenas may not be freed yet.
+void log_call_loans_in(struct log *l);
 
 int64_t log_now_ms(struct log *l); // never before the newest block. Under lock.

@@ -15,7 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SCAN_PIECE_BYTES = 8 << 20 }; // the device is busy with many parts of it at once
+enum {
+    SCAN_PIECE_BYTES = 8 << 20,   // the device is busy with many parts of it at once
+    AHEAD_BYTES_LEAST = 32 << 20, // of a journal that is worth threads
+};
 
 // A block of the chain whose content is not applied yet.
 struct held {
@@ -39,6 +42,7 @@ struct scan {
     uint8_t *window; // [window_at, window_at + window_n) of the file
     size_t window_room, window_n;
     uint64_t window_at;
+    struct ahead *ahead; // instead of the window; NULL: the journal is small
 
     Checkpoint checkpoint;
     BlockHead head;                   // the newest block of the chain; zeros: none
@@ -83,6 +87,8 @@ static void held_drop(struct held_list *list, size_t from)
 static Err window_get(struct scan *s, uint64_t at, size_t n, const uint8_t **ret)
 {
     size_t keep = 0;
+    if (s->ahead != NULL)
+        return ahead_get(s->ahead, at, n, ret);
     if (at >= s->window_at && at - s->window_at < s->window_n)
         keep = s->window_n - (size_t)(at - s->window_at);
     if (keep >= n) {
@@ -125,7 +131,7 @@ static Err parse_controls(const uint8_t *p, const ExtentHead *x, struct held *h)
     return OK;
 }
 
-// The extents of a block whose checksum is right.
+// The extents of a block whose checksum is right. It covers theirs, too.
 static Err parse_extents(const uint8_t *p, struct held *h)
 {
     size_t at = BLOCK_HEAD_BYTES, used = h->head.used_bytes;
@@ -135,7 +141,7 @@ static Err parse_extents(const uint8_t *p, struct held *h)
     h->extents = xalloc(mul_checked(MAX(h->head.extents, 1u), sizeof *h->extents));
     for (uint32_t i = 0; i < h->head.extents; i++) {
         ExtentHead x;
-        TRY(extent_get(p + at, used - at, h->head.number, &x));
+        TRY(extent_head_get(p + at, used - at, &x));
         if (x.first_ordinal != ordinal)
             return fail(ERR_CORRUPT, "ordinals of a block are not in order");
         ordinal += x.count;
@@ -187,8 +193,8 @@ static void apply_one(struct scan *s, const struct held *h)
 {
     struct log *l = s->l;
     for (size_t i = 0; i < h->extent_count; i++) {
-        const BlockExtent *x = &h->extents[i];
-        shards_make(&l->shards, x->shard);
+        BlockExtent *x = &h->extents[i];
+        x->data = shard_data(shards_make(&l->shards, x->shard));
         l->stats.recovered_records += x->count;
     }
     log_index_extents(l, h->file, &h->head, h->extents, h->extent_count);
@@ -315,6 +321,8 @@ static Err chain_add(struct scan *s, const struct held *h, bool *ret_taken)
 static Err scan_file(struct scan *s)
 {
     s->window_n = 0;
+    if (s->ahead != NULL)
+        ahead_begin(s->ahead, s->file);
     s->file->used = JOURNAL_HEAD_BYTES;
     uint64_t at = JOURNAL_HEAD_BYTES;
     while (at + JOURNAL_ALIGN_BYTES <= s->file->bytes) {
@@ -526,9 +534,19 @@ static Err sort_files(struct scan *s, struct arena *tmp)
     return OK;
 }
 
+static uint64_t bytes_of(const struct journal_files *fs)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < fs->n; i++)
+        bytes += fs->at[i]->bytes;
+    return bytes;
+}
+
 static Err walk(struct scan *s)
 {
     const struct journal_files *fs = &s->l->files;
+    if (bytes_of(fs) >= AHEAD_BYTES_LEAST)
+        s->ahead = ahead_open(s->io, fs->at, fs->n);
     uint64_t sealed = s->checkpoint.sealed_block;
     s->head = s->settled = number_only(sealed, 0);
     s->after_sealed = sealed != 0;
@@ -619,6 +637,7 @@ Err recover(struct log *l)
     struct scan s = { .l = l, .io = l->io };
     int64_t start = l->io->mono_ns(l->io);
     Err e = recover_with(&s, tmp);
+    ahead_close(s.ahead);
     l->stats.recovery_ns = l->io->mono_ns(l->io) - start;
     held_drop(&s.held, 0);
     held_drop(&s.spans, 0);

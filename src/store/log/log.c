@@ -17,7 +17,7 @@ static LogConfig with_defaults(const LogConfig *given)
     c.reserve_bytes = c.reserve_bytes != 0 ? c.reserve_bytes : 64 * mib;
     c.tail_cache_bytes = c.tail_cache_bytes != 0 ? c.tail_cache_bytes : (size_t)(256 * mib);
     c.queue_bytes_max = c.queue_bytes_max != 0 ? c.queue_bytes_max : (size_t)(64 * mib);
-    c.seal_bytes = c.seal_bytes != 0 ? c.seal_bytes : 128 * mib;
+    c.seal_bytes = c.seal_bytes != 0 ? c.seal_bytes : 64 * mib;
     c.unsealed_bytes_max = c.unsealed_bytes_max != 0 ? c.unsealed_bytes_max : 4096 * mib;
     c.unsealed_bytes_max = MAX(c.unsealed_bytes_max, 2 * c.seal_bytes);
     c.depth = MIN(c.depth, (unsigned)DEPTH_MAX);
@@ -97,6 +97,7 @@ struct log *log_new(const LogConfig *config)
     init_locks(l);
     l->cache.bytes_max = l->config.tail_cache_bytes;
     l->buffers.bytes_max = BUFFERS_FREE_BYTES_MAX;
+    l->slabs.free_max = SLABS_FREE_MAX;
     l->build = build_open();
     l->waiting_end = &l->waiting;
     l->unacked_end = &l->unacked;
@@ -107,13 +108,16 @@ struct log *log_new(const LogConfig *config)
 void log_free(struct log *l)
 {
     l->io->queue_close(l->queue);
+    log_call_loans_in(l);
     cache_done(l);
     pages_drop(&l->buffers);
+    slabs_done(&l->slabs);
     shards_done(&l->shards);
     sealed_close(l->sealed);
     file_close(&l->files, l->next_file);
     files_done(&l->files);
     build_close(l->build);
+    log_drop_seal_buffer(l);
     free(l->pieces);
     pthread_mutex_destroy(&l->lock);
     pthread_mutex_destroy(&l->queue_lock);
@@ -307,6 +311,26 @@ void log_shard_hide(struct log *l, uint64_t shard, int64_t over_ms)
     pthread_mutex_unlock(&l->lock);
 }
 
+// What the index has of it counts as passing from now on. Under lock.
+static void begin_to_pass(struct log *l, struct shard *s)
+{
+    const struct shard_data *d = s->data;
+    for (uint32_t i = d->first; i < d->end; i++)
+        files_find(&l->files, d->at[i].file)->pass_bytes += d->at[i].bytes;
+    shard_data(s)->passes = true;
+}
+
+void log_shard_pass(struct log *l, uint64_t shard, uint64_t position)
+{
+    pthread_mutex_lock(&l->lock);
+    struct shard *s = shards_find(&l->shards, shard);
+    if (s != NULL && !s->data->passes)
+        begin_to_pass(l, s);
+    if (s != NULL && position > s->data->passed)
+        shard_data(s)->passed = position;
+    pthread_mutex_unlock(&l->lock);
+}
+
 // Shards that nobody declared: those without records are no loss. Under lock.
 static Err check_undeclared(struct log *l, struct arena *tmp)
 {
@@ -348,13 +372,17 @@ size_t log_controls_max(const struct log *l)
     return MIN(fit, (size_t)CONTROLS_MAX);
 }
 
-static void enqueue(struct log *l, struct log_append *a)
+static void enqueue(struct log *l, struct log_append *a, bool held)
 {
     a->next = NULL;
     a->last_block = 0; // it was in none
     *l->waiting_end = a;
     l->waiting_end = &a->next;
     l->queued_bytes += a->bytes;
+    if (held)
+        return;
+    l->wanted = true;
+    pthread_cond_signal(&l->work);
 }
 
 Err log_run_control(struct log *l, struct control_op *op)
@@ -366,8 +394,7 @@ Err log_run_control(struct log *l, struct control_op *op)
     else if (l->dead)
         e = fail(ERR_IO, "the journal failed");
     if (e.kind == ERR_NONE) {
-        enqueue(l, &op->base);
-        pthread_cond_signal(&l->work);
+        enqueue(l, &op->base, false);
         while (!op->finished)
             pthread_cond_wait(&l->op_ended, &l->queue_lock);
         e = op->err;
@@ -447,9 +474,7 @@ Err log_append(struct log *l, struct log_append *a)
     else if (l->queued_bytes > 0 && l->queued_bytes + a->bytes > l->config.queue_bytes_max)
         e = fail(ERR_LIMIT, "the journal's queue is full");
     if (e.kind == ERR_NONE)
-        enqueue(l, a);
-    if (e.kind == ERR_NONE && !(a->may_write && log_write_here(l)))
-        pthread_cond_signal(&l->work);
+        enqueue(l, a, a->held);
     pthread_mutex_unlock(&l->queue_lock);
     return e;
 }

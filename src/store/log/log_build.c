@@ -3,7 +3,8 @@
 // caller's memory to the buffer that is written and that the tail cache then keeps.
 //
 // Two passes. The plan looks up each record's shard, gives each shard that occurs a slot, and adds
-// up what goes there; then the slots' places and ordinals are known and the second pass copies.
+// up what goes there; then the slots' places and ordinals are known and the second pass copies, and
+// sums what it copies where it can.
 #include "store/log/journal_priv.h"
 
 #include <stdlib.h>
@@ -14,6 +15,7 @@ enum { NO_SLOT = UINT32_MAX };
 // What one shard gets in the block: a row of extents, one behind the other.
 struct slot {
     uint64_t shard;
+    struct shard_data *data;
     uint32_t count;   // records
     uint32_t extents; // they are split into
     size_t bytes;     // of all extents with their heads
@@ -23,6 +25,9 @@ struct slot {
     size_t extent_at;     // the place of the open extent
     uint32_t ordinal;     // of the next record
     uint32_t extent_from; // first ordinal of the open extent
+    bool summed;          // its head is made and the checksum goes on with each record
+    ExtentHead head;      // then
+    uint32_t crc;
 };
 
 struct build {
@@ -91,7 +96,7 @@ static uint32_t slot_find(struct build *d, struct shard *s)
     struct shard_data *data = shard_data(s);
     data->build_mark = d->mark;
     data->build_slot = (uint32_t)d->slot_count++;
-    d->slots[data->build_slot] = (struct slot){ .shard = s->id };
+    d->slots[data->build_slot] = (struct slot){ .shard = s->id, .data = data };
     return data->build_slot;
 }
 
@@ -119,7 +124,7 @@ static void find_ahead(const struct log *l, const BuildPiece *p, size_t from, st
     size_t n = MIN(p->to - from, (size_t)SHARDS_TOGETHER_MAX);
     for (size_t i = 0; i < n; i++)
         ids[i] = p->append->records[from + i].shard;
-    shards_find_all(&l->shards, ids, n, false, ret);
+    shards_find_all(&l->shards, ids, n, ret);
 }
 
 static void plan_piece(struct log *l, struct build *d, const BuildPiece *p)
@@ -195,14 +200,41 @@ static void close_extent(struct block *b, struct slot *s)
         .bytes = (uint32_t)(s->at - s->extent_at - EXTENT_HEAD_BYTES),
         .kind = EXTENT_RECORDS,
     };
-    extent_seal(b->bytes + s->extent_at, b->head.number, &h);
+    CHECK(!s->summed || (s->head.count == h.count && s->head.bytes == h.bytes));
+    if (s->summed)
+        extent_end(b->bytes + s->extent_at, s->crc);
+    else
+        extent_seal(b->bytes + s->extent_at, b->head.number, &h);
     b->extents[b->extent_count++] = (BlockExtent){
         .shard = s->shard,
+        .data = s->data,
         .first_ordinal = h.first_ordinal,
         .count = h.count,
         .place = (uint32_t)s->extent_at,
         .bytes = h.bytes,
     };
+}
+
+// What will be in an extent is known before it is: if it is its shard's only one, or a single
+// record that fills it. Then its checksum is made while the records are copied.
+static void open_extent(struct block *b, struct slot *s, size_t bytes)
+{
+    bool is_only = s->extents == 1;
+    s->extent_at = s->at;
+    s->extent_from = s->ordinal;
+    s->at += EXTENT_HEAD_BYTES;
+    s->fill = 0;
+    s->summed = is_only || bytes >= EXTENT_BYTES_SPLIT;
+    if (!s->summed)
+        return;
+    s->head = (ExtentHead){
+        .shard = s->shard,
+        .first_ordinal = s->ordinal,
+        .count = is_only ? s->count : 1,
+        .bytes = (uint32_t)(is_only ? s->bytes - EXTENT_HEAD_BYTES : bytes),
+        .kind = EXTENT_RECORDS,
+    };
+    s->crc = extent_begin(b->bytes + s->extent_at, b->head.number, &s->head);
 }
 
 // Copies a record and returns its ordinal.
@@ -212,12 +244,11 @@ static uint32_t fill_record(struct block *b, struct slot *s, const LogRecord *r)
     if (begins_extent(s, bytes)) {
         if (s->fill > 0)
             close_extent(b, s);
-        s->extent_at = s->at;
-        s->extent_from = s->ordinal;
-        s->at += EXTENT_HEAD_BYTES;
-        s->fill = 0;
+        open_extent(b, s, bytes);
     }
-    s->at += record_put(b->bytes + s->at, r->key, r->hash_key, r->data);
+    uint8_t *at = b->bytes + s->at;
+    s->at += s->summed ? record_put_summed(at, r->key, r->hash_key, r->data, &s->crc)
+                       : record_put(at, r->key, r->hash_key, r->data);
     s->fill += bytes;
     return s->ordinal++;
 }

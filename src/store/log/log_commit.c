@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 
-#define WRITE_HERE_NS_MAX (NS_PER_MS / 2)
+// What callers write themselves, and how long that may take. A disk that is slower is tried again
+// once in a while.
+enum { WRITE_HERE_BYTES_MAX = 384 << 10, MISSED_MAX = 64 };
+#define WRITE_HERE_NS_MAX (NS_PER_MS * 3 / 4)
 
 // ---- Places
 
@@ -105,6 +108,7 @@ Err log_open_epoch(struct log *l)
 
 static void queue_push(struct log *l, struct log_append *a)
 {
+    l->wanted = true;
     a->next = NULL;
     *l->waiting_end = a;
     l->waiting_end = &a->next;
@@ -113,6 +117,7 @@ static void queue_push(struct log *l, struct log_append *a)
 // Puts a list in front of what waits; `end` is the `next` of its last.
 static void queue_prepend(struct log *l, struct log_append *list, struct log_append **end)
 {
+    l->wanted = true;
     *end = l->waiting;
     if (l->waiting == NULL)
         l->waiting_end = end;
@@ -280,8 +285,10 @@ static struct log_append *queue_take(struct log *l)
 {
     struct log_append *a = l->waiting;
     l->waiting = a->next;
-    if (l->waiting == NULL)
+    if (l->waiting == NULL) {
         l->waiting_end = &l->waiting;
+        l->wanted = false;
+    }
     a->next = NULL;
     return a;
 }
@@ -437,6 +444,7 @@ static void build_parts(struct log *l)
         if (i + 1 == n)
             attach(b, a, &a->next);
         unacked_push(l, b);
+        note_room(l, b);
     }
 }
 
@@ -471,17 +479,28 @@ static bool is_lonely(const struct log *l)
            b->head.bytes <= SMALL_BLOCK_BYTES;
 }
 
+// The mean of the last ones. One long pause of the disk is not yet a slow disk.
+static void note_time(struct log *l, int64_t spent_ns)
+{
+    int64_t spent = MIN(spent_ns, 4 * WRITE_HERE_NS_MAX);
+    l->write_ns = MAX(l->write_ns == 0 ? spent : l->write_ns + (spent - l->write_ns) / 8, 1);
+    l->missed = 0;
+}
+
+// Writes the first block that is sealed on this thread.
 static void write_here(struct log *l)
 {
     struct block *b = l->ready;
     b->state = BLOCK_WRITING;
-    l->ready = NULL;
+    l->ready = b->next;
+    l->here++;
     pthread_mutex_unlock(&l->queue_lock);
     int64_t before = l->io->mono_ns(l->io);
     b->write.result = l->io->write(b->file->io, b->bytes, b->head.bytes, b->head.place, true);
     int64_t spent = l->io->mono_ns(l->io) - before;
     pthread_mutex_lock(&l->queue_lock);
-    l->write_ns = MAX(l->write_ns == 0 ? spent : l->write_ns + (spent - l->write_ns) / 8, 1);
+    l->here--;
+    note_time(l, spent);
     log_written(l, b);
 }
 
@@ -497,6 +516,7 @@ static unsigned depth_now(const struct log *l)
 static void begin_epoch(struct log *l)
 {
     l->probe = false;
+    l->room = 0; // not known until the next block
     pthread_mutex_unlock(&l->queue_lock);
     Err e = log_open_epoch(l);
     pthread_mutex_lock(&l->queue_lock);
@@ -522,7 +542,7 @@ static bool step(struct log *l)
     if (l->failed.kind != ERR_NONE) {
         // Each write will end, well or not, and what is acknowledged becomes visible before the
         // marker of an epoch does: a file whose last block is behind it counts as read by all.
-        if (l->under_way > 0 || l->telling > 0)
+        if (l->under_way > 0 || l->here > 0 || l->telling > 0)
             return false;
         repair(l);
         return true;
@@ -533,7 +553,7 @@ static bool step(struct log *l)
     if (l->needs_epoch && l->full && !l->probe) {
         return refuse_waiting(l, ERR_FULL, true);
     }
-    if (l->under_way >= depth_now(l))
+    if (l->under_way + l->here >= depth_now(l))
         return false;
     if (l->ready != NULL) {
         if (is_lonely(l))
@@ -555,29 +575,49 @@ static bool step(struct log *l)
     return true;
 }
 
-// Whether a write of this append by its own caller is short and in nobody's way.
+// Whether all that waits goes into one block whose write by the caller is short and in nobody's
+// way.
 static bool is_quick(const struct log *l)
 {
-    struct log_append *a = l->waiting;
-    bool is_idle = !l->driving && l->telling == 0 && l->under_way == 0 && l->unacked == NULL;
+    bool is_free = !l->driving && l->ready == NULL && l->under_way + l->here < depth_now(l);
     bool is_well = l->failed.kind == ERR_NONE && !l->dead && !l->needs_epoch && !l->paced;
-    return is_idle && is_well && a != NULL && a->next == NULL && op_of(a) == NULL &&
-           extents_bytes_most(a) <= SMALL_BLOCK_BYTES / 2 && l->room >= SMALL_BLOCK_BYTES &&
-           l->write_ns > 0 && l->write_ns <= WRITE_HERE_NS_MAX;
+    size_t bytes = 0, most = MIN(block_room(l), (size_t)WRITE_HERE_BYTES_MAX);
+    if (!is_free || !is_well || l->stopping)
+        return false;
+    for (struct log_append *a = l->waiting; a != NULL; a = a->next) {
+        bytes += extents_bytes_most(a);
+        if (op_of(a) != NULL || bytes > most)
+            return false;
+    }
+    return l->room >= bytes + BLOCK_HEAD_BYTES + JOURNAL_ALIGN_BYTES;
 }
 
-bool log_write_here(struct log *l)
+// Builds and writes what waits on this thread, if that is quick. False: nothing was done.
+static bool commit_here(struct log *l)
 {
     if (!is_quick(l))
         return false;
+    if (l->write_ns > WRITE_HERE_NS_MAX && l->missed++ < MISSED_MAX)
+        return false;
     l->driving = true;
     build_gathered(l);
-    if (l->ready != NULL && is_lonely(l))
-        write_here(l);
     l->driving = false;
-    if (l->waiting != NULL || l->ready != NULL || l->failed.kind != ERR_NONE || l->stopping)
+    if (l->ready != NULL && l->failed.kind == ERR_NONE)
+        write_here(l);
+    bool is_left = l->waiting != NULL && l->wanted;
+    if (is_left || l->ready != NULL || l->failed.kind != ERR_NONE || l->stopping)
         pthread_cond_signal(&l->work);
     return true;
+}
+
+void log_commit(struct log *l)
+{
+    pthread_mutex_lock(&l->queue_lock);
+    if (l->waiting != NULL && !commit_here(l)) {
+        l->wanted = true;
+        pthread_cond_signal(&l->work);
+    }
+    pthread_mutex_unlock(&l->queue_lock);
 }
 
 static bool is_drained(const struct log *l)

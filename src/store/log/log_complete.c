@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The completion thread: takes finished writes from the queue, acknowledges strictly in the order
-// of blocks, makes their records visible to readers and tells those who wait. The commit thread
-// does the same for a block that it wrote itself, while nothing else is under way and nobody is
-// being told; so those who wait are told by one thread at a time, in order.
+// of blocks, makes their records visible to readers and tells those who wait. So does whoever wrote
+// a block himself; those who wait are told by one thread at a time, in order.
 #include "store/log/journal_priv.h"
 
 #include <sys/prctl.h>
@@ -136,14 +135,8 @@ static struct block *take_written(struct log *l)
     return blocks;
 }
 
-static void acknowledge(struct log *l)
+static void tell(struct log *l, struct block *blocks)
 {
-    struct block *blocks = take_written(l);
-    if (l->waiting != NULL || l->ready != NULL || l->failed.kind != ERR_NONE || l->needs_epoch ||
-        l->probe || l->stopping)
-        pthread_cond_signal(&l->work);
-    if (blocks == NULL)
-        return;
     size_t bytes = 0, appends = 0;
     for (struct block *b = blocks; b != NULL; b = b->next)
         for (struct log_append *a = b->appends; a != NULL; a = a->next, appends++)
@@ -162,6 +155,22 @@ static void acknowledge(struct log *l)
         log_tell_watches(l);
     pthread_mutex_lock(&l->queue_lock);
     telling_end(l);
+}
+
+// By one thread at a time, so that all are told in order: it looks again for what others have
+// written meanwhile.
+static void acknowledge(struct log *l)
+{
+    bool is_left = l->waiting != NULL && l->wanted;
+    if (is_left || l->ready != NULL || l->failed.kind != ERR_NONE || l->needs_epoch || l->probe ||
+        l->stopping)
+        pthread_cond_signal(&l->work);
+    if (l->acknowledging)
+        return;
+    l->acknowledging = true;
+    for (struct block *blocks; (blocks = take_written(l)) != NULL;)
+        tell(l, blocks);
+    l->acknowledging = false;
 }
 
 void log_written(struct log *l, struct block *b)

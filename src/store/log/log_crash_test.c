@@ -206,7 +206,7 @@ static size_t random_size(struct world *w)
 static void act_append(struct world *w, struct run *r, struct arena *a)
 {
     struct test_append *t = test_append_new();
-    t->append.may_write = random_below(w, 2);
+    t->append.held = random_below(w, 2);
     size_t n = 1 + random_below(w, 7), first = w->n;
     unsigned number = w->appends++;
     for (size_t i = 0; i < n; i++) {

@@ -11,6 +11,8 @@
 enum {
     PIECE_BYTES = 1 << 20, // of neighbouring extents that are read from disk in one go
     GAP_BYTES = 64 << 10,  // of others' records that are read along
+    AHEAD_EXTENTS = 4,     // in the cache, which the processor fetches while others are read
+    AHEAD_BYTES_MAX = 2 << 10,
 };
 static const unsigned ANY_COPY = UINT_MAX;
 
@@ -70,20 +72,35 @@ static size_t neighbours(const ExtentSource *sources, size_t n)
     return k;
 }
 
-// Whole pages of a file, to be freed. `copy`: which of its copies; ANY_COPY: any.
+// Large pieces are used again: their pages would cost more than what is read into them.
+static uint8_t *piece_get(size_t n)
+{
+    return n < MEMORY_LARGE_BYTES ? memory_try_aligned(JOURNAL_ALIGN_BYTES, n)
+                                  : memory_try_large(n);
+}
+
+static void piece_give(uint8_t *p, size_t n)
+{
+    if (n < MEMORY_LARGE_BYTES)
+        free(p);
+    else
+        memory_give_large(p, n);
+}
+
+// Whole pages of a file, for piece_give. `copy`: which of its copies; ANY_COPY: any.
 static Err read_pages(struct log *l, const struct journal_file *f, unsigned copy, uint64_t start,
                       uint64_t end, uint8_t **ret)
 {
-    uint8_t *p = memory_try_aligned(JOURNAL_ALIGN_BYTES, (size_t)(end - start));
+    size_t n = (size_t)(end - start), got = 0;
+    uint8_t *p = piece_get(n);
     if (p == NULL)
         return fail(ERR_MEMORY, "no memory for reading the journal");
-    size_t n = (size_t)(end - start), got = 0;
     Err e = copy == ANY_COPY ? l->io->read(f->io, p, n, start, &got)
                              : l->io->read_copy(f->io, copy, p, n, start, &got);
     if (e.kind == ERR_NONE && got < n)
         e = fail(ERR_CORRUPT, "a journal file is shorter than it was");
     if (e.kind != ERR_NONE) {
-        free(p);
+        piece_give(p, n);
         return e;
     }
     *ret = p;
@@ -115,7 +132,7 @@ static Err visit_copy(struct log *l, const ExtentSource *s, unsigned copy, exten
             F_ERR(mended));
         e = visit(self, s, extent + EXTENT_HEAD_BYTES, ret_stop);
     }
-    free(p);
+    piece_give(p, (size_t)(end - start));
     return e;
 }
 
@@ -156,25 +173,47 @@ static Err visit_from_disk(struct log *l, const ExtentSource *sources, size_t n,
             e = visit_damaged(l, s, found, visit, self, ret_stop);
     }
     if (read.kind == ERR_NONE)
-        free(p);
+        piece_give(p, (size_t)(end - start));
     return e;
 }
 
-Err extents_visit(struct log *l, const ExtentSource *sources, size_t n, extent_visit *visit,
-                  void *self)
+static const uint8_t *extent_in_block(const ExtentSource *s)
+{
+    return s->block->bytes + (size_t)(s->entry.place - s->block->head.place);
+}
+
+// Small extents of a shard among thousands lie far apart: each would be waited for line by line,
+// for the processor sees no order in them before one is nearly over.
+static void fetch_ahead(const ExtentSource *s)
+{
+    if (s->block == NULL)
+        return;
+    const uint8_t *p = extent_in_block(s);
+    size_t n = MIN(EXTENT_HEAD_BYTES + (size_t)s->entry.bytes, (size_t)AHEAD_BYTES_MAX);
+    for (size_t at = 0; at < n; at += CACHE_LINE_BYTES)
+        __builtin_prefetch(p + at);
+}
+
+Err extents_visit(struct log *l, const ExtentSource *sources, size_t n, bool keep,
+                  extent_visit *visit, void *self)
 {
     bool stop = false;
+    for (size_t i = 0; i < MIN(n, (size_t)AHEAD_EXTENTS); i++)
+        fetch_ahead(&sources[i]);
     for (size_t i = 0; i < n && !stop;) {
         const ExtentSource *s = &sources[i];
+        if (i + AHEAD_EXTENTS < n)
+            fetch_ahead(&sources[i + AHEAD_EXTENTS]);
         if (s->block == NULL) {
             size_t count = neighbours(s, n - i);
             TRY(visit_from_disk(l, s, count, visit, self, &stop));
             i += count;
             continue;
         }
-        size_t place = (size_t)(s->entry.place - s->block->head.place);
-        const uint8_t *extent = s->block->bytes + place;
-        TRY(check_one(s, extent, s->block->head.used_bytes - place));
+        const uint8_t *extent = extent_in_block(s);
+        size_t room = s->block->head.used_bytes - (size_t)(extent - s->block->bytes);
+        if (keep)
+            TRY(check_one(s, extent, room));
         TRY(visit(self, s, extent + EXTENT_HEAD_BYTES, &stop));
         i++;
     }

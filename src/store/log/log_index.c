@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The index: for each shard a row of 32-byte entries, one per extent, oldest first; and the table
 // of shards by incarnation id.
+#include "base/memory.h"
 #include "store/log/journal_priv.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { TABLE_ROOM_LEAST = 64, ENTRY_ROOM_LEAST = 4 };
+enum { TABLE_ROOM_LEAST = 64, ENTRY_ROOM_LEAST = 4, AHEAD_PLACES = 16 };
 static const struct shard_data unused = { 0 };
 
 // ---- The table: open addressing with linear probing, at most three quarters full
@@ -33,8 +34,7 @@ struct shard *shards_find(const struct shards *t, uint64_t id)
 
 // With thousands of shards each step of a search is a miss of the processor's cache; those of all
 // searches are asked for together, so that they are waited for together.
-void shards_find_all(const struct shards *t, const uint64_t *ids, size_t n, bool to_push,
-                     struct shard **ret)
+void shards_find_all(const struct shards *t, const uint64_t *ids, size_t n, struct shard **ret)
 {
     bool cold = t->n >= SHARDS_COLD_LEAST;
     for (size_t i = 0; i < n && cold; i++)
@@ -46,9 +46,14 @@ void shards_find_all(const struct shards *t, const uint64_t *ids, size_t n, bool
         if (ret[i] != NULL && cold)
             __builtin_prefetch(ret[i]->data, 1);
     }
-    for (size_t i = 0; i < n && cold && to_push; i++)
-        if (ret[i] != NULL && ret[i]->data->at != NULL)
-            __builtin_prefetch(&ret[i]->data->at[ret[i]->data->end], 1);
+}
+
+void shards_ahead(const struct shards *t, size_t i)
+{
+    if (i + AHEAD_PLACES < t->room && t->at[i + AHEAD_PLACES] != NULL)
+        __builtin_prefetch(t->at[i + AHEAD_PLACES]);
+    if (i + AHEAD_PLACES / 2 < t->room && t->at[i + AHEAD_PLACES / 2] != NULL)
+        __builtin_prefetch(t->at[i + AHEAD_PLACES / 2]->data);
 }
 
 static void grow(struct shards *t)
@@ -77,8 +82,10 @@ struct shard *shards_make(struct shards *t, uint64_t id)
 
 struct shard_data *shard_data(struct shard *s)
 {
-    if (s->data == &unused)
-        s->own = xalloc(sizeof *s->own);
+    if (s->data == &unused) {
+        s->own = memory_get_aligned(CACHE_LINE_BYTES, sizeof *s->own);
+        memset(s->own, 0, sizeof *s->own);
+    }
     return s->own;
 }
 
@@ -120,9 +127,8 @@ void shards_done(struct shards *t)
 
 // ---- Entries of a shard
 
-void shard_push(struct shard *shard, const IndexEntry *e)
+void shard_push(struct shard_data *s, const IndexEntry *e)
 {
-    struct shard_data *s = shard_data(shard);
     if (s->end == s->room) {
         uint32_t n = s->end - s->first;
         if (n > 0 && s->first > 0)
@@ -165,10 +171,12 @@ int64_t shard_horizon_ms(const struct shard *s, int64_t now_ms)
     return MAX(over_ms, s->data->over_ms);
 }
 
-uint32_t shard_horizon(const struct shard *s, int64_t now_ms)
+static uint32_t first_in_time(const struct shard *s, int64_t now_ms)
 {
     int64_t oldest_ms = shard_horizon_ms(s, now_ms);
     uint32_t low = s->data->first, high = s->data->end;
+    if (low < high && s->data->at[low].arrival_ms > oldest_ms)
+        return low; // mostly nothing is over since it was looked at last
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         if (s->data->at[middle].arrival_ms > oldest_ms)
@@ -177,6 +185,12 @@ uint32_t shard_horizon(const struct shard *s, int64_t now_ms)
             low = middle + 1;
     }
     return low;
+}
+
+uint32_t shard_horizon(const struct shard *s, int64_t now_ms)
+{
+    uint32_t first = first_in_time(s, now_ms);
+    return s->data->passes ? shard_search(s, first, s->data->passed) : first;
 }
 
 uint32_t shard_search(const struct shard *s, uint32_t from, uint64_t position)
@@ -194,39 +208,43 @@ uint32_t shard_search(const struct shard *s, uint32_t from, uint64_t position)
 
 // ---- What a durable block changes
 
-static void index_extent(struct log *l, struct shard *s, struct journal_file *f, uint64_t number,
-                         int64_t arrival_ms, uint64_t block_place, const BlockExtent *x)
+static void index_extent(struct log *l, struct journal_file *f, const BlockHead *head,
+                         const BlockExtent *x)
 {
-    if (s == NULL)
-        return; // dropped meanwhile
     IndexEntry e = {
-        .position = number << LOG_ORDINAL_BITS | x->first_ordinal,
-        .arrival_ms = arrival_ms,
+        .position = head->number << LOG_ORDINAL_BITS | x->first_ordinal,
+        .arrival_ms = head->arrival_ms,
         .file = (uint32_t)f->number,
-        .place = (uint32_t)(block_place + x->place),
+        .place = (uint32_t)(head->place + x->place),
         .bytes = x->bytes,
         .count = x->count,
     };
-    shard_push(s, &e);
-    log_note_watches(l, s);
+    shard_push(x->data, &e);
+    log_note_watches(l, x->data);
     l->entries++;
     f->live_extents++;
     f->live_bytes += x->bytes;
+    f->pass_bytes += x->data->passes ? x->bytes : 0;
+}
+
+// What a shard among thousands has is far away: first what it has at all, then the end of its row.
+static void fetch_ahead(const BlockExtent *extents, size_t n, size_t i)
+{
+    if (i + AHEAD_PLACES < n)
+        __builtin_prefetch(extents[i + AHEAD_PLACES].data, 1);
+    if (i + AHEAD_PLACES / 2 >= n)
+        return;
+    const struct shard_data *d = extents[i + AHEAD_PLACES / 2].data;
+    if (d->at != NULL)
+        __builtin_prefetch(&d->at[d->end], 1);
 }
 
 void log_index_extents(struct log *l, struct journal_file *f, const BlockHead *head,
                        const BlockExtent *extents, size_t n)
 {
-    uint64_t ids[SHARDS_TOGETHER_MAX];
-    struct shard *found[SHARDS_TOGETHER_MAX];
-    for (size_t from = 0; from < n; from += SHARDS_TOGETHER_MAX) {
-        size_t some = MIN(n - from, (size_t)SHARDS_TOGETHER_MAX);
-        for (size_t i = 0; i < some; i++)
-            ids[i] = extents[from + i].shard;
-        shards_find_all(&l->shards, ids, some, true, found);
-        for (size_t i = 0; i < some; i++)
-            index_extent(l, found[i], f, head->number, head->arrival_ms, head->place,
-                         &extents[from + i]);
+    for (size_t i = 0; i < n; i++) {
+        fetch_ahead(extents, n, i);
+        index_extent(l, f, head, &extents[i]);
     }
 }
 
@@ -260,12 +278,12 @@ void log_apply(struct log *l, const Control *c)
             d->ended = true;
             d->end_position = c->position;
             d->end_arrival_ms = c->arrival_ms;
-            log_note_watches(l, s);
+            log_note_watches(l, s->data);
         }
         break;
     case CONTROL_DROP:
         if (s != NULL) {
-            log_note_watches(l, s);
+            log_note_watches(l, s->data);
             log_trim(l, s, s->data->end);
             shards_remove(&l->shards, s);
         }

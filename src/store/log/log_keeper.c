@@ -11,6 +11,7 @@
 enum {
     TIDY_FAILURES_MAX = 6, // then it waits 2^6 seconds
     SEALS_PER_MERGE = 16,  // while sealing has no end
+    CONTAINERS_MANY = 512, // while records come fast as many wait to be merged
 };
 #define IDLE_NS NS_PER_S
 #define FULL_PROBE_NS (100 * NS_PER_MS)
@@ -109,6 +110,7 @@ static void trim_all(struct log *l)
     int64_t now_ms = log_now_ms(l);
     for (size_t i = 0; i < l->shards.room; i++) {
         struct shard *s = l->shards.at[i];
+        shards_ahead(&l->shards, i);
         if (s != NULL)
             log_trim(l, s, shard_horizon(s, now_ms));
     }
@@ -131,6 +133,18 @@ static int64_t now_ms_of(struct log *l)
     return now_ms;
 }
 
+// Merging reads and writes everything once more. While records come fast it waits, if it can.
+static Err merge(struct log *l)
+{
+    SealedStats st;
+    sealed_stats(l->sealed, &st);
+    bool any, is_hot = l->io->mono_ns(l->io) < l->hot_until_ns;
+    if (is_hot && st.containers < CONTAINERS_MANY)
+        return OK;
+    log_pace_end(l); // a merge may take seconds
+    return sealed_merge(l->sealed, now_ms_of(l), is_stopping, l, &any);
+}
+
 // Seals what is due and expires before each step: while puts come as fast as they can be sealed
 // there is no end to it, and when there is no space to seal, only expiry brings some back.
 static Err seal_and_expire(struct log *l)
@@ -140,10 +154,8 @@ static Err seal_and_expire(struct log *l)
     for (unsigned n = 1; due && sealed.kind == ERR_NONE && !is_stopping(l); n++) {
         expired = sealed_expire(l->sealed, now_ms_of(l), &any);
         sealed = log_seal_step(l, false, &due);
-        if (n % SEALS_PER_MERGE == 0) {
-            log_pace_end(l); // a merge may take seconds
-            err_ignore(sealed_merge(l->sealed, now_ms_of(l), is_stopping, l, &any));
-        }
+        if (n % SEALS_PER_MERGE == 0)
+            err_ignore(merge(l));
     }
     log_pace_end(l);
     TRY(sealed);
@@ -152,11 +164,10 @@ static Err seal_and_expire(struct log *l)
 
 static Err tidy(struct log *l)
 {
-    bool any = false;
     Err e = seal_and_expire(l);
     if (e.kind != ERR_NONE && e.kind != ERR_CORRUPT) // what is damaged stops nothing else
         return e;
-    Err merged = sealed_merge(l->sealed, now_ms_of(l), is_stopping, l, &any);
+    Err merged = merge(l);
     return e.kind != ERR_NONE ? e : merged;
 }
 
@@ -190,6 +201,8 @@ void log_expire(struct log *l)
     pthread_mutex_lock(&l->expire_lock);
     if (begin_expiry(l) && l->io->mono_ns(l->io) >= l->tidy_after_ns)
         note_tidied(l, tidy(l));
+    if (l->io->mono_ns(l->io) >= l->hot_until_ns)
+        log_drop_seal_buffer(l);
     pthread_mutex_unlock(&l->expire_lock);
 }
 

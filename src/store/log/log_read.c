@@ -2,7 +2,10 @@
 // Reading: first what is sealed, from containers, then the journal. Of the journal a reader
 // collects under the lock what to read, a few extents at a time; checking and copying needs no
 // lock.
+#include "base/arena_end.h"
+#include "base/memory.h"
 #include "store/log/journal_priv.h"
+#include "store/log_lend.h"
 
 #include <string.h>
 
@@ -12,15 +15,18 @@ struct reading {
     struct log *l;
     struct arena *a;
     const LogRead *read;
+    bool lends;
     LogBatch batch;
     size_t room, bytes; // of the batch: entries, and bytes of keys and data so far
     bool is_full;       // the next record does not fit
     bool starved;       // there was no memory for it
     ExtentSource sources[READ_EXTENTS_MAX];
     size_t source_count;
-    bool wants_disk; // a source is left out because it is not cached
-    uint64_t end;    // where the visible records ended
-    uint64_t from;   // of this round
+    size_t visited;    // of the sources, in this round
+    struct loan *loan; // of this round; NULL: records are copied
+    bool wants_disk;   // a source is left out because it is not cached
+    uint64_t end;      // where the visible records ended
+    uint64_t from;     // of this round
 
     SealedRead sealed; // what to read from containers first; to == 0: nothing
 };
@@ -107,9 +113,20 @@ static Str move_to(char **at, Str s)
     return there;
 }
 
+static bool entry_copy(struct reading *r, LogEntry *e)
+{
+    char *at = arena_try_raw(r->a, e->key.n + e->hash_key.n + e->data.n, 1);
+    if (at == NULL)
+        return false;
+    e->key = move_to(&at, e->key);
+    e->hash_key = move_to(&at, e->hash_key);
+    e->data = move_to(&at, e->data);
+    return true;
+}
+
 // False: there is no memory.
 static bool entry_add(struct reading *r, uint64_t position, int64_t arrival_ms,
-                      const Record *record)
+                      const Record *record, bool is_lent)
 {
     if (r->batch.n == r->room) {
         size_t room = MIN(MAX(r->room * 2, (size_t)64), r->read->max_records);
@@ -121,22 +138,17 @@ static bool entry_add(struct reading *r, uint64_t position, int64_t arrival_ms,
         r->batch.at = wider;
         r->room = room;
     }
-    char *at = arena_try(r->a, record->key.n + record->hash_key.n + record->data.n, 1);
-    if (at == NULL)
+    LogEntry *e = &r->batch.at[r->batch.n];
+    *e = (LogEntry){ position, arrival_ms, record->key, record->hash_key, record->data };
+    if (!is_lent && !entry_copy(r, e))
         return false;
-    r->batch.at[r->batch.n++] = (LogEntry){
-        .position = position,
-        .arrival_ms = arrival_ms,
-        .key = move_to(&at, record->key),
-        .hash_key = move_to(&at, record->hash_key),
-        .data = move_to(&at, record->data),
-    };
+    r->batch.n++;
     return true;
 }
 
 // Takes a record if it fits and there is memory for it; otherwise the reader has enough.
 static bool take_record(struct reading *r, uint64_t position, int64_t arrival_ms,
-                        const Record *record)
+                        const Record *record, bool is_lent)
 {
     size_t bytes = record->key.n + record->data.n;
     bool fits =
@@ -145,7 +157,7 @@ static bool take_record(struct reading *r, uint64_t position, int64_t arrival_ms
         r->is_full = true;
         return false;
     }
-    if (!entry_add(r, position, arrival_ms, record)) {
+    if (!entry_add(r, position, arrival_ms, record, is_lent)) {
         r->starved = true;
         return false;
     }
@@ -154,9 +166,10 @@ static bool take_record(struct reading *r, uint64_t position, int64_t arrival_ms
     return true;
 }
 
-static bool take_sealed(void *self, uint64_t position, int64_t arrival_ms, const Record *record)
+static bool take_sealed(void *self, uint64_t position, int64_t arrival_ms, const Record *record,
+                        bool is_lent)
 {
-    return take_record(self, position, arrival_ms, record);
+    return take_record(self, position, arrival_ms, record, is_lent);
 }
 
 // The records of one extent at or after `from` that fit.
@@ -164,17 +177,123 @@ static Err take_extent(void *self, const ExtentSource *s, const uint8_t *p, bool
 {
     struct reading *r = self;
     size_t at = 0;
+    bool is_lent = r->loan != NULL && s->block != NULL;
+    r->visited++;
     for (uint32_t i = 0; i < s->entry.count; i++) {
         Record record;
         if (!record_next(p, s->entry.bytes, &at, &record))
             return fail(ERR_CORRUPT, "a record is longer than its extent");
         uint64_t position = s->entry.position + i;
-        if (position >= r->from && !take_record(r, position, s->entry.arrival_ms, &record)) {
+        if (position >= r->from &&
+            !take_record(r, position, s->entry.arrival_ms, &record, is_lent)) {
             *ret_stop = true;
             break;
         }
     }
     return OK;
+}
+
+// ---- Lending: the blocks, or the chunks, of a round stay where they are until the reader's arena
+// is freed
+
+enum { LENT_CHUNKS_MAX = 64 }; // more are copied: of as many a whole answer is made, mostly
+
+struct loan {
+    struct log *l;             // NULL: it was closed before
+    struct loan *next, **back; // in the log's list, under its lock
+    SealedLoan sealed;
+    size_t bytes; // of the sources, taken of the budget of requests
+    size_t n;
+    ExtentSource sources[]; // cached ones
+};
+
+static void loan_give_back(struct loan *loan)
+{
+    struct log *l = loan->l;
+    pthread_mutex_lock(&l->lock);
+    *loan->back = loan->next;
+    if (loan->next != NULL)
+        loan->next->back = loan->back;
+    pthread_mutex_unlock(&l->lock);
+    extents_release(l, loan->sources, loan->n);
+    sealed_give_back(l->sealed, &loan->sealed);
+    memory_give(loan->bytes);
+    loan->l = NULL;
+}
+
+static void loan_end(void *self)
+{
+    struct loan *loan = self;
+    if (loan->l != NULL)
+        loan_give_back(loan);
+}
+
+void log_call_loans_in(struct log *l)
+{
+    while (l->loans != NULL)
+        loan_give_back(l->loans);
+}
+
+static void loan_push(struct loan *loan)
+{
+    struct log *l = loan->l;
+    pthread_mutex_lock(&l->lock);
+    loan->next = l->loans;
+    loan->back = &l->loans;
+    if (loan->next != NULL)
+        loan->next->back = &loan->next;
+    l->loans = loan;
+    pthread_mutex_unlock(&l->lock);
+}
+
+static struct loan *loan_open(struct reading *r, struct loan *loan, size_t bytes)
+{
+    *loan = (struct loan){ .l = r->l, .bytes = bytes };
+    loan_push(loan);
+    arena_at_end(r->a, loan_end, loan);
+    return loan;
+}
+
+// Of a round of sealed records. The chunks are counted as they are lent.
+static SealedLoan *loan_sealed(struct reading *r)
+{
+    if (!r->lends)
+        return NULL;
+    struct chunk **chunks = arena_try_new(r->a, struct chunk *, LENT_CHUNKS_MAX);
+    struct loan *loan = arena_try_new(r->a, struct loan, 1);
+    if (chunks == NULL || loan == NULL)
+        return NULL;
+    SealedLoan *sealed = &loan_open(r, loan, 0)->sealed;
+    *sealed = (SealedLoan){ .at = chunks, .room = LENT_CHUNKS_MAX };
+    return sealed;
+}
+
+// If there is no memory for it, records are copied, as far as there is memory for that.
+static struct loan *loan_begin(struct reading *r)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < r->source_count; i++)
+        bytes += r->sources[i].block != NULL ? r->sources[i].entry.bytes : 0;
+    if (!r->lends || bytes == 0)
+        return NULL;
+    struct loan *loan = arena_try(r->a, sizeof *loan + r->source_count * sizeof *loan->sources,
+                                  _Alignof(ExtentSource));
+    if (loan == NULL || !memory_take(bytes, bytes))
+        return NULL;
+    return loan_open(r, loan, bytes);
+}
+
+// Those that were looked at change hands.
+static void loan_keep(struct reading *r)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < r->source_count; i++) {
+        if (i < r->visited && r->sources[i].block != NULL)
+            r->loan->sources[r->loan->n++] = r->sources[i];
+        else
+            r->sources[kept++] = r->sources[i];
+    }
+    r->source_count = kept;
 }
 
 // ---- Rounds
@@ -183,16 +302,28 @@ static Err take_extent(void *self, const ExtentSource *s, const uint8_t *p, bool
 static Err read_sealed(struct reading *r)
 {
     uint64_t next;
+    r->sealed.bytes_max = MAX(r->read->max_bytes - MIN(r->bytes, r->read->max_bytes), (size_t)1);
+    r->sealed.loan = loan_sealed(r);
     TRY(sealed_read(r->l->sealed, &r->sealed, take_sealed, r, &next));
     r->batch.next = MAX(r->batch.next, next);
     r->batch.more = true; // the journal has not been looked at
     return OK;
 }
 
+static Err read_extents(struct reading *r)
+{
+    r->loan = loan_begin(r);
+    Err e = extents_visit(r->l, r->sources, r->source_count, false, take_extent, r);
+    if (r->loan != NULL)
+        loan_keep(r);
+    return e;
+}
+
 // Returns in *ret_done whether the reader has all it asked for, or all there is.
 static Err read_round(struct reading *r, bool *ret_done)
 {
     r->from = r->batch.next;
+    r->visited = 0;
     pthread_mutex_lock(&r->l->lock);
     Err e = collect(r);
     pthread_mutex_unlock(&r->l->lock);
@@ -201,8 +332,8 @@ static Err read_round(struct reading *r, bool *ret_done)
     if (is_sealed)
         e = read_sealed(r);
     else
-        e = extents_visit(r->l, r->sources, r->source_count, take_extent, r);
-    bool any = is_sealed || r->source_count > 0;
+        e = read_extents(r);
+    bool any = is_sealed || r->visited > 0;
     extents_release(r->l, r->sources, r->source_count);
     *ret_done = !any || r->is_full || r->wants_disk || !r->batch.more;
     if (e.kind == ERR_NONE && r->starved)
@@ -210,9 +341,10 @@ static Err read_round(struct reading *r, bool *ret_done)
     return e;
 }
 
-Err log_read(struct log *l, struct arena *a, const LogRead *read, LogBatch *ret)
+static Err read_all(struct log *l, struct arena *a, const LogRead *read, bool lends, LogBatch *ret)
 {
     struct reading *r = arena_new(a, struct reading, 1);
+    r->lends = lends;
     r->l = l;
     r->a = a;
     r->read = read;
@@ -230,6 +362,16 @@ Err log_read(struct log *l, struct arena *a, const LogRead *read, LogBatch *ret)
         r->batch.next = MAX(r->batch.next, r->end);
     *ret = r->batch;
     return OK;
+}
+
+Err log_read(struct log *l, struct arena *a, const LogRead *read, LogBatch *ret)
+{
+    return read_all(l, a, read, false, ret);
+}
+
+Err log_read_lent(struct log *l, struct arena *a, const LogRead *read, LogBatch *ret)
+{
+    return read_all(l, a, read, true, ret);
 }
 
 // ---- Places
@@ -261,7 +403,12 @@ Err log_find_time(struct log *l, uint64_t shard, int64_t arrival_ms, uint64_t *r
         int64_t now_ms = log_now_ms(l), over_ms = shard_horizon_ms(s, now_ms);
         if (d->sealed_last != 0 && d->sealed_last_arrival_ms >= arrival_ms &&
             d->sealed_last_arrival_ms > over_ms)
-            sealed = (SealedRead){ shard, d->sealed_first, d->sealed_last + 1, over_ms };
+            sealed = (SealedRead){
+                .shard = shard,
+                .from = d->sealed_first,
+                .to = d->sealed_last + 1,
+                .after_ms = over_ms,
+            };
         *ret_position = find_in_index(l, s, now_ms, arrival_ms);
     }
     pthread_mutex_unlock(&l->lock);

@@ -6,20 +6,27 @@
 // by then are not copied; files in which nothing is left need no container. Only the thread that
 // has expire_lock is here, so entries of the index that are to be sealed can meanwhile only vanish
 // with their shard.
+#include "base/memory.h"
 #include "store/log/journal_priv.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    BUFFER_BYTES = 64 << 20, // of records that are sorted at once
     ENTRIES_MAX = 1 << 20,   // in the index, over which files are sealed however few they are
     HOLD_MAX = 256,          // extents held at once
+    ENTRIES_TOGETHER = 4096, // looked at while the lock is held
     // Of the unsealed part that is allowed: from when on packing well is given up for speed, and
     // from when on puts are slowed down, so that they are not refused later.
     HURRY_SHARE = 8,
     PACE_SHARE = 2,
+    PASS_SHARE = 4, // up to which what will be passed soon is waited for
+    // A stream of records that is this fast leaves no time for packing well, nor for merging until
+    // it has been over for a while.
+    HOT_BYTES_PER_MS = 32 << 10,
+    HOT_SPAN_MS_LEAST = 250,
 };
+#define HOT_NS (3 * NS_PER_S)
 
 // Of one shard, as it was when sealing began.
 struct seal_shard {
@@ -63,9 +70,13 @@ static bool is_closed(const struct log *l, const struct journal_file *f)
     return f != files_current(&l->files) && f->last_block <= l->visible;
 }
 
-static bool is_due(const struct log *l, uint64_t closed_bytes)
+// What is passed before it is sealed has cost nothing. Files that wait behind one of which a little
+// is left wait on: it is mostly passed soon, and what is over of them does not make them due.
+static bool is_due(const struct log *l, uint64_t closed_bytes, uint64_t pass_bytes)
 {
-    return closed_bytes >= l->config.seal_bytes || l->entries >= ENTRIES_MAX;
+    return closed_bytes - pass_bytes >= l->config.seal_bytes ||
+           closed_bytes >= MAX(l->config.seal_bytes, l->config.unsealed_bytes_max / PASS_SHARE) ||
+           l->entries >= ENTRIES_MAX;
 }
 
 // The first file of the table that is not over yet; those before it wait for their last readers.
@@ -83,14 +94,16 @@ static void choose_files(struct sealing *s, bool now)
 {
     const struct log *l = s->l;
     const struct journal_files *fs = &l->files;
-    uint64_t closed = 0, live = 0;
+    uint64_t closed = 0, passing = 0, live = 0;
     size_t first = first_file(l);
-    for (size_t i = first; i < fs->n && is_closed(l, fs->at[i]); i++)
+    for (size_t i = first; i < fs->n && is_closed(l, fs->at[i]); i++) {
         closed += fs->at[i]->bytes;
-    now |= is_due(l, closed);
+        passing += fs->at[i]->pass_bytes;
+    }
+    now |= is_due(l, closed, passing);
     for (size_t i = first; i < fs->n && is_closed(l, fs->at[i]); i++) {
         const struct journal_file *f = fs->at[i];
-        bool fits = live == 0 || live + f->live_bytes <= BUFFER_BYTES;
+        bool fits = live == 0 || live + f->live_bytes <= SEAL_BUFFER_BYTES;
         if (f->live_extents > 0 && (!now || !fits))
             break;
         live += f->live_bytes;
@@ -113,9 +126,11 @@ static void note_ids(struct sealing *s)
 {
     const struct shards *all = &s->l->shards;
     s->ids = arena_new(s->tmp, uint64_t, MAX(all->n, (size_t)1));
-    for (size_t i = 0; i < all->room; i++)
+    for (size_t i = 0; i < all->room; i++) {
+        shards_ahead(all, i);
         if (all->at[i] != NULL && all->at[i]->data->end > all->at[i]->data->first)
             s->ids[s->id_count++] = all->at[i]->id;
+    }
     if (s->id_count > 1)
         qsort(s->ids, s->id_count, sizeof *s->ids, compare_ids);
     s->shards = arena_new(s->tmp, struct seal_shard, MAX(s->id_count, (size_t)1));
@@ -130,29 +145,67 @@ static void extent_add(struct sealing *s, uint64_t shard, const IndexEntry *e)
     s->extents[s->extent_count++] = (struct seal_extent){ .shard = shard, .entry = *e };
 }
 
-// The first entry that stays in the index.
+// The first entry that stays in the index. What goes lies at the beginning: the search starts there
+// and touches little else.
 static uint32_t first_behind(const struct sealing *s, const struct shard *x)
 {
-    return shard_search(x, x->data->first, (s->block + 1) << LOG_ORDINAL_BITS);
+    const struct shard_data *d = x->data;
+    uint64_t limit = (s->block + 1) << LOG_ORDINAL_BITS;
+    uint32_t low = d->first, step = 1;
+    for (; step < d->end - low && d->at[low + step].position < limit; step *= 2)
+        low += step;
+    uint32_t high = MIN(low + step, d->end);
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (d->at[middle].position < limit)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
 }
 
-// Copies the entries of one shard that may still be read. The lock is taken for each, so that
-// nobody waits long.
-static void note_shard(struct sealing *s, uint64_t id)
+typedef void shard_visit(struct sealing *s, uint64_t id, struct shard *x);
+
+// Some shards with entries from the one at `from` on, under the lock: as many as nobody waits long
+// for. Those that were dropped meanwhile are passed over. Returns how many.
+static size_t visit_some(struct sealing *s, size_t from, shard_visit *visit)
 {
     struct log *l = s->l;
+    struct shard *found[SHARDS_TOGETHER_MAX];
+    size_t n = MIN(s->id_count - from, (size_t)SHARDS_TOGETHER_MAX), entries = 0, done = 0;
     pthread_mutex_lock(&l->lock);
-    const struct shard *x = shards_find(&l->shards, id);
-    if (x != NULL) {
-        struct seal_shard *t = &s->shards[s->shard_count];
-        *t = (struct seal_shard){ id, retention_class(x->retention_ns), s->extent_count, 0 };
-        uint32_t end = first_behind(s, x);
-        for (uint32_t i = shard_horizon(x, log_now_ms(l)); i < end; i++)
-            extent_add(s, id, &x->data->at[i]);
-        t->end = s->extent_count;
-        s->shard_count += t->end > t->first;
+    shards_find_all(&l->shards, s->ids + from, n, found);
+    for (size_t i = 0; i < n; i++)
+        if (found[i] != NULL && found[i]->data->at != NULL)
+            __builtin_prefetch(&found[i]->data->at[found[i]->data->first]);
+    for (; done < n && entries < ENTRIES_TOGETHER; done++) {
+        struct shard *x = found[done];
+        if (x == NULL)
+            continue;
+        entries += x->data->end - x->data->first;
+        visit(s, s->ids[from + done], x);
     }
     pthread_mutex_unlock(&l->lock);
+    return done;
+}
+
+static void visit_all(struct sealing *s, shard_visit *visit)
+{
+    for (size_t i = 0; i < s->id_count;)
+        i += visit_some(s, i, visit);
+}
+
+// Copies the entries of one shard that may still be read.
+static void note_shard(struct sealing *s, uint64_t id, struct shard *x)
+{
+    struct seal_shard *t = &s->shards[s->shard_count];
+    *t = (struct seal_shard){ id, retention_class(x->retention_ns), s->extent_count, 0 };
+    uint32_t end = first_behind(s, x);
+    for (uint32_t i = shard_horizon(x, log_now_ms(s->l)); i < end; i++)
+        extent_add(s, id, &x->data->at[i]);
+    t->end = s->extent_count;
+    s->shard_count += t->end > t->first;
 }
 
 // ---- Copying
@@ -182,7 +235,7 @@ static Err load_held(struct log *l, const ExtentSource *held, size_t n, struct s
     struct seal_extent **next = first;
     while ((size_t)(next - first) < n) {
         size_t done = (size_t)(next - first);
-        Err e = extents_visit(l, held + done, n - done, copy_extent, &next);
+        Err e = extents_visit(l, held + done, n - done, true, copy_extent, &next);
         if (e.kind != ERR_CORRUPT)
             return e;
         (*next)->is_lost = true;
@@ -213,7 +266,7 @@ static Err load(struct sealing *s, struct seal_extent **sorted, size_t n)
 static size_t group(struct seal_extent **at, size_t n, size_t *ret_bytes)
 {
     size_t bytes = at[0]->entry.bytes, count = 1;
-    while (count < n && bytes + at[count]->entry.bytes <= BUFFER_BYTES)
+    while (count < n && bytes + at[count]->entry.bytes <= SEAL_BUFFER_BYTES)
         bytes += at[count++]->entry.bytes;
     *ret_bytes = bytes;
     return count;
@@ -237,12 +290,42 @@ static Err add_loaded(struct sealing *s, struct container_writer *w, const struc
     return container_add_lost(w, x->shard, &run);
 }
 
+// The pages of a large buffer cost more than what is sorted in it: in a hurry it is kept for the
+// next time (log_drop_seal_buffer). One extent may be larger.
+static bool is_kept(const struct sealing *s, size_t bytes)
+{
+    return s->hurry && bytes <= SEAL_BUFFER_BYTES;
+}
+
+static uint8_t *buffer_get(const struct sealing *s, size_t bytes)
+{
+    if (!is_kept(s, bytes))
+        return pages_get(bytes);
+    uint8_t *kept = s->l->seal_buffer;
+    s->l->seal_buffer = NULL;
+    return kept != NULL ? kept : pages_get(SEAL_BUFFER_BYTES);
+}
+
+static void buffer_give(const struct sealing *s, uint8_t *take_p, size_t bytes)
+{
+    if (is_kept(s, bytes))
+        s->l->seal_buffer = take_p;
+    else
+        free(take_p);
+}
+
+void log_drop_seal_buffer(struct log *l)
+{
+    free(l->seal_buffer);
+    l->seal_buffer = NULL;
+}
+
 // Loads them in the order of the disk and adds them in their own.
 static Err write_group(struct sealing *s, struct container_writer *w, struct seal_extent **at,
                        size_t n, size_t bytes)
 {
     struct seal_extent **sorted = xalloc(mul_checked(n, sizeof *sorted));
-    uint8_t *buffer = xalloc(bytes), *to = buffer;
+    uint8_t *buffer = buffer_get(s, bytes), *to = buffer;
     for (size_t i = 0; i < n; i++) {
         at[i]->to = to;
         to += at[i]->entry.bytes;
@@ -252,7 +335,7 @@ static Err write_group(struct sealing *s, struct container_writer *w, struct sea
     Err e = load(s, sorted, n);
     for (size_t i = 0; i < n && e.kind == ERR_NONE; i++)
         e = add_loaded(s, w, at[i]);
-    free(buffer);
+    buffer_give(s, buffer, bytes);
     free(sorted);
     return e;
 }
@@ -282,7 +365,7 @@ static Err write_cached(struct sealing *s, struct container_writer *w, struct se
            extent_hold(l, at[count]->shard, &at[count]->entry, true, &held[count]))
         count++;
     pthread_mutex_unlock(&l->lock);
-    Err e = extents_visit(l, held, count, add_extent, w);
+    Err e = extents_visit(l, held, count, true, add_extent, w);
     extents_release(l, held, count);
     *ret_n = count;
     return e;
@@ -385,6 +468,7 @@ static size_t collect_rows(const struct log *l, const struct sealing *s, Checkpo
     size_t n = 0;
     for (size_t i = 0; i < l->shards.room; i++) {
         const struct shard *x = l->shards.at[i];
+        shards_ahead(&l->shards, i);
         if (x == NULL)
             continue;
         CheckpointShard row = row_of(l, x);
@@ -427,13 +511,11 @@ int64_t log_retention_of(void *log, uint64_t shard)
 // ---- The end
 
 // From now on the records of this shard are read from containers.
-static void publish_shard(struct sealing *s, uint64_t id)
+static void publish_shard(struct sealing *s, uint64_t id, struct shard *x)
 {
     struct log *l = s->l;
     const struct seal_shard *sealed = seal_shard_find(s, id);
-    pthread_mutex_lock(&l->lock);
-    struct shard *x = shards_find(&l->shards, id);
-    if (x != NULL && sealed != NULL) {
+    if (sealed != NULL) {
         CheckpointShard row = row_of(l, x);
         advance(s, sealed, &row);
         struct shard_data *d = shard_data(x);
@@ -441,9 +523,7 @@ static void publish_shard(struct sealing *s, uint64_t id)
         d->sealed_last = row.last_position;
         d->sealed_last_arrival_ms = row.last_arrival_ms;
     }
-    if (x != NULL)
-        log_trim(l, x, first_behind(s, x));
-    pthread_mutex_unlock(&l->lock);
+    log_trim(l, x, first_behind(s, x));
 }
 
 // Takes files that are over out of the table, as soon as nobody reads them.
@@ -524,8 +604,7 @@ static Err commit(struct sealing *s)
         .arrival_ms = s->arrival_ms,
     };
     TRY(sealed_commit(l->sealed, &change, rows, row_count));
-    for (size_t i = 0; i < s->id_count; i++)
-        publish_shard(s, s->ids[i]);
+    visit_all(s, publish_shard);
     pthread_mutex_lock(&l->lock);
     l->sealed_block = MAX(l->sealed_block, s->block);
     l->journal_file = s->next_file;
@@ -534,10 +613,35 @@ static Err commit(struct sealing *s)
     return OK;
 }
 
+// Whether the records came so fast that time matters more than space.
+static bool is_hot(const struct sealing *s)
+{
+    int64_t first_ms = INT64_MAX, last_ms = INT64_MIN;
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < s->extent_count; i++) {
+        const IndexEntry *e = &s->extents[i].entry;
+        first_ms = MIN(first_ms, e->arrival_ms);
+        last_ms = MAX(last_ms, e->arrival_ms);
+        bytes += e->bytes;
+    }
+    if (bytes == 0)
+        return false;
+    return bytes / (uint64_t)MAX(last_ms - first_ms, (int64_t)HOT_SPAN_MS_LEAST) >=
+           HOT_BYTES_PER_MS;
+}
+
+static void note_heat(struct sealing *s)
+{
+    if (!is_hot(s))
+        return;
+    s->hurry = true;
+    s->l->hot_until_ns = s->l->io->mono_ns(s->l->io) + HOT_NS;
+}
+
 static Err run(struct sealing *s)
 {
-    for (size_t i = 0; i < s->id_count; i++)
-        note_shard(s, s->ids[i]);
+    visit_all(s, note_shard);
+    note_heat(s);
     Err e = OK;
     for (unsigned c = 0; c < RETENTION_CLASSES && e.kind == ERR_NONE; c++)
         e = write_class(s, (RetentionClass)c);

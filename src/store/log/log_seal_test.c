@@ -2,6 +2,7 @@
 // Sealing: records that have left the journal are read as before, whatever happens on the way.
 #include "base/memory.h"
 #include "store/log/log_test_help.h"
+#include "store/log_lend.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -139,6 +140,61 @@ TEST(everything_can_be_sealed_at_once)
     expect_all(l, a, k);
     put_many(l, k, a, 3);
     expect_all(l, a, k);
+    log_close(l);
+}
+
+TEST(what_is_passed_in_time_is_never_sealed)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    struct log *l = open_three(&config);
+    struct kept *k = arena_new(a, struct kept, 1);
+    EXPECT_OK(put(l, k, a, 1)); // also what was there before counts
+    log_shard_pass(l, 1, 0);
+    log_shard_pass(l, 77, 1); // nobody knows it
+    for (int i = 1; i < 150; i++)
+        EXPECT_OK(put(l, k, a, 1));
+    log_expire(l);
+    EXPECT_INT(0, stats_of(l).containers);
+    EXPECT(stats_of(l).files > 8);
+    expect_kept(l, a, k, 1, 0);
+    log_shard_pass(l, 1, k->place[1][100].position);
+    log_shard_pass(l, 1, k->place[1][50].position); // never goes back
+    log_expire(l);
+    EXPECT_INT(0, stats_of(l).containers);
+    EXPECT(stats_of(l).files < 6);
+    expect_kept(l, a, k, 1, 100);
+    LogSpan span;
+    EXPECT_OK(log_span(l, 1, &span));
+    EXPECT_INT(k->place[1][100].position, span.first);
+    log_shard_pass(l, 1, span.next);
+    log_expire(l);
+    EXPECT_INT(1, stats_of(l).files);
+    EXPECT_INT(0, stats_of(l).live_bytes);
+    EXPECT_OK(put(l, k, a, 1));
+    expect_kept(l, a, k, 1, k->n[1] - 1);
+    log_close(l);
+}
+
+TEST(what_is_not_passed_in_time_is_sealed)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    config.unsealed_bytes_max = 32 * TEST_FILE_BYTES;
+    struct log *l = open_three(&config);
+    struct kept *k = arena_new(a, struct kept, 1);
+    log_shard_pass(l, 1, 0);
+    for (int i = 0; i < 180; i++)
+        EXPECT_OK(put(l, k, a, 1));
+    log_expire(l);
+    EXPECT(stats_of(l).containers > 0); // a quarter of what may wait
+    expect_kept(l, a, k, 1, 0);
+    log_shard_pass(l, 1, k->place[1][170].position);
+    put_many(l, k, a, 90); // others are sealed as ever
+    log_expire(l);
+    EXPECT(stats_of(l).sealed_records > 0);
+    expect_kept(l, a, k, 2, 0);
+    expect_kept(l, a, k, 3, 0);
     log_close(l);
 }
 
@@ -447,6 +503,79 @@ TEST(a_read_that_finds_no_memory_fails_alone)
     log_close(l);
 }
 
+static LogBatch read_lent(struct log *l, struct arena *a, uint64_t shard, size_t records)
+{
+    LogRead read = { .shard = shard, .max_records = records, .max_bytes = 10 << 20 };
+    LogBatch batch = { 0 };
+    EXPECT_OK(log_read_lent(l, a, &read, &batch));
+    return batch;
+}
+
+static void expect_batch(const struct kept *k, uint64_t shard, const LogBatch *batch, size_t n)
+{
+    EXPECT_INT(n, batch->n);
+    for (size_t i = 0; i < batch->n; i++)
+        EXPECT(str_eq(k->data[shard][i], batch->at[i].data) && str_eq(S("key"), batch->at[i].key));
+}
+
+TEST(sealed_records_that_are_lent_stay_where_they_are)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    config.tail_cache_bytes = 1;
+    config.read_cache_bytes = 1 << 20;
+    struct log *l = open_three(&config);
+    struct kept *k = arena_new(a, struct kept, 1);
+    put_many(l, k, a, 90);
+    EXPECT_OK(log_seal(l));
+    put_many(l, k, a, 6); // not sealed: read from the journal, in a round of its own
+    AUTO(arena) held = arena_open();
+    LogBatch all = read_lent(l, held, 1, 100), some = read_lent(l, held, 2, 7);
+    EXPECT(arena_bytes(held) < (size_t)6 * RECORD_BYTES); // what is sealed was not copied
+    for (int i = 0; i < 2; i++) {
+        expect_all(l, a, k); // through the cache, which forgets all but the last
+        EXPECT(stats_of(l).read_cache_bytes <= (1 << 20) + (1 << 14));
+    }
+    expect_batch(k, 1, &all, k->n[1]);
+    expect_batch(k, 2, &some, 7);
+    LogBatch again = read_lent(l, held, 1, 100); // the same chunks, lent twice
+    arena_reset(held);
+    AUTO(arena) other = arena_open();
+    again = read_lent(l, other, 1, 100);
+    expect_batch(k, 1, &again, k->n[1]);
+    EXPECT(stats_of(l).read_cache_bytes <= (1 << 20) + (1 << 14));
+    log_close(l);
+    arena_reset(other); // after the log
+}
+
+TEST(sealed_records_are_copied_when_they_cannot_be_lent)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    config.tail_cache_bytes = 1;
+    struct log *l = open_three(&config);
+    struct kept *k = arena_new(a, struct kept, 1);
+    put_many(l, k, a, 90);
+    EXPECT_OK(log_seal(l));
+    EXPECT_OK(memory_setup(MEMORY_REQUESTS_BYTES_MIN, 0));
+    memory_take_anyway(MEMORY_REQUESTS_BYTES_MIN);
+    struct arena *held = arena_open(); // of no request: it has what it needs
+    LogBatch all = read_lent(l, held, 1, 100);
+    EXPECT(arena_bytes(held) >= (size_t)30 * RECORD_BYTES);
+    expect_batch(k, 1, &all, 30);
+    memory_give(MEMORY_REQUESTS_BYTES_MIN);
+    arena_reset(held);
+    all = read_lent(l, held, 1, 100);
+    MemoryStats stats;
+    memory_stats(&stats);
+    EXPECT(arena_bytes(held) < RECORD_BYTES && stats.requests_bytes >= (size_t)30 * RECORD_BYTES);
+    arena_close(held);
+    memory_stats(&stats);
+    EXPECT_INT(0, stats.requests_bytes);
+    EXPECT_OK(memory_setup(0, 0));
+    log_close(l);
+}
+
 TEST(an_append_whose_parts_lie_on_both_sides_stays_whole)
 {
     AUTO(io_mem) disk = io_mem_open(1);
@@ -668,9 +797,11 @@ static void *read_on(void *p)
     struct reader *r = p;
     while (!r->stops) {
         AUTO(arena) a = arena_open();
-        LogBatch all = test_read_all(r->l, a, 1, 0);
+        LogBatch all = test_read_all(r->l, a, 1, 0), lent = read_lent(r->l, a, 1, 100);
         for (size_t i = 0; i < all.n; i++)
             EXPECT_STR(r->k->data[1][i], all.at[i].data);
+        for (size_t i = 0; i < lent.n; i++)
+            EXPECT_STR(r->k->data[1][i], lent.at[i].data);
         r->rounds++;
     }
     return NULL;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/log/log_test_help.h"
+#include "store/log_lend.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -133,10 +134,10 @@ static void gate_set(struct gate *g, bool closed)
     pthread_mutex_unlock(&g->lock);
 }
 
-static void gate_wait_for_one(struct gate *g)
+static void gate_wait_for(struct gate *g, unsigned n)
 {
     pthread_mutex_lock(&g->lock);
-    while (g->waiting == 0)
+    while (g->waiting < n)
         pthread_cond_wait(&g->changed, &g->lock);
     pthread_mutex_unlock(&g->lock);
 }
@@ -167,7 +168,7 @@ TEST(what_arrives_during_a_write_shares_the_next_one)
     test_wait_for_spare(l); // the keeper is not the one who waits at the gate
     gate_set(&gate, true);
     struct test_append *first = start_one(l, SHARD, S("first"));
-    gate_wait_for_one(&gate);
+    gate_wait_for(&gate, 1);
     struct test_append *more[50];
     for (size_t i = 0; i < COUNT_OF(more); i++)
         more[i] = start_one(l, SHARD + i % 2, str_fmt(a, "%zu", i));
@@ -182,7 +183,24 @@ TEST(what_arrives_during_a_write_shares_the_next_one)
         EXPECT_STR(str_fmt(a, "%zu", 2 * (i - 1)), all.at[i].data);
 }
 
-TEST(a_lonely_append_is_written_by_its_caller_if_that_is_quick)
+static struct test_append *hold_one(struct log *l, Str data)
+{
+    struct test_append *t = test_append_new();
+    t->append.held = true;
+    test_append_add(t, SHARD, S("key"), data);
+    EXPECT_OK(log_append(l, &t->append));
+    return t;
+}
+
+static void expect_numbers(struct log *l, struct arena *a, size_t n)
+{
+    LogBatch all = test_read_all(l, a, SHARD, 0);
+    EXPECT_INT(n, all.n);
+    for (size_t i = 0; i < all.n; i++)
+        EXPECT_STR(str_fmt(a, "%zu", i), all.at[i].data);
+}
+
+TEST(held_appends_are_written_together_by_whoever_commits_them_if_that_is_quick)
 {
     AUTO(io_mem) disk = io_mem_open(1);
     struct gate gate;
@@ -191,28 +209,64 @@ TEST(a_lonely_append_is_written_by_its_caller_if_that_is_quick)
     AUTO(log) l = open_with(&config, 2);
     test_wait_for_spare(l);
     wait_ok(start_one(l, SHARD, S("0"))); // how long a write takes is known from here on
-    struct test_append *t = test_append_new();
-    t->append.may_write = true;
-    test_append_add(t, SHARD, S("key"), S("1"));
     test_wait_for_quiet(l);
-    EXPECT_OK(test_append_start(l, t));
-    EXPECT_INT(1, atomic_load(&t->finished)); // already
-    wait_ok(t);
+    struct test_append *held[5];
+    for (size_t i = 0; i < COUNT_OF(held); i++)
+        held[i] = hold_one(l, str_fmt(a, "%zu", i + 1));
+    EXPECT_INT(0, atomic_load(&held[0]->finished));
+    log_commit(l);
+    uint64_t block = held[0]->places[0].position >> LOG_ORDINAL_BITS;
+    for (size_t i = 0; i < COUNT_OF(held); i++) {
+        EXPECT_INT(1, atomic_load(&held[i]->finished)); // already
+        EXPECT_INT(block, wait_ok(held[i]).position >> LOG_ORDINAL_BITS);
+    }
     gate_set(&gate, true);
-    struct test_append *first = start_one(l, SHARD, S("2"));
-    gate_wait_for_one(&gate);
-    struct test_append *second = test_append_new();
-    second->append.may_write = true;
-    test_append_add(second, SHARD, S("key"), S("3"));
-    EXPECT_OK(test_append_start(l, second)); // does not wait for the other
+    struct test_append *first = start_one(l, SHARD, S("6"));
+    gate_wait_for(&gate, 1);
+    struct test_append *second = hold_one(l, S("7"));
+    log_commit(l); // does not wait for the commit thread, which takes it over
     EXPECT_INT(0, atomic_load(&second->finished));
     gate_set(&gate, false);
     wait_ok(first);
     wait_ok(second);
-    LogBatch all = test_read_all(l, a, SHARD, 0);
-    EXPECT_INT(4, all.n);
-    for (size_t i = 0; i < all.n; i++)
-        EXPECT_STR(str_fmt(a, "%zu", i), all.at[i].data);
+    expect_numbers(l, a, 8);
+}
+
+static void *commit_one(void *log)
+{
+    log_commit(log);
+    return NULL;
+}
+
+TEST(several_commit_at_once_and_are_told_in_order)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    struct gate gate;
+    gate_init(&gate, io_mem_io(disk));
+    LogConfig config = test_config(&gate.io, S("/log"));
+    AUTO(log) l = open_with(&config, 1);
+    test_wait_for_spare(l);
+    wait_ok(start_one(l, SHARD, S("0")));
+    test_wait_for_quiet(l);
+    gate_set(&gate, true);
+    pthread_t threads[3];
+    struct test_append *held[COUNT_OF(threads)];
+    for (size_t i = 0; i < COUNT_OF(threads); i++) {
+        held[i] = hold_one(l, str_fmt(a, "%zu", i + 1));
+        EXPECT(pthread_create(&threads[i], NULL, commit_one, l) == 0);
+        gate_wait_for(&gate, (unsigned)i + 1); // all of them write
+    }
+    for (size_t i = 0; i < COUNT_OF(threads); i++)
+        EXPECT_INT(0, atomic_load(&held[i]->finished));
+    gate_set(&gate, false);
+    LogPlace before = { 0 };
+    for (size_t i = 0; i < COUNT_OF(threads); i++) {
+        pthread_join(threads[i], NULL);
+        LogPlace place = wait_ok(held[i]);
+        EXPECT(place.position >> LOG_ORDINAL_BITS > before.position >> LOG_ORDINAL_BITS);
+        before = place;
+    }
+    expect_numbers(l, a, COUNT_OF(threads) + 1);
 }
 
 TEST(over_the_queue_limit_appends_are_refused_until_it_drains)
@@ -251,7 +305,7 @@ static void *write_many(void *p)
         struct test_append *t = test_append_new();
         for (unsigned k = 0; k < 3; k++)
             test_append_add(t, SHARD + k % 2, S("key"), str_fmt(a, "%u %u", w->number, i * 3 + k));
-        t->append.may_write = i % 3 != 0;
+        t->append.held = i % 3 != 0;
         Err e = test_append_start(w->l, t);
         CHECK(e.kind == ERR_NONE);
         e = test_append_wait(t);
@@ -432,8 +486,9 @@ TEST(blocks_of_every_large_size_are_written_and_read_back)
     AUTO(io_mem) disk = io_mem_open(1);
     LogConfig config = test_config(io_mem_io(disk), S("/log"));
     config.file_bytes = 32 << 20;
+    config.seal_bytes = 1 << 30;
     config.tail_cache_bytes = 64 << 20;
-    AUTO(log) l = open_with(&config, 1);
+    struct log *l = open_with(&config, 1);
     size_t n = 0;
     for (size_t bytes = STEP; bytes <= LOG_DATA_BYTES_MAX; bytes += STEP) {
         char *data = arena_alloc(a, bytes, 1);
@@ -447,6 +502,98 @@ TEST(blocks_of_every_large_size_are_written_and_read_back)
         n++;
     }
     EXPECT(n > 30);
+    log_close(l);
+    l = open_with(&config, 1); // the journal is read ahead
+    LogBatch all = test_read_all(l, a, SHARD, 0);
+    EXPECT_INT(n, all.n);
+    for (size_t i = 0; i < n; i++)
+        EXPECT(all.at[i].data.n == (i + 1) * STEP &&
+               all.at[i].data.p[STEP - 1] == 'a' + (char)(i % 26));
+    log_close(l);
+}
+
+// Those that fill an extent by themselves, those that share one and those that are the only ones of
+// their shard get their checksums in different ways.
+TEST(records_of_sizes_around_that_of_an_extent_are_read_back_from_disk)
+{
+    enum { SHARDS = 3 };
+    static const size_t sizes[] = { 10,
+                                    90000,
+                                    EXTENT_BYTES_SPLIT - RECORD_HEAD_BYTES - 3,
+                                    0,
+                                    EXTENT_BYTES_SPLIT - RECORD_HEAD_BYTES - 4,
+                                    200000,
+                                    EXTENT_BYTES_SPLIT - RECORD_HEAD_BYTES - 2,
+                                    40000,
+                                    600000,
+                                    EXTENT_BYTES_SPLIT };
+    AUTO(io_mem) disk = io_mem_open(1);
+    LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    config.file_bytes = 32 << 20;
+    config.seal_bytes = 1 << 30;
+    struct log *l = open_with(&config, SHARDS);
+    for (size_t from = 0; from < COUNT_OF(sizes); from++) {
+        struct test_append *t = test_append_new();
+        for (size_t i = 0; i < 1 + from % 4; i++) {
+            size_t n = sizes[(from + i) % COUNT_OF(sizes)];
+            char *data = arena_alloc(a, n + 1, 1);
+            memset(data, 'a' + (int)(from + i), n);
+            test_append_add(t, SHARD + i % SHARDS, S("key"), str_from(data, n));
+            test_append_add(t, SHARD + from % SHARDS, S("key"), str_from(data, MIN(n, 99)));
+        }
+        EXPECT_OK(test_append_start(l, t));
+        wait_ok(t);
+    }
+    LogBatch before[SHARDS];
+    for (uint64_t s = 0; s < SHARDS; s++)
+        before[s] = test_read_all(l, a, SHARD + s, 0);
+    log_close(l);
+    l = open_with(&config, SHARDS);
+    size_t n = 0;
+    for (uint64_t s = 0; s < SHARDS; s++) {
+        LogBatch after = test_read_all(l, a, SHARD + s, 0);
+        EXPECT_INT(before[s].n, after.n);
+        for (size_t i = 0; i < after.n; i++, n++)
+            EXPECT(after.at[i].position == before[s].at[i].position &&
+                   str_eq(after.at[i].data, before[s].at[i].data));
+    }
+    EXPECT_INT(46, n);
+    log_close(l);
+}
+
+TEST(what_is_lent_stays_when_the_cache_lets_it_go)
+{
+    AUTO(io_mem) disk = io_mem_open(1);
+    LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    AUTO(log) l = open_with(&config, 1);
+    char *data = arena_new(a, char, 200 << 10);
+    LogPlace place;
+    for (int i = 0; i < 8; i++) {
+        memset(data, 'a' + i, 200 << 10);
+        EXPECT_OK(test_put(l, SHARD, str_from(data, 200 << 10), &place));
+    }
+    struct arena *held = arena_open();
+    LogRead read = { .shard = SHARD, .max_records = 5, .max_bytes = 4 << 20 };
+    LogBatch batch, copied;
+    EXPECT_OK(log_read_lent(l, held, &read, &batch));
+    EXPECT_OK(log_read(l, a, &read, &copied));
+    EXPECT(arena_bytes(held) < 200 << 10); // nothing was copied
+    for (int i = 0; i < 40; i++)           // twice the cache
+        EXPECT_OK(test_put(l, SHARD, str_from(data, 200 << 10), &place));
+    EXPECT(batch.n == 5 && copied.n == 5 && batch.more && batch.next == copied.next);
+    for (size_t i = 0; i < 5; i++) {
+        EXPECT_INT(copied.at[i].position, batch.at[i].position);
+        EXPECT_STR(copied.at[i].key, batch.at[i].key);
+        EXPECT(str_eq(copied.at[i].data, batch.at[i].data));
+        EXPECT(batch.at[i].data.p[0] == 'a' + (char)i);
+    }
+    arena_close(held);
+    held = arena_open();
+    read = (LogRead){ .shard = SHARD, .max_records = 100, .max_bytes = 40 << 20 };
+    EXPECT_OK(log_read_lent(l, held, &read, &batch)); // some from the disk
+    EXPECT_INT(48, batch.n);
+    EXPECT(batch.at[0].data.p[0] == 'a' && batch.at[47].data.p[0] == 'h');
+    arena_close(held);
 }
 
 TEST(what_left_the_cache_is_read_from_disk)

@@ -5,9 +5,9 @@
 // `lock`.
 #include "store/log/journal_priv.h"
 
-void log_note_watches(struct log *l, const struct shard *s)
+void log_note_watches(struct log *l, const struct shard_data *d)
 {
-    for (struct log_watch *w = s->data->watches; w != NULL; w = w->next) {
+    for (struct log_watch *w = d->watches; w != NULL; w = w->next) {
         if (w->is_noted)
             continue;
         w->is_noted = true;

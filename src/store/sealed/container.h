@@ -140,10 +140,11 @@ const ContainerChunk *container_chunk(const struct container *c, uint32_t row);
 
 // Reads n neighbouring chunks from row `first`, which is one of that shard's, on in one go, checks
 // and unpacks them. They may reach into the following shards.
-// Each *ret_runs is raw_bytes long and the caller's, to be freed with free(). ERR_CORRUPT names
-// file and offset in the log; on an error nothing is handed over.
+// Each *ret_runs is raw_bytes long and the caller's, to be freed with container_free_runs.
+// ERR_CORRUPT names file and offset in the log; on an error nothing is handed over.
 Err container_read(struct container *c, uint64_t shard, uint32_t first, uint32_t n,
                    uint8_t **ret_runs);
+void container_free_runs(uint8_t *take_runs, size_t raw_bytes); // NULL is fine
 
 // The run at *at of an unpacked chunk, which is moved behind it; records points into p. False: the
 // end, or (*ret_err) damage.

@@ -107,7 +107,7 @@ static Err copy_shard(struct container *c, struct container_writer *w, const Con
     for (uint32_t i = 0; i < s->chunks && e.kind == ERR_NONE; i++)
         e = copy_chunk(w, s->shard, container_chunk(c, s->first_chunk + i), runs[i]);
     for (uint32_t i = 0; i < s->chunks; i++)
-        free(runs[i]);
+        container_free_runs(runs[i], container_chunk(c, s->first_chunk + i)->raw_bytes);
     free(runs);
     return e;
 }

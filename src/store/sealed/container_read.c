@@ -27,11 +27,33 @@ struct container {
 
 enum { ANY_COPY = UINT_MAX };
 
+// Reads of chunks are of one size of memory, so that each takes what the last one gave back:
+// clearing fresh pages costs as much as reading them. In one page of 2 MiB, if there are any, it is
+// pinned at once.
+enum { PAGES_LARGE_BYTES = 512 << 10, PAGES_LARGE_ROOM = 2 << 20 };
+
 // Bytes of the file, in whole pages.
 struct pages {
     uint8_t *at;      // to be freed
+    size_t room;      // of it, if it is large memory; 0: it is not
     const uint8_t *p; // the first byte that was asked for
 };
+
+static void pages_free(struct pages *pages)
+{
+    if (pages->room > 0)
+        memory_give_large(pages->at, pages->room);
+    else
+        free(pages->at);
+}
+
+static bool pages_alloc(struct pages *pages, size_t bytes)
+{
+    pages->room = bytes >= PAGES_LARGE_BYTES ? MAX(bytes, (size_t)PAGES_LARGE_ROOM) : 0;
+    pages->at = pages->room > 0 ? memory_try_large(pages->room)
+                                : memory_try_aligned(CONTAINER_ALIGN_BYTES, bytes);
+    return pages->at != NULL;
+}
 
 static Err pages_read(const struct container *c, unsigned copy, uint64_t place, size_t n,
                       struct pages *ret)
@@ -39,18 +61,19 @@ static Err pages_read(const struct container *c, unsigned copy, uint64_t place, 
     const uint64_t align = CONTAINER_ALIGN_BYTES;
     uint64_t start = place / align * align, end = (place + n + align - 1) / align * align;
     size_t bytes = (size_t)(end - start), got = 0;
-    uint8_t *at = memory_try_aligned(CONTAINER_ALIGN_BYTES, bytes);
-    if (at == NULL)
+    struct pages pages;
+    if (!pages_alloc(&pages, bytes))
         return fail(ERR_MEMORY, "no memory for reading a container");
-    Err e = copy == ANY_COPY ? c->io->read(c->file, at, bytes, start, &got)
-                             : c->io->read_copy(c->file, copy, at, bytes, start, &got);
+    Err e = copy == ANY_COPY ? c->io->read(c->file, pages.at, bytes, start, &got)
+                             : c->io->read_copy(c->file, copy, pages.at, bytes, start, &got);
     if (e.kind == ERR_NONE && got < bytes)
         e = fail(ERR_CORRUPT, "a container is shorter than it was");
     if (e.kind != ERR_NONE) {
-        free(at);
+        pages_free(&pages);
         return e;
     }
-    *ret = (struct pages){ .at = at, .p = at + (place - start) };
+    pages.p = pages.at + (place - start);
+    *ret = pages;
     return OK;
 }
 
@@ -68,7 +91,7 @@ static Err check_copy(const struct container *c, unsigned copy, uint64_t place, 
         LOG(LOG_WARN, "a container was damaged in one copy and good in another",
             F_STR("file", c->path), F_INT("offset", place), F_INT("copy", copy), F_ERR(mended));
     }
-    free(pages.at);
+    pages_free(&pages);
     return e;
 }
 
@@ -256,6 +279,20 @@ static size_t chunk_bytes(const ContainerChunk *row)
     return CHUNK_HEAD_BYTES + (size_t)row->stored_bytes;
 }
 
+// Unpacked runs: mostly large memory, which the next ones take again.
+static uint8_t *runs_alloc(size_t raw_bytes)
+{
+    return raw_bytes >= MEMORY_LARGE_BYTES ? memory_try_large(raw_bytes) : memory_try(raw_bytes);
+}
+
+void container_free_runs(uint8_t *take_runs, size_t raw_bytes)
+{
+    if (raw_bytes >= MEMORY_LARGE_BYTES)
+        memory_give_large(take_runs, raw_bytes);
+    else
+        free(take_runs);
+}
+
 struct unpacking {
     const struct container *c;
     ZSTD_DCtx *zstd;
@@ -270,7 +307,7 @@ static Err unpack(void *self, const uint8_t *p)
     struct unpacking *u = self;
     ChunkHead h;
     TRY(chunk_get(p, u->c->key, u->shard->shard, u->row, &h));
-    uint8_t *runs = memory_try(h.raw_bytes);
+    uint8_t *runs = runs_alloc(h.raw_bytes);
     if (runs == NULL)
         return fail(ERR_MEMORY, "no memory for unpacking a chunk");
     const uint8_t *stored = p + CHUNK_HEAD_BYTES;
@@ -282,7 +319,7 @@ static Err unpack(void *self, const uint8_t *p)
     if (e.kind == ERR_NONE)
         e = chunk_check_runs(runs, u->row);
     if (e.kind != ERR_NONE) {
-        free(runs);
+        container_free_runs(runs, h.raw_bytes);
         return e;
     }
     u->runs = runs;
@@ -322,7 +359,7 @@ static Err read_piece(struct unpacking *u, uint32_t first, uint32_t n, uint8_t *
         e = unpack_chunk(u, read, pages.p + at);
         ret_runs[i] = u->runs;
     }
-    free(pages.at);
+    pages_free(&pages);
     return e;
 }
 
@@ -353,7 +390,7 @@ Err container_read(struct container *c, uint64_t shard, uint32_t first, uint32_t
     }
     ZSTD_freeDCtx(u.zstd);
     for (uint32_t i = 0; i < n && e.kind != ERR_NONE; i++) {
-        free(ret_runs[i]);
+        container_free_runs(ret_runs[i], c->chunks[first + i].raw_bytes);
         ret_runs[i] = NULL;
     }
     return e;

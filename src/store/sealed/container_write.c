@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writing a container: runs are gathered into a chunk, the chunk is packed into the buffer of one
-// direct write, the rows are kept until the footer. All of it is on disk under another name before
-// it gets its own.
+// Writing a container: runs are gathered into a chunk where they lie in the buffer of one direct
+// write, packed in place, and the rows are kept until the footer. All of it is on disk under
+// another name before it gets its own.
 #include "store/sealed/container_priv.h"
 
 #include "base/memory.h"
@@ -12,7 +12,9 @@
 #include <zstd.h>
 
 enum {
-    SAVING_SHARE_LEAST = 32, // less is not worth unpacking
+    SAVING_SHARE_LEAST = 32,      // less is not worth unpacking
+    SAVING_SHARE_HURRY = 3,       // in a hurry less is not worth packing the next chunks
+    CHUNK_SMALL_BYTES = 32 << 10, // in a hurry not worth the time either
     UNPACKABLE_MANY = 4,
     UNPACKED_MOST = 15,
 };
@@ -25,13 +27,13 @@ struct container_writer {
     ContainerHead head;
     Err failed; // why no more can be written
 
-    uint8_t *piece; // bytes of the file from `written` on, CONTAINER_PIECE_BYTES, aligned
-    size_t piece_used;
+    uint8_t *piece; // bytes of the file from `written` on, aligned; large memory
+    size_t piece_room, piece_used;
     uint64_t written;
 
-    uint8_t *runs; // of the chunk under construction
-    size_t runs_room;
-    ContainerChunk chunk; // chunk.runs == 0: there is none
+    // Under construction, with its head at chunk_at of the piece. chunk.runs == 0: there is none.
+    ContainerChunk chunk;
+    size_t chunk_at;
     uint8_t *packed;
     size_t packed_room;
     ZSTD_CCtx *zstd;
@@ -58,26 +60,38 @@ static uint64_t place_of(const struct container_writer *w)
     return w->written + w->piece_used;
 }
 
-static Err piece_write(struct container_writer *w)
+// Room for n more bytes.
+static void piece_reserve(struct container_writer *w, size_t n)
 {
-    TRY(w->io->write(w->file, w->piece, w->piece_used, w->written, false));
-    w->written += w->piece_used;
-    w->piece_used = 0;
+    if (n <= w->piece_room - w->piece_used)
+        return;
+    size_t room = memory_large_room(w->piece_used + n);
+    uint8_t *wider = memory_get_large(room);
+    memcpy(wider, w->piece, w->piece_used);
+    memory_give_large(w->piece, w->piece_room);
+    w->piece = wider;
+    w->piece_room = room;
+}
+
+// Writes the whole pages of what is complete, if that is enough for one write, and keeps the rest.
+static Err piece_write(struct container_writer *w, size_t least)
+{
+    size_t n = w->piece_used / CONTAINER_ALIGN_BYTES * CONTAINER_ALIGN_BYTES;
+    if (n < least)
+        return OK;
+    TRY(w->io->write(w->file, w->piece, n, w->written, false));
+    w->written += n;
+    w->piece_used -= n;
+    memmove(w->piece, w->piece + n, w->piece_used); // less than a page
     return OK;
 }
 
 static Err put(struct container_writer *w, const uint8_t *p, size_t n)
 {
-    while (n > 0) {
-        size_t part = MIN(n, CONTAINER_PIECE_BYTES - w->piece_used);
-        memcpy(w->piece + w->piece_used, p, part);
-        w->piece_used += part;
-        p += part;
-        n -= part;
-        if (w->piece_used == CONTAINER_PIECE_BYTES)
-            TRY(piece_write(w));
-    }
-    return OK;
+    piece_reserve(w, n);
+    memcpy(w->piece + w->piece_used, p, n);
+    w->piece_used += n;
+    return piece_write(w, CONTAINER_PIECE_BYTES);
 }
 
 // ---- Beginning and ending
@@ -86,9 +100,8 @@ static void writer_free(struct container_writer *w)
 {
     w->io->close(w->file);
     ZSTD_freeCCtx(w->zstd);
-    free(w->piece);
-    free(w->runs);
-    free(w->packed);
+    memory_give_large(w->piece, w->piece_room);
+    memory_give_large(w->packed, w->packed_room);
     free(w->shards);
     free(w->chunks);
     arena_close(w->arena);
@@ -113,7 +126,8 @@ Err container_create(struct io *io, Str dir, uint64_t number, RetentionClass cla
         .created_ns = io->wall_ns(io),
     };
     io->random(io, &w->head.key.id, sizeof w->head.key.id);
-    w->piece = memory_get_aligned(CONTAINER_ALIGN_BYTES, CONTAINER_PIECE_BYTES);
+    w->piece_room = memory_large_room(CONTAINER_PIECE_BYTES * 2);
+    w->piece = memory_get_large(w->piece_room);
     w->zstd = ZSTD_createCCtx();
     w->level = CONTAINER_ZSTD_LEVEL;
     Err e = w->zstd == NULL
@@ -156,9 +170,12 @@ void container_hurry(struct container_writer *w)
 }
 
 // What is compressed or encrypted already does not become shorter. Where the last chunks did not,
-// most of the next ones are not tried.
-static bool is_tried(struct container_writer *w)
+// most of the next ones are not tried. In a hurry neither are the small ones of thousands of
+// shards: merging makes larger ones of them, which pack better.
+static bool is_tried(struct container_writer *w, size_t raw_bytes)
 {
+    if (w->level == CONTAINER_ZSTD_LEVEL_FAST && raw_bytes < CHUNK_SMALL_BYTES)
+        return false;
     if (w->unpackable < UNPACKABLE_MANY || w->unpacked == UNPACKED_MOST) {
         w->unpacked = 0;
         return true;
@@ -167,33 +184,34 @@ static bool is_tried(struct container_writer *w)
     return false;
 }
 
-static const uint8_t *pack_plain(const struct container_writer *w, ChunkHead *h)
+// Whether a chunk of n bytes that became m bytes was worth the time.
+static bool is_worth(const struct container_writer *w, size_t n, size_t m)
+{
+    size_t share = w->level == CONTAINER_ZSTD_LEVEL ? SAVING_SHARE_LEAST : SAVING_SHARE_HURRY;
+    return m < n - n / share;
+}
+
+// Makes one zstd frame of the chunk's runs, where they lie, if that is shorter.
+static void pack(struct container_writer *w, uint8_t *runs, ChunkHead *h)
 {
     h->packing = CHUNK_PLAIN;
     h->stored_bytes = h->raw_bytes;
-    return w->runs;
-}
-
-// The bytes that are stored of the chunk: one zstd frame, or the runs as they are.
-static const uint8_t *pack(struct container_writer *w, ChunkHead *h)
-{
-    if (!is_tried(w))
-        return pack_plain(w, h);
-    size_t bound = ZSTD_compressBound(h->raw_bytes);
+    if (!is_tried(w, h->raw_bytes))
+        return;
+    size_t bound = MAX(ZSTD_compressBound(h->raw_bytes), (size_t)MEMORY_LARGE_BYTES);
     if (bound > w->packed_room) {
-        free(w->packed);
-        w->packed = memory_get(bound);
-        w->packed_room = bound;
+        memory_give_large(w->packed, w->packed_room);
+        w->packed_room = memory_large_room(bound);
+        w->packed = memory_get_large(w->packed_room);
     }
-    size_t n =
-        ZSTD_compressCCtx(w->zstd, w->packed, w->packed_room, w->runs, h->raw_bytes, w->level);
+    size_t n = ZSTD_compressCCtx(w->zstd, w->packed, w->packed_room, runs, h->raw_bytes, w->level);
     bool shorter = !ZSTD_isError(n) && n < h->raw_bytes - h->raw_bytes / SAVING_SHARE_LEAST;
-    w->unpackable = shorter ? 0 : w->unpackable + 1;
+    w->unpackable = shorter && is_worth(w, h->raw_bytes, n) ? 0 : w->unpackable + 1;
     if (!shorter)
-        return pack_plain(w, h);
+        return;
+    memcpy(runs, w->packed, n);
     h->packing = CHUNK_ZSTD;
     h->stored_bytes = (uint32_t)n;
-    return w->packed;
 }
 
 static Err chunk_end(struct container_writer *w)
@@ -209,27 +227,18 @@ static Err chunk_end(struct container_writer *w)
         .records = c->records,
         .runs = c->runs,
     };
-    const uint8_t *stored = pack(w, &h);
-    c->place = place_of(w);
+    uint8_t *head = w->piece + w->chunk_at, *stored = head + CHUNK_HEAD_BYTES;
+    pack(w, stored, &h);
+    c->place = w->written + w->chunk_at;
     c->stored_bytes = h.stored_bytes;
-    uint8_t head[CHUNK_HEAD_BYTES];
     chunk_head_put(head, w->head.key, c->place, stored, &h);
-    TRY(put(w, head, sizeof head));
-    TRY(put(w, stored, h.stored_bytes));
+    w->piece_used = w->chunk_at + CHUNK_HEAD_BYTES + h.stored_bytes;
 
     w->chunks = rows_reserve(w->chunks, w->chunk_count, &w->chunk_room, sizeof *w->chunks);
     w->chunks[w->chunk_count++] = *c;
     shard_add_chunk(s, c);
     *c = (ContainerChunk){ 0 };
-    return OK;
-}
-
-static void runs_reserve(struct container_writer *w, size_t bytes)
-{
-    if (bytes <= w->runs_room)
-        return;
-    w->runs_room = MAX(bytes, (size_t)CHUNK_BYTES_SPLIT * 2);
-    w->runs = xrealloc(w->runs, w->runs_room);
+    return piece_write(w, CONTAINER_PIECE_BYTES);
 }
 
 static void shard_begin(struct container_writer *w, uint64_t shard)
@@ -255,9 +264,14 @@ static Err add(struct container_writer *w, uint64_t shard, const ContainerRun *r
     const ContainerShard *s = &w->shards[w->shard_count - 1];
     CHECK(c->runs == 0 || run->position > c->last_position);
     CHECK(s->chunks == 0 || run->position > s->last_position);
-    runs_reserve(w, (size_t)c->raw_bytes + RUN_HEAD_BYTES + run->bytes);
-    run_head_put(w->runs + c->raw_bytes, run);
-    memcpy(w->runs + c->raw_bytes + RUN_HEAD_BYTES, run->records, run->bytes);
+    piece_reserve(w, CHUNK_HEAD_BYTES + RUN_HEAD_BYTES + run->bytes);
+    if (c->runs == 0) {
+        w->chunk_at = w->piece_used;
+        w->piece_used += CHUNK_HEAD_BYTES;
+    }
+    run_head_put(w->piece + w->piece_used, run);
+    memcpy(w->piece + w->piece_used + RUN_HEAD_BYTES, run->records, run->bytes);
+    w->piece_used += RUN_HEAD_BYTES + run->bytes;
     chunk_add_run(c, run);
     return c->raw_bytes >= CHUNK_BYTES_SPLIT ? chunk_end(w) : OK;
 }
@@ -322,7 +336,7 @@ static Err tail_write(struct container_writer *w, const ContainerTail *t, uint64
     uint8_t tail[CONTAINER_TAIL_BYTES];
     container_tail_put(tail, w->head.key, file_bytes, t);
     TRY(put(w, tail, sizeof tail));
-    return w->piece_used > 0 ? piece_write(w) : OK;
+    return w->piece_used > 0 ? piece_write(w, 0) : OK;
 }
 
 static Err finish(struct container_writer *w, ContainerFacts *ret)

@@ -83,19 +83,33 @@ void sealed_retention_changed(struct sealed *s);
 
 // ---- Reading. All may block on the disk. Positions of what is found grow.
 
+struct chunk;
+
+// Unpacked chunks that a reader keeps: their records stay where they are until sealed_give_back.
+// They count against the memory of requests (base/memory.h) and not against the cache.
+typedef struct SealedLoan {
+    struct chunk **at; // the caller's, with room for so many
+    size_t room, n;
+    size_t bytes; // of them, unpacked
+} SealedLoan;
+
 typedef struct SealedRead {
     uint64_t shard;
     uint64_t from, to; // positions in [from, to)
     int64_t after_ms;  // records that arrived then or before are over
+    size_t bytes_max;  // of keys and data: no more will be taken, about; 0: nobody knows
+    SealedLoan *loan;  // NULL: nothing is kept
 } SealedRead;
 
 // Calls visit for each record until it returns false: that one is not taken. The record's bytes are
-// valid in the call only. *ret_next: where to read on: the one that was not taken, `to` if all
-// were. When a read fails behind records that were taken, that is no error yet: *ret_next is the
-// position that the next call will fail at.
-Err sealed_read(struct sealed *s, const SealedRead *read,
-                bool (*visit)(void *self, uint64_t position, int64_t arrival_ms, const Record *r),
-                void *self, uint64_t *ret_next);
+// valid in the call only, or, if it is lent, for as long as the loan. *ret_next: where to read on:
+// the one that was not taken, `to` if all were. When a read fails behind records that were taken,
+// that is no error yet: *ret_next is the position that the next call will fail at.
+typedef bool sealed_visit_fn(void *self, uint64_t position, int64_t arrival_ms, const Record *r,
+                             bool is_lent);
+Err sealed_read(struct sealed *s, const SealedRead *read, sealed_visit_fn *visit, void *self,
+                uint64_t *ret_next);
+void sealed_give_back(struct sealed *s, SealedLoan *loan); // it is empty then
 // The first position of [from, to) that arrived at or after the time and is not over: *ret_found.
 Err sealed_find_time(struct sealed *s, const SealedRead *read, int64_t arrival_ms,
                      uint64_t *ret_position, bool *ret_found);

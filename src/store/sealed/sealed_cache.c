@@ -11,6 +11,7 @@ enum {
     READ_AHEAD_BYTES = 1 << 20, // of stored chunks that one read fetches
     READ_AHEAD_CHUNKS_MAX = 64,
     AT_ONCE_BYTES = 1 << 20, // of unpacked chunks
+    HEADS_SHARE = 8,         // of keys and data, what heads of runs and records may add
     BUCKETS_LEAST = 64,
 };
 #define READ_AHEAD_RAW_BYTES ((size_t)(4 << 20)) // well packed chunks are large when unpacked
@@ -173,7 +174,7 @@ void chunks_init(struct chunks *c, size_t bytes_max)
 
 static void chunk_free(struct chunk *c)
 {
-    free(c->runs);
+    container_free_runs(c->runs, c->bytes);
     free(c);
 }
 
@@ -254,7 +255,7 @@ static struct chunk *chunk_add(struct chunks *cs, uint64_t container, uint32_t r
 {
     struct chunk **at = chunk_place(cs, container, row);
     if (*at != NULL) { // another reader was faster
-        free(take_runs);
+        container_free_runs(take_runs, bytes);
         return chunk_ref(*at);
     }
     struct chunk *c = xalloc(sizeof *c);
@@ -295,14 +296,39 @@ void chunk_release(struct sealed *s, struct chunk *c)
     pthread_mutex_unlock(&s->lock);
 }
 
+// What is lent would drive everything else out of the cache, also what other readers have unpacked
+// ahead.
+void chunk_lend(struct sealed *s, struct chunk *c)
+{
+    pthread_mutex_lock(&s->lock);
+    if (c->lent++ == 0 && c->is_cached)
+        s->chunks.bytes -= chunk_cost(c);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void chunks_give_back(struct sealed *s, struct chunk **at, size_t n)
+{
+    pthread_mutex_lock(&s->lock);
+    for (size_t i = 0; i < n; i++) {
+        CHECK(at[i]->lent > 0);
+        if (--at[i]->lent == 0 && at[i]->is_cached)
+            s->chunks.bytes += chunk_cost(at[i]);
+        chunk_unref(&s->chunks, at[i]);
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
 // Under the lock. How many chunks from `row` on are worth one read: neighbours of the shard that
-// begin before `to` and are not there yet.
+// begin before `to` and are not there yet. What is unpacked for a reader who is about to have all
+// that he wants is often gone from the cache when he comes again.
 static uint32_t read_ahead(const struct sealed *s, const struct member *m,
-                           const ContainerShard *shard, uint32_t row, uint64_t to)
+                           const ContainerShard *shard, uint32_t row, uint64_t to, size_t bytes_max)
 {
     const ContainerChunk *first = container_chunk(m->open, row);
     size_t stored = first->stored_bytes, raw = first->raw_bytes;
     size_t raw_max = MIN(READ_AHEAD_RAW_BYTES, s->chunks.bytes_max / 2);
+    if (bytes_max > 0) // a chunk is more than the keys and the data in it
+        raw_max = MIN(raw_max, bytes_max + bytes_max / HEADS_SHARE + CHUNK_BYTES_SPLIT);
     uint32_t end = shard->first_chunk + shard->chunks;
     uint32_t n = 1;
     for (; row + n < end && n < READ_AHEAD_CHUNKS_MAX; n++) {
@@ -317,11 +343,11 @@ static uint32_t read_ahead(const struct sealed *s, const struct member *m,
 }
 
 Err chunk_fetch(struct sealed *s, struct member *m, const ContainerShard *shard, uint32_t row,
-                uint64_t to, struct chunk **ret)
+                uint64_t to, size_t bytes_max, struct chunk **ret)
 {
     pthread_mutex_lock(&s->lock);
     struct chunk *c = *chunk_place(&s->chunks, m->facts.number, row);
-    uint32_t n = c == NULL ? read_ahead(s, m, shard, row, to) : 0;
+    uint32_t n = c == NULL ? read_ahead(s, m, shard, row, to, bytes_max) : 0;
     if (c != NULL)
         *ret = chunk_ref(c);
     pthread_mutex_unlock(&s->lock);

@@ -131,7 +131,7 @@ static Err check_chunks(struct checking *k, uint64_t shard, uint32_t row, uint32
         Err e = check_runs(k, row + i, runs[i]);
         if (e.kind != ERR_NONE)
             note_failure(k, e);
-        free(runs[i]);
+        container_free_runs(runs[i], container_chunk(k->c, row + i)->raw_bytes);
     }
     return OK;
 }

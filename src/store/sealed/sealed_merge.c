@@ -247,7 +247,7 @@ struct merging {
 static void cursor_drop(struct cursor *c)
 {
     for (uint32_t i = 0; i < c->n; i++)
-        free(c->runs[i]);
+        container_free_runs(c->runs[i], container_chunk(c->member->open, c->first + i)->raw_bytes);
     c->n = 0;
 }
 
@@ -269,7 +269,7 @@ static Err cursor_next(struct merging *m, struct cursor *c)
                 return OK;
         }
         TRY(e);
-        free(*runs);
+        container_free_runs(*runs, bytes);
         *runs = NULL;
         c->at = 0;
     }

@@ -518,9 +518,10 @@ struct reader {
     uint64_t records; // of each full read of shard 5
 };
 
-static bool count_one(void *self, uint64_t position, int64_t arrival_ms, const Record *r)
+static bool count_one(void *self, uint64_t position, int64_t arrival_ms, const Record *r,
+                      bool is_lent)
 {
-    (void)position, (void)arrival_ms, (void)r;
+    (void)position, (void)arrival_ms, (void)r, (void)is_lent;
     ++*(uint64_t *)self;
     return true;
 }

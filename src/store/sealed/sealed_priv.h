@@ -79,6 +79,7 @@ struct chunk {
     uint64_t container;
     uint32_t row;
     unsigned refs;
+    unsigned lent;  // of them, to readers that keep it: its bytes do not count then
     bool is_cached; // in a bucket; else it goes with its last reader
     size_t bytes;
     uint8_t *runs;
@@ -149,11 +150,14 @@ void footers_shrink(struct sealed *s); // closes those over the bounds
 // Unlinks and frees a member that is out of the set, in nobody's use and not open.
 void member_end(struct sealed *s, struct member *m);
 
-// The chunk of that row, which is one of the shard's; its neighbours below `to` are read along.
-// The member is in use.
+// The chunk of that row, which is one of the shard's; its neighbours below `to` are read along, as
+// far as a reader wants them who takes no more than `bytes_max` from here on (0: nobody knows). The
+// member is in use.
 Err chunk_fetch(struct sealed *s, struct member *m, const ContainerShard *shard, uint32_t row,
-                uint64_t to, struct chunk **ret);
+                uint64_t to, size_t bytes_max, struct chunk **ret);
 void chunk_release(struct sealed *s, struct chunk *c);
+void chunk_lend(struct sealed *s, struct chunk *c); // one that was fetched
+void chunks_give_back(struct sealed *s, struct chunk **at, size_t n);
 
 // How many chunks from `row` on, of whatever shards, those who go through a whole container read at
 // once.

@@ -5,8 +5,11 @@
 #include "store/sealed/sealed_priv.h"
 
 #include "base/logline.h"
+#include "base/memory.h"
 
 #include <stdlib.h>
+
+enum { LARGE_READ_BYTES = 4 << 20 };
 
 // A container with records of the shard at or after a position.
 struct found {
@@ -79,7 +82,7 @@ static Err make_exact(struct sealed *s, struct found *f, const SealedRead *r, ui
     if (f->is_exact)
         return OK;
     struct chunk *c = NULL;
-    TRY(chunk_fetch(s, f->member, f->shard, f->row, r->to, &c));
+    TRY(chunk_fetch(s, f->member, f->shard, f->row, r->to, r->bytes_max, &c));
     f->is_exact = exact_position(c, r, from, &f->position);
     chunk_release(s, c);
     return f->is_exact ? OK : damaged(f->member, r, "a chunk does not hold what the footer says");
@@ -204,11 +207,13 @@ static Err find(struct sealed *s, const SealedRead *r, uint64_t from, struct fou
 
 struct visiting {
     const SealedRead *read;
-    bool (*visit)(void *self, uint64_t position, int64_t arrival_ms, const Record *r);
+    sealed_visit_fn *visit;
     void *self;
     uint64_t position; // all before it are visited
     uint64_t limit;
     uint64_t taken;
+    size_t bytes;  // of keys and data that were taken
+    bool is_lent;  // the chunk
     bool is_ended; // visit does not want more
 };
 
@@ -228,9 +233,10 @@ static Err visit_run(struct visiting *v, const struct member *m, const Container
             return OK;
         if (position < v->position)
             continue;
-        if (v->visit(v->self, position, run->arrival_ms, &record)) {
+        if (v->visit(v->self, position, run->arrival_ms, &record, v->is_lent)) {
             v->position = position + 1;
             v->taken++;
+            v->bytes += record.key.n + record.data.n;
         } else {
             v->position = position;
             v->is_ended = true;
@@ -253,6 +259,41 @@ static Err visit_chunk(struct visiting *v, const struct member *m, const struct 
     return e.kind == ERR_NONE ? OK : damaged(m, v->read, e.text);
 }
 
+// Whether the reader may keep the chunk. If there is no memory for it he copies, as far as there is
+// memory for that.
+static bool may_lend(const SealedLoan *loan, const struct chunk *c)
+{
+    return loan != NULL && loan->n < loan->room && memory_take(c->bytes, loan->bytes + c->bytes);
+}
+
+// The chunk changes hands if records of it were taken, even if others of it are damaged.
+static Err visit_fetched(struct sealed *s, struct visiting *v, const struct member *m,
+                         struct chunk *c)
+{
+    SealedLoan *loan = v->read->loan;
+    uint64_t before = v->taken;
+    v->is_lent = may_lend(loan, c);
+    Err e = visit_chunk(v, m, c);
+    if (v->is_lent && v->taken > before) {
+        chunk_lend(s, c);
+        loan->at[loan->n++] = c;
+        loan->bytes += c->bytes;
+        return e;
+    }
+    if (v->is_lent)
+        memory_give(c->bytes);
+    chunk_release(s, c);
+    return e;
+}
+
+// About as much as a reader of much still wants; 0: nobody knows. Who reads little comes again at
+// once, and wants what was read ahead.
+static size_t bytes_left(const struct visiting *v)
+{
+    size_t max = v->read->bytes_max;
+    return max < LARGE_READ_BYTES ? 0 : v->bytes < max ? max - v->bytes : 1;
+}
+
 // All that the container holds below the limit.
 static Err visit_member(struct sealed *s, struct visiting *v, const struct found *f)
 {
@@ -261,10 +302,8 @@ static Err visit_member(struct sealed *s, struct visiting *v, const struct found
         if (container_chunk(f->member->open, row)->first_position >= v->limit)
             break;
         struct chunk *c = NULL;
-        TRY(chunk_fetch(s, f->member, f->shard, row, v->read->to, &c));
-        Err e = visit_chunk(v, f->member, c);
-        chunk_release(s, c);
-        TRY(e);
+        TRY(chunk_fetch(s, f->member, f->shard, row, v->read->to, bytes_left(v), &c));
+        TRY(visit_fetched(s, v, f->member, c));
     }
     if (!v->is_ended)
         v->position = v->limit;
@@ -287,9 +326,16 @@ static Err visit_all(struct sealed *s, struct visiting *v)
     return OK;
 }
 
-Err sealed_read(struct sealed *s, const SealedRead *read,
-                bool (*visit)(void *self, uint64_t position, int64_t arrival_ms, const Record *r),
-                void *self, uint64_t *ret_next)
+void sealed_give_back(struct sealed *s, SealedLoan *loan)
+{
+    chunks_give_back(s, loan->at, loan->n);
+    memory_give(loan->bytes);
+    loan->n = 0;
+    loan->bytes = 0;
+}
+
+Err sealed_read(struct sealed *s, const SealedRead *read, sealed_visit_fn *visit, void *self,
+                uint64_t *ret_next)
 {
     struct visiting v = {
         .read = read,
@@ -311,9 +357,10 @@ struct first_record {
     bool is_found;
 };
 
-static bool take_first(void *self, uint64_t position, int64_t arrival_ms, const Record *r)
+static bool take_first(void *self, uint64_t position, int64_t arrival_ms, const Record *r,
+                       bool is_lent)
 {
-    (void)arrival_ms, (void)r;
+    (void)arrival_ms, (void)r, (void)is_lent;
     struct first_record *first = self;
     *first = (struct first_record){ .position = position, .is_found = true };
     return false;
@@ -323,6 +370,7 @@ Err sealed_find_time(struct sealed *s, const SealedRead *read, int64_t arrival_m
                      uint64_t *ret_position, bool *ret_found)
 {
     SealedRead later = *read;
+    later.loan = NULL;
     if (arrival_ms > later.after_ms)
         later.after_ms = arrival_ms - 1; // what arrived before is passed over as if it were over
     struct first_record first = { 0 };

@@ -96,9 +96,10 @@ TEST(cached_records_need_no_disk)
     EXPECT_INT(before, io_fault_count(faults, IO_OP_ANY));
 }
 
-static bool take_all(void *self, uint64_t position, int64_t arrival_ms, const Record *record)
+static bool take_all(void *self, uint64_t position, int64_t arrival_ms, const Record *record,
+                     bool is_lent)
 {
-    (void)position, (void)arrival_ms, (void)record;
+    (void)position, (void)arrival_ms, (void)record, (void)is_lent;
     ++*(uint64_t *)self;
     return true;
 }
@@ -118,6 +119,56 @@ TEST(a_reader_gets_what_lies_before_a_damaged_chunk)
     EXPECT(taken > 10 && taken < 300 && next > r->records[0].position && next < read.to);
     read.from = next;
     EXPECT_ERR(ERR_CORRUPT, sealed_read(r->s, &read, take_all, &taken, &next));
+}
+
+struct lending {
+    const uint8_t *first[100];
+    unsigned lent, copied;
+};
+
+static bool note_lent(void *self, uint64_t position, int64_t arrival_ms, const Record *record,
+                      bool is_lent)
+{
+    (void)position, (void)arrival_ms;
+    struct lending *l = self;
+    if (!is_lent)
+        l->copied++;
+    else if (l->lent < COUNT_OF(l->first))
+        l->first[l->lent++] = (const uint8_t *)record->data.p;
+    return l->lent + l->copied < 100;
+}
+
+TEST(a_reader_may_keep_some_chunks_and_is_told_which_records_lie_in_them)
+{
+    AUTO(io_mem) disk = io_mem_open(17);
+    AUTO(rig) r = rig_open(io_mem_io(disk), 17);
+    r->config.read_cache_bytes = 600 << 10;
+    for (unsigned i = 0; i < 30; i++)
+        rig_add(r, 7, 10, 10000);
+    EXPECT_OK(rig_seal(r));
+    rig_reopen(r, io_mem_io(disk));
+    struct chunk *chunks[2];
+    SealedLoan loan = { .at = chunks, .room = 2 };
+    SealedRead read = { .shard = 7, .to = rig_end(r), .after_ms = INT64_MIN, .loan = &loan };
+    struct lending l = { 0 };
+    uint64_t next;
+    EXPECT_OK(sealed_read(r->s, &read, note_lent, &l, &next));
+    EXPECT(l.lent == 60 && l.copied == 40); // a chunk holds three blocks
+    EXPECT(loan.n == 2 && loan.bytes > 600000);
+    uint8_t before[100];
+    for (unsigned i = 0; i < l.lent; i++)
+        before[i] = *l.first[i];
+    rig_expect_all(r); // the cache holds others by now
+    EXPECT(rig_stats(r).read_cache_bytes <= r->config.read_cache_bytes);
+    for (unsigned i = 0; i < l.lent; i++)
+        EXPECT_INT(before[i], *l.first[i]);
+    sealed_give_back(r->s, &loan);
+    EXPECT(loan.n == 0 && rig_stats(r).read_cache_bytes <= r->config.read_cache_bytes);
+    rig_expect_all(r);
+    // A chunk of which nothing was taken is not kept.
+    struct lending enough = { .copied = 100 };
+    EXPECT_OK(sealed_read(r->s, &read, note_lent, &enough, &next));
+    EXPECT(loan.n == 0 && loan.bytes == 0);
 }
 
 // Every operation of a read fails once: it says so or gives a part, and the next one is whole.

@@ -274,8 +274,10 @@ struct comparing {
     bool is_wrong; // a record came that the model does not have
 };
 
-static bool compare_record(void *self, uint64_t position, int64_t arrival_ms, const Record *r)
+static bool compare_record(void *self, uint64_t position, int64_t arrival_ms, const Record *r,
+                           bool is_lent)
 {
+    (void)is_lent;
     struct comparing *c = self;
     if (c->left == 0)
         return false;

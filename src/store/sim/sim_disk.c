@@ -551,6 +551,7 @@ struct sim_disk *sim_disk_open(struct io_mem *below, uint64_t seed, SimSpeed spe
         .copies = io_one_copy,
         .read_copy = disk_read_copy,
         .mend = io_no_mend,
+        .descriptor = io_no_descriptor,
         .sync = disk_sync,
         .size = disk_size,
         .truncate = disk_truncate,

@@ -138,8 +138,10 @@ static bool act_append(struct sim_life *l)
         return false;
     sim_counts.appends++;
     p->append.done = append_done;
-    p->append.may_write = p->number % 2 == 0; // no draw: stories stay what they were
+    p->append.held = p->number % 2 == 0; // no draw: stories stay what they were
     Err e = log_append(l->log, &p->append);
+    if (p->append.held)
+        log_commit(l->log);
     if (e.kind == ERR_NONE) {
         l->open[l->open_count++] = p;
         return true;

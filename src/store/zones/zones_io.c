@@ -747,6 +747,13 @@ static Err zones_send(struct io *io, int fd, const IoPart *parts, size_t count, 
     return base->send(base, fd, parts, count, ret_n);
 }
 
+static Err zones_send_file(struct io *io, int fd, const IoPart *parts, size_t count, IoSpan span,
+                           size_t *ret_n)
+{
+    struct io *base = zones_of(io)->base;
+    return base->send_file(base, fd, parts, count, span, ret_n);
+}
+
 static Err zones_accept(struct io *io, int fd, struct sockaddr_storage *ret_from, int *ret_fd)
 {
     struct io *base = zones_of(io)->base;
@@ -770,6 +777,7 @@ void zones_fill_table(struct zones *s)
         .copies = zones_copies,
         .read_copy = zones_read_copy,
         .mend = zones_mend,
+        .descriptor = io_no_descriptor, // of several copies any may be damaged
         .sync = zones_sync,
         .size = zones_size,
         .truncate = zones_truncate,
@@ -792,6 +800,7 @@ void zones_fill_table(struct zones *s)
         .queue_kind = zones_queue_kind,
         .receive = zones_receive,
         .send = zones_send,
+        .send_file = zones_send_file,
         .accept = zones_accept,
         .connect = zones_connect,
     };

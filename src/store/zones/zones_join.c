@@ -110,10 +110,13 @@ static Err attach(struct zone *z, struct node *n)
     if (e.kind == ERR_NONE && !goes_on_locked(z))
         e = ended();
     for (size_t i = 0; i < count; i++) {
-        if (e.kind == ERR_NONE)
+        struct handle *unused = list[i].h;
+        if (e.kind == ERR_NONE) {
+            // It was open here already if a name that was adopted became this one meanwhile.
+            unused = list[i].f->h[z->i];
             list[i].f->h[z->i] = list[i].h;
-        else
-            handle_unref_locked(list[i].h);
+        }
+        handle_unref_locked(unused);
     }
     if (e.kind == ERR_NONE)
         map_put(s->join.adopted, n->path, z);

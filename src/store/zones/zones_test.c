@@ -556,7 +556,7 @@ TEST(what_a_failed_sync_has_lost_is_written_again_though_the_page_cache_has_it)
 // ---- Lagging
 
 // Long enough for a machine that is busy: who is not meant to lag must not.
-#define LAG_NS (500 * NS_PER_MS)
+#define LAG_NS (2 * NS_PER_S)
 
 static atomic_bool is_stuck;
 static struct io slow_table;
@@ -766,6 +766,83 @@ TEST(a_file_that_is_made_empty_while_it_is_copied_is_empty_in_the_copy)
     trio_repair(&r, 1);
     pthread_join(other, NULL);
     EXPECT_INT(0, trio_in_zone(&r, a, 0, "db").n);
+    trio_expect_same(&r, a);
+    trio_done(&r);
+}
+
+// ---- A name that an open file gets while that name is about to be copied
+
+static Err (*rename_below)(struct io *io, Str from, Str to);
+static struct zones *renaming_set;
+static atomic_bool is_renaming;
+
+// The first piece of the file is under way: its renaming begins, and ends when names shall stand.
+static Err reads_until_renaming(struct io_file *f, void *p, size_t n, uint64_t at, size_t *ret_n)
+{
+    Err e = read_below(f, p, n, at, ret_n);
+    if (n != PIECE_BYTES || !atomic_exchange(&is_watched, false))
+        return e;
+    atomic_store(&is_copied, true);
+    while (!atomic_load(&is_renaming))
+        io_real()->sleep_ns(io_real(), NS_PER_MS);
+    return e;
+}
+
+static Err renames_when_names_shall_stand(struct io *io, Str from, Str to)
+{
+    if (!atomic_load(&is_copied) || str_search(to, S("/ab")) == to.n)
+        return rename_below(io, from, to);
+    atomic_store(&is_renaming, true);
+    for (bool stand = false; !stand;) {
+        io_real()->sleep_ns(io_real(), NS_PER_MS);
+        pthread_mutex_lock(&renaming_set->lock);
+        stand = renaming_set->names.closed;
+        pthread_mutex_unlock(&renaming_set->lock);
+    }
+    return rename_below(io, from, to);
+}
+
+static void *rename_when_copied(void *arg)
+{
+    struct io *io = arg;
+    while (!atomic_load(&is_copied))
+        io_real()->sleep_ns(io_real(), NS_PER_MS);
+    EXPECT_OK(io->rename(io, S("/data/aa"), S("/data/ab")));
+    return NULL;
+}
+
+// What it had open there before is closed: the leak checker sees to it.
+TEST(an_open_file_that_gets_the_name_of_one_to_be_copied_is_open_once)
+{
+    struct trio r;
+    trio_init(&r);
+    static struct io table;
+    table = *r.config.zone_io[0];
+    read_below = table.read;
+    rename_below = table.rename;
+    table.read = reads_until_renaming;
+    table.rename = renames_when_names_shall_stand;
+    r.config.zone_io[0] = &table;
+    EXPECT_OK(trio_open(&r, a));
+    renaming_set = r.set;
+    atomic_store(&is_copied, false);
+    trio_write_new(r.io, a, "/data/aa", trio_content(a, 100000, 3));
+    trio_write_new(r.io, a, "/data/ab", trio_content(a, 1000, 4));
+    io_fault_power_off(r.faults[1]);
+    struct io_file *f = NULL;
+    EXPECT_OK(r.io->open(r.io, S("/data/aa"), IO_WRITE, &f));
+    EXPECT_OK(r.io->write(f, "x", 1, 0, true));
+    EXPECT_INT(ZONE_FENCED, trio_state_of(&r, 1));
+    io_fault_clear(r.faults[1]);
+    atomic_store(&is_renaming, false);
+    atomic_store(&is_watched, true);
+    pthread_t other;
+    EXPECT_INT(0, pthread_create(&other, NULL, rename_when_copied, r.io));
+    trio_repair(&r, 1);
+    pthread_join(other, NULL);
+    EXPECT_OK(r.io->write(f, "y", 1, 1, true));
+    r.io->close(f);
+    EXPECT_INT(100000, trio_in_zone(&r, a, 1, "ab").n);
     trio_expect_same(&r, a);
     trio_done(&r);
 }

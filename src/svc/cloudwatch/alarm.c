@@ -137,15 +137,19 @@ Err alarm_delete(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Real
     return delete_row(cw, tx, a, r, name, cw->alarms);
 }
 
-Err alarm_count(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Realm r, size_t *ret)
+Err alarm_admit(struct call *c, struct kv_txn *tx)
 {
-    size_t composites;
+    struct cloudwatch *cw = c->state;
+    Realm r = { c->account, c->region };
+    size_t alarms, composites, max = cw->env.alarms_max > 0 ? cw->env.alarms_max : ALARMS_MAX;
     kv_on(tx, cw->composites);
-    TRY(kv_count(tx, realm_prefix(a, r), &composites));
+    TRY(kv_count(tx, realm_prefix(c->arena, r), &composites));
     kv_on(tx, cw->alarms);
-    TRY(kv_count(tx, realm_prefix(a, r), ret));
-    *ret += composites;
-    return OK;
+    TRY(kv_count(tx, realm_prefix(c->arena, r), &alarms));
+    if (alarms + composites < max)
+        return OK;
+    return call_fail(c, &cloudwatch_LimitExceededFault,
+                     "The quota of %zu alarms of this account is exhausted.", max);
 }
 
 struct kv_scan alarm_scan(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Realm r,

@@ -37,8 +37,8 @@ Err alarm_get(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Realm r
 Err alarm_put(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Realm r,
               const Alarm *alarm);
 Err alarm_delete(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Realm r, Str name);
-// Of both kinds.
-Err alarm_count(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Realm r, size_t *ret);
+// Whether there is room for one more, of either kind: LimitExceededFault.
+Err alarm_admit(struct call *c, struct kv_txn *tx);
 
 // The alarms of a realm whose names begin with a prefix, after a name (empty: from the first).
 struct kv_scan alarm_scan(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Realm r,

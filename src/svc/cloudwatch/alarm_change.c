@@ -6,6 +6,7 @@
 // that an unknown alarm has none. The others are in its manner.
 #include "base/time.h"
 #include "codec/json.h"
+#include "svc/cloudwatch/action.h"
 #include "svc/cloudwatch/composite.h"
 
 static Realm realm_of(const struct call *c)
@@ -101,6 +102,26 @@ static Err check_json(struct call *c, Str text)
     return call_fail(c, &cloudwatch_InvalidFormatFault, "StateReasonData must be valid JSON");
 }
 
+// Either kind into another state, with what is to be done then.
+static Err set_state(struct call *c, struct kv_txn *tx,
+                     const struct cloudwatch_SetAlarmState_in *in, Found *f)
+{
+    struct cloudwatch *cw = c->state;
+    Realm r = realm_of(c);
+    const Found before = *f;
+    if (f->is_metric) {
+        TRY(alarm_change_state(cw, tx, c->arena, r, &f->metric, in->state_value, in->state_reason,
+                               in->state_reason_data, c->now_ns));
+        return alarm_queue_actions(cw, tx, c->arena, r, &f->metric, &before.metric);
+    }
+    TRY(composite_change_state(cw, tx, c->arena, r, &f->composite, in->state_value,
+                               in->state_reason, in->state_reason_data, c->now_ns));
+    if (str_eq(before.composite.state_value, in->state_value))
+        return OK;
+    return composite_queue_actions(cw, tx, c->arena, r, &f->composite, &before.composite,
+                                   c->now_ns);
+}
+
 Err cloudwatch_SetAlarmState(struct call *c, const struct cloudwatch_SetAlarmState_in *in)
 {
     struct cloudwatch *cw = c->state;
@@ -115,12 +136,7 @@ Err cloudwatch_SetAlarmState(struct call *c, const struct cloudwatch_SetAlarmSta
         return fault;
     }
     Str old = f.is_metric ? f.metric.state_value : f.composite.state_value;
-    if (f.is_metric)
-        TRY(alarm_change_state(cw, tx, c->arena, r, &f.metric, in->state_value, in->state_reason,
-                               in->state_reason_data, c->now_ns));
-    else
-        TRY(composite_change_state(cw, tx, c->arena, r, &f.composite, in->state_value,
-                                   in->state_reason, in->state_reason_data, c->now_ns));
+    TRY(set_state(c, tx, in, &f));
     TRY(kv_commit(tx));
     if (f.is_metric)
         alarm_act(cw, c->arena, r, &f.metric, old);

@@ -187,7 +187,6 @@ static Err store_alarm(struct call *c, struct kv_txn *tx,
 {
     struct cloudwatch *cw = c->state;
     Alarm alarm = alarm_of(c, in), old;
-    size_t count;
     Err e = alarm_get(cw, tx, c->arena, realm_of(c), in->alarm_name, &old);
     bool is_new = e.kind == ERR_NOT_FOUND;
     if (!is_new)
@@ -200,10 +199,7 @@ static Err store_alarm(struct call *c, struct kv_txn *tx,
                 c, str_fmt(c->arena, "The alarm %.*s is a composite alarm.", FMT(in->alarm_name)));
         if (e.kind != ERR_NOT_FOUND)
             return e;
-        TRY(alarm_count(cw, tx, c->arena, realm_of(c), &count));
-        if (count >= ALARMS_MAX)
-            return call_fail(c, &cloudwatch_LimitExceededFault,
-                             "The quota of %d alarms of this account is exhausted.", ALARMS_MAX);
+        TRY(alarm_admit(c, tx));
         old = (Alarm){ .state_value = cloudwatch_StateValue_INSUFFICIENT_DATA,
                        .state_reason = S("Unchecked: Initial alarm creation"),
                        .state_updated_timestamp = c->now_ns,

@@ -3,7 +3,8 @@
 #include "base/time.h"
 #include "codec/json.h"
 #include "hub/alarms.h"
-#include "svc/cloudwatch/alarm.h"
+#include "svc/cloudwatch/action.h"
+#include "svc/cloudwatch/sender.h"
 
 // {"stateValue":"OK","stateReason":"...","stateReasonData":{...}}
 static void write_state(struct event_writer *w, Str value, Str reason, Str data)
@@ -226,8 +227,10 @@ static void act(struct cloudwatch *cw, struct arena *tmp, Realm r, const Alarm *
                                           : str_eq(alarm->state_value, cloudwatch_StateValue_ALARM)
                                               ? &alarm->alarm_actions
                                               : &alarm->insufficient_data_actions;
-    if (!alarm->actions_enabled || str_eq(old_state, alarm->state_value) ||
-        cw->env.targets == NULL || *cw->env.targets == NULL)
+    if (!alarm->actions_enabled || str_eq(old_state, alarm->state_value))
+        return;
+    sender_wake(cw->sender); // functions are its
+    if (cw->env.targets == NULL || *cw->env.targets == NULL)
         return;
     AlarmAction action = { .account = r.account, .region = r.region };
     action.subject = str_fmt(tmp, "%.*s: \"%.*s\" in %.*s", FMT(alarm->state_value),
@@ -236,6 +239,8 @@ static void act(struct cloudwatch *cw, struct arena *tmp, Realm r, const Alarm *
     for (size_t i = 0; i < list->n; i++) {
         action.action = list->at[i];
         struct alarm_target *t = *cw->env.targets;
+        if (action_is_function(action.action))
+            continue;
         while (t != NULL && !t->act(t, &action))
             t = t->next;
     }

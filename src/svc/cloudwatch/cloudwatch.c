@@ -3,6 +3,7 @@
 #include "codec/base64.h"
 #include "hub/hub.h"
 #include "svc/cloudwatch/alarm.h"
+#include "svc/cloudwatch/sender.h"
 #include "svc/cloudwatch/ticker.h"
 
 #include <stdlib.h>
@@ -128,11 +129,18 @@ static const struct call_targets cloudwatch_targets = { .account = own_account,
 
 // ---- The service
 
+static void cloudwatch_stop(void *state)
+{
+    struct cloudwatch *cw = state;
+    sender_stop(cw->sender);
+}
+
 static void cloudwatch_close(void *state)
 {
     struct cloudwatch *cw = state;
     if (cw == NULL)
         return;
+    sender_close(cw->sender);
     ticker_close(cw->ticker);
     free(cw);
 }
@@ -143,6 +151,7 @@ Err cloudwatch_load(struct cloudwatch *cw)
     TRY(kv_table_open(cw->env.kv, S("cloudwatch.alarms"), &cw->alarms));
     TRY(kv_table_open(cw->env.kv, S("cloudwatch.composites"), &cw->composites));
     TRY(kv_table_open(cw->env.kv, S("cloudwatch.tags"), &cw->tags));
+    TRY(kv_table_open(cw->env.kv, S("cloudwatch.actions"), &cw->actions));
     atomic_store(&cw->has_composites, true); // until a round has found none
     return kv_table_open(cw->env.kv, S("cloudwatch.history"), &cw->history);
 }
@@ -158,6 +167,8 @@ static Err cloudwatch_open(const struct service_env *env, void **ret_state)
     }
     ticker_open(cw, &cw->ticker);
     ticker_start(cw->ticker);
+    sender_open(cw, &cw->sender);
+    sender_start(cw->sender);
     *ret_state = cw;
     return OK;
 }
@@ -167,5 +178,6 @@ const struct service cloudwatch_service = {
     .api = &cloudwatch_api,
     .targets = &cloudwatch_targets,
     .open = cloudwatch_open,
+    .stop = cloudwatch_stop,
     .close = cloudwatch_close,
 };

@@ -9,12 +9,14 @@
 #include <stdatomic.h>
 
 struct ticker;
+struct sender;
 
 struct cloudwatch {
     struct service_env env;
     struct series_store store;
-    struct kv_table *alarms, *composites, *tags, *history;
+    struct kv_table *alarms, *composites, *tags, *history, *actions;
     struct ticker *ticker;
+    struct sender *sender;      // NULL in tests that need none
     atomic_bool has_composites; // else the ticker need not look for them
 };
 

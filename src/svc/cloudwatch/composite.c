@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "svc/cloudwatch/composite.h"
+#include "svc/cloudwatch/action.h"
 #include "base/time.h"
 #include "codec/json.h"
 
@@ -210,6 +211,9 @@ static Err look_at(struct cloudwatch *cw, struct arena *a, Realm r, Str name, in
     bool changes = !str_eq(old, state);
     if (!changes && str_eq(by, was))
         return OK;
+    const Composite before = c;
+    // What is done: for a new state, or what was kept back, if it is still to be done.
+    bool acts = by.p == NULL && (changes || str_eq(state, cloudwatch_StateValue_ALARM));
     c.actions_suppressed_by = by;
     c.actions_suppressed_reason = suppressed_reason(a, &c, by);
     if (changes)
@@ -217,14 +221,12 @@ static Err look_at(struct cloudwatch *cw, struct arena *a, Realm r, Str name, in
                                    reason_data(a, &v), now_ns));
     else
         TRY(composite_put(cw, tx, a, r, &c));
+    if (acts)
+        TRY(composite_queue_actions(cw, tx, a, r, &c, &before, now_ns));
     TRY(kv_commit(tx));
     *ret_changed |= changes;
-    if (by.p != NULL)
-        return OK;
-    if (changes)
-        composite_act(cw, a, r, &c, old);
-    else if (str_eq(state, cloudwatch_StateValue_ALARM)) // what was kept back
-        composite_act(cw, a, r, &c, cloudwatch_StateValue_OK);
+    if (acts)
+        composite_act(cw, a, r, &c, changes ? old : cloudwatch_StateValue_OK);
     return OK;
 }
 

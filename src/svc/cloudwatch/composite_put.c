@@ -149,17 +149,12 @@ static Err check_new(struct call *c, struct kv_txn *tx, Str name)
 {
     struct cloudwatch *cw = c->state;
     Alarm other;
-    size_t count;
     Err e = alarm_get(cw, tx, c->arena, realm_of(c), name, &other);
     if (e.kind == ERR_NONE)
         return invalid(c, str_fmt(c->arena, "The alarm %.*s is a metric alarm.", FMT(name)));
     if (e.kind != ERR_NOT_FOUND)
         return e;
-    TRY(alarm_count(cw, tx, c->arena, realm_of(c), &count));
-    if (count >= ALARMS_MAX)
-        return call_fail(c, &cloudwatch_LimitExceededFault,
-                         "The quota of %d alarms of this account is exhausted.", ALARMS_MAX);
-    return OK;
+    return alarm_admit(c, tx);
 }
 
 static Err store(struct call *c, struct kv_txn *tx,

@@ -7,7 +7,8 @@
 // All metrics of a group together.
 struct group {
     Str label;
-    StatSet *periods; // of the window
+    const Str *values; // of the groups; NULL: there are none
+    StatSet *periods;  // of the window
     StatSet whole;
     double order;
     bool has_order;
@@ -32,6 +33,16 @@ static Str label_of(struct arena *a, const Insights *q, const SeriesName *name)
     return label;
 }
 
+static const Str *values_of(struct arena *a, const Insights *q, const SeriesName *name)
+{
+    if (q->group_count == 0)
+        return NULL;
+    Str *values = arena_new(a, Str, q->group_count);
+    for (size_t i = 0; i < q->group_count; i++)
+        values[i] = str_dup(a, insights_dimension(name, q->groups[i]));
+    return values;
+}
+
 static Err group_of(struct running *r, const SeriesName *name, struct group **ret)
 {
     Str label = label_of(r->a, r->q, name);
@@ -50,6 +61,7 @@ static Err group_of(struct running *r, const SeriesName *name, struct group **re
     }
     struct group *g = arena_new(r->a, struct group, 1);
     g->label = label;
+    g->values = values_of(r->a, r->q, name);
     g->periods = arena_new(r->a, StatSet, MAX(window_periods(r->w), (size_t)1));
     r->groups[r->n++] = g;
     map_put(r->by_label, label, g);
@@ -132,7 +144,7 @@ static void sort(struct running *r)
 static MathSeries series_of(const struct running *r, const struct group *g)
 {
     size_t periods = window_periods(r->w);
-    MathSeries s = { .label = g->label, .period_s = r->w->period_s };
+    MathSeries s = { .label = g->label, .group_values = g->values, .period_s = r->w->period_s };
     s.at_s = arena_new(r->a, int64_t, MAX(periods, (size_t)1));
     s.value = arena_new(r->a, double, MAX(periods, (size_t)1));
     for (size_t i = 0; i < periods; i++)

@@ -23,6 +23,7 @@ enum { MATH_DEPTH_MAX = 64, MATH_POINTS_MAX = 1000000 };
 
 typedef struct MathSeries {
     Str label;
+    const Str *group_values; // of a query with groups; NULL: of none
     int64_t period_s;
     int64_t *at_s; // ascending
     double *value;

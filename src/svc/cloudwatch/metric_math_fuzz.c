@@ -13,9 +13,9 @@ enum { SERIES = 3, POINTS = 4 };
 static int64_t times[SERIES][POINTS] = { { 0, 60, 120, 180 }, { 60, 120 }, { 0, 180 } };
 static double values[SERIES][POINTS] = { { 1, -2, 3, 0 }, { 1e300, 0.5 }, { 7, 7 } };
 static MathSeries series[SERIES] = {
-    { S_INIT("a"), 60, times[0], values[0], 4 },
-    { S_INIT("b"), 60, times[1], values[1], 2 },
-    { S_INIT("c"), 60, times[2], values[2], 2 },
+    { .label = S_INIT("a"), .period_s = 60, .at_s = times[0], .value = values[0], .n = 4 },
+    { .label = S_INIT("b"), .period_s = 60, .at_s = times[1], .value = values[1], .n = 2 },
+    { .label = S_INIT("c"), .period_s = 60, .at_s = times[2], .value = values[2], .n = 2 },
 };
 
 static Err metric(void *self, Str id, MathValue *ret)

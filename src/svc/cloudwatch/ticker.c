@@ -3,9 +3,9 @@
 #include "base/logline.h"
 #include "base/time.h"
 #include "hub/metrics.h"
+#include "svc/cloudwatch/action.h"
 #include "svc/cloudwatch/composite.h"
-#include "svc/cloudwatch/evaluate.h"
-#include "svc/cloudwatch/queries.h"
+#include "svc/cloudwatch/judge.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -106,93 +106,6 @@ static void gather(struct ticker *t, int64_t now_s)
 
 // ---- Alarms
 
-static int64_t period_of(const Alarm *alarm)
-{
-    return alarm->metrics.n > 0 ? alarm_period_of(&alarm->metrics) : alarm->period;
-}
-
-// A percentile of too few samples, which the alarm wants ignored.
-static bool is_uncertain(const Alarm *alarm, const Stat *stat, double count)
-{
-    if (stat->kind != STAT_PERCENTILE ||
-        !str_eq(alarm->evaluate_low_sample_count_percentile, S("ignore")))
-        return false;
-    double part = stat->high / 100;
-    double least = part >= 0.5 ? 10 / MAX(1 - part, 1e-9) : 10 / MAX(part, 1e-9);
-    return count < least;
-}
-
-static Err points_of_metric(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Realm r,
-                            const Alarm *alarm, const Window *w, AlarmPoint *points)
-{
-    Dimension *dims = arena_new(a, Dimension, MAX(alarm->dimensions.n, (size_t)1));
-    for (size_t i = 0; i < alarm->dimensions.n; i++)
-        dims[i] = (Dimension){ alarm->dimensions.at[i].name, alarm->dimensions.at[i].value };
-    dimensions_sort(dims, alarm->dimensions.n);
-    SeriesName name = { .account = r.account,
-                        .region = r.region,
-                        .name_space = alarm->namespace,
-                        .name = alarm->metric_name,
-                        .dims = dims,
-                        .dim_count = alarm->dimensions.n };
-    Fetched f = { 0 };
-    Stat stat;
-    TRY(stat_parse(alarm->statistic.p != NULL ? alarm->statistic : alarm->extended_statistic,
-                   &stat));
-    TRY(fetch_points(&cw->store, tx, a, &name, w,
-                     alarm->unit.p != NULL ? unit_of(alarm->unit) : UNITS,
-                     stat.kind >= STAT_PERCENTILE, &f));
-    for (size_t i = 0; f.unit_count > 0 && i < window_periods(w); i++) {
-        const StatSet *set = &f.units[0].periods[i];
-        points[i].present = stat_value(&stat, set, &points[i].value);
-        points[i].sample_count = set->count;
-        points[i].uncertain = points[i].present && is_uncertain(alarm, &stat, set->count);
-    }
-    return OK;
-}
-
-static Err points_of_queries(struct cloudwatch *cw, struct kv_txn *tx, struct arena *a, Realm r,
-                             const Alarm *alarm, const Window *w, AlarmPoint *points)
-{
-    Queries q;
-    MathValue v = { 0 };
-    queries_init(&q, cw, tx, a, r.account, r.region, &alarm->metrics, w->from_s, w->to_s);
-    for (size_t i = 0; i < alarm->metrics.n; i++)
-        if (query_returns_data(&alarm->metrics.at[i]))
-            TRY(queries_value(&q, i, &v));
-    if (v.n != 1)
-        return OK; // no series, or several: nothing that could be compared
-    for (size_t i = 0; i < v.series[0].n; i++) {
-        int64_t at_s = v.series[0].at_s[i];
-        if (at_s < w->from_s || at_s >= w->to_s)
-            continue;
-        AlarmPoint *p = &points[(at_s - w->from_s) / w->period_s];
-        p->present = true;
-        p->value = v.series[0].value[i];
-    }
-    return OK;
-}
-
-static Err judge(struct cloudwatch *cw, struct arena *a, Realm r, const Alarm *alarm,
-                 int64_t now_ns, Verdict *ret)
-{
-    int64_t period = period_of(alarm), now_s = now_ns / NS_PER_S;
-    size_t n = (size_t)alarm->evaluation_periods + EVALUATE_MORE_PERIODS;
-    Window w = { .period_s = period };
-    // Alarms on one metric look back from the last whole minute, whatever their period; queries
-    // have their points at whole periods.
-    w.to_s = now_s - now_s % (alarm->metrics.n > 0 ? period : MIN(period, (int64_t)MINUTE_S));
-    w.from_s = w.to_s - (int64_t)n * period;
-    AlarmPoint *points = arena_new(a, AlarmPoint, n);
-    for (size_t i = 0; i < n; i++)
-        points[i].at_s = w.from_s + (int64_t)i * period;
-    AUTO(kv_txn) tx = kv_read(cw->store.series);
-    TRY(alarm->metrics.n > 0 ? points_of_queries(cw, tx, a, r, alarm, &w, points)
-                             : points_of_metric(cw, tx, a, r, alarm, &w, points));
-    *ret = alarm_evaluate(a, alarm, points, n, now_ns);
-    return OK;
-}
-
 // The alarm is read again: somebody may have changed it meanwhile, and is then right.
 static Err change(struct cloudwatch *cw, struct arena *a, Realm r, const Alarm *judged,
                   const Verdict *v, int64_t now_ns)
@@ -207,7 +120,9 @@ static Err change(struct cloudwatch *cw, struct arena *a, Realm r, const Alarm *
         alarm.alarm_configuration_updated_timestamp !=
             judged->alarm_configuration_updated_timestamp)
         return OK;
+    const Alarm before = alarm;
     TRY(alarm_change_state(cw, tx, a, r, &alarm, v->state, v->reason, v->reason_data, now_ns));
+    TRY(alarm_queue_actions(cw, tx, a, r, &alarm, &before));
     TRY(kv_commit(tx));
     alarm_act(cw, a, r, &alarm, judged->state_value);
     return OK;
@@ -216,11 +131,11 @@ static Err change(struct cloudwatch *cw, struct arena *a, Realm r, const Alarm *
 static Err look_at(struct cloudwatch *cw, struct arena *a, Realm r, const Alarm *alarm,
                    int64_t now_ns)
 {
-    Verdict v = { 0 };
-    TRY(judge(cw, a, r, alarm, now_ns, &v));
-    if (v.state.p == NULL || str_eq(v.state, alarm->state_value))
+    Judgement j;
+    TRY(alarm_judge(cw, a, r, alarm, now_ns, &j));
+    if (j.verdict.state.p == NULL || str_eq(j.verdict.state, alarm->state_value))
         return OK;
-    return change(cw, a, r, alarm, &v, now_ns);
+    return change(cw, a, r, alarm, &j.verdict, now_ns);
 }
 
 static Err next_alarm(struct cloudwatch *cw, struct arena *a, Str *key, Realm *ret_realm,
@@ -241,7 +156,7 @@ static void evaluate_all(struct ticker *t, int64_t now_ns, bool short_ones)
         Err e = next_alarm(t->cw, a, &key, &r, &alarm);
         if (e.kind == ERR_NOT_FOUND)
             return;
-        if (e.kind == ERR_NONE && (period_of(&alarm) < MINUTE_S) == short_ones)
+        if (e.kind == ERR_NONE && (alarm_period(&alarm) < MINUTE_S) == short_ones)
             e = look_at(t->cw, a, r, &alarm, now_ns);
         if (e.kind != ERR_NONE && e.kind != ERR_INVALID) { // of a query: the alarm says nothing
             LOG(LOG_WARN, "alarms were not evaluated", F_STR("after", key), F_ERR(e));

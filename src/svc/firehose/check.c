@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whether the parts of a destination go together (developer guide and API reference, of each
 // member). What the shapes say is checked before, prefixes and queries are checked by the
-// deliveries (delivery_check). Texts that are on record of AWS are AWS's: those of buffers for
-// conversion and partitioning, of partition keys without a processor.
+// deliveries (delivery_check). Texts that are on record of AWS are AWS's, with their misspellings:
+// those of buffers for conversion and partitioning, of partition keys without a processor, of no
+// processor and of two functions, of prefixes that Redshift cannot have, of a backup that is to
+// end.
 #include "svc/firehose/destination.h"
 
 #include "base/str.h"
@@ -22,11 +24,19 @@ static Err check_hints(struct call *c, const JsonValue *map)
     return invalid(c, "BufferingHints must have both SizeInMBs and IntervalInSeconds, or neither.");
 }
 
-static Err check_secrets_manager(struct call *c, const Destination *d)
+// A request gives credentials or says where they are.
+static Err check_one_place(struct call *c, const Destination *d)
 {
-    if (!tree_is_true(tree_find(d->map, S("SecretsManagerConfiguration")), S("Enabled")))
+    static const Str names[] = { S_INIT("HECToken"), S_INIT("Password"), S_INIT("AccessKey") };
+    if (!destination_has_secret(d->map))
         return OK;
-    return invalid(c, "SecretsManagerConfiguration is not supported by this server.");
+    for (size_t i = 0; i < COUNT_OF(names); i++)
+        if (tree_text(d->secrets, names[i]).n > 0)
+            return call_fail(c, &firehose_InvalidArgumentException,
+                             "%.*s must not be specified when SecretsManagerConfiguration is "
+                             "enabled.",
+                             FMT(names[i]));
+    return OK;
 }
 
 Err destination_check_given(struct call *c, const Destination *d)
@@ -34,7 +44,7 @@ Err destination_check_given(struct call *c, const Destination *d)
     TRY(check_hints(c, d->map));
     TRY(check_hints(c, tree_find(d->map, S("S3DestinationDescription"))));
     TRY(check_hints(c, tree_find(d->map, S("S3BackupDescription"))));
-    return check_secrets_manager(c, d);
+    return check_one_place(c, d);
 }
 
 // ---- Processors
@@ -146,19 +156,26 @@ static const JsonValue *processor_of(const JsonValue *map, Str type)
     return NULL;
 }
 
+static Err not_one_processor(struct call *c)
+{
+    return invalid(c, "Exactly 1 Processor needs to be supplied when processing is enabled");
+}
+
 static Err check_processors(struct call *c, const JsonValue *map)
 {
     const JsonValue *list = tree_at(map, "ProcessingConfiguration/Processors");
     if (!destination_processes(map))
         return OK;
     if (list == NULL || list->n == 0)
-        return invalid(c, "ProcessingConfiguration must have a processor when it is enabled.");
+        return not_one_processor(c);
     for (size_t i = 0; i < list->n; i++) {
         const JsonValue *p = &list->items[i];
         Str type = tree_text(p, S("Type"));
         if (processor_of(map, type) != p)
-            return call_fail(c, &firehose_InvalidArgumentException,
-                             "There can be only one processor of type %.*s.", FMT(type));
+            return str_eq(type, S("Lambda"))
+                       ? not_one_processor(c)
+                       : call_fail(c, &firehose_InvalidArgumentException,
+                                   "There can be only one processor of type %.*s.", FMT(type));
         for (size_t k = 0; k < COUNT_OF(processors); k++)
             if (str_eq(type, str_of(processors[k].type)))
                 TRY(check_parameters(c, p, k));
@@ -245,9 +262,21 @@ static Err check_backup(struct call *c, const JsonValue *map)
     return OK;
 }
 
+// How AWS begins what it says of prefixes.
+#define PREFIX_RULE "Ths supplied prefix(es) do not satisfy the following constraint: "
+
+static Err check_error_prefix(struct call *c, const JsonValue *place)
+{
+    if (!has_namespace(place, "!{") || tree_text(place, S("ErrorOutputPrefix")).n > 0)
+        return OK;
+    return invalid(c, PREFIX_RULE "ErrorOutputPrefix cannot be null or empty when Prefix contains "
+                                  "expressions");
+}
+
 static Err check_s3(struct call *c, const JsonValue *map)
 {
     TRY(check_partitions(c, map));
+    TRY(check_error_prefix(c, map));
     TRY(check_conversion(c, map));
     return check_backup(c, map);
 }
@@ -258,8 +287,11 @@ static Err check_redshift(struct call *c, const Destination *d)
 {
     const JsonValue *place = tree_find(d->map, S("S3DestinationDescription"));
     Str format = tree_text(place, S("CompressionFormat"));
-    if (tree_text(d->map, S("Username")).p == NULL ||
-        tree_text(d->secrets, S("Password")).p == NULL)
+    if (has_namespace(place, "!{") || tree_text(place, S("ErrorOutputPrefix")).n > 0)
+        return invalid(c, PREFIX_RULE "Prefix Expressions or ErrorOutputPrefix is currently not "
+                                      "supported for this destination");
+    if (!destination_has_secret(d->map) && (tree_text(d->map, S("Username")).p == NULL ||
+                                            tree_text(d->secrets, S("Password")).p == NULL))
         return invalid(c, "Username and Password must be specified.");
     if (!str_eq(format, S("UNCOMPRESSED")) && !str_eq(format, S("GZIP")))
         return call_fail(c, &firehose_InvalidArgumentException,
@@ -269,9 +301,10 @@ static Err check_redshift(struct call *c, const Destination *d)
     return check_backup(c, d->map);
 }
 
-// There are no domains here whose ARN could be looked up.
+// There are no domains here: the configuration says where those are whose ARN may be given.
 static Err check_search(struct call *c, const Destination *d)
 {
+    TRY(check_error_prefix(c, tree_find(d->map, S("S3DestinationDescription"))));
     if (d->kind == DESTINATION_SERVERLESS)
         return tree_text(d->map, S("CollectionEndpoint")).p != NULL
                    ? OK
@@ -280,17 +313,43 @@ static Err check_search(struct call *c, const Destination *d)
     bool by_url = tree_text(d->map, S("ClusterEndpoint")).p != NULL;
     if (by_arn && by_url)
         return invalid(c, "Only one of ClusterEndpoint and DomainARN may be specified.");
-    if (by_arn)
-        return invalid(c, "DomainARN is not supported by this server: specify ClusterEndpoint.");
-    return by_url ? OK : invalid(c, "ClusterEndpoint must be specified.");
+    const struct firehose *f = c->state;
+    Str arn = tree_text(d->map, S("DomainARN"));
+    if (by_arn && destination_domain(&f->env, arn).n == 0)
+        return call_fail(
+            c, &firehose_InvalidArgumentException,
+            "Domain %.*s is not among the domains that this server's configuration names: "
+            "specify ClusterEndpoint.",
+            FMT(arn));
+    return by_url || by_arn ? OK : invalid(c, "ClusterEndpoint must be specified.");
 }
 
 static Err check_splunk(struct call *c, const Destination *d)
 {
-    if (tree_text(d->secrets, S("HECToken")).n == 0)
+    TRY(check_error_prefix(c, tree_find(d->map, S("S3DestinationDescription"))));
+    if (!destination_has_secret(d->map) && tree_text(d->secrets, S("HECToken")).n == 0)
         return invalid(c, "HECToken must be specified.");
     return tree_text(d->map, S("HECEndpoint")).n > 0 ? OK
                                                      : invalid(c, "HECEndpoint must be specified.");
+}
+
+static Err check_secret(struct call *c, const Destination *d)
+{
+    const JsonValue *v = tree_find(d->map, S("SecretsManagerConfiguration"));
+    Str arn = tree_text(v, S("SecretARN")), part = { 0 }, rest = arn;
+    if (!destination_has_secret(d->map))
+        return OK;
+    if (arn.p == NULL)
+        return invalid(c, "SecretARN must be specified when SecretsManagerConfiguration is "
+                          "enabled.");
+    for (size_t i = 0; i < 4; i++)
+        CHECK(str_cut(rest, ':', &part, &rest)); // the pattern has it
+    if (!str_eq(part, c->region))
+        return invalid(c, "The secret must be in the region of the delivery stream.");
+    if (tree_text(v, S("RoleARN")).p == NULL && tree_text(d->map, S("RoleARN")).p == NULL)
+        return invalid(c, "SecretsManagerConfiguration must have RoleARN when the destination has "
+                          "none.");
+    return OK;
 }
 
 static Err check_inner(struct call *c, const Destination *d)
@@ -310,12 +369,10 @@ static Err check_switches(struct call *c, const Destination *d, const Destinatio
     bool partitioned = destination_partitions(before->map);
     if (d->kind != before->kind)
         return OK;
-    // Of S3 and Redshift "Enabled", of Splunk and others "All...".
+    // Of S3 and Redshift "Enabled", of Splunk "AllEvents". Updates of search engines have no mode,
+    // of HTTP endpoints no rule is on record.
     if (!str_eq(was, is) && (str_eq(was, S("Enabled")) || str_eq(was, S("AllEvents"))))
-        return call_fail(c, &firehose_InvalidArgumentException,
-                         "S3BackupMode cannot be changed from %.*s to %.*s.", FMT(was), FMT(is));
-    if (!str_eq(was, is) && str_eq(was, S("AllDocuments")))
-        return invalid(c, "S3BackupMode cannot be updated.");
+        return invalid(c, "Disabling S3 backup is not currently supported.");
     if (partitioned != destination_partitions(d->map))
         return invalid(c, partitioned ? "Dynamic Partitioning cannot be disabled."
                                       : "Dynamic Partitioning can only be enabled when a delivery "
@@ -327,6 +384,7 @@ Err destination_check(struct call *c, const Destination *d, const Destination *b
 {
     TRY(check_inner(c, d));
     TRY(check_processors(c, d->map));
+    TRY(check_secret(c, d));
     if (before != NULL)
         TRY(check_switches(c, d, before));
     switch (d->kind) {
@@ -341,6 +399,6 @@ Err destination_check(struct call *c, const Destination *d, const Destination *b
     case DESTINATION_SERVERLESS:
         return check_search(c, d);
     default:
-        return OK;
+        return check_error_prefix(c, tree_find(d->map, S("S3DestinationDescription")));
     }
 }

@@ -253,7 +253,7 @@ static Str with_user(struct arena *a, Str url, Str user)
                    FMT(str_skip(url, at + 3)));
 }
 
-static void add_search(DeliveryConfig *config, const Destination *d)
+static void add_search(const struct firehose *f, DeliveryConfig *config, const Destination *d)
 {
     static const Str periods[] = {
         [ROTATE_NEVER] = S_INIT("NoRotation"), [ROTATE_HOUR] = S_INIT("OneHour"),
@@ -261,13 +261,15 @@ static void add_search(DeliveryConfig *config, const Destination *d)
         [ROTATE_MONTH] = S_INIT("OneMonth"),
     };
     DeliverySearch *s = &config->search;
-    Str url = tree_text(d->map, S("ClusterEndpoint")),
+    Str url = tree_text(d->map, S("ClusterEndpoint")), arn = tree_text(d->map, S("DomainARN")),
         period = tree_text(d->map, S("IndexRotationPeriod"));
     config->kind = DELIVER_SEARCH;
     s->serverless = d->kind == DESTINATION_SERVERLESS;
     s->url =
         with_user(config->arena, s->serverless ? tree_text(d->map, S("CollectionEndpoint")) : url,
                   tree_text(d->secrets, S("User")));
+    if (arn.p != NULL)
+        s->url = str_dup(config->arena, destination_domain(&f->env, arn));
     s->index = tree_text(d->map, S("IndexName"));
     s->type = empty_is_absent(tree_text(d->map, S("TypeName")));
     for (size_t i = 0; i < COUNT_OF(periods); i++)
@@ -282,7 +284,8 @@ static void add_splunk(DeliveryConfig *config, const Destination *d)
 {
     config->kind = DELIVER_SPLUNK;
     config->splunk = (DeliverySplunk){
-        .url = tree_text(d->map, S("HECEndpoint")),
+        .url = with_user(config->arena, tree_text(d->map, S("HECEndpoint")),
+                         tree_text(d->secrets, S("User"))),
         .token = tree_text(d->secrets, S("HECToken")),
         .event = str_eq(tree_text(d->map, S("HECEndpointType")), S("Event")),
         .ack_timeout_ns =
@@ -296,7 +299,8 @@ static void add_http(DeliveryConfig *config, const Destination *d)
     const JsonValue *request = tree_find(d->map, S("RequestConfiguration"));
     DeliveryHttp *h = &config->http;
     config->kind = DELIVER_HTTP;
-    h->url = tree_text(endpoint, S("Url"));
+    h->url =
+        with_user(config->arena, tree_text(endpoint, S("Url")), tree_text(d->secrets, S("User")));
     h->name = tree_text(endpoint, S("Name"));
     h->access_key = empty_is_absent(tree_text(d->secrets, S("AccessKey")));
     h->gzip = str_eq(tree_text(request, S("ContentEncoding")), S("GZIP"));
@@ -311,6 +315,7 @@ static void add_redshift(DeliveryConfig *config, const Destination *d)
     config->redshift = (DeliveryRedshift){
         .jdbc_url = tree_text(d->map, S("ClusterJDBCURL")),
         .user = tree_text(d->map, S("Username")),
+        .role_arn = tree_text(d->map, S("RoleARN")),
         .password = tree_text(d->secrets, S("Password")),
         .table = tree_text(copy, S("DataTableName")),
         .columns = empty_is_absent(tree_text(copy, S("DataTableColumns"))),
@@ -339,11 +344,28 @@ static void add_places(DeliveryConfig *config, const Destination *d)
     config->interval_ns = hint_ns(d->map);
 }
 
-static void add_destination(DeliveryConfig *config, const Destination *d)
+// Where the credentials are, if they are in a secret, and who reads it.
+static void add_secret(DeliveryConfig *config, const JsonValue *map)
 {
+    const JsonValue *v = tree_find(map, S("SecretsManagerConfiguration"));
+    if (!destination_has_secret(map))
+        return;
+    Str role = tree_text(v, S("RoleARN"));
+    config->secret_arn = tree_text(v, S("SecretARN"));
+    config->secret_role_arn = role.p != NULL ? role : tree_text(map, S("RoleARN"));
+}
+
+static void add_destination(const struct firehose *f, DeliveryConfig *config, const Destination *d)
+{
+    add_secret(config, d->map);
     config->retry_ns =
         tree_integer(tree_find(d->map, S("RetryOptions")), S("DurationInSeconds"), 300) * NS_PER_S;
     config->partitioned = destination_partitions(d->map);
+    if (config->partitioned)
+        config->retry_ns =
+            tree_integer(tree_at(d->map, "DynamicPartitioningConfiguration/RetryOptions"),
+                         S("DurationInSeconds"), 300) *
+            NS_PER_S;
     add_places(config, d);
     add_steps(config, d);
     add_conversion(config, d->map);
@@ -356,7 +378,7 @@ static void add_destination(DeliveryConfig *config, const Destination *d)
     else if (d->kind == DESTINATION_HTTP)
         add_http(config, d);
     else
-        add_search(config, d);
+        add_search(f, config, d);
 }
 
 Err hose_config_make(struct firehose *f, struct hose *h, const HoseFields *fields,
@@ -387,7 +409,7 @@ Err hose_config_make(struct firehose *f, struct hose *h, const HoseFields *field
         config->unseal = hose_crypt_unseal;
         config->unseal_self = hose_crypt_reader(f, h, a);
     }
-    add_destination(config, &d);
+    add_destination(f, config, &d);
     *ret = config;
     a = NULL; // goes with the config
     return OK;

@@ -16,7 +16,7 @@ static Err invalid(struct call *c, const char *text)
 // ---- Source
 
 // Whether the source is there and may be read with the role.
-static Err check_stream(struct call *c, Str arn, Str role_arn)
+static Err check_stream(struct call *c, Str stream_arn, Str arn, Str role_arn)
 {
     struct firehose *f = c->state;
     const struct hub_source *source = f->env.hub != NULL ? f->env.hub->kinesis : NULL;
@@ -24,7 +24,8 @@ static Err check_stream(struct call *c, Str arn, Str role_arn)
     HubActor as = { .account = c->account,
                     .region = c->region,
                     .role_arn = role_arn,
-                    .service = S("firehose.amazonaws.com") };
+                    .service = S("firehose.amazonaws.com"),
+                    .source_arn = stream_arn };
     if (source == NULL)
         return invalid(c, "KinesisStreamAsSource is not supported by this server.");
     TRY(source->look(source->self, c->arena, &as, arn, &stream));
@@ -40,7 +41,7 @@ static Err check_stream(struct call *c, Str arn, Str role_arn)
 }
 
 static Err check_source(struct call *c, const struct firehose_CreateDeliveryStream_in *in,
-                        HoseFields *ret)
+                        const struct hose *h, HoseFields *ret)
 {
     const firehose_KinesisStreamSourceConfiguration *stream =
         in->kinesis_stream_source_configuration;
@@ -70,8 +71,8 @@ static Err check_source(struct call *c, const struct firehose_CreateDeliveryStre
         return OK;
     ret->source_arn = stream->kinesis_stream_arn;
     ret->source_role = stream->role_arn;
-    TRY(firehose_check_role(c, ret->source_role));
-    return check_stream(c, ret->source_arn, ret->source_role);
+    TRY(firehose_check_role(c, in->delivery_stream_name, ret->source_role));
+    return check_stream(c, h->arn, ret->source_arn, ret->source_role);
 }
 
 // ---- Making
@@ -105,8 +106,8 @@ static Err check_new(struct call *c, const struct firehose_CreateDeliveryStream_
     TRY(destination_check_given(c, &d));
     destination_fill(c->arena, &d);
     TRY(destination_check(c, &d, NULL));
-    TRY(check_source(c, in, ret));
-    TRY(firehose_check_roles(c, d.map));
+    TRY(check_source(c, in, h, ret));
+    TRY(firehose_check_roles(c, in->delivery_stream_name, d.map));
     TRY(hose_tags_of_input(c, in->delivery_stream_name, in->tags, ret));
     TRY(encryption_of_input(c, in->delivery_stream_encryption_configuration_input, ret));
     TRY(destination_write(c->arena, &d, &ret->destination, &ret->secrets));

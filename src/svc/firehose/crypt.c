@@ -216,7 +216,8 @@ static Err make_locked(struct call *c, const HoseView *v)
     AUTO(kv_txn) tx = kv_write(f->keys);
     TRY(kv_put(tx, row_key(c->arena, v->hose, number), row));
     TRY(kv_commit(tx));
-    AUTO(data_key) key = data_key_new(number, arn_of(v->f), plain, f->env.io->mono_ns(f->env.io));
+    AUTO(data_key)
+    key = data_key_new(number, arn_of(v->f), plain, f->env.io->mono_ns(f->env.io), false);
     explicit_bzero(plain, sizeof plain);
     data_keys_put(keys_of(v->hose), key, true);
     return OK;
@@ -324,7 +325,7 @@ static Err find_key(void *self, uint64_t number, struct data_key **ret)
     }
     TRY(read_row(r->arena, row, &arn, &wrapped));
     TRY(unwrap(r, number, arn, wrapped, plain));
-    struct data_key *key = data_key_new(number, arn, plain, 0); // for reads alone
+    struct data_key *key = data_key_new(number, arn, plain, 0, false); // for reads alone
     explicit_bzero(plain, sizeof plain);
     data_keys_put(keys_of(r->h), key, false);
     *ret = key;

@@ -9,8 +9,7 @@ static const struct shape *member_shape(const struct shape *s, Str name)
     for (size_t i = 0; i < s->member_count; i++)
         if (str_eq(s->members[i].name, name))
             return s->members[i].shape;
-    CHECK(!"the contract has this member");
-    return NULL;
+    CHECK(false); // the contract has this member
 }
 
 // The shape of DestinationDescription.
@@ -138,5 +137,6 @@ Err firehose_ListDeliveryStreams(struct call *c, const struct firehose_ListDeliv
     }
     pthread_rwlock_unlock(&f->lock);
     out->delivery_stream_names = list;
+    hose_lists_count(&f->lists, c->account, c->region, firehose_took_ns(c) / NS_PER_MS);
     return OK;
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "hub/service.h"
 #include "svc/firehose/destination.h"
 
 // Names of members begin with `name`; metrics have `metric`.
@@ -79,9 +80,9 @@ static void take_secret(struct arena *a, Destination *d, JsonValue *map, Str key
 
 // Of "https://user:password@host" the part before the at. An endpoint without one forgets the one
 // that there was: it was for another host.
-static void take_user(struct arena *a, Destination *d, Str key)
+static void take_user(struct arena *a, Destination *d, JsonValue *map, Str key)
 {
-    Str url = tree_text(d->map, key), mark = S("://"), user, host;
+    Str url = tree_text(map, key), mark = S("://"), user, host;
     size_t at = url.p != NULL ? str_search(url, mark) : url.n;
     if (url.p == NULL)
         return;
@@ -92,7 +93,7 @@ static void take_user(struct arena *a, Destination *d, Str key)
         return;
     }
     tree_set_text(a, d->secrets, S("User"), user);
-    tree_set_text(a, d->map, key, str_cat(a, scheme, str_skip(rest, user.n + 1)));
+    tree_set_text(a, map, key, str_cat(a, scheme, str_skip(rest, user.n + 1)));
 }
 
 static void take_secrets(struct arena *a, Destination *d)
@@ -100,10 +101,13 @@ static void take_secrets(struct arena *a, Destination *d)
     JsonValue *endpoint = tree_find(d->map, S("EndpointConfiguration"));
     take_secret(a, d, d->map, S("HECToken"));
     take_secret(a, d, d->map, S("Password"));
-    take_user(a, d, S("ClusterEndpoint"));
-    take_user(a, d, S("CollectionEndpoint"));
-    if (endpoint != NULL)
-        take_secret(a, d, endpoint, S("AccessKey"));
+    take_user(a, d, d->map, S("ClusterEndpoint"));
+    take_user(a, d, d->map, S("CollectionEndpoint"));
+    take_user(a, d, d->map, S("HECEndpoint"));
+    if (endpoint == NULL)
+        return;
+    take_user(a, d, endpoint, S("Url"));
+    take_secret(a, d, endpoint, S("AccessKey"));
 }
 
 static Err not_served(struct call *c, DestinationKind kind)
@@ -191,6 +195,12 @@ static void merge_map(struct arena *a, JsonValue *old, const JsonValue *update)
 void destination_merge(struct arena *a, Destination *old, const Destination *update)
 {
     CHECK(old->kind == update->kind);
+    if (tree_text(update->map, S("DomainARN")).p != NULL) { // only one of them says where it is
+        tree_drop(old->map, S("ClusterEndpoint"));
+        tree_drop(old->secrets, S("User"));
+    }
+    if (tree_text(update->map, S("ClusterEndpoint")).p != NULL)
+        tree_drop(old->map, S("DomainARN"));
     merge_map(a, old->map, update->map);
     merge_map(a, old->secrets, update->secrets);
 }
@@ -211,6 +221,11 @@ bool destination_partitions(const JsonValue *map)
 bool destination_processes(const JsonValue *map)
 {
     return tree_is_true(tree_find(map, S("ProcessingConfiguration")), S("Enabled"));
+}
+
+bool destination_has_secret(const JsonValue *map)
+{
+    return tree_is_true(tree_find(map, S("SecretsManagerConfiguration")), S("Enabled"));
 }
 
 // ---- Defaults (API reference, of each member)
@@ -314,9 +329,20 @@ static void fill_vpc(struct arena *a, JsonValue *map)
         default_text(a, vpc, S("VpcId"), S("vpc-00000000000000000"));
 }
 
+// Credentials that were given before a secret took their place.
+static void forget_credentials(Destination *d)
+{
+    tree_drop(d->map, S("Username"));
+    tree_drop(d->secrets, S("Password"));
+    tree_drop(d->secrets, S("HECToken"));
+    tree_drop(d->secrets, S("AccessKey"));
+}
+
 void destination_fill(struct arena *a, Destination *d)
 {
     JsonValue *map = d->map;
+    if (destination_has_secret(map))
+        forget_credentials(d);
     if (d->kind == DESTINATION_S3)
         fill_s3(a, map);
     else if (d->kind == DESTINATION_REDSHIFT) {
@@ -336,4 +362,29 @@ void destination_fill(struct arena *a, Destination *d)
     JsonValue *backup = tree_find(map, S("S3BackupDescription"));
     if (backup != NULL)
         fill_place(a, backup, 5);
+}
+
+// ---- Domains
+
+Str destination_domain(const struct service_env *env, Str arn)
+{
+    static const Str mark = S_INIT(":domain/");
+    size_t at = str_search(arn, mark);
+    Str name = at < arn.n ? str_skip(arn, at + mark.n) : (Str){ 0 }, key, url;
+    for (size_t i = 0; i < env->domain_count; i++)
+        if (str_cut(env->domains[i], '=', &key, &url) && (str_eq(key, name) || str_eq(key, arn)))
+            return url;
+    return S("");
+}
+
+Err destination_check_domains(const struct service_env *env)
+{
+    for (size_t i = 0; i < env->domain_count; i++) {
+        Str key, url = S("");
+        bool good = str_cut(env->domains[i], '=', &key, &url) && key.n > 0 &&
+                    (str_starts(url, S("http://")) || str_starts(url, S("https://")));
+        if (!good)
+            return fail(ERR_INVALID, "destinations.domains: each is NAME=URL");
+    }
+    return OK;
 }

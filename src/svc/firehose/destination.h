@@ -29,6 +29,8 @@ typedef struct Destination {
 // "ExtendedS3DestinationDescription"
 Str destination_member(DestinationKind kind);
 // "S3": in names of metrics.
+// What is told of streams to that destination.
+HoseTold hose_told_of(DestinationKind kind);
 const char *destination_metric(DestinationKind kind);
 
 // The only destination that the input of c->op names, in members that end with `suffix`
@@ -49,6 +51,13 @@ void destination_merge(struct arena *a, Destination *old, const Destination *upd
 bool destination_converts(const JsonValue *map);
 bool destination_partitions(const JsonValue *map);
 bool destination_processes(const JsonValue *map);
+// Whether its credentials are kept in a secret.
+bool destination_has_secret(const JsonValue *map);
+// Where the configuration says that a search domain is; empty: it does not.
+struct service_env;
+Str destination_domain(const struct service_env *env, Str arn);
+// ERR_INVALID: one that is no "NAME=http...".
+Err destination_check_domains(const struct service_env *env);
 
 // What is neither given nor was there.
 void destination_fill(struct arena *a, Destination *d);

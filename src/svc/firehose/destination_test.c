@@ -101,6 +101,41 @@ TEST(an_update_replaces_what_it_gives_and_keeps_the_rest)
     EXPECT_STR(S("other"), tree_text(d.secrets, S("AccessKey")));
 }
 
+#define SEARCH "{\"AmazonopensearchserviceDestinationDescription\":{"
+
+TEST(a_search_engine_is_where_the_last_update_says)
+{
+    Destination d = read(a, SEARCH "\"ClusterEndpoint\":\"https://a\",\"IndexName\":\"i\"}}",
+                         "{\"User\":\"u:p\"}");
+    Destination update =
+        read(a, SEARCH "\"DomainARN\":\"arn:aws:es:us-east-1:1:domain/logs\"}}", "");
+    destination_merge(a, &d, &update);
+    EXPECT_STR(S("(nothing)"), text_at(&d, "ClusterEndpoint"));
+    EXPECT_STR(S("arn:aws:es:us-east-1:1:domain/logs"), text_at(&d, "DomainARN"));
+    EXPECT(tree_text(d.secrets, S("User")).p == NULL);
+    update = read(a, SEARCH "\"ClusterEndpoint\":\"https://b\"}}", "{\"User\":\"\"}");
+    destination_merge(a, &d, &update);
+    EXPECT_STR(S("(nothing)"), text_at(&d, "DomainARN"));
+    EXPECT_STR(S("https://b"), text_at(&d, "ClusterEndpoint"));
+}
+
+TEST(domains_are_where_the_configuration_says)
+{
+    const Str domains[] = { S_INIT("logs=https://u:p@h:9200/?a=b"),
+                            S_INIT("arn:aws:es:eu-west-1:1:domain/other=http://o") };
+    struct service_env env = { .domains = domains, .domain_count = COUNT_OF(domains) };
+    EXPECT_OK(destination_check_domains(&env));
+    EXPECT_STR(S("https://u:p@h:9200/?a=b"),
+               destination_domain(&env, S("arn:aws:es:us-east-1:1:domain/logs")));
+    EXPECT_STR(S("http://o"), destination_domain(&env, S("arn:aws:es:eu-west-1:1:domain/other")));
+    EXPECT_STR(S(""), destination_domain(&env, S("arn:aws:es:us-east-1:1:domain/other")));
+    const Str bad[] = { S_INIT("logs"), S_INIT("=https://h"), S_INIT("logs=ftp://h") };
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        env = (struct service_env){ .domains = &bad[i], .domain_count = 1 };
+        EXPECT_ERR(ERR_INVALID, destination_check_domains(&env));
+    }
+}
+
 TEST(what_is_kept_is_read_again)
 {
     Str description, secrets;

@@ -21,6 +21,27 @@ static Err find_key(struct call *c, Str given, struct hose *h, Str *ret_arn)
     return hose_crypt_refused(c, h, &answer);
 }
 
+// Streams with a customer's key may be so many (API reference, CreateDeliveryStream). One that has
+// such a key may get another.
+static Err check_quota(struct call *c, const struct hose *h)
+{
+    struct firehose *f = c->state;
+    size_t first, n, used = 0;
+    if (f->env.limits <= 0)
+        return OK;
+    pthread_rwlock_rdlock(&f->lock);
+    firehose_realm(f, c->account, c->region, &first, &n);
+    for (size_t i = first; i < first + n; i++)
+        used += f->sorted[i] != h && f->sorted[i]->state->f.key_kind == HOSE_KEY_CUSTOMER;
+    pthread_rwlock_unlock(&f->lock);
+    if (used < HOSES_WITH_KEYS_MAX)
+        return OK;
+    return call_fail(c, &firehose_LimitExceededException,
+                     "You can have up to %d firehoses encrypted with keys of type "
+                     "CUSTOMER_MANAGED_CMK.",
+                     HOSES_WITH_KEYS_MAX);
+}
+
 static Err choose_key(struct call *c, const firehose_DeliveryStreamEncryptionConfigurationInput *in,
                       struct hose *h, HoseFields *ret)
 {
@@ -34,7 +55,10 @@ static Err choose_key(struct call *c, const firehose_DeliveryStreamEncryptionCon
                          "KeyARN must be specified when KeyType is CUSTOMER_MANAGED_CMK.");
     ret->key_kind = owned ? HOSE_KEY_OWNED : HOSE_KEY_CUSTOMER;
     ret->key_arn = (Str){ 0 };
-    return owned ? OK : find_key(c, given, h, &ret->key_arn);
+    if (owned)
+        return OK;
+    TRY(check_quota(c, h));
+    return find_key(c, given, h, &ret->key_arn);
 }
 
 static int64_t settled_ms(const struct call *c)

@@ -6,6 +6,7 @@
 #include "store/master.h"
 #include "svc/firehose/config.h"
 #include "svc/firehose/crypt.h"
+#include "svc/firehose/destination.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -402,11 +403,13 @@ static void firehose_close(void *state)
     free(f->sorted);
     map_close(f->by_key);
     chores_done(&f->chores);
+    commits_close(f->commits);
     call_rates_close(f->call_rates);
     pthread_cond_destroy(&f->forgotten);
     pthread_mutex_destroy(&f->making_keys);
     pthread_rwlock_destroy(&f->lock);
     pthread_mutex_destroy(&f->changing);
+    hose_lists_done(&f->lists);
     explicit_bzero(f->master, sizeof f->master);
     free(f);
 }
@@ -438,13 +441,17 @@ static Err firehose_open(const struct service_env *env, void **ret_state)
     f->env = *env;
     f->by_key = map_open();
     f->call_rates = call_rates_open();
+    commits_open(env->log, env->loops, env->loop_count, &f->commits);
     chores_init(&f->chores, &f->env, run_chores, f);
     pthread_mutex_init(&f->changing, NULL);
+    pthread_mutex_init(&f->lists.lock, NULL);
     pthread_cond_init(&f->forgotten, NULL);
     pthread_mutex_init(&f->making_keys, NULL);
     pthread_rwlock_init(&f->lock, NULL);
     env->io->random(env->io, f->id_secret, sizeof f->id_secret);
-    Err e = firehose_load(f);
+    Err e = destination_check_domains(env);
+    if (e.kind == ERR_NONE)
+        e = firehose_load(f);
     if (e.kind != ERR_NONE) {
         firehose_close(f);
         return e;

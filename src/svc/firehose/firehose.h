@@ -11,14 +11,16 @@
 #include "delivery/delivery.h"
 #include "gen/firehose_api.h"
 #include "hub/chores.h"
+#include "hub/commits.h"
 #include "hub/service.h"
 #include "svc/firehose/hose.h"
 
 #include <stdatomic.h>
 
 enum {
-    CHANGERS_MAX = 8, // operations that change streams or wait for their turn to
-    HOSES_MAX = 5000, // of an account in a region (API reference, CreateDeliveryStream)
+    CHANGERS_MAX = 8,          // operations that change streams or wait for their turn to
+    HOSES_MAX = 5000,          // of an account in a region (API reference, CreateDeliveryStream)
+    HOSES_WITH_KEYS_MAX = 500, // of them with keys of customers
     HOSE_NAMES_SHOWN = 10,
 };
 #define DESTINATION_ID "destinationId-000000000001" // a stream has one destination
@@ -33,6 +35,8 @@ struct firehose {
     uint64_t id_secret[2]; // of record ids
     struct call_rates *call_rates;
     struct metric_source metrics;
+    struct hose_lists lists;     // of calls that are of no stream
+    struct commits *commits;     // of puts, a turn's together
     struct chores chores;        // the ends of streams that are being deleted
     pthread_mutex_t changing;    // by firehose_change_begin and _end
     pthread_cond_t forgotten;    // beside `changing`: a stream has gone, or not gone
@@ -110,9 +114,9 @@ static inline int64_t firehose_took_ns(const struct call *c)
 // What the calls are about (targets.c).
 extern const struct call_targets firehose_targets;
 // AccessDeniedException unless the caller may give the role, or every one in the JSON, to the
-// service.
-Err firehose_check_role(struct call *c, Str role_arn);
-Err firehose_check_roles(struct call *c, const JsonValue *v);
+// service; InvalidArgumentException unless the service may then assume it for the stream.
+Err firehose_check_role(struct call *c, Str stream, Str role_arn);
+Err firehose_check_roles(struct call *c, Str stream, const JsonValue *v);
 
 void firehose_tell_metrics(struct metric_source *self, struct metric_sink *sink);
 

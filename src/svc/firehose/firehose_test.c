@@ -306,3 +306,55 @@ TEST(puts_and_changes_of_many_threads_do_not_disturb_each_other)
         EXPECT(pthread_join(workers[i].thread, NULL) == 0);
     test_world_close(&w);
 }
+
+// ---- Quota
+
+// Streams in memory alone: what counts is how many there are.
+static void add_streams(struct firehose *f, struct arena *a, size_t n, HoseKeyKind key)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct hose *h =
+            hose_new(S("000000000000"), S("us-east-1"), str_fmt(a, "many-%04zu", i), 1000000 + i);
+        h->state =
+            hose_state_new(&(HoseFields){ .version = 1, .destination = S("{}"), .key_kind = key });
+        firehose_insert(f, h);
+    }
+}
+
+TEST(an_account_has_so_many_streams_in_a_region_when_limits_are_on)
+{
+    struct rig r;
+    rig_open(&r);
+    add_streams(r.w.firehose, a, HOSES_MAX, HOSE_KEY_NONE);
+    r.w.firehose->env.limits = 1;
+    TestAnswer answer;
+    EXPECT_ERR(ERR_FAULT, test_call(&r.c, a, "CreateDeliveryStream", CREATE_PLAIN, &answer));
+    EXPECT_STR(S("LimitExceededException"), answer.error);
+    EXPECT(str_starts(answer.text, S("You have already consumed your firehose quota of 5000 hoses. "
+                                     "Firehose names: [many-0000, many-0001, ")));
+    r.w.firehose->env.limits = 0;
+    EXPECT_OK(call(&r, a, "CreateDeliveryStream", CREATE_PLAIN));
+    rig_close(&r);
+}
+
+#define ENCRYPT                                                                                  \
+    "{\"DeliveryStreamName\":\"s\",\"DeliveryStreamEncryptionConfigurationInput\":{\"KeyType\":" \
+    "\"CUSTOMER_MANAGED_CMK\",\"KeyARN\":\"arn:aws:kms:us-east-1:000000000000:key/k\"}}"
+
+TEST(so_many_streams_have_keys_of_customers)
+{
+    struct rig r;
+    TestAnswer answer;
+    rig_open(&r);
+    EXPECT_OK(call(&r, a, "CreateDeliveryStream", CREATE_PLAIN));
+    r.w.firehose->env.limits = 1000; // of calls
+    // There is no key service: it would be asked.
+    EXPECT_ERR(ERR_NOT_FOUND, call(&r, a, "StartDeliveryStreamEncryption", ENCRYPT));
+    add_streams(r.w.firehose, a, HOSES_WITH_KEYS_MAX, HOSE_KEY_CUSTOMER);
+    EXPECT_ERR(ERR_FAULT, test_call(&r.c, a, "StartDeliveryStreamEncryption", ENCRYPT, &answer));
+    EXPECT_STR(S("LimitExceededException"), answer.error);
+    EXPECT_OK(call(&r, a, "StartDeliveryStreamEncryption", NAMED)); // with AWS's own
+    r.w.firehose->env.limits = 0;
+    EXPECT_ERR(ERR_NOT_FOUND, call(&r, a, "StartDeliveryStreamEncryption", ENCRYPT));
+    rig_close(&r);
+}

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "svc/firehose/hose.h"
+#include "svc/firehose/tree.h"
 #include "base/metric.h"
 #include "svc/firehose/crypt.h"
 
@@ -81,6 +82,23 @@ static Str copy(struct arena *a, Str s)
     return s.p != NULL ? str_dup(a, s) : s;
 }
 
+// Whether the Decompression processor is on.
+static bool unpacks_logs(Str destination)
+{
+    AUTO(arena) tmp = arena_open();
+    JsonValue *v;
+    if (json_parse(tmp, destination, &v).kind != ERR_NONE || v->kind != JSON_MAP || v->n != 1)
+        return false;
+    const JsonValue *processing = tree_find(&v->items[0], S("ProcessingConfiguration")),
+                    *list = tree_find(processing, S("Processors"));
+    if (!tree_is_true(processing, S("Enabled")))
+        return false;
+    for (size_t i = 0; list != NULL && i < list->n; i++)
+        if (str_eq(tree_text(&list->items[i], S("Type")), S("Decompression")))
+            return true;
+    return false;
+}
+
 struct hose_state *hose_state_new(const HoseFields *f)
 {
     struct hose_state *s = xalloc(sizeof *s);
@@ -92,6 +110,7 @@ struct hose_state *hose_state_new(const HoseFields *f)
     s->f.source_role = copy(a, f->source_role);
     s->f.destination = copy(a, f->destination);
     s->f.secrets = copy(a, f->secrets);
+    s->logs_only = unpacks_logs(f->destination);
     s->f.key_arn = copy(a, f->key_arn);
     s->f.tags = arena_new(a, HoseTag, f->tag_count);
     for (size_t i = 0; i < f->tag_count; i++)

@@ -67,6 +67,7 @@ typedef struct HoseFields {
 struct hose_state {
     unsigned refs; // atomic
     struct arena *arena;
+    bool logs_only; // its records are unpacked as those of CloudWatch Logs
     HoseFields f;
 };
 

@@ -126,6 +126,7 @@ Err hose_limit_call(struct call *c)
     if (take_call(f->call_rates, realm, (size_t)(c->op - firehose_api.ops), f->env.limits,
                   f->env.io->mono_ns(f->env.io)))
         return OK;
+    // The text and the error are those of AWS's ListTagsForDeliveryStream (public issues).
     return call_fail(c, &aws_ThrottlingException,
                      "Please slow down. Max limit of %d RPS has breached for %.*s.", CALLS_PER_S,
                      FMT(c->op->name));

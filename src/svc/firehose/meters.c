@@ -4,6 +4,8 @@
 #include "delivery/delivery.h"
 #include "svc/firehose/limit.h"
 
+#include <stdlib.h>
+
 void hose_meters_put(struct hose_meters *m, const HosePut *p)
 {
     wide_meter_add(p->single ? &m->put_latency : &m->batch_latency, p->took_ns / NS_PER_MS);
@@ -91,14 +93,30 @@ static void tell_limits(struct telling *t, const HoseTold *h, int64_t puts)
     }
 }
 
+static void tell_objects(struct telling *t, struct delivery_meters *d)
+{
+    metric_tell(t, S("DeliveryToS3.Bytes"), BYTES, meter_take(&d->object_bytes));
+    metric_tell(t, S("DeliveryToS3.Records"), COUNT, meter_take(&d->object_records));
+    metric_tell(t, S("DeliveryToS3.Success"), COUNT, meter_take(&d->object_success));
+    metric_tell(t, S("DeliveryToS3.DataFreshness"), SECONDS, meter_take(&d->object_freshness));
+}
+
+static void tell_source(struct telling *t, struct delivery_meters *d)
+{
+    Gathered reads = meter_take(&d->source_throttled), looks = meter_take(&d->look_throttled);
+    metric_tell(t, S("DataReadFromKinesisStream.Bytes"), BYTES, meter_take(&d->source_bytes));
+    metric_tell(t, S("DataReadFromKinesisStream.Records"), COUNT, meter_take(&d->source_records));
+    metric_tell(t, S("KinesisMillisBehindLatest"), MILLISECONDS, meter_take(&d->behind_ms));
+    metric_tell(t, S("ThrottledGetRecords"), COUNT, reads);
+    metric_tell(t, S("ThrottledGetShardIterator"), COUNT, looks);
+    metric_tell(t, S("ThrottledDescribeStream"), COUNT, looks);
+}
+
 static void tell_delivery(struct telling *t, const HoseTold *h)
 {
     struct delivery_meters *d = h->delivery;
     const char *x = h->destination;
     struct arena *a = t->arena;
-    metric_tell(t, S("DataReadFromKinesisStream.Bytes"), BYTES, meter_take(&d->source_bytes));
-    metric_tell(t, S("DataReadFromKinesisStream.Records"), COUNT, meter_take(&d->source_records));
-    metric_tell(t, S("KinesisMillisBehindLatest"), MILLISECONDS, meter_take(&d->behind_ms));
     metric_tell(t, str_fmt(a, "DeliveryTo%s.Bytes", x), BYTES, meter_take(&d->bytes));
     metric_tell(t, str_fmt(a, "DeliveryTo%s.Records", x), COUNT, meter_take(&d->records));
     metric_tell(t, str_fmt(a, "DeliveryTo%s.Success", x), COUNT, meter_take(&d->success));
@@ -107,6 +125,14 @@ static void tell_delivery(struct telling *t, const HoseTold *h)
         metric_tell(t, str_fmt(a, "DeliveryTo%s.DataFreshness", x), SECONDS, freshness);
     if (h->to_s3)
         metric_tell(t, S("DeliveryToS3.ObjectCount"), COUNT, meter_take(&d->objects));
+    if (h->by_s3)
+        tell_objects(t, d);
+    if (h->has_attempts) {
+        metric_tell(t, str_fmt(a, "DeliveryTo%s.ProcessedBytes", x), BYTES,
+                    meter_take(&d->attempted_bytes));
+        metric_tell(t, str_fmt(a, "DeliveryTo%s.ProcessedRecords", x), COUNT,
+                    meter_take(&d->attempted_records));
+    }
     if (h->has_acks)
         metric_tell(t, str_fmt(a, "DeliveryTo%s.DataAckLatency", x), SECONDS,
                     meter_take(&d->ack_latency));
@@ -128,6 +154,9 @@ static void tell_processing(struct telling *t, struct delivery_meters *d)
     metric_tell(t, S("FailedConversion.Bytes"), BYTES, meter_take(&d->unconverted_bytes));
     metric_tell(t, S("PartitionCount"), COUNT, meter_take(&d->partitions));
     metric_tell(t, S("PartitionCountExceeded"), COUNT, meter_take(&d->partitions_exceeded));
+    metric_tell(t, S("PerPartitionThroughput"), S("Bytes/Second"), meter_take(&d->partition_rate));
+    metric_tell(t, S("LostRecords"), COUNT, meter_take(&d->lost_records));
+    metric_tell(t, S("LostBytes"), BYTES, meter_take(&d->lost_bytes));
     metric_tell(t, S("JQProcessing.Duration"), MILLISECONDS, meter_take(&d->jq_ms));
 }
 
@@ -142,6 +171,95 @@ void hose_meters_tell(const HoseTold *h, MetricTold *m, struct metric_sink *sink
     tell_limits(&t, h, puts);
     if (h->delivery == NULL)
         return;
+    tell_source(&t, h->delivery);
     tell_delivery(&t, h);
     tell_processing(&t, h->delivery);
+}
+
+// ---- Usage
+
+void hose_meters_tell_usage(MetricTold *m, struct metric_sink *sink, Str name, Str type,
+                            Str resource, Gathered values)
+{
+    MetricTold told = { .account = m->account,
+                        .region = m->region,
+                        .name_space = S("AWS/Usage"),
+                        .dims = { { S("Class"), S("None") },
+                                  { S("Resource"), resource },
+                                  { S("Service"), S("Firehose") },
+                                  { S("Type"), type } },
+                        .dim_count = 4 };
+    struct telling t = { &told, sink, NULL };
+    metric_tell(&t, name, COUNT, values);
+}
+
+void hose_meters_tell_calls(struct hose_meters *s, MetricTold *m, struct metric_sink *sink)
+{
+    struct {
+        Str op;
+        struct wide_meter *latency;
+    } all[] = { { S("PutRecord"), &s->put_latency },
+                { S("PutRecordBatch"), &s->batch_latency },
+                { S("DescribeDeliveryStream"), &s->describe_latency },
+                { S("UpdateDestination"), &s->update_latency } };
+    for (size_t i = 0; i < COUNT_OF(all); i++)
+        hose_meters_tell_usage(m, sink, S("CallCount"), S("API"), all[i].op,
+                               ones(count_of(all[i].latency)));
+}
+
+// ---- Lists
+
+struct hose_list {
+    struct hose_list *next;
+    struct arena *arena;
+    Str account, region;
+    struct wide_meter latency;
+};
+
+void hose_lists_count(struct hose_lists *l, Str account, Str region, int64_t took_ms)
+{
+    struct hose_list *found;
+    pthread_mutex_lock(&l->lock);
+    for (found = l->first; found != NULL; found = found->next)
+        if (str_eq(found->account, account) && str_eq(found->region, region))
+            break;
+    if (found == NULL) {
+        found = xalloc(sizeof *found);
+        found->arena = arena_open();
+        found->account = str_dup(found->arena, account);
+        found->region = str_dup(found->arena, region);
+        found->next = l->first;
+        l->first = found;
+    }
+    pthread_mutex_unlock(&l->lock); // what is there stays
+    wide_meter_add(&found->latency, took_ms);
+}
+
+void hose_lists_tell(struct hose_lists *l, struct metric_sink *sink)
+{
+    AUTO(arena) tmp = arena_open();
+    pthread_mutex_lock(&l->lock);
+    struct hose_list *first = l->first;
+    pthread_mutex_unlock(&l->lock);
+    for (struct hose_list *at = first; at != NULL; at = at->next) {
+        MetricTold m = { .account = at->account,
+                         .region = at->region,
+                         .name_space = S("AWS/Firehose") };
+        struct telling t = { &m, sink, tmp };
+        hose_meters_tell_usage(&m, sink, S("CallCount"), S("API"), S("ListDeliveryStreams"),
+                               ones(count_of(&at->latency)));
+        tell_operation(&t, "ListDeliveryStreams", &at->latency);
+    }
+}
+
+void hose_lists_done(struct hose_lists *l)
+{
+    while (l->first != NULL) {
+        struct hose_list *at = l->first;
+        l->first = at->next;
+        wide_meter_done(&at->latency);
+        arena_close(at->arena);
+        free(at);
+    }
+    pthread_mutex_destroy(&l->lock);
 }

@@ -33,8 +33,24 @@ typedef struct HoseTold {
     struct delivery_meters *delivery; // NULL: it has none
     const char *destination;          // "S3", "HttpEndpoint": of DeliveryTo<X>
     bool to_s3;                       // has ObjectCount
+    bool by_s3;                       // has DeliveryToS3 beside its own
+    bool has_attempts;                // ProcessedBytes, ProcessedRecords
     bool has_freshness, has_acks;
     const struct HoseRates *rates; // NULL: no limits
     double scale;
 } HoseTold;
 void hose_meters_tell(const HoseTold *t, MetricTold *m, struct metric_sink *sink);
+// Calls of the stream's operations, for AWS/Usage; before what is above empties the meters.
+void hose_meters_tell_calls(struct hose_meters *s, MetricTold *m, struct metric_sink *sink);
+// One metric of AWS/Usage: Type "API" with an operation, or "Resource" with a kind of things.
+void hose_meters_tell_usage(MetricTold *m, struct metric_sink *sink, Str name, Str type,
+                            Str resource, Gathered values);
+
+// ListDeliveryStreams, which is of no stream: of an account in a region.
+struct hose_lists {
+    pthread_mutex_t lock;
+    struct hose_list *first;
+};
+void hose_lists_count(struct hose_lists *l, Str account, Str region, int64_t took_ms);
+void hose_lists_tell(struct hose_lists *l, struct metric_sink *sink);
+void hose_lists_done(struct hose_lists *l);

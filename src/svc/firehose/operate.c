@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pages for operators, below /_headrace/admin/, for the root key alone. Both take {"stream": name}:
+// Pages for operators, below /_headrace/admin/, for the root key alone. Both take {"stream": name},
+// the second one also {"streams": [names]}: all of them or none.
 //
 //     firehose/state   what the delivery of a stream is doing
 //     firehose/flush   delivers what there is, whatever the hints say; answered at once
@@ -7,15 +8,15 @@
 #include "svc/firehose/firehose.h"
 #include "svc/firehose/tree.h"
 
-static Err find(void *state, const struct operator_call *c, HoseView *ret, Str *ret_problem)
+static Err find(struct firehose *f, const struct operator_call *c, Str name, HoseView *ret,
+                Str *ret_problem)
 {
-    Str name = json_text(c->body, S("stream"));
     if (name.n == 0) {
         *ret_problem = S("\"stream\" must name a delivery stream");
         return fail(ERR_INVALID, "no stream");
     }
     HoseName n = { c->account, c->region, name };
-    if (firehose_look(state, c->arena, &n, ret))
+    if (firehose_look(f, c->arena, &n, ret))
         return OK;
     *ret_problem = str_fmt(c->arena, "there is no delivery stream %.*s", FMT(name));
     return fail(ERR_NOT_FOUND, "no such stream");
@@ -80,7 +81,7 @@ static Err page_state(void *state, const struct operator_call *c, struct buf *re
     struct firehose *f = state;
     DeliveryState s = { 0 };
     AUTO_VIEW(v);
-    TRY(find(state, c, &v, ret_problem));
+    TRY(find(f, c, json_text(c->body, S("stream")), &v, ret_problem));
     pthread_rwlock_rdlock(&f->lock); // so that it does not end meanwhile
     bool delivers = v.hose->delivery != NULL;
     if (delivers)
@@ -92,21 +93,43 @@ static Err page_state(void *state, const struct operator_call *c, struct buf *re
 
 // ---- firehose/flush
 
-static Err page_flush(void *state, const struct operator_call *c, struct buf *ret, Str *ret_problem)
+static Err check_flush(struct firehose *f, const struct operator_call *c, Str name,
+                       Str *ret_problem)
 {
-    struct firehose *f = state;
     AUTO_VIEW(v);
-    TRY(find(state, c, &v, ret_problem));
+    TRY(find(f, c, name, &v, ret_problem));
     pthread_rwlock_rdlock(&f->lock);
     bool delivers = v.hose->delivery != NULL;
+    pthread_rwlock_unlock(&f->lock);
     if (delivers)
+        return OK;
+    *ret_problem = str_fmt(c->arena, "delivery stream %.*s delivers nothing", FMT(name));
+    return fail(ERR_INVALID, "the stream has no delivery");
+}
+
+// One that has gone since it was looked for needs no flush.
+static void flush(struct firehose *f, const struct operator_call *c, Str name)
+{
+    Str problem;
+    AUTO_VIEW(v);
+    if (find(f, c, name, &v, &problem).kind != ERR_NONE)
+        return;
+    pthread_rwlock_rdlock(&f->lock);
+    if (v.hose->delivery != NULL)
         delivery_flush(v.hose->delivery);
     pthread_rwlock_unlock(&f->lock);
-    if (!delivers) {
-        *ret_problem =
-            str_fmt(c->arena, "delivery stream %.*s delivers nothing", FMT(v.hose->name));
-        return fail(ERR_INVALID, "the stream has no delivery");
-    }
+}
+
+static Err page_flush(void *state, const struct operator_call *c, struct buf *ret, Str *ret_problem)
+{
+    const JsonValue *list = c->body != NULL ? json_find(c->body, S("streams")) : NULL;
+    bool several = list != NULL && list->kind == JSON_LIST;
+    Str one = json_text(c->body, S("stream"));
+    size_t n = several ? list->n : 1;
+    for (size_t i = 0; i < n; i++)
+        TRY(check_flush(state, c, several ? list->items[i].text : one, ret_problem));
+    for (size_t i = 0; i < n; i++)
+        flush(state, c, several ? list->items[i].text : one);
     buf_add(ret, S("{}"));
     return buf_err(ret);
 }

@@ -63,6 +63,22 @@ static Str record_id(const struct put *p, size_t i, uint64_t position)
 
 // ---- Checks and limits
 
+// CloudWatch Logs sends GZIP and nothing else; the signer says nothing about who sends here.
+static bool is_gzip(Str data)
+{
+    return str_starts(data, S("\x1f\x8b"));
+}
+
+static Err check_sender(struct call *c, const HoseView *v, const struct put *p)
+{
+    for (size_t i = 0; v->state->logs_only && i < p->n; i++)
+        if (!is_gzip(p->in[i].data))
+            return call_fail(c, &firehose_InvalidSourceException,
+                             "Only requests from CloudWatch Logs are supported when CloudWatch "
+                             "Logs decompression is enabled.");
+    return OK;
+}
+
 static Err check(struct call *c, const HoseView *v, const struct put *p)
 {
     size_t total = 0;
@@ -75,7 +91,7 @@ static Err check(struct call *c, const HoseView *v, const struct put *p)
     for (size_t i = 0; i < p->n; i++)
         total += p->in[i].data.n;
     if (total <= BATCH_BYTES_MAX)
-        return OK;
+        return check_sender(c, v, p);
     return call_fail(c, &firehose_InvalidArgumentException, "Records size exceeds %d MB limit",
                      BATCH_BYTES_MAX >> 20);
 }
@@ -213,7 +229,8 @@ static void stored(struct log_append *append, Err e)
 {
     struct put *p = append->user;
     p->stored = e;
-    loop_post(p->call->loop, &p->task);
+    struct firehose *f = p->call->state;
+    commits_then(f->commits, p->call->loop, &p->task);
 }
 
 // ---- Operations
@@ -272,7 +289,7 @@ static Err start(struct call *c, const HoseView *v, struct put *p, struct data_k
     c->reply_bytes = p->many != NULL ? p->n * (RECORD_ID_CHARS + 16) : 0;
     if (p->append.n == 0)
         return answer(p);
-    p->append.may_write = loop_is_current(c->loop) && loop_may_pause(c->loop);
+    p->append.held = commits_soon(f->commits, c->loop, &p->append);
     e = log_append(f->env.log, &p->append);
     if (e.kind != ERR_NONE) {
         p->stored = e;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // TagDeliveryStream, UntagDeliveryStream, ListTagsForDeliveryStream.
+#include "base/time.h"
 #include "svc/firehose/tags.h"
 
 #include <string.h>
@@ -58,13 +59,40 @@ Err hose_tags_of_input(struct call *c, Str name, firehose_TagDeliveryStreamInput
 
 // ---- Operations
 
+// A key is given once.
+static Err check_keys(struct call *c, const firehose_TagDeliveryStreamInputTagList *put,
+                      const firehose_TagKeyList *drop)
+{
+    size_t n = put != NULL ? put->n : drop->n;
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = i + 1; k < n; k++) {
+            Str one = put != NULL ? put->at[i].key : drop->at[i];
+            if (str_eq(one, put != NULL ? put->at[k].key : drop->at[k]))
+                return call_fail(c, &firehose_InvalidArgumentException,
+                                 "Tag key %.*s is specified more than once.", FMT(one));
+        }
+    return OK;
+}
+
+static Err check_state(struct call *c, const HoseView *v)
+{
+    HoseStatus status = hose_status(v->f, c->now_ns / NS_PER_MS);
+    if (v->hose->gone)
+        return firehose_not_found(c, v->hose->name);
+    if (status == HOSE_ACTIVE)
+        return OK;
+    return call_fail(c, &firehose_ResourceInUseException,
+                     "Firehose %.*s under account %.*s is in status %.*s and its tags cannot be "
+                     "changed.",
+                     FMT(v->hose->name), FMT(c->account), FMT(hose_status_name(status)));
+}
+
 static Err change_tags(struct call *c, HoseView *v,
                        const firehose_TagDeliveryStreamInputTagList *put,
                        const firehose_TagKeyList *drop)
 {
     firehose_renew(c->state, v);
-    if (v->hose->gone)
-        return firehose_not_found(c, v->hose->name);
+    TRY(check_state(c, v));
     HoseFields fields = *v->f;
     if (put != NULL)
         TRY(put_tags(c, v->hose->name, *put, &fields));
@@ -80,6 +108,7 @@ static Err change(struct call *c, Str name, const firehose_TagDeliveryStreamInpu
 {
     AUTO_VIEW(v);
     TRY(hose_limit_call(c));
+    TRY(check_keys(c, put, drop));
     TRY(firehose_find(c, name, &v));
     TRY(firehose_change_begin(c));
     Err e = change_tags(c, &v, put, drop);

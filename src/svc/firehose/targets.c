@@ -15,6 +15,12 @@ static Str stream_named(const struct call *c, const void *in)
     return (Str){ 0 };
 }
 
+static Str arn_of_stream(const struct call *c, Str name)
+{
+    return str_fmt(c->arena, "arn:aws:firehose:%.*s:%.*s:deliverystream/%.*s", FMT(c->region),
+                   FMT(c->account), FMT(name));
+}
+
 static Str account_of_call(struct call *c, const void *in)
 {
     (void)in; // a name is one of the caller's own
@@ -46,8 +52,7 @@ static void target_of_call(struct call *c, const void *in, AccessTarget *ret)
     Str name = stream_named(c, in);
     if (name.p == NULL)
         return;
-    ret->resource = str_fmt(c->arena, "arn:aws:firehose:%.*s:%.*s:deliverystream/%.*s",
-                            FMT(c->region), FMT(ret->account), FMT(name));
+    ret->resource = arn_of_stream(c, name);
     add_tags(c, name, ret);
 }
 
@@ -56,13 +61,22 @@ const struct call_targets firehose_targets = { .account = account_of_call,
 
 // ---- Roles (IAM user guide, "iam:PassRole")
 
-Err firehose_check_role(struct call *c, Str role_arn)
+Err firehose_check_role(struct call *c, Str stream, Str role_arn)
 {
     struct firehose *f = c->state;
     Str text;
-    if (hub_may_pass_role(&f->env, c, role_arn, S("firehose.amazonaws.com"), &text))
+    if (!hub_may_pass_role(&f->env, c, role_arn, S("firehose.amazonaws.com"), &text))
+        return call_fail(c, &aws_AccessDeniedException, "%.*s", FMT(text));
+    const HubActor as = { .account = c->account,
+                          .region = c->region,
+                          .role_arn = role_arn,
+                          .service = S("firehose.amazonaws.com"),
+                          .source_arn = arn_of_stream(c, stream) };
+    if (hub_may_assume_role(&f->env, &as))
         return OK;
-    return call_fail(c, &aws_AccessDeniedException, "%.*s", FMT(text));
+    return call_fail(c, &firehose_InvalidArgumentException,
+                     "Firehose is unable to assume role %.*s. Please check the role provided.",
+                     FMT(role_arn));
 }
 
 static bool is_arn(Str s)
@@ -75,14 +89,14 @@ static bool is_arn(Str s)
 }
 
 // Recursion ends at the depth of the API's shapes.
-Err firehose_check_roles(struct call *c, const JsonValue *v)
+Err firehose_check_roles(struct call *c, Str stream, const JsonValue *v)
 {
     bool is_parameter = str_eq(tree_text(v, S("ParameterName")), S("RoleArn"));
     if (v->kind == JSON_STRING && str_eq(v->key, S("RoleARN")) && is_arn(v->text))
-        TRY(firehose_check_role(c, v->text));
+        TRY(firehose_check_role(c, stream, v->text));
     if (is_parameter && is_arn(tree_text(v, S("ParameterValue"))))
-        TRY(firehose_check_role(c, tree_text(v, S("ParameterValue"))));
+        TRY(firehose_check_role(c, stream, tree_text(v, S("ParameterValue"))));
     for (size_t i = 0; (v->kind == JSON_MAP || v->kind == JSON_LIST) && i < v->n; i++)
-        TRY(firehose_check_roles(c, &v->items[i]));
+        TRY(firehose_check_roles(c, stream, &v->items[i]));
     return OK;
 }

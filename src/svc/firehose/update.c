@@ -36,6 +36,14 @@ static bool is_search(DestinationKind kind)
            kind == DESTINATION_SERVERLESS;
 }
 
+// Elasticsearch is the older name of the OpenSearch service; the serverless one is another.
+static bool may_become(DestinationKind before, DestinationKind now)
+{
+    bool both_are_domains = is_search(before) && is_search(now) &&
+                            before != DESTINATION_SERVERLESS && now != DESTINATION_SERVERLESS;
+    return both_are_domains || (!is_search(before) && !is_search(now));
+}
+
 // An update of another kind has to be a whole destination.
 static Err check_whole(struct call *c, const Destination *d)
 {
@@ -43,6 +51,10 @@ static Err check_whole(struct call *c, const Destination *d)
         [DESTINATION_S3] = { S_INIT("RoleARN"), S_INIT("BucketARN") },
         [DESTINATION_REDSHIFT] = { S_INIT("RoleARN"), S_INIT("ClusterJDBCURL"),
                                    S_INIT("CopyCommand"), S_INIT("S3DestinationDescription") },
+        [DESTINATION_ELASTICSEARCH] = { S_INIT("RoleARN"), S_INIT("IndexName"),
+                                        S_INIT("S3DestinationDescription") },
+        [DESTINATION_OPENSEARCH] = { S_INIT("RoleARN"), S_INIT("IndexName"),
+                                     S_INIT("S3DestinationDescription") },
         [DESTINATION_SPLUNK] = { S_INIT("HECEndpoint"), S_INIT("HECEndpointType"),
                                  S_INIT("S3DestinationDescription") },
         [DESTINATION_HTTP] = { S_INIT("EndpointConfiguration"),
@@ -64,7 +76,7 @@ static Err lay_over(struct call *c, const Destination *given, const HoseFields *
     if (given->kind == before.kind) {
         destination_merge(c->arena, &now, given);
     } else {
-        if (is_search(given->kind) || is_search(before.kind))
+        if (!may_become(before.kind, given->kind))
             return call_fail(c, &firehose_InvalidArgumentException,
                              "Cannot update the destination from or to %s.",
                              is_search(given->kind) ? destination_metric(given->kind)
@@ -104,7 +116,7 @@ Err firehose_UpdateDestination(struct call *c, const struct firehose_UpdateDesti
     TRY(firehose_find(c, in->delivery_stream_name, &v));
     TRY(destination_of_input(c, in, S("Update"), &given));
     TRY(destination_check_given(c, &given));
-    TRY(firehose_check_roles(c, given.map));
+    TRY(firehose_check_roles(c, in->delivery_stream_name, given.map));
     TRY(firehose_change_begin(c));
     Err e = update_locked(c, &v, in, &given);
     firehose_change_end(c->state);

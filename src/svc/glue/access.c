@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What calls are about: the place they name, whether it may be used, the words of what is missing.
-#include "svc/glue/glue.h"
+#include "svc/glue/registry.h"
 
 enum { ACCOUNT_CHARS = 12 };
 
@@ -50,9 +50,11 @@ Err glue_require(struct call *c, const Place *p)
     if (guard == NULL || s->env.dev)
         return OK;
     Str text = S("");
+    AUTO(policy) policy = glue_policy(c->state, c->arena, p->account, p->region);
     AccessTarget t = { .action = str_cat(c->arena, S("glue:"), c->op->name),
                        .resource = glue_arn(c->arena, p),
-                       .account = p->account };
+                       .account = p->account,
+                       .policy = policy };
     if (guard->may(guard->self, c, &t, &text))
         return OK;
     return call_fail(c, &glue_AccessDeniedException, "%.*s", FMT(text));
@@ -94,12 +96,17 @@ static Str text_at(const struct shape *shape, const void *in, Str name)
     return at != NULL && of->kind == SHAPE_STRING ? *(const Str *)at : (Str){ 0 };
 }
 
-// Of the Name inside of a struct that the input holds.
-static Str name_inside(const struct shape *shape, const void *in, Str member)
+// Of a struct that the input holds.
+static Str member_inside(const struct shape *shape, const void *in, Str member, Str inner)
 {
     const struct shape *of = NULL;
     const void *at = member_at(shape, in, member, &of);
-    return at != NULL ? text_at(of, *(const void *const *)at, S("Name")) : (Str){ 0 };
+    return at != NULL ? text_at(of, *(const void *const *)at, inner) : (Str){ 0 };
+}
+
+static Str name_inside(const struct shape *shape, const void *in, Str member)
+{
+    return member_inside(shape, in, member, S("Name"));
 }
 
 static Str account_of_call(struct call *c, const void *in)
@@ -111,11 +118,37 @@ static Str account_of_call(struct call *c, const void *in)
     return is_account ? catalog : c->account;
 }
 
+// Of the schema registry: a schema or a registry as its ARN, or by its names.
+static Str schema_target(struct call *c, const void *in)
+{
+    const struct shape *shape = c->op->input;
+    const Place p = { .account = c->account, .region = c->region };
+    Str arn = member_inside(shape, in, S("SchemaId"), S("SchemaArn")),
+        schema = member_inside(shape, in, S("SchemaId"), S("SchemaName")),
+        registry = member_inside(shape, in, S("SchemaId"), S("RegistryName"));
+    if (schema.p == NULL)
+        schema = text_at(shape, in, S("SchemaName"));
+    if (registry.p == NULL)
+        registry = member_inside(shape, in, S("RegistryId"), S("RegistryName"));
+    if (registry.p == NULL)
+        registry = text_at(shape, in, S("RegistryName"));
+    if (arn.p != NULL)
+        return arn;
+    if (schema.p != NULL)
+        return schema_arn(c->arena, &p, registry.p != NULL ? registry : S("default-registry"),
+                          schema);
+    arn = member_inside(shape, in, S("RegistryId"), S("RegistryArn"));
+    if (arn.p != NULL || registry.p == NULL)
+        return arn;
+    return registry_arn(c->arena, &p, registry);
+}
+
 // The narrowest resource that is named; what it lies in is asked for in glue_begin.
 static void target_of_call(struct call *c, const void *in, AccessTarget *ret)
 {
     const struct shape *shape = c->op->input;
     Str arn = text_at(shape, in, S("ResourceArn"));
+    ret->policy = glue_policy(c->state, c->arena, ret->account, c->region);
     if (arn.p != NULL) {
         ret->resource = arn;
         return;
@@ -133,6 +166,16 @@ static void target_of_call(struct call *c, const void *in, AccessTarget *ret)
     p.database = database.p != NULL ? str_lower(c->arena, database) : database;
     p.table = table.p != NULL ? str_lower(c->arena, table) : table;
     ret->resource = glue_arn(c->arena, &p);
+    Str schema = schema_target(c, in);
+    if (schema.p != NULL)
+        ret->resource = schema;
+    Str function = text_at(shape, in, S("FunctionName"));
+    if (function.p == NULL)
+        function = member_inside(shape, in, S("FunctionInput"), S("FunctionName"));
+    if (function.p != NULL && database.p != NULL)
+        ret->resource =
+            str_fmt(c->arena, "arn:aws:glue:%.*s:%.*s:userDefinedFunction/%.*s/%.*s", FMT(p.region),
+                    FMT(p.account), FMT(p.database), FMT(str_lower(c->arena, function)));
 }
 
 const struct call_targets glue_targets = { .account = account_of_call, .target = target_of_call };

@@ -200,6 +200,7 @@ Err glue_DeleteDatabase(struct call *c, const struct glue_DeleteDatabase_in *in,
     AUTO(kv_txn) tx = kv_write(s->databases);
     TRY(glue_need_database(c, tx, &p, in->name));
     TRY(drop_tables(s, tx, a, p));
+    TRY(glue_drop_functions(s, tx, a, &p));
     kv_on(tx, s->databases);
     TRY(kv_del(tx, glue_database_key(a, &p)));
     kv_on(tx, s->tags);

@@ -35,6 +35,13 @@ static void find_shapes(struct glue *s)
     s->index_shape =
         reply_shape(S("GetPartitionIndexes"), S("PartitionIndexDescriptorList"))->member;
     s->tags_shape = op_named(S("GetTags"))->output;
+    s->statistics_shape =
+        reply_shape(S("GetColumnStatisticsForTable"), S("ColumnStatisticsList"))->member;
+    s->function_shape = reply_shape(S("GetUserDefinedFunction"), S("UserDefinedFunction"));
+    s->policy_shape = op_named(S("GetResourcePolicy"))->output;
+    s->registry_shape = op_named(S("GetRegistry"))->output;
+    s->schema_shape = op_named(S("GetSchema"))->output;
+    s->schema_version_shape = op_named(S("GetSchemaVersion"))->output;
 }
 
 // ---- Opening
@@ -49,24 +56,40 @@ static Err open_tables(struct glue *s)
     TRY(kv_table_open(kv, S("glue.indexes"), &s->indexes));
     TRY(kv_table_open(kv, S("glue.tags"), &s->tags));
     TRY(kv_table_open(kv, S("glue.counts"), &s->counts));
+    TRY(kv_table_open(kv, S("glue.statistics"), &s->statistics));
+    TRY(kv_table_open(kv, S("glue.functions"), &s->functions));
+    TRY(kv_table_open(kv, S("glue.policies"), &s->policy_rows));
+    TRY(kv_table_open(kv, S("glue.registries"), &s->registries));
+    TRY(kv_table_open(kv, S("glue.schemas"), &s->schemas));
+    TRY(kv_table_open(kv, S("glue.schemaversions"), &s->schema_versions));
+    TRY(kv_table_open(kv, S("glue.schemaids"), &s->schema_ids));
     return kv_table_open(kv, S("glue.dropped"), &s->dropped);
 }
 
 static void glue_close(void *state)
 {
-    free(state);
+    struct glue *s = state;
+    if (s == NULL)
+        return;
+    glue_policies_close(s);
+    pthread_rwlock_destroy(&s->policy_lock);
+    free(s);
 }
 
 static Err glue_open(const struct service_env *env, void **ret_state)
 {
     struct glue *s = xalloc(sizeof *s);
     s->env = *env;
+    s->policies = map_open();
+    pthread_rwlock_init(&s->policy_lock, NULL);
+    find_shapes(s);
     Err e = open_tables(s);
+    if (e.kind == ERR_NONE)
+        e = glue_load_policies(s);
     if (e.kind != ERR_NONE) {
         glue_close(s);
         return e;
     }
-    find_shapes(s);
     atomic_store(&s->has_dropped, true); // the first change looks
     glue_offer_init(s);
     if (env->hub != NULL)

@@ -9,6 +9,10 @@
 //     glue.versions    id + version, 16 hex digits each       '1' + Table: those before the newest
 //     glue.partitions  id + values                            '1' + Partition
 //     glue.indexes     id + name                              '1' + PartitionIndexDescriptor
+//     glue.statistics  id + 't' + column, or          '1' + ColumnStatistics
+//                      id + 'p' + values + column
+//     glue.functions   account \1 region \1 database \1 name  '1' + UserDefinedFunction
+//     glue.policies    account \1 region                      '1' + GetResourcePolicy's reply
 //     glue.tags        ARN                                    '1' + {"Tags":map}
 //     glue.counts      letter + whose                         decimal: how many there are of it
 //     glue.dropped     id                                     empty
@@ -18,21 +22,26 @@
 // that the newest comes first. The id of a table is never given again: dropping a table is one row
 // more and one less, and what it had is removed later, a batch with each change (glue_sweep).
 #pragma once
+#include "access/policy.h"
+#include "base/map.h"
 #include "gen/glue_api.h"
 #include "hub/hub.h"
 #include "hub/service.h"
 #include "store/kv.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 // Quotas of AWS Glue ("AWS Glue endpoints and quotas"), which are of an account in a region.
 enum {
     DATABASES_MAX = 10000,
-    TABLES_MAX = 200000,            // of a database
-    PARTITIONS_MAX = 10000000,      // of a table
-    VERSIONS_MAX = 100000,          // of a table
-    INDEXES_MAX = 3,                // of a table
-    TAGS_MAX = 50,                  // of a resource
+    TABLES_MAX = 200000,       // of a database
+    PARTITIONS_MAX = 10000000, // of a table
+    VERSIONS_MAX = 100000,     // of a table
+    INDEXES_MAX = 3,           // of a table
+    TAGS_MAX = 50,             // of a resource
+    FUNCTIONS_MAX = 100,       // of a database
+    POLICY_DOCUMENT_BYTES_MAX = 10240,
     TABLE_ID_CHARS = 16,            // in keys and rows
     SWEEP_ROWS = 1000,              // removed at once, of dropped tables
     REPLY_BYTES_MAX = 4 << 20,      // of rows in one page; then the page ends
@@ -41,8 +50,13 @@ enum {
 
 struct glue {
     struct service_env env;
-    struct kv_table *databases, *tables, *versions, *partitions, *indexes, *tags, *counts, *dropped;
-    const struct shape *database_shape, *table_shape, *partition_shape, *index_shape, *tags_shape;
+    struct kv_table *databases, *tables, *versions, *partitions, *indexes, *tags, *counts, *dropped,
+        *statistics, *functions, *policy_rows, *registries, *schemas, *schema_versions, *schema_ids;
+    const struct shape *database_shape, *table_shape, *partition_shape, *index_shape, *tags_shape,
+        *statistics_shape, *function_shape, *policy_shape, *registry_shape, *schema_shape,
+        *schema_version_shape;
+    pthread_rwlock_t policy_lock; // a leaf
+    struct map *policies;         // account \1 region -> struct policy, a reference each
     atomic_bool has_dropped;
     struct hub_catalog offer;
 };
@@ -85,6 +99,11 @@ void glue_write_row(struct buf *b, const struct shape *shape, const void *row);
 Err glue_put_row(struct kv_txn *tx, struct kv_table *t, Str key, const struct shape *shape,
                  const void *row);
 Err glue_read_row(struct arena *a, const struct shape *shape, Str value, void *into);
+// Rows that have an id before them, as tables have.
+Err glue_put_id_row(struct kv_txn *tx, struct kv_table *t, Str key, const struct shape *shape,
+                    uint64_t id, const void *row);
+Err glue_read_id_row(struct arena *a, const struct shape *shape, Str value, uint64_t *ret_id,
+                     void *into);
 // ERR_NOT_FOUND.
 Err glue_get_row(struct kv_txn *tx, struct kv_table *t, struct arena *a, Str key,
                  const struct shape *shape, void *into);
@@ -144,6 +163,22 @@ Err glue_add_index(struct call *c, struct kv_txn *tx, const TableRow *t,
 // A version before the newest, or the newest itself. ERR_NOT_FOUND.
 Err glue_get_version(struct glue *s, struct kv_txn *tx, struct arena *a, const TableRow *now,
                      Str version, glue_Table *ret);
+
+// ---- Column statistics
+
+// The beginning of the keys of a partition's, which its own key in the table of partitions names.
+Str glue_statistics_of_partition(struct arena *a, uint64_t id, Str partition_key);
+Err glue_drop_statistics(struct glue *s, struct kv_txn *tx, Str whose);
+
+// ---- Functions: with their database
+
+Err glue_drop_functions(struct glue *s, struct kv_txn *tx, struct arena *a, const Place *p);
+
+// ---- The catalog's policy
+
+struct policy *glue_policy(struct glue *s, struct arena *tmp, Str account, Str region);
+Err glue_load_policies(struct glue *s);
+void glue_policies_close(struct glue *s);
 
 // ---- Tags
 

@@ -7,6 +7,7 @@
 #include "svc/glue/glue.h"
 
 #include <pthread.h>
+#include <string.h>
 
 extern const struct service glue_service;
 
@@ -537,5 +538,111 @@ TEST(a_row_that_cannot_be_read_is_told)
         ErrKind want = bad[i][0] == '2' ? ERR_FORMAT : ERR_CORRUPT;
         EXPECT_ERR(want, glue_read_table(s, a, str_of(bad[i]), &row));
     }
+    world_close(&w);
+}
+
+// ---- Statistics, functions, policy
+
+#define IDS                                                                                   \
+    "{\"ColumnName\":\"id\",\"ColumnType\":\"bigint\",\"AnalyzedTime\":1,\"StatisticsData\":" \
+    "{\"Type\":\"LONG\",\"LongColumnStatisticsData\":{\"NumberOfNulls\":1,"                   \
+    "\"NumberOfDistinctValues\":2}}}"
+
+TEST(column_statistics_survive_and_leave_nothing_when_their_partition_or_table_goes)
+{
+    struct world w;
+    with_table(&w, a);
+    expect(&w, a, "CreatePartition",
+           "{" SALES ",\"PartitionInput\":{\"Values\":[\"2024-01-01\",\"1\"]}}", "{}");
+    expect(&w, a, "UpdateColumnStatisticsForTable",
+           "{" SALES ",\"ColumnStatisticsList\":[" IDS "]}", "{\"Errors\":[]}");
+    expect(&w, a, "UpdateColumnStatisticsForPartition",
+           "{" SALES ",\"PartitionValues\":[\"2024-01-01\",\"1\"],\"ColumnStatisticsList\":[" IDS
+           "]}",
+           "{\"Errors\":[]}");
+    crash(&w);
+    has(&w, a, "GetColumnStatisticsForTable", "{" SALES ",\"ColumnNames\":[\"ID\"]}",
+        "\"NumberOfDistinctValues\":2");
+    EXPECT_INT(2, rows_of(w.glue, ((struct glue *)w.glue)->statistics));
+    expect(&w, a, "UpdatePartition",
+           "{" SALES ",\"PartitionValueList\":[\"2024-01-01\",\"1\"],\"PartitionInput\":"
+           "{\"Values\":[\"2024-01-02\",\"1\"]}}",
+           "{}");
+    EXPECT_INT(1,
+               rows_of(w.glue, ((struct glue *)w.glue)->statistics)); // it is another partition now
+    expect(&w, a, "DeleteTable", "{\"DatabaseName\":\"shop\",\"Name\":\"sales\"}", "{}");
+    expect(&w, a, "CreateDatabase", "{\"DatabaseInput\":{\"Name\":\"x\"}}", "{}"); // sweeps
+    EXPECT_INT(0, rows_of(w.glue, ((struct glue *)w.glue)->statistics));
+    world_close(&w);
+}
+
+TEST(a_database_has_so_many_functions_and_takes_them_with_it)
+{
+    struct world w;
+    with_table(&w, a);
+    for (int i = 0; i < FUNCTIONS_MAX; i++) {
+        Str json = str_fmt(
+            a, "{\"DatabaseName\":\"shop\",\"FunctionInput\":{\"FunctionName\":\"f%d\"}}", i);
+        expect(&w, a, "CreateUserDefinedFunction", str_c(a, json), "{}");
+    }
+    has(&w, a, "CreateUserDefinedFunction",
+        "{\"DatabaseName\":\"shop\",\"FunctionInput\":{\"FunctionName\":\"g\"}}",
+        "ResourceNumberLimitExceededException");
+    expect(&w, a, "DeleteDatabase", "{\"Name\":\"shop\"}", "{}");
+    EXPECT_INT(0, rows_of(w.glue, ((struct glue *)w.glue)->functions));
+    world_close(&w);
+}
+
+static bool has_policy(struct glue *s, struct arena *a, Str account)
+{
+    struct policy *found = glue_policy(s, a, account, S("us-east-1"));
+    policy_unref(found);
+    return found != NULL;
+}
+
+TEST(a_policy_is_understood_after_a_restart_and_too_large_a_one_is_refused)
+{
+    struct world w;
+    with_table(&w, a);
+    const char *put = "{\"PolicyInJson\":\"{\\\"Version\\\":\\\"2012-10-17\\\","
+                      "\\\"Statement\\\":{\\\"Effect\\\":\\\"Allow\\\",\\\"Principal\\\":"
+                      "\\\"*\\\",\\\"Action\\\":\\\"glue:*\\\",\\\"Resource\\\":\\\"*"
+                      "\\\"}}\"}";
+    has(&w, a, "PutResourcePolicy", put, "PolicyHash");
+    crash(&w);
+    EXPECT(has_policy(w.glue, a, w.account));
+    char *spaces = arena_alloc(a, POLICY_DOCUMENT_BYTES_MAX + 1, 1);
+    memset(spaces, ' ', POLICY_DOCUMENT_BYTES_MAX);
+    has(&w, a, "PutResourcePolicy", str_c(a, str_fmt(a, "{\"PolicyInJson\":\"{}%s\"}", spaces)),
+        "larger than 10 KB");
+    world_close(&w);
+}
+
+TEST(there_are_so_many_registries_and_what_one_has_goes_with_it)
+{
+    struct world w;
+    struct glue *s;
+    world_open(&w);
+    s = w.glue;
+    for (int i = 0; i < 100; i++)
+        has(&w, a, "CreateRegistry", str_c(a, str_fmt(a, "{\"RegistryName\":\"r%d\"}", i)),
+            "RegistryArn");
+    has(&w, a, "CreateRegistry", "{\"RegistryName\":\"more\"}",
+        "ResourceNumberLimitExceededException");
+    for (int i = 0; i < 3; i++)
+        has(&w, a, "CreateSchema",
+            str_c(a, str_fmt(a,
+                             "{\"RegistryId\":{\"RegistryName\":\"r1\"},\"SchemaName\":\"s%d\","
+                             "\"DataFormat\":\"AVRO\",\"SchemaDefinition\":\"\\\"int\\\"\"}",
+                             i)),
+            "\"SchemaVersionStatus\":\"AVAILABLE\"");
+    crash(&w);
+    s = w.glue;
+    EXPECT_INT(3, rows_of(s, s->schema_versions));
+    has(&w, a, "DeleteRegistry", "{\"RegistryId\":{\"RegistryName\":\"r1\"}}", "DELETING");
+    EXPECT_INT(0, rows_of(s, s->schemas));
+    EXPECT_INT(0, rows_of(s, s->schema_versions));
+    EXPECT_INT(0, rows_of(s, s->schema_ids));
+    EXPECT_INT(99, rows_of(s, s->registries));
     world_close(&w);
 }

@@ -92,6 +92,7 @@ Err partition_update(struct call *c, struct kv_txn *tx, const Place *p, const Ta
     Str key = glue_partition_key(a, t->id, now.at, now.n);
     if (!str_eq(key, old_key)) {
         TRY(must_be_new(c, tx, key));
+        TRY(glue_drop_statistics(s, tx, glue_statistics_of_partition(a, t->id, old_key)));
         kv_on(tx, s->partitions);
         TRY(kv_del(tx, old_key));
     }
@@ -110,6 +111,7 @@ Err partition_delete(struct call *c, struct kv_txn *tx, const TableRow *t,
     kv_on(tx, s->partitions);
     TRY(kv_get(tx, a, key, &value));
     TRY(kv_del(tx, key));
+    TRY(glue_drop_statistics(s, tx, glue_statistics_of_partition(a, t->id, key)));
     return glue_count_add(s, tx, a, count_key(a, t), -1);
 }
 

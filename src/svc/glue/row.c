@@ -151,19 +151,24 @@ void glue_place_table(const Place *p, Str name, glue_Table *t)
     t->name = name;
 }
 
-Err glue_read_table(struct glue *s, struct arena *a, Str value, TableRow *ret)
+Err glue_read_id_row(struct arena *a, const struct shape *shape, Str value, uint64_t *ret_id,
+                     void *into)
 {
     Str body;
-    *ret = (TableRow){ 0 };
-    TRY(row_body(value, &body));
-    if (body.n < TABLE_ID_CHARS)
-        return fail(ERR_CORRUPT, "a table's row has no id");
     unsigned char id[TABLE_ID_CHARS / 2];
-    if (!hex_decode(id, str_head(body, TABLE_ID_CHARS)))
-        return fail(ERR_CORRUPT, "a table's row has no id");
+    TRY(row_body(value, &body));
+    if (body.n < TABLE_ID_CHARS || !hex_decode(id, str_head(body, TABLE_ID_CHARS)))
+        return fail(ERR_CORRUPT, "a row has no id");
+    *ret_id = 0;
     for (size_t i = 0; i < sizeof id; i++)
-        ret->id = ret->id << 8 | id[i];
-    return read_json(a, s->table_shape, str_skip(body, TABLE_ID_CHARS), &ret->table);
+        *ret_id = *ret_id << 8 | id[i];
+    return read_json(a, shape, str_skip(body, TABLE_ID_CHARS), into);
+}
+
+Err glue_read_table(struct glue *s, struct arena *a, Str value, TableRow *ret)
+{
+    *ret = (TableRow){ 0 };
+    return glue_read_id_row(a, s->table_shape, value, &ret->id, &ret->table);
 }
 
 Err glue_get_table(struct glue *s, struct kv_txn *tx, struct arena *a, const Place *p,
@@ -177,15 +182,22 @@ Err glue_get_table(struct glue *s, struct kv_txn *tx, struct arena *a, const Pla
     return OK;
 }
 
+Err glue_put_id_row(struct kv_txn *tx, struct kv_table *t, Str key, const struct shape *shape,
+                    uint64_t id, const void *row)
+{
+    AUTO_BUF(b);
+    buf_addf(&b, "%c%016llx", ROW_VERSION, (unsigned long long)id);
+    bind_write(&protocol_json_1_1, shape, row, &b);
+    TRY(buf_err(&b));
+    kv_on(tx, t);
+    return kv_put(tx, key, buf_str(&b));
+}
+
 Err glue_put_table(struct glue *s, struct kv_txn *tx, struct arena *a, const Place *p,
                    const TableRow *row)
 {
-    AUTO_BUF(b);
-    buf_addf(&b, "%c%016llx", ROW_VERSION, (unsigned long long)row->id);
-    bind_write(&protocol_json_1_1, s->table_shape, &row->table, &b);
-    TRY(buf_err(&b));
-    kv_on(tx, s->tables);
-    return kv_put(tx, glue_table_key(a, p), buf_str(&b));
+    return glue_put_id_row(tx, s->tables, glue_table_key(a, p), s->table_shape, row->id,
+                           &row->table);
 }
 
 Err glue_need_table(struct call *c, struct kv_txn *tx, const Place *p, Str shown_database,
@@ -276,7 +288,7 @@ static Err sweep_rows(struct kv_txn *tx, struct kv_table *t, Str id, size_t *roo
 
 static Err sweep_table(struct glue *s, struct kv_txn *tx, struct arena *tmp, Str id)
 {
-    struct kv_table *const tables[] = { s->versions, s->partitions, s->indexes };
+    struct kv_table *const tables[] = { s->versions, s->partitions, s->indexes, s->statistics };
     size_t room = SWEEP_ROWS;
     for (size_t i = 0; i < COUNT_OF(tables) && room > 0; i++)
         TRY(sweep_rows(tx, tables[i], id, &room));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tags, of what an ARN names: the catalog, databases and tables that there are.
-#include "svc/glue/glue.h"
+#include "svc/glue/registry.h"
 
 Err glue_put_tags(struct glue *s, struct kv_txn *tx, Str arn, glue_TagsMap tags)
 {
@@ -39,6 +39,32 @@ static Err place_of(struct call *c, Str arn, Place *ret)
     return OK;
 }
 
+// Of the schema registry; false: the ARN is of something else.
+static bool names_schema(struct call *c, Str arn, Str *ret_registry, Str *ret_schema)
+{
+    const Place p = { .account = c->account, .region = c->region };
+    Str registries = registry_arn(c->arena, &p, S("")), rest;
+    Str schemas = str_head(schema_arn(c->arena, &p, S(""), S("")),
+                           registries.n - S("registry").n + S("schema").n);
+    *ret_schema = (Str){ 0 };
+    if (str_starts(arn, registries)) {
+        *ret_registry = str_skip(arn, registries.n);
+        return ret_registry->n > 0;
+    }
+    if (!str_starts(arn, schemas))
+        return false;
+    rest = str_skip(arn, schemas.n);
+    return str_cut(rest, '/', ret_registry, ret_schema) && ret_schema->n > 0;
+}
+
+static Err need_schema(struct call *c, struct kv_txn *tx, Str registry, Str schema)
+{
+    struct glue_GetRegistry_out there = { 0 };
+    SchemaRow row;
+    return schema.p != NULL ? schema_get(c, tx, registry, schema, &row)
+                            : registry_get(c, tx, registry, &there);
+}
+
 // The tags of an ARN; EntityNotFoundException: there is no such resource.
 static Err find(struct call *c, struct kv_txn *tx, Str arn, Str *ret_key, glue_TagsMap *ret)
 {
@@ -46,12 +72,17 @@ static Err find(struct call *c, struct kv_txn *tx, Str arn, Str *ret_key, glue_T
     struct arena *a = c->arena;
     Place p;
     TableRow t;
-    TRY(place_of(c, arn, &p));
-    if (p.table.p != NULL)
+    Str registry, schema;
+    bool of_schema = names_schema(c, arn, &registry, &schema);
+    if (of_schema)
+        TRY(need_schema(c, tx, registry, schema));
+    else
+        TRY(place_of(c, arn, &p));
+    if (!of_schema && p.table.p != NULL)
         TRY(glue_need_table(c, tx, &p, p.database, p.table, &t));
-    else if (p.database.p != NULL)
+    else if (!of_schema && p.database.p != NULL)
         TRY(glue_need_database(c, tx, &p, p.database));
-    *ret_key = glue_arn(a, &p);
+    *ret_key = of_schema ? arn : glue_arn(a, &p);
     *ret = (glue_TagsMap){ .set = true };
     struct glue_GetTags_out row = { 0 };
     Err e = glue_get_row(tx, s->tags, a, *ret_key, s->tags_shape, &row);

@@ -2,6 +2,7 @@
 // Access keys of users.
 #include "base/time.h"
 #include "svc/iam/iam.h"
+#include "svc/iam/used.h"
 
 #include <stdlib.h>
 
@@ -117,6 +118,28 @@ Err iam_ListAccessKeys(struct call *c, const struct iam_ListAccessKeys_in *in,
     }
     keys_done(&l);
     out->access_key_metadata = list;
+    return OK;
+}
+
+Err iam_GetAccessKeyLastUsed(struct call *c, const struct iam_GetAccessKeyLastUsed_in *in,
+                             struct iam_GetAccessKeyLastUsed_out *out)
+{
+    struct iam *s = c->state;
+    AUTO(signer) k = iam_signer(s, in->access_key_id);
+    bool good = k != NULL && k->token.p == NULL && k->name.n > 0 && str_eq(k->account, c->account);
+    if (!good)
+        return call_fail(c, &iam_NoSuchEntity, "The Access Key with id %.*s cannot be found.",
+                         FMT(in->access_key_id));
+    Used use = used_find(s->used, c->arena, k->access_key);
+    iam_AccessKeyLastUsed *last = arena_new(c->arena, iam_AccessKeyLastUsed, 1);
+    *last = (iam_AccessKeyLastUsed){ .service_name = S("N/A"), .region = S("N/A") };
+    if (use.at_ms != 0)
+        *last = (iam_AccessKeyLastUsed){ .last_used_date = use.at_ms / 1000 * NS_PER_S,
+                                         .has_last_used_date = true,
+                                         .service_name = use.service,
+                                         .region = use.region };
+    out->user_name = str_dup(c->arena, k->name);
+    out->access_key_last_used = last;
     return OK;
 }
 

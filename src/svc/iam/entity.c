@@ -285,6 +285,8 @@ void entity_row_write(struct buf *b, const struct entity *e)
     put_number(&w, S("created_ms"), e->created_ms);
     put_number(&w, S("updated_ms"), e->updated_ms);
     put_number(&w, S("session_s_max"), e->session_s_max);
+    if (e->signin_s_max > 0)
+        put_number(&w, S("signin_s_max"), e->signin_s_max);
     put_number(&w, S("version_last"), e->version_last);
     put_text(&w, S("version_default"), e->version_default.p != NULL ? e->version_default : S(""));
     put_text(&w, S("boundary"), e->boundary.p != NULL ? e->boundary : S(""));
@@ -350,6 +352,8 @@ static Err read_fields(struct entity *e, const JsonValue *row)
     TRY(get_number(row, S("created_ms"), &e->created_ms));
     TRY(get_number(row, S("updated_ms"), &e->updated_ms));
     TRY(get_number(row, S("session_s_max"), &e->session_s_max));
+    if (json_find(row, S("signin_s_max")) != NULL)
+        TRY(get_number(row, S("signin_s_max"), &e->signin_s_max));
     TRY(get_number(row, S("version_last"), &e->version_last));
     e->id = str_dup(e->arena, json_text(row, S("id")));
     e->description = str_dup(e->arena, json_text(row, S("description")));

@@ -55,6 +55,7 @@ struct entity {
     Str boundary;         // ARN of a managed policy; absent: none
     struct policy *trust; // of a role
     int64_t session_s_max;
+    int64_t signin_s_max; // kept and told; nobody signs in here. 0: unset
     int64_t version_last; // of a managed policy: the last number that was given
     Str version_default;
     EntityTag *tags; // by key

@@ -3,13 +3,15 @@
 // remembers.
 //
 // What was allowed without a condition is kept by key, action, resource and the resource's policy;
-// it counts until the next change of any identity. Refusals are made anew each time, logged with
-// the statement that decided, and the newest are shown to operators.
+// it counts until the next change of any identity, and for the minute: then its use is noted again.
+// Refusals are made anew each time, logged with the statement that decided, and the newest are
+// shown to operators.
 #include "base/logline.h"
 #include "base/time.h"
 #include "codec/json.h"
 #include "http/server.h"
 #include "svc/iam/iam.h"
+#include "svc/iam/used.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +25,7 @@ enum {
 
 struct kept {
     uint64_t version;
+    int64_t minute;
     size_t n;
     char key[KEPT_KEY_BYTES];
 };
@@ -52,8 +55,13 @@ static void make_key(KeptKey *key, const struct call *c, const AccessTarget *t)
 {
     uint64_t serial = t->policy != NULL ? policy_serial(t->policy) : 0;
     Str who = c->role.p != NULL ? c->role : c->access_key.n > 0 ? c->access_key : c->principal;
-    const Str parts[] = { who,        t->action,  t->resource,
-                          t->account, c->service, str_from(&serial, sizeof serial) };
+    const Str parts[] = { who,
+                          t->action,
+                          t->resource,
+                          t->account,
+                          c->service,
+                          c->source_arn,
+                          str_from(&serial, sizeof serial) };
     key->n = 0;
     for (size_t i = 0; i < COUNT_OF(parts); i++) {
         if (parts[i].n + 1 > sizeof key->text - key->n) {
@@ -67,7 +75,7 @@ static void make_key(KeptKey *key, const struct call *c, const AccessTarget *t)
     }
 }
 
-static bool is_kept(struct iam *s, const KeptKey *key)
+static bool is_kept(struct iam *s, const KeptKey *key, int64_t minute)
 {
     struct decisions *d = s->decisions;
     Str text = str_from(key->text, key->n);
@@ -77,13 +85,14 @@ static bool is_kept(struct iam *s, const KeptKey *key)
     pthread_rwlock_rdlock(&d->lock);
     if (d->kept != NULL) {
         const struct kept *k = &d->kept[map_hash(text) % KEPT];
-        found = k->version == atomic_load(&s->version) && str_eq(str_from(k->key, k->n), text);
+        found = k->version == atomic_load(&s->version) && k->minute == minute &&
+                str_eq(str_from(k->key, k->n), text);
     }
     pthread_rwlock_unlock(&d->lock);
     return found;
 }
 
-static void keep(struct iam *s, const KeptKey *key, uint64_t version)
+static void keep(struct iam *s, const KeptKey *key, uint64_t version, int64_t minute)
 {
     struct decisions *d = s->decisions;
     if (key->n == 0)
@@ -93,6 +102,7 @@ static void keep(struct iam *s, const KeptKey *key, uint64_t version)
         d->kept = xalloc(KEPT * sizeof *d->kept);
     struct kept *k = &d->kept[map_hash(str_from(key->text, key->n)) % KEPT];
     k->version = version;
+    k->minute = minute;
     k->n = key->n;
     memcpy(k->key, key->text, key->n);
     pthread_rwlock_unlock(&d->lock);
@@ -135,26 +145,6 @@ static bool is_nobody(const struct call *c)
     return c->access_key.n == 0 && c->principal.n == 0;
 }
 
-// Whether the role lets the service act as it, by its trust policy. The external id is the account,
-// as Firehose gives it ("Controlling access": the trust policy).
-static bool trusts(const struct call *c, const struct entity *role)
-{
-    const AccessValue context[] = { { S_INIT("sts:ExternalId"), &c->caller, 1 },
-                                    { S_INIT("aws:SourceAccount"), &c->caller, 1 } };
-    AccessRequest r = { .action = S("sts:AssumeRole"),
-                        .resource = S("*"),
-                        .principal = c->service,
-                        .service = c->service,
-                        .principal_account = role->account,
-                        .resource_account = role->account,
-                        .context = context,
-                        .context_count = COUNT_OF(context) };
-    AccessPolicies p = { .resource = role->trust, .resource_decides = true };
-    AccessDecision d;
-    access_decide(&r, &p, &d);
-    return d.reason == ACCESS_ALLOWED;
-}
-
 static void add_policies(struct iam *s, struct arena *a, Asker *k)
 {
     const struct entity *e = k->entity;
@@ -174,13 +164,30 @@ static void add_policies(struct iam *s, struct arena *a, Asker *k)
     }
 }
 
-static void gather(struct iam *s, struct call *c, Asker *k)
+// What nobody may do with what GetFederationToken gave ("Compare AWS STS credentials").
+static bool may_not_federated(Str action)
+{
+    return str_starts(action, S("iam:")) || str_starts(action, S("sts:"));
+}
+
+static void add_everything(struct iam *s, struct arena *a, Asker *k)
+{
+    AUTO(entity)
+    all = iam_look_arn(s, ENTITY_POLICY, S("arn:aws:iam::aws:policy/AdministratorAccess"));
+    if (all == NULL)
+        return;
+    k->policies = arena_new(a, struct policy *, 1);
+    k->policies[k->policy_count++] = policy_ref(entity_default_version(all));
+}
+
+static void gather(struct iam *s, struct call *c, const AccessTarget *t, Asker *k)
 {
     if (is_nobody(c))
         return; // only resources let them in
     if (c->role.p != NULL) {
         k->entity = iam_look_arn(s, ENTITY_ROLE, c->role);
-        k->lost = k->entity == NULL || !trusts(c, k->entity);
+        k->lost =
+            k->entity == NULL || !iam_role_trusts(k->entity, c->service, c->caller, c->source_arn);
         if (!k->lost)
             add_policies(s, c->arena, k);
         return;
@@ -190,14 +197,34 @@ static void gather(struct iam *s, struct call *c, Asker *k)
         k->lost = !str_ends(c->principal, S(":root")); // its key was deleted meanwhile
         return;
     }
-    if (k->signer->name.n == 0)
+    if (k->signer->name.n == 0 && k->signer->federated.p == NULL)
         return; // a session of the root
+    if (k->signer->name.n == 0) {
+        k->lost = may_not_federated(t->action);
+        add_everything(s, c->arena, k); // the root's, narrowed by the session
+        return;
+    }
+    k->lost = k->signer->federated.p != NULL && may_not_federated(t->action);
+    if (k->lost)
+        return;
     k->entity = iam_look(s, k->signer->kind, k->signer->account, k->signer->name);
     if (k->entity == NULL || !str_eq(k->entity->id, k->signer->entity_id)) {
         k->lost = true;
         return;
     }
     add_policies(s, c->arena, k);
+}
+
+// A key that is a user's, or the role of a session or a service.
+static void note_use(struct iam *s, const struct call *c, const AccessTarget *t, const Asker *k)
+{
+    Used use = { .at_ms = c->now_ns / NS_PER_MS,
+                 .region = c->region,
+                 .service = str_head(t->action, MIN(str_find(t->action, ':'), t->action.n)) };
+    if (k->signer != NULL && k->signer->token.p == NULL && k->signer->name.n > 0)
+        used_note(s->used, k->signer->access_key, &use);
+    if (k->entity != NULL && k->entity->kind == ENTITY_ROLE)
+        used_note(s->used, k->entity->id, &use);
 }
 
 static void asker_done(Asker *k)
@@ -263,10 +290,13 @@ static void add_entity(struct context *x, const struct call *c, const struct ent
         Str session = k != NULL ? k->session_name : c->service;
         add(x, S("aws:userid"), str_cat3(x->a, e->id, S(":"), session));
     } else {
+        bool federated = k != NULL && k->federated.p != NULL;
         add(x, S("aws:PrincipalArn"), c->principal);
-        add(x, S("aws:PrincipalType"), S("User"));
-        add(x, S("aws:username"), e->name);
-        add(x, S("aws:userid"), e->id);
+        add(x, S("aws:PrincipalType"), federated ? S("FederatedUser") : S("User"));
+        if (!federated)
+            add(x, S("aws:username"), e->name);
+        add(x, S("aws:userid"),
+            federated ? str_cat3(x->a, c->caller, S(":"), k->federated) : e->id);
     }
     // A tag of the session stands before the role's of that key: the first one counts.
     for (size_t i = 0; k != NULL && i < k->tag_count; i++)
@@ -290,7 +320,12 @@ static void add_asker(struct context *x, const struct call *c, const Asker *k)
         add(x, S("aws:PrincipalType"), S("Account"));
     }
     if (k->signer != NULL && k->signer->token.p != NULL) {
-        add(x, S("aws:MultiFactorAuthPresent"), S("false"));
+        bool mfa = k->signer->mfa_ms > 0;
+        add(x, S("aws:MultiFactorAuthPresent"), mfa ? S("true") : S("false"));
+        if (mfa)
+            add(x, S("aws:MultiFactorAuthAge"),
+                str_fmt(x->a, "%lld",
+                        (long long)((c->now_ns / NS_PER_MS - k->signer->mfa_ms) / 1000)));
         add(x, S("aws:TokenIssueTime"), time_iso_ms(x->a, k->signer->created_ms * NS_PER_MS));
     }
 }
@@ -369,15 +404,17 @@ static bool may(void *self, struct call *c, const AccessTarget *t, Str *ret_text
     AccessRequest r;
     AccessDecision d;
     make_key(&key, c, t);
-    if (is_kept(s, &key))
+    int64_t minute = c->now_ns / NS_PER_MS / USED_EVERY_MS;
+    if (is_kept(s, &key, minute))
         return true;
     Asker k = { 0 };
-    gather(s, c, &k);
+    gather(s, c, t, &k);
+    note_use(s, c, t, &k);
     ask(s, c, t, &k, &r, &d);
     bool allowed = d.reason == ACCESS_ALLOWED;
     // A session's key may expire, but then it does not sign any more.
     if (allowed && !d.conditional && !t->granted)
-        keep(s, &key, version);
+        keep(s, &key, version, minute);
     if (!allowed) {
         *ret_text = access_denied_text(c->arena, &r, &d);
         remember(s, c, t, *ret_text, access_statement_text(c->arena, &d));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "svc/iam/iam.h"
+#include "svc/iam/mfa.h"
+#include "svc/iam/used.h"
 #include "base/logline.h"
 
 #include <stdlib.h>
@@ -169,6 +170,7 @@ Err iam_drop(struct iam *s, const struct entity *e)
     struct entity *old = map_take(s->entities, key);
     atomic_fetch_add(&s->version, 1);
     pthread_rwlock_unlock(&s->lock);
+    used_forget(s->used, e->id);
     entity_unref(old);
     return OK;
 }
@@ -278,6 +280,8 @@ static void iam_close(void *state)
         signer_unref(value);
     map_close(s->entities);
     map_close(s->signers);
+    iam_close_mfa(s);
+    used_close(s->used);
     iam_guard_close(s);
     pthread_rwlock_destroy(&s->lock);
     pthread_mutex_destroy(&s->changing);
@@ -292,7 +296,15 @@ static Err load(struct iam *s)
     TRY(kv_table_open(s->env.kv, S("iam.meta"), &s->meta));
     TRY(iam_load_managed(s));
     TRY(load_entities(s));
-    return iam_load_signers(s);
+    TRY(iam_load_signers(s));
+    TRY(iam_load_mfa(s));
+    return used_open(s, &s->used);
+}
+
+static void iam_stop(void *state)
+{
+    struct iam *s = state;
+    used_stop(s->used);
 }
 
 static Err iam_open(const struct service_env *env, void **ret_state)
@@ -301,6 +313,7 @@ static Err iam_open(const struct service_env *env, void **ret_state)
     s->env = *env;
     s->entities = map_open();
     s->signers = map_open();
+    s->devices = map_open();
     pthread_mutex_init(&s->changing, NULL);
     pthread_rwlock_init(&s->lock, NULL);
     iam_guard_open(s);
@@ -320,5 +333,9 @@ static Err iam_open(const struct service_env *env, void **ret_state)
 
 extern const struct service iam_service;
 const struct service iam_service = {
-    .api = &iam_api, .targets = &iam_targets, .open = iam_open, .close = iam_close
+    .api = &iam_api,
+    .targets = &iam_targets,
+    .open = iam_open,
+    .stop = iam_stop,
+    .close = iam_close,
 };

@@ -5,6 +5,7 @@
 //     table iam.entities   entity.h
 //     table iam.keys       key = access key   value = JSON (signer.c): of users, and of sessions;
 //                          secrets are sealed with the master key (store/master.h)
+//     table iam.used       used.h
 //     table iam.meta       key = scrub: headrace.db is to be written anew, because rows of a
 //     program
 //                          that sealed nothing were in it
@@ -38,6 +39,8 @@ struct signer {
     Str entity_id; // its id: another one of that name is not meant
     Str session_name;
     Str source_identity; // absent: none
+    Str federated;       // of a session by GetFederationToken: its name; absent: it is none
+    int64_t mfa_ms;      // of a session: when its caller showed a code; 0: he did not
     HubTag *tags;        // of a role's session
     size_t tag_count;
     bool active;
@@ -47,18 +50,21 @@ struct signer {
 };
 
 struct decisions; // guard.c
+struct used;      // used.h
 
 struct iam {
     struct service_env env;
-    struct kv_table *rows, *key_rows, *meta;
+    struct kv_table *rows, *key_rows, *meta, *device_rows;
     bool has_master; // guarded by changing
     unsigned char master[GCM_KEY_BYTES];
     pthread_mutex_t changing;
     pthread_rwlock_t lock;
     struct map *entities; // entity_key -> struct entity
     struct map *signers;  // access key -> struct signer
+    struct map *devices;  // serial number -> struct mfa_device (mfa.h)
     atomic_ullong version;
     struct decisions *decisions;
+    struct used *used;
     struct access_guard guard;
     struct hub_identities offer;
 };
@@ -104,6 +110,8 @@ typedef Err EntityEdit(struct call *c, struct entity *copy, const void *arg);
 Err iam_edit(struct call *c, EntityKind kind, Str name, EntityEdit *edit, const void *arg);
 Err iam_edit_policy(struct call *c, Str arn, EntityEdit *edit, const void *arg);
 
+// InvalidInput if two tags have the same key.
+Err iam_check_tags(struct call *c, iam_tagListType tags);
 // A document of a call; MalformedPolicyDocument, LimitExceeded.
 Err iam_read_policy(struct call *c, PolicyKind kind, Str name, Str document, size_t bytes_max,
                     struct policy **ret);
@@ -127,6 +135,7 @@ Err signer_row_read(const unsigned char *master, struct arena *tmp, Str access_k
                     struct signer **ret, bool *ret_plain);
 Str random_secret(struct io *io, struct arena *a, size_t n);
 Err iam_load_signers(struct iam *s);
+Err iam_need_master(struct iam *s); // `changing` is held
 
 // AWS's own managed policies, as entities of the account "aws".
 Err iam_load_managed(struct iam *s);
@@ -135,6 +144,9 @@ void iam_keep(struct iam *s, struct entity *take_e); // into memory only
 void iam_guard_open(struct iam *s);
 void iam_guard_close(struct iam *s);
 void iam_offer_init(struct iam *s);
+// Whether the role's trust policy lets a service act as it, for an account and what it owns
+// (absent: nothing to name).
+bool iam_role_trusts(const struct entity *role, Str service, Str account, Str source_arn);
 
 static inline int64_t iam_now_ms(const struct call *c)
 {

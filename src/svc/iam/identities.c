@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Users, groups and roles as a whole: made, shown, listed, deleted; tags and boundaries.
 #include "base/time.h"
-#include "svc/iam/iam.h"
+#include "svc/iam/mfa.h"
+#include "svc/iam/used.h"
 
 static int64_t ns(int64_t ms)
 {
@@ -64,6 +65,10 @@ static iam_Role show_role(struct arena *a, const struct entity *e, bool whole)
                    .has_max_session_duration = true };
     if (e->description.n > 0)
         r.description = str_dup(a, e->description);
+    if (e->signin_s_max > 0) {
+        r.max_signin_session_duration = (int32_t)e->signin_s_max;
+        r.has_max_signin_session_duration = true;
+    }
     if (whole && e->tag_count > 0)
         r.tags = tags_of(a, e);
     if (whole)
@@ -71,9 +76,22 @@ static iam_Role show_role(struct arena *a, const struct entity *e, bool whole)
     return r;
 }
 
+// GetRole alone tells it, without members if it never was.
+static const iam_RoleLastUsed *show_use(struct call *c, const struct entity *e)
+{
+    struct iam *s = c->state;
+    Used use = used_find(s->used, c->arena, e->id);
+    iam_RoleLastUsed *last = arena_new(c->arena, iam_RoleLastUsed, 1);
+    if (use.at_ms != 0)
+        *last = (iam_RoleLastUsed){ .last_used_date = use.at_ms / 1000 * NS_PER_S,
+                                    .has_last_used_date = true,
+                                    .region = use.region };
+    return last;
+}
+
 // ---- Creating
 
-static Err check_tags(struct call *c, iam_tagListType tags)
+Err iam_check_tags(struct call *c, iam_tagListType tags)
 {
     for (size_t i = 0; i < tags.n; i++)
         for (size_t k = i + 1; k < tags.n; k++)
@@ -109,7 +127,7 @@ static Err create_locked(struct call *c, struct entity *e)
 
 static Err create(struct call *c, struct entity *e, Str boundary, iam_tagListType tags)
 {
-    TRY(check_tags(c, tags));
+    TRY(iam_check_tags(c, tags));
     if (boundary.p != NULL)
         e->boundary = str_dup(e->arena, boundary);
     for (size_t i = 0; i < tags.n; i++)
@@ -157,6 +175,8 @@ Err iam_CreateRole(struct call *c, const struct iam_CreateRole_in *in,
                         &trust));
     entity_set_trust(e, trust);
     e->session_s_max = in->max_session_duration;
+    if (in->has_max_signin_session_duration)
+        e->signin_s_max = in->max_signin_session_duration;
     if (in->description.p != NULL)
         e->description = str_dup(e->arena, in->description);
     TRY(create(c, e, in->permissions_boundary, in->tags));
@@ -193,6 +213,7 @@ Err iam_GetRole(struct call *c, const struct iam_GetRole_in *in, struct iam_GetR
     TRY(iam_find(c, ENTITY_ROLE, in->role_name, &e));
     iam_Role *role = arena_new(c->arena, iam_Role, 1);
     *role = show_role(c->arena, e, true);
+    role->role_last_used = show_use(c, e);
     out->role = role;
     return OK;
 }
@@ -364,6 +385,8 @@ static Err check_free(struct call *c, const struct entity *e)
         first = "remove users from group";
     } else if (e->kind == ENTITY_USER && has_keys(c->state, e)) {
         first = "delete access keys";
+    } else if (e->kind == ENTITY_USER && iam_has_mfa(c->state, e)) {
+        first = "deactivate MFA devices";
     }
     if (e->policy_count > 0)
         first = "delete policies";
@@ -421,7 +444,15 @@ Err iam_UpdateAssumeRolePolicy(struct call *c, const struct iam_UpdateAssumeRole
 static Err edit_role(struct call *c, struct entity *copy, const void *arg)
 {
     const struct iam_UpdateRole_in *in = arg;
-    (void)c;
+    bool resets =
+        in->has_reset_max_signin_session_duration && in->reset_max_signin_session_duration;
+    if (resets && in->has_max_signin_session_duration)
+        return call_fail(c, &iam_InvalidInput,
+                         "MaxSigninSessionDuration cannot be set and reset in the same request.");
+    if (resets)
+        copy->signin_s_max = 0;
+    if (in->has_max_signin_session_duration)
+        copy->signin_s_max = in->max_signin_session_duration;
     if (in->description.p != NULL)
         copy->description = str_dup(copy->arena, in->description);
     if (in->has_max_session_duration)
@@ -505,13 +536,13 @@ static Err edit_untag(struct call *c, struct entity *copy, const void *arg)
 
 Err iam_TagUser(struct call *c, const struct iam_TagUser_in *in)
 {
-    TRY(check_tags(c, in->tags));
+    TRY(iam_check_tags(c, in->tags));
     return iam_edit(c, ENTITY_USER, in->user_name, edit_tags, &in->tags);
 }
 
 Err iam_TagRole(struct call *c, const struct iam_TagRole_in *in)
 {
-    TRY(check_tags(c, in->tags));
+    TRY(iam_check_tags(c, in->tags));
     return iam_edit(c, ENTITY_ROLE, in->role_name, edit_tags, &in->tags);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the token service is offered (hub/identities.h), and what the front is told about calls.
 #include "codec/hash.h"
-#include "svc/iam/iam.h"
+#include "svc/iam/mfa.h"
 
 enum {
     SESSION_KEY_CHARS = 16,
@@ -17,6 +17,8 @@ enum {
 static Str user_id(void *self, struct call *c)
 {
     AUTO(signer) k = iam_signer(self, c->access_key);
+    if (k != NULL && k->federated.p != NULL)
+        return str_cat3(c->arena, c->caller, S(":"), k->federated);
     if (k == NULL || k->name.n == 0)
         return c->caller;
     AUTO(entity) e = iam_look(self, k->kind, k->account, k->name);
@@ -42,6 +44,32 @@ static bool role(void *self, struct arena *a, Str arn, HubRole *ret)
         tags[i] = (HubTag){ str_dup(a, e->tags[i].key), str_dup(a, e->tags[i].value), false };
     ret->tags = tags;
     return true;
+}
+
+// The external id is the account, as Firehose gives it ("Controlling access": the trust policy).
+bool iam_role_trusts(const struct entity *role, Str service, Str account, Str source_arn)
+{
+    const AccessValue context[] = { { S_INIT("sts:ExternalId"), &account, 1 },
+                                    { S_INIT("aws:SourceAccount"), &account, 1 },
+                                    { S_INIT("aws:SourceArn"), &source_arn, 1 } };
+    AccessRequest r = { .action = S("sts:AssumeRole"),
+                        .resource = S("*"),
+                        .principal = service,
+                        .service = service,
+                        .principal_account = role->account,
+                        .resource_account = role->account,
+                        .context = context,
+                        .context_count = COUNT_OF(context) - (source_arn.n == 0) };
+    AccessPolicies p = { .resource = role->trust, .resource_decides = true };
+    AccessDecision d;
+    access_decide(&r, &p, &d);
+    return d.reason == ACCESS_ALLOWED;
+}
+
+static bool lends(void *self, const HubActor *as)
+{
+    AUTO(entity) e = iam_look_arn(self, ENTITY_ROLE, as->role_arn);
+    return e != NULL && iam_role_trusts(e, as->service, as->account, as->source_arn);
 }
 
 // ---- Sessions
@@ -217,6 +245,31 @@ static bool assume(struct iam *s, struct call *c, const HubSessionWant *want,
     return add_tags(own, want, k, ret) && add_policies(s, c, want, k, ret);
 }
 
+// The caller under another name, who may do what the caller may and the session's policies allow:
+// without any, nothing. False: it has been refused.
+static bool federate(struct iam *s, struct call *c, const HubSessionWant *want,
+                     const struct signer *own, struct signer *k, HubSession *ret)
+{
+    static const Str nothing = S_INIT("{\"Version\":\"2012-10-17\",\"Statement\":{\"Effect\":"
+                                      "\"Allow\",\"Action\":\"none:None\",\"Resource\":\"*\"}}");
+    HubSessionWant narrowed = *want;
+    if (own != NULL && own->token.p != NULL) {
+        refuse(ret, HUB_SESSION_NESTED,
+               S("Cannot call GetFederationToken with session credentials"));
+        return false;
+    }
+    name_caller(k->arena, c, k, own);
+    k->federated = str_dup(k->arena, want->federated);
+    k->principal = str_fmt(k->arena, "arn:aws:sts::%.*s:federated-user/%.*s", FMT(c->caller),
+                           FMT(want->federated));
+    ret->id = str_fmt(c->arena, "%.*s:%.*s", FMT(c->caller), FMT(want->federated));
+    if (want->policy_count + want->policy_arn_count == 0) {
+        narrowed.policies = &nothing;
+        narrowed.policy_count = 1;
+    }
+    return add_tags(NULL, want, k, ret) && add_policies(s, c, &narrowed, k, ret);
+}
+
 static Err session_locked(struct iam *s, struct call *c, const HubSessionWant *want,
                           HubSession *ret)
 {
@@ -228,7 +281,11 @@ static Err session_locked(struct iam *s, struct call *c, const HubSessionWant *w
         return OK;
     }
     AUTO(signer) own = iam_signer(s, c->access_key);
-    if (want->role_arn.p == NULL)
+    if (want->federated.p != NULL && !federate(s, c, want, own, k, ret))
+        return OK;
+    if (want->federated.p != NULL)
+        ret->arn = str_dup(c->arena, k->principal);
+    else if (want->role_arn.p == NULL)
         name_caller(a, c, k, own);
     else if (!assume(s, c, want, own, k, ret))
         return OK;
@@ -236,6 +293,7 @@ static Err session_locked(struct iam *s, struct call *c, const HubSessionWant *w
     k->secret = random_secret(s->env.io, a, SESSION_SECRET_CHARS);
     k->token = random_secret(s->env.io, a, SESSION_TOKEN_CHARS);
     k->created_ms = iam_now_ms(c);
+    k->mfa_ms = want->mfa ? k->created_ms : 0;
     k->expires_ms = k->created_ms + want->seconds * 1000;
     TRY(iam_put_signer(s, signer_ref(k)));
     ret->access_key = str_dup(c->arena, k->access_key);
@@ -255,6 +313,11 @@ static Err session(void *self, struct call *c, const HubSessionWant *want, HubSe
     return e;
 }
 
+static Err mfa(void *self, struct call *c, Str serial, Str code, bool use, bool *ret)
+{
+    return iam_check_mfa(self, c, serial, code, use, ret);
+}
+
 static bool account_of_key(void *self, struct arena *a, Str access_key, Str *ret)
 {
     struct iam *s = self;
@@ -272,6 +335,8 @@ void iam_offer_init(struct iam *s)
                                         .role = role,
                                         .session = session,
                                         .inherited = inherited,
+                                        .mfa = mfa,
+                                        .lends = lends,
                                         .account_of_key = account_of_key };
 }
 
@@ -333,6 +398,14 @@ static void target_of_call(struct call *c, const void *in, AccessTarget *ret)
         if (name.p == NULL)
             continue;
         name_target(c, members[i].kind, name, ret);
+        return;
+    }
+    Str serial = member_text(c, in, S("SerialNumber")),
+        device = member_text(c, in, S("VirtualMFADeviceName"));
+    if (device.p != NULL)
+        serial = str_fmt(c->arena, "arn:aws:iam::%.*s:mfa/%.*s", FMT(c->account), FMT(device));
+    if (serial.p != NULL) {
+        ret->resource = serial;
         return;
     }
     Str arn = member_text(c, in, S("PolicyArn")), made = member_text(c, in, S("PolicyName"));

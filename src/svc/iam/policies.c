@@ -69,6 +69,7 @@ Err iam_CreatePolicy(struct call *c, const struct iam_CreatePolicy_in *in,
                      struct iam_CreatePolicy_out *out)
 {
     struct iam *s = c->state;
+    TRY(iam_check_tags(c, in->tags));
     AUTO(entity)
     e = entity_new(s->env.io, ENTITY_POLICY, c->account, in->path, in->policy_name, iam_now_ms(c));
     struct policy *p;

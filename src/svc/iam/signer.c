@@ -110,6 +110,8 @@ void signer_row_write(struct io *io, const unsigned char master[GCM_KEY_BYTES], 
     put_text(&w, S("entity_id"), k->entity_id);
     put_text(&w, S("session_name"), k->session_name);
     put_text(&w, S("source_identity"), k->source_identity);
+    put_text(&w, S("federated"), k->federated);
+    put_number(&w, S("mfa_ms"), k->mfa_ms);
     put_tags(&w, k);
     put_number(&w, S("active"), k->active);
     put_number(&w, S("created_ms"), k->created_ms);
@@ -202,6 +204,10 @@ Err signer_row_read(const unsigned char *master, struct arena *tmp, Str access_k
     k->session_name = str_dup(a, json_text(v, S("session_name")));
     Str source = json_text(v, S("source_identity"));
     k->source_identity = source.n > 0 ? str_dup(a, source) : (Str){ 0 };
+    Str federated = json_text(v, S("federated")); // older rows have none, as the next
+    k->federated = federated.n > 0 ? str_dup(a, federated) : (Str){ 0 };
+    const JsonValue *mfa_ms = json_find(v, S("mfa_ms"));
+    k->mfa_ms = mfa_ms != NULL ? mfa_ms->integer : 0;
     k->kind = str_eq(json_text(v, S("kind")), S("role")) ? ENTITY_ROLE : ENTITY_USER;
     TRY(get_number(v, S("active"), &active));
     TRY(get_number(v, S("created_ms"), &k->created_ms));

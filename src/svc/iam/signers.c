@@ -5,6 +5,7 @@
 #include "base/logline.h"
 #include "store/master.h"
 #include "svc/iam/iam.h"
+#include "svc/iam/used.h"
 
 #include <stdlib.h>
 
@@ -36,7 +37,7 @@ static void keep_signer(struct iam *s, struct signer *take_k)
     signer_unref(old);
 }
 
-static Err need_master(struct iam *s)
+Err iam_need_master(struct iam *s)
 {
     if (s->has_master)
         return OK;
@@ -57,7 +58,7 @@ static Err write_row(struct iam *s, struct kv_txn *tx, const struct signer *k)
 Err iam_put_signer(struct iam *s, struct signer *take_k)
 {
     AUTO(signer) k = take_k;
-    TRY(need_master(s));
+    TRY(iam_need_master(s));
     AUTO(kv_txn) tx = kv_write(s->key_rows);
     TRY(write_row(s, tx, k));
     TRY(kv_commit(tx));
@@ -76,6 +77,8 @@ Err iam_drop_signer(struct iam *s, Str access_key)
     struct signer *old = map_take(s->signers, access_key);
     atomic_fetch_add(&s->version, 1);
     pthread_rwlock_unlock(&s->lock);
+    if (old != NULL && old->token.p == NULL)
+        used_forget(s->used, access_key);
     signer_unref(old);
     return OK;
 }
@@ -158,7 +161,7 @@ static Err seal_plain(struct iam *s, const struct plain_keys *plain)
 {
     if (plain->n == 0)
         return OK;
-    TRY(need_master(s));
+    TRY(iam_need_master(s));
     AUTO(kv_txn) tx = kv_write(s->key_rows);
     for (size_t i = 0; i < plain->n; i++)
         TRY(write_row(s, tx, plain->at[i]));

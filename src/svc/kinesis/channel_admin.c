@@ -4,13 +4,18 @@
 // by another front door. Tables of S3 need a catalog of Iceberg, which is not here: for channels
 // none of them exists.
 //
-// Nothing of it is on record of AWS: texts and their order are in the manner of queues.
+// Nothing of it is on record of AWS but that a default template and dead letters are told, and how
+// the refusal of a bucket begins (the tests and the retries of Terraform's provider,
+// aws_kinesis_channel): other texts and their order are in the manner of queues.
 #include "base/time.h"
 #include "hub/pass_role.h"
 #include "svc/kinesis/channels.h"
 #include "svc/kinesis/crypt.h"
 #include "svc/kinesis/page.h"
 #include "svc/kinesis/tags.h"
+
+// What is told, and done, where no template was given.
+#define DEFAULT_TEMPLATE S("!{timestamp:yyyy/MM/dd/HH/}")
 
 enum { LIST_CHANNELS_MAX = 100 };
 
@@ -26,19 +31,23 @@ static Err invalid(struct call *c, const char *text)
 
 // ---- What a new channel is to be
 
+// The documentation of RecordFormatType and GSRSchemaARN; a bucket's records are held against no
+// schema.
 static Err check_format(struct call *c, const kinesis_RecordConfiguration *r, bool to_tables)
 {
     Str format = r->record_format_type;
-    bool is_schema = str_eq(format, kinesis_RecordFormatType_GSR_JSON);
-    if (is_schema && !to_tables)
+    bool has_schema = r->gsr_schema_arn.p != NULL;
+    bool is_json = str_eq(format, kinesis_RecordFormatType_JSON) ||
+                   str_eq(format, kinesis_RecordFormatType_GSR_JSON);
+    if (str_eq(format, kinesis_RecordFormatType_GSR_JSON) && !to_tables)
         return invalid(c, "RecordFormatType GSR_JSON is only for channels with "
                           "S3TablesDestinationConfiguration.");
-    if (str_eq(format, kinesis_RecordFormatType_BYTE_ARRAY) && to_tables)
-        return invalid(c, "RecordFormatType BYTE_ARRAY is only for channels with "
+    if (!is_json && to_tables)
+        return invalid(c, "RecordFormatType STRING and BYTE_ARRAY are only for channels with "
                           "S3DestinationConfiguration.");
-    if (is_schema != (r->gsr_schema_arn.p != NULL))
-        return invalid(c, "GSRSchemaARN must be specified with RecordFormatType GSR_JSON, and with "
-                          "no other.");
+    if (to_tables != has_schema)
+        return invalid(c, "GSRSchemaARN must be specified for channels with "
+                          "S3TablesDestinationConfiguration, and for no others.");
     return OK;
 }
 
@@ -99,7 +108,9 @@ static Err check_key(struct call *c, const kinesis_ChannelEncryptionConfiguratio
     if (keys == NULL)
         return fail(ERR_NOT_FOUND, "there is no key service");
     TRY(keys->find(keys->self, c, in->key_id, &arn, &answer));
-    return answer.fault == HUB_KEY_GOOD ? OK : crypt_refused(c, &answer);
+    if (answer.fault == HUB_KEY_GOOD)
+        keys->check(keys->self, c, arn, S("kms:DescribeKey"), &answer);
+    return crypt_refused(c, &answer);
 }
 
 // ---- Its destination
@@ -131,7 +142,10 @@ static Err check_bucket(struct call *c, const struct channel *ch, ChannelText bu
         return OK;
     if (answer.fault == HUB_OBJECT_NO_BUCKET)
         return no_destination(c, arn, ch->texts[CHANNEL_NAME]);
-    return call_fail(c, &kinesis_AccessDeniedException, "%.*s: %.*s", FMT(arn), FMT(answer.text));
+    return call_fail(c, &kinesis_ValidationException,
+                     "Unable to access the S3 bucket %.*s with the service execution role %.*s: "
+                     "%.*s",
+                     FMT(arn), FMT(ch->texts[CHANNEL_ROLE]), FMT(answer.text));
 }
 
 static Err check_tables(struct call *c, const struct kinesis_CreateChannel_in *in)
@@ -185,7 +199,8 @@ static const kinesis_S3DestinationDescription *describe_destination(struct arena
     *storage = (kinesis_S3StorageConfiguration){
         .bucket_arn = ch->texts[CHANNEL_BUCKET],
         .expected_bucket_owner = ch->texts[CHANNEL_OWNER],
-        .output_key_template = ch->texts[CHANNEL_TEMPLATE],
+        .output_key_template =
+            ch->texts[CHANNEL_TEMPLATE].p != NULL ? ch->texts[CHANNEL_TEMPLATE] : DEFAULT_TEMPLATE,
         .storage_class = ch->texts[CHANNEL_CLASS],
         .compression_type = ch->texts[CHANNEL_COMPRESSION],
     };
@@ -298,9 +313,8 @@ static Err take_destination(struct call *c, const kinesis_S3DestinationConfigura
     channel_set_text(ch, CHANNEL_DEAD_OWNER,
                      dead != NULL ? dead->expected_bucket_owner : storage->expected_bucket_owner);
     channel_set_text(ch, CHANNEL_DEAD_PREFIX,
-                     dead != NULL && dead->error_output_prefix.p != NULL
-                         ? dead->error_output_prefix
-                         : S("errors/!{firehose:error-output-type}/"));
+                     dead != NULL && dead->error_output_prefix.p != NULL ? dead->error_output_prefix
+                                                                         : S("errors/"));
     return OK;
 }
 

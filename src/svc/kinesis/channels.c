@@ -343,9 +343,13 @@ void channels_close(struct channels *cs)
     void *value;
     if (cs == NULL)
         return;
+    for (size_t at = 0; map_next(cs->by_arn, &at, &arn, &value);) {
+        struct channel *ch = value;
+        if (ch->delivery != NULL)
+            delivery_remove(ch->delivery); // its positions stay
+        channel_close(ch);
+    }
     deliveries_close(cs->deliveries);
-    for (size_t at = 0; map_next(cs->by_arn, &at, &arn, &value);)
-        channel_close(value);
     map_close(cs->by_arn);
     pthread_mutex_destroy(&cs->lock);
     free(cs);

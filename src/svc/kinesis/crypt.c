@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROW_VERSION = 1 };
+// Of data keys' rows. With a key of the first version partition keys of records stay plain; a
+// program that knows no other refuses what was encrypted with one of the second.
+enum { ROW_PLAIN_KEYS = 1, ROW_VERSION = 2 };
 
 // ---- The key service
 
@@ -80,7 +82,7 @@ static void write_row(struct buf *b, Str arn, Str wrapped, int64_t now_ms)
     w.ops->map_end(&w);
 }
 
-static Err read_row(struct arena *a, Str row, Str *ret_arn, Str *ret_wrapped)
+static Err read_row(struct arena *a, Str row, Str *ret_arn, Str *ret_wrapped, bool *ret_hides_keys)
 {
     JsonValue *v;
     if (json_parse(a, row, &v).kind != ERR_NONE)
@@ -96,6 +98,7 @@ static Err read_row(struct arena *a, Str row, Str *ret_arn, Str *ret_wrapped)
     if (r.fault != BASE64_GOOD)
         return fail(ERR_CORRUPT, "a wrapped data key is not base64");
     *ret_arn = arn;
+    *ret_hides_keys = version->integer > ROW_PLAIN_KEYS;
     *ret_wrapped = str_from(wrapped, r.n);
     return OK;
 }
@@ -155,7 +158,7 @@ static Err make_locked(struct call *c, struct stream *s, Str arn)
     TRY(kv_next_id(tx, &number));
     TRY(kv_put(tx, row_key(c->arena, s, number), buf_str(&row)));
     TRY(kv_commit(tx));
-    AUTO(data_key) key = data_key_new(number, arn, plain, kinesis_mono_ns(k));
+    AUTO(data_key) key = data_key_new(number, arn, plain, kinesis_mono_ns(k), true);
     explicit_bzero(plain, sizeof plain);
     data_keys_put(s->data_keys, key, true);
     return OK;
@@ -188,6 +191,7 @@ static Err load_key(struct call *c, struct stream *s, uint64_t number, struct da
     HubKeyAnswer answer = { 0 };
     unsigned char plain[HUB_KEY_BYTES];
     Str row, arn, wrapped;
+    bool hides_keys;
     {
         AUTO(kv_txn) tx = kv_read(k->keys);
         Err e = kv_get(tx, c->arena, row_key(c->arena, s, number), &row);
@@ -195,10 +199,10 @@ static Err load_key(struct call *c, struct stream *s, uint64_t number, struct da
             return fail(ERR_CORRUPT, "a record's data key is not in the store");
         TRY(e);
     }
-    TRY(read_row(c->arena, row, &arn, &wrapped));
+    TRY(read_row(c->arena, row, &arn, &wrapped, &hides_keys));
     keys_of(k)->unwrap(keys_of(k)->self, c, arn, context_of(c->arena, s), wrapped, plain, &answer);
     TRY(crypt_refused(c, &answer));
-    AUTO(data_key) key = data_key_new(number, arn, plain, 0); // for reads alone
+    AUTO(data_key) key = data_key_new(number, arn, plain, 0, hides_keys); // for reads alone
     explicit_bzero(plain, sizeof plain);
     data_keys_put(s->data_keys, key, false);
     *ret = data_key_ref(key);

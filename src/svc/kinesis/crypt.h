@@ -8,6 +8,9 @@
 //     table kinesis.keys   key = account / region / name / its number (16 hexadecimal digits)
 //                          value = JSON {version, key: the ARN of the key it is wrapped with,
 //                                        wrapped: base64, created_ms}
+//
+// Records that were encrypted with a key whose row has version 1 have their partition keys in
+// plain.
 #pragma once
 #include "hub/data_keys.h"
 #include "svc/kinesis/kinesis.h"
@@ -21,7 +24,7 @@ Err crypt_key(struct call *c, struct stream *s, struct data_key **ret);
 // Makes one if it is still needed, and gives it. Blocks.
 Err crypt_make_key(struct call *c, struct stream *s, struct data_key **ret);
 
-// Seals the data of all records, in the call's arena. ERR_MEMORY.
+// Seals keys and data of all records, in the call's arena. ERR_MEMORY.
 Err crypt_seal(struct call *c, struct data_key *key, LogRecord *records, size_t n);
 
 // Opens those of the entries that are encrypted. KMS's errors; ERR_MEMORY; ERR_CORRUPT. ERR_BUSY: a

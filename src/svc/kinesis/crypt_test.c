@@ -3,9 +3,12 @@
 // played by a few lines here, which can be told to refuse.
 #include "base/test.h"
 #include "base/time.h"
+#include "codec/base64.h"
 #include "hub/hub.h"
 #include "os/io_mem.h"
 #include "svc/kinesis/crypt.h"
+
+#include <semaphore.h>
 
 extern const struct service kinesis_service;
 
@@ -44,7 +47,8 @@ static void play_check(void *self, struct call *c, Str arn, Str action, HubKeyAn
 {
     (void)c;
     EXPECT_STR(KEY_ARN, arn);
-    EXPECT(str_eq(action, S("kms:GenerateDataKey")) || str_eq(action, S("kms:Decrypt")));
+    EXPECT(str_eq(action, S("kms:GenerateDataKey")) || str_eq(action, S("kms:Decrypt")) ||
+           str_eq(action, S("kms:DescribeKey")));
     *ret = answer_of(self);
 }
 
@@ -235,6 +239,30 @@ static LogBatch stored(struct world *w, struct arena *a)
     return batch;
 }
 
+struct appending {
+    struct log_append append; // first: one is the other
+    sem_t over;
+};
+
+static void append_over(struct log_append *append, Err e)
+{
+    EXPECT_OK(e);
+    sem_post(&((struct appending *)append)->over);
+}
+
+static void append(struct world *w, const LogRecord *record)
+{
+    LogPlace place = { 0 };
+    struct appending one = {
+        .append = { .records = record, .n = 1, .places = &place, .done = append_over }
+    };
+    sem_init(&one.over, 0, 0);
+    EXPECT_OK(log_append(w->log, &one.append));
+    while (sem_wait(&one.over) != 0)
+        continue;
+    sem_destroy(&one.over);
+}
+
 TEST(what_is_put_into_an_encrypted_stream_is_read_as_it_was_and_stored_otherwise)
 {
     struct world w;
@@ -267,6 +295,11 @@ TEST(what_is_put_into_an_encrypted_stream_is_read_as_it_was_and_stored_otherwise
     EXPECT(batch.at[1].data.n == sizeof "secret data" - 1); // no longer than it was
     EXPECT(!str_eq(batch.at[1].data, batch.at[2].data));    // no nonce twice
     EXPECT(!str_eq(batch.at[1].hash_key, batch.at[2].hash_key));
+    for (size_t i = 0; i < 5; i++) { // the partition key is hidden, and as long as it was
+        EXPECT_STR(S("key"), records.at[i].partition_key);
+        EXPECT(str_eq(batch.at[i].key, S("key")) == (i == 0 || i == 4));
+        EXPECT_INT(3, batch.at[i].key.n);
+    }
     EXPECT_INT(1, w.made); // one data key for all
     world_close(&w);
 }
@@ -290,6 +323,44 @@ TEST(encrypted_records_are_readable_after_a_restart_and_new_ones_get_a_new_data_
     EXPECT_STR(S("after"), records.at[1].data);
     EXPECT_INT(2, w.made);
     EXPECT_INT(1, w.unwrapped); // the one of the life before
+    world_close(&w);
+}
+
+// As versions before sealed: the row of the data key has version 1, the partition key is bound.
+TEST(records_whose_partition_keys_are_plain_are_read)
+{
+    struct world w;
+    world_open(&w);
+    kinesis_RecordList records;
+    Str type, row;
+    create(&w, a);
+    encrypt(&w, a);
+    EXPECT_OK(put(&w, a, S("new"), &type, NULL));
+    struct kinesis *k = w.kinesis;
+    const struct stream *s = k->sorted[0];
+    unsigned char plain[HUB_KEY_BYTES] = { 9 };
+    char turned[HUB_KEY_BYTES + 64], text[256];
+    for (size_t i = 0; i < HUB_KEY_BYTES; i++)
+        turned[i] = (char)~plain[i];
+    Str wrapped =
+        str_cat(a, str_from(turned, HUB_KEY_BYTES), str_cat(a, S("aws:kinesis:arn="), s->arn));
+    base64_encode(text, wrapped.p, wrapped.n);
+    row = str_fmt(a, "{\"version\":1,\"key\":\"%.*s\",\"wrapped\":\"%.*s\",\"created_ms\":1}",
+                  FMT(KEY_ARN), (int)base64_encoded_bytes(wrapped.n), text);
+    {
+        AUTO(kv_txn) tx = kv_write(k->keys);
+        EXPECT_OK(kv_put(tx, S("000000000000/us-east-1/clicks/00000000000000ff"), row));
+        EXPECT_OK(kv_commit(tx));
+    }
+    AUTO(data_key) old = data_key_new(255, KEY_ARN, plain, 0, false);
+    LogRecord record = { .shard = s->shards[0]->id, .key = S("old key"), .data = S("old data") };
+    EXPECT_OK(data_key_seal(a, old, &record, 1));
+    EXPECT_STR(S("old key"), record.key);
+    append(&w, &record);
+    EXPECT_OK(get(&w, a, &records, NULL));
+    EXPECT_INT(2, records.n);
+    EXPECT_STR(S("old key"), records.at[1].partition_key);
+    EXPECT_STR(S("old data"), records.at[1].data);
     world_close(&w);
 }
 

@@ -2,7 +2,7 @@
 // StartStreamEncryption and StopStreamEncryption (developer guide, "Data protection"). Only what is
 // put afterwards is concerned: what is stored stays as it is, and both can be read.
 #include "hub/hub.h"
-#include "svc/kinesis/kinesis.h"
+#include "svc/kinesis/crypt.h"
 
 typedef struct NewKey {
     Str given, arn; // absent: none
@@ -46,16 +46,6 @@ static Err check_type(struct call *c, Str type)
                      FMT(type));
 }
 
-static Err key_refused(struct call *c, const HubKeyAnswer *answer)
-{
-    const struct api_error *error = &kinesis_KMSNotFoundException;
-    if (answer->fault == HUB_KEY_DISABLED)
-        error = &kinesis_KMSDisabledException;
-    else if (answer->fault == HUB_KEY_PENDING_DELETION)
-        error = &kinesis_KMSInvalidStateException;
-    return call_fail(c, error, "%.*s", FMT(answer->text));
-}
-
 Err kinesis_StartStreamEncryption(struct call *c, const struct kinesis_StartStreamEncryption_in *in)
 {
     struct kinesis *k = c->state;
@@ -68,8 +58,9 @@ Err kinesis_StartStreamEncryption(struct call *c, const struct kinesis_StartStre
     if (keys == NULL)
         return fail(ERR_NOT_FOUND, "there is no key service");
     TRY(keys->find(keys->self, c, in->key_id, &new.arn, &answer));
-    if (answer.fault != HUB_KEY_GOOD)
-        return key_refused(c, &answer);
+    if (answer.fault == HUB_KEY_GOOD) // whoever begins must have access to the key
+        keys->check(keys->self, c, new.arn, S("kms:DescribeKey"), &answer);
+    TRY(crypt_refused(c, &answer));
     return change(c, s, &new);
 }
 

@@ -6,6 +6,7 @@
 #include "base/logline.h"
 #include "base/metric.h"
 #include "base/time.h"
+#include "store/log_lend.h"
 #include "svc/kinesis/crypt.h"
 #include "svc/kinesis/get.h"
 
@@ -345,14 +346,16 @@ Err get_records(struct call *c, struct stream *s, const struct shard *sh, const 
                 sequence_str(c->arena, shard_sequence(sh, e->position, e->arrival_ms)),
             .has_approximate_arrival_timestamp = true,
             .approximate_arrival_timestamp = e->arrival_ms * NS_PER_MS,
-            .partition_key = e->key,
         };
         if (data_key_has_sealed(e))
             at[i].encryption_type = kinesis_EncryptionType_KMS;
     }
     TRY(crypt_open(c, s, batch->at, batch->n, may_block));
-    for (size_t i = 0; i < batch->n; i++)
+    for (size_t i = 0; i < batch->n; i++) {
+        Str key = batch->at[i].key;
+        at[i].partition_key = key.n > 0 ? key : (Str){ 0 }; // it was put without one
         at[i].data = batch->at[i].data;
+    }
     *ret = (kinesis_RecordList){ .set = true, .n = batch->n, .at = at };
     *ret_bytes = bytes;
     return OK;
@@ -421,7 +424,7 @@ static Err read_on_pool(struct call *c, void *self)
     struct shard *sh;
     TRY(open_iterator(c, g->in->shard_iterator, &s, &sh, &read.from)); // it may be gone by now
     read.shard = sh->id;
-    TRY(from_log(c, s, sh, log_read(k->env.log, c->arena, &read, &batch)));
+    TRY(from_log(c, s, sh, log_read_lent(k->env.log, c->arena, &read, &batch)));
     return answer_batch(c, s, sh, &batch, true, g->out);
 }
 
@@ -449,7 +452,7 @@ Err kinesis_GetRecords(struct call *c, const struct kinesis_GetRecords_in *in,
                      .max_bytes = GET_BYTES_AT_ONCE,
                      .cached_only = true };
     LogBatch batch;
-    Err e = log_read(k->env.log, c->arena, &read, &batch);
+    Err e = log_read_lent(k->env.log, c->arena, &read, &batch);
     bool is_cut = e.kind == ERR_NONE && batch.more && batch.n < read.max_records;
     if (e.kind != ERR_BUSY && !is_cut) { // consumers that keep up: few records, all in memory
         TRY(from_log(c, s, sh, e));

@@ -370,6 +370,7 @@ static void kinesis_close(void *state)
     free(k->sorted);
     map_close(k->by_key);
     chores_done(&k->chores);
+    commits_close(k->commits);
     rates_done(&k->rates);
     kinesis_policies_close(k);
     free(k->members);
@@ -411,6 +412,7 @@ static Err kinesis_open(const struct service_env *env, void **ret_state)
     k->sealer.io = env->io;
     k->by_key = map_open();
     rates_init(&k->rates);
+    commits_open(env->log, env->loops, env->loop_count, &k->commits);
     chores_init(&k->chores, &k->env, kinesis_run_chores, k);
     k->policies = map_open();
     k->members = kinesis_members_open();

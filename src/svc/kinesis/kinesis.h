@@ -11,6 +11,7 @@
 #include "hub/service.h"
 #include "hub/source.h"
 #include "hub/chores.h"
+#include "hub/commits.h"
 #include "svc/kinesis/rate.h"
 #include "svc/kinesis/stream.h"
 #include "svc/kinesis/token.h"
@@ -33,6 +34,7 @@ struct kinesis {
     struct sealer sealer;
     struct rates rates;
     struct metric_source metrics;
+    struct commits *commits;     // of puts, a turn's together
     struct chores chores;        // what streams do when their time has come
     struct queues *queues;       // on the streams (queues.c)
     struct channels *channels;   // from the streams (channels.c)

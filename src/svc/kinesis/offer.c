@@ -28,16 +28,10 @@ static struct call *call_for(struct kinesis *k, struct arena *a, const HubActor 
                         .access_key = S(""),
                         .role = as->role_arn,
                         .service = as->service,
+                        .source_arn = as->source_arn,
                         .request_id = S("delivery"),
                         .now_ns = k->env.io->wall_ns(k->env.io) };
-    c->principal = str_fmt(a, "arn:aws:iam::%.*s:root", FMT(as->account));
-    if (as->role_arn.p == NULL)
-        return c;
-    Str name = as->role_arn, head = { 0 };
-    while (str_cut(name, '/', &head, &name))
-        continue;
-    c->principal = str_fmt(a, "arn:aws:sts::%.*s:assumed-role/%.*s/%.*s", FMT(as->account),
-                           FMT(head), FMT(as->service));
+    c->principal = hub_actor_principal(a, as);
     return c;
 }
 

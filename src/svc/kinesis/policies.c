@@ -104,6 +104,14 @@ void kinesis_drop_policies(struct kinesis *k, Str stream_arn)
 
 // ---- Operations
 
+// As the API reference has it: the stream must be ACTIVE for its policy to be changed.
+static Err require_active(struct call *c, const struct stream *s, Str arn)
+{
+    if (s->status == STREAM_GONE)
+        return kinesis_not_found(c, arn);
+    return kinesis_require_active(c, s);
+}
+
 // The stream of a resource, which may be one of its consumers.
 static Err find_resource(struct call *c, Str arn, struct stream **ret)
 {
@@ -123,8 +131,7 @@ static Err put_locked(struct call *c, const struct stream *s, Str arn, Str docum
 {
     struct kinesis *k = c->state;
     AUTO(policy) p = NULL;
-    if (s->status == STREAM_GONE || s->status == STREAM_DELETING)
-        return kinesis_not_found(c, arn);
+    TRY(require_active(c, s, arn));
     Err e = policy_open(POLICY_RESOURCE, arn, document, &p);
     if (e.kind == ERR_INVALID || document.n > RESOURCE_POLICY_BYTES_MAX)
         return call_fail(c, &kinesis_InvalidArgumentException, "%s",
@@ -157,9 +164,10 @@ Err kinesis_GetResourcePolicy(struct call *c, const struct kinesis_GetResourcePo
     return OK;
 }
 
-static Err delete_locked(struct call *c, Str arn)
+static Err delete_locked(struct call *c, const struct stream *s, Str arn)
 {
     struct kinesis *k = c->state;
+    TRY(require_active(c, s, arn));
     AUTO(policy) p = kinesis_policy(k, arn);
     if (p == NULL)
         return call_fail(c, &kinesis_ResourceNotFoundException,
@@ -176,7 +184,7 @@ Err kinesis_DeleteResourcePolicy(struct call *c, const struct kinesis_DeleteReso
     AUTO(stream) s = NULL;
     TRY(find_resource(c, in->resource_arn, &s));
     TRY(kinesis_change_begin(c, s->name));
-    Err e = delete_locked(c, in->resource_arn);
+    Err e = delete_locked(c, s, in->resource_arn);
     kinesis_change_end(c->state);
     return e;
 }

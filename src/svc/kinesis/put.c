@@ -23,7 +23,9 @@ typedef struct PutEntry {
     struct shard *shard;                   // where it belongs
     uint32_t shard_index, shard_created_s; // of it: far away by the time of the answer
     LogPlace *place; // of the record that went to the log; NULL: it was throttled
-    Str mark;        // of an encrypted record, whose data is then sealed; else absent
+    // Of an encrypted record, whose data is then sealed, too; else absent. `key` stays plain: it is
+    // what the record is routed by.
+    Str mark, sealed_key;
 } PutEntry;
 
 // What the answer says of a stored entry.
@@ -84,20 +86,28 @@ static Err check_hash_keys(struct call *c, const struct put *p)
     return OK;
 }
 
-// What the shapes cannot say: the size of record that this stream allows. All of a request's errors
-// are told at once.
+// What the shapes cannot say: whether this stream needs a partition key, and the size of record
+// that it allows. All of a request's errors are told at once.
 static Err check_records(struct call *c, const struct put *p)
 {
     size_t max = (size_t)p->stream->record_kib_max * KIB, count = 0;
     AUTO_BUF(text);
     for (size_t i = 0; i < p->n; i++) {
-        if (p->entries[i].data.n <= max || count++ >= PUT_ERRORS_LISTED_MAX)
+        bool keyless = p->entries[i].key.p == NULL && !p->stream->spread;
+        bool large = p->entries[i].data.n > max;
+        if (!keyless && !large)
             continue;
         Str at = p->many != NULL ? str_fmt(c->arena, "records.%zu.member.", i + 1) : S("");
-        buf_addf(&text,
-                 "%sValue at '%.*sdata' failed to satisfy constraint: Member must have length less "
-                 "than or equal to %zu",
-                 text.n > 0 ? "; " : "", FMT(at), max);
+        if (keyless && count++ < PUT_ERRORS_LISTED_MAX)
+            buf_addf(&text,
+                     "%sValue null at '%.*spartitionKey' failed to satisfy constraint: Member must "
+                     "not be null",
+                     text.n > 0 ? "; " : "", FMT(at));
+        if (large && count++ < PUT_ERRORS_LISTED_MAX)
+            buf_addf(&text,
+                     "%sValue at '%.*sdata' failed to satisfy constraint: Member must have length "
+                     "less than or equal to %zu",
+                     text.n > 0 ? "; " : "", FMT(at), max);
     }
     if (count == 0)
         return OK;
@@ -238,7 +248,7 @@ static bool route_lost(struct kinesis *k, struct put *p, LogRecord *records, Log
         if (fits)
             records[p->append.n++] =
                 (LogRecord){ .shard = sh->id,
-                             .key = e->key,
+                             .key = e->mark.p != NULL ? e->sealed_key : e->key,
                              .hash_key = e->mark.p != NULL ? e->mark : e->hash_key,
                              .data = e->data };
     }
@@ -280,7 +290,7 @@ static bool goes_on(struct put *p)
     Way way = find_way(k, p, lost);
     if (way != WAY_APPEND)
         return way == WAY_WAIT;
-    p->append.may_write = false;
+    p->append.held = false;
     Err e = log_append(k->env.log, &p->append);
     if (e.kind == ERR_NONE)
         return true;
@@ -438,7 +448,8 @@ static void stored(struct log_append *append, Err e)
 {
     struct put *p = append->user;
     p->stored = e;
-    loop_post(p->call->loop, &p->waiter.task);
+    struct kinesis *k = p->call->state;
+    commits_then(k->commits, p->call->loop, &p->waiter.task);
 }
 
 // ---- Operations
@@ -490,6 +501,7 @@ static Err seal(struct call *c, struct put *p, struct data_key *key)
         const LogRecord *record = &p->records[e->place - p->places];
         e->data = record->data;
         e->mark = record->hash_key;
+        e->sealed_key = record->key;
     }
     return OK;
 }
@@ -509,7 +521,7 @@ static Err start(struct call *c, struct put *p, struct data_key *key, bool dry_r
     }
     if (p->append.n == 0)
         return answer(p);
-    p->append.may_write = loop_is_current(c->loop) && loop_may_pause(c->loop);
+    p->append.held = commits_soon(k->commits, c->loop, &p->append);
     e = log_append(k->env.log, &p->append);
     if (e.kind != ERR_NONE) {
         p->stored = e;

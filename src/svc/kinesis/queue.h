@@ -100,6 +100,7 @@ struct queue {
     bool wants_disk;                // and the next one may have to read from the disk
     bool on_pool;                   // the task is queued there
     bool stale;                     // a commit failed: to be read from its rows again
+    bool was_full;                  // it failed for want of space
     bool closing;                   // nothing is handed out any more
     struct task task;
     struct queues *owner;

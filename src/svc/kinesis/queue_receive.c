@@ -270,7 +270,7 @@ static kinesis_QueueRecord describe(struct pump *p, const Got *g, int64_t now_ms
     return (kinesis_QueueRecord){
         .receipt_handle = receipt_seal(c, &receipt, now_ms),
         .record_id = receipt_record_id(c->arena, &receipt),
-        .partition_key = g->entry.key,
+        .partition_key = g->entry.key.n > 0 ? g->entry.key : (Str){ 0 },
         .data = g->entry.data,
         .approximate_arrival_timestamp = g->entry.arrival_ms * NS_PER_MS,
         .first_receive_timestamp = (f != NULL ? f->first_ms : now_ms) * NS_PER_MS,

@@ -3,7 +3,11 @@
 #include "base/memory.h"
 #include "base/time.h"
 
+#include <sched.h>
 #include <string.h>
+#include <time.h>
+
+enum { WAIT_S = 60 };
 
 #define NO_ERROR ((Str){ 0 })
 
@@ -506,6 +510,12 @@ TEST(a_receive_for_which_there_is_no_memory_fails_alone_and_loses_no_record)
     queue_world_close(&w);
 }
 
+static void expect_error(const struct queue_call *o, Err e, const struct api_error *want)
+{
+    EXPECT_ERR(ERR_FAULT, e);
+    EXPECT(o->call.error == want);
+}
+
 TEST(a_commit_that_fails_is_told_and_changes_nothing)
 {
     struct queue_world w;
@@ -540,13 +550,40 @@ TEST(a_commit_that_fails_is_told_and_changes_nothing)
     queue_world_close(&w);
 }
 
-// ---- Limits
-
-static void expect_error(const struct queue_call *o, Err e, const struct api_error *want)
+TEST(a_full_disk_throttles_a_queue_until_there_is_room)
 {
-    EXPECT_ERR(ERR_FAULT, e);
-    EXPECT(o->call.error == want);
+    struct queue_world w;
+    uint64_t count = 0;
+    queue_world_open(&w, 0, 0);
+    Str arn = queue_world_create(&w, a, (QueueWish){ .name = S("q") });
+    queue_world_put(&w, 4, 20, &count);
+    kinesis_QueueRecordList got;
+    EXPECT_OK(queue_world_receive(&w, a, arn, false, 2, -1, &got));
+    EXPECT_INT(2, got.n);
+    kinesis_AcknowledgeQueueRecordsRequestEntry entry = { got.at[0].receipt_handle };
+    struct kinesis_AcknowledgeQueueRecords_in in = {
+        .queue_arn = arn, .entries = { .set = true, .n = 1, .at = &entry }
+    };
+    struct kinesis_AcknowledgeQueueRecords_out out = { 0 };
+    io_fault_set_budget(w.faults, 0);
+    for (int i = 0; i < 2; i++) { // by its commit, then because it is to be read again
+        struct queue_call *o = queue_call_new(&w, a);
+        Err e = queue_call_end(o, kinesis_AcknowledgeQueueRecords(&o->call, &in, &out));
+        expect_error(o, e, &kinesis_ThrottlingException);
+    }
+    io_fault_set_budget(w.faults, UINT64_MAX);
+    Err e = fail(ERR_FAULT, "not yet");
+    for (time_t end = time(NULL) + WAIT_S; e.kind == ERR_FAULT && time(NULL) < end; sched_yield()) {
+        struct queue_call *retry = queue_call_new(&w, a);
+        queues_wake(w.kinesis->queues);
+        e = queue_call_end(retry, kinesis_AcknowledgeQueueRecords(&retry->call, &in, &out));
+    }
+    EXPECT_OK(e);
+    EXPECT_INT(1, out.successful.n);
+    queue_world_close(&w);
 }
+
+// ---- Limits
 
 TEST(a_queue_hands_out_nothing_new_while_too_much_is_in_flight_and_says_so)
 {

@@ -112,12 +112,21 @@ Err queues_find(struct call *c, Str arn, struct queue **ret)
     return OK;
 }
 
+// A disk without room is no fault: clients come again, and it may have room then.
+static Err throttle(struct call *c)
+{
+    return call_fail(c, &kinesis_ThrottlingException, "Rate exceeded");
+}
+
 Err queues_check_usable(struct call *c, const struct queue *q, int64_t now_ms)
 {
     if (queue_status(q, now_ms) == QUEUE_DELETING)
         return call_fail(c, &kinesis_ResourceNotFoundException,
                          "Queue %.*s under account %.*s not found.", FMT(q->arn), FMT(c->account));
-    return q->stale ? fail(ERR_IO, "what is in flight of a queue must be read again") : OK;
+    if (!q->stale)
+        return OK;
+    return q->was_full ? throttle(c)
+                       : fail(ERR_IO, "what is in flight of a queue must be read again");
 }
 
 size_t queues_on_stream(const struct kinesis *k, const struct stream *s)
@@ -294,9 +303,7 @@ static void job_end(struct queue_job *job, Err e)
     if (c == NULL) {
         free(job);
     } else {
-        if (e.kind == ERR_FULL)
-            e = call_fail(c, &kinesis_ThrottlingException, "Rate exceeded");
-        call_done(c, e);
+        call_done(c, e.kind == ERR_FULL ? throttle(c) : e);
     }
     pthread_mutex_lock(&q->lock);
     if (--q->jobs == 0)
@@ -314,7 +321,10 @@ static void do_jobs(struct queues *qs, struct queue_job *jobs)
         next = job->next;
         struct queue *q = job->queue;
         pthread_mutex_lock(&q->lock);
-        Err mine = q->stale ? fail(ERR_IO, "an earlier change of the queue was not written") : e;
+        ErrKind why = q->was_full ? ERR_FULL : ERR_IO;
+        Err mine = q->stale ? fail(why, "an earlier change of the queue was not written") : e;
+        if (!q->stale)
+            q->was_full = e.kind == ERR_FULL;
         q->stale |= e.kind != ERR_NONE;
         pthread_mutex_unlock(&q->lock);
         job_end(job, mine);
@@ -366,6 +376,7 @@ static void reload(struct queues *qs, struct queue *q)
     if (e.kind == ERR_NONE)
         queue_take_flights(q, fresh);
     q->stale = e.kind != ERR_NONE;
+    q->was_full = false;
     q->pumping = false;
     pthread_cond_broadcast(&q->idle);
     pthread_mutex_unlock(&q->lock);

@@ -140,24 +140,29 @@ Err kinesis_MergeShards(struct call *c, const struct kinesis_MergeShards_in *in)
 
 // ---- UpdateShardCount
 
+// The words are those that users of AWS have quoted.
 static Err too_far(struct call *c, const struct stream *s, uint32_t target, const char *why)
 {
     return call_fail(c, &kinesis_LimitExceededException,
-                     "UpdateShardCount cannot scale stream %.*s under account %.*s from %zu to %u "
-                     "shards: %s.",
-                     FMT(s->name), FMT(s->account), s->open_count, target, why);
+                     "%s. Current open shard count: %zu Target shard count: %u", why, s->open_count,
+                     target);
 }
 
 static Err check_target(struct call *c, const struct stream *s, uint32_t target)
 {
     const struct kinesis *k = c->state;
     size_t have = s->open_count;
-    if (k->env.limits > 0 && target > have * 2)
-        return too_far(c, s, target, "the target is more than double the current shard count");
-    if (k->env.limits > 0 && (size_t)target * 2 < have)
-        return too_far(c, s, target, "the target is less than half the current shard count");
     if (target > SCALE_SHARDS_MAX)
-        return too_far(c, s, target, "a stream cannot be scaled to more than 10000 shards");
+        return too_far(c, s, target,
+                       "Target shard count or number of open shards cannot be greater than 10000");
+    if (k->env.limits > 0 && target > have * 2)
+        return too_far(c, s, target,
+                       "UpdateShardCount cannot scale up over double your current open shard "
+                       "count");
+    if (k->env.limits > 0 && (size_t)target * 2 < have)
+        return too_far(c, s, target,
+                       "UpdateShardCount cannot scale down below half your current open shard "
+                       "count");
     if (target > have)
         TRY(kinesis_check_shards(c, target - have));
     return check_memory(c, s, reshard_scale_adds(s, target));

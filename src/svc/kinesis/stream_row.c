@@ -8,7 +8,8 @@ enum { ROW_VERSION = 2 }; // 1: a shard's place in the list was its index, and a
 
 Str stream_row_key(struct arena *a, Str account, Str region, Str name)
 {
-    return str_fmt(a, "%.*s/%.*s/%.*s", FMT(account), FMT(region), FMT(name));
+    // Of every call: str_fmt took a tenth of what a put costs here.
+    return str_cat3(a, str_cat3(a, account, S("/"), region), S("/"), name);
 }
 
 static void put_text(struct event_writer *w, Str key, Str value)

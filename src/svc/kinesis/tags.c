@@ -101,6 +101,7 @@ static Err change_locked(struct call *c, const struct tagged *t, TagEdit *edit, 
         return consumers_change_tags(c, t->s, t->x, edit, arg);
     if (t->s->status == STREAM_GONE)
         return kinesis_not_found(c, t->s->name);
+    TRY(kinesis_require_active(c, t->s)); // the API reference's rule
     return kinesis_change(c->state, t->s, edit_stream, &(struct stream_edit){ edit, arg });
 }
 

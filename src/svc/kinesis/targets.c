@@ -82,8 +82,9 @@ static Str account_of_call(struct call *c, const void *in)
 
 static Str stream_arn(struct call *c, Str account, Str name)
 {
-    return str_fmt(c->arena, "arn:aws:kinesis:%.*s:%.*s:stream/%.*s", FMT(c->region), FMT(account),
-                   FMT(name));
+    Str owner = str_cat3(c->arena, c->region, S(":"), account);
+    Str head = str_cat3(c->arena, S("arn:aws:kinesis:"), owner, S(":stream/"));
+    return str_cat(c->arena, head, name);
 }
 
 // The tags of what the ARN names: a queue, a channel, a consumer or a stream.

@@ -276,7 +276,19 @@ static Err make_managed(struct call *c, Str alias_name)
     return kms_put_alias(s, &alias); // a key without it is never found, and another one is made
 }
 
-// The services whose keys are made when somebody asks for them.
+Err kms_own(struct call *c, Str alias, struct key **ret)
+{
+    struct kms *s = c->state;
+    kms_change_begin(s);
+    Err e = OK;
+    if (kms_alias(s, c->arena, c->account, c->region, alias) == NULL)
+        e = make_managed(c, alias);
+    kms_change_end(s);
+    TRY(e);
+    return kms_find(c, alias, ret);
+}
+
+// Those that anybody may ask for before their service has used them.
 static bool is_managed_alias(Str name)
 {
     return str_eq(name, S("alias/aws/kinesis")) || str_eq(name, S("alias/aws/s3"));
@@ -284,17 +296,8 @@ static bool is_managed_alias(Str name)
 
 Err kms_find_or_make(struct call *c, Str name, struct key **ret)
 {
-    struct kms *s = c->state;
     Str alias = str_starts(name, S("arn:")) ? name_in_arn(name, c->account, c->region) : name;
-    if (!is_managed_alias(alias))
-        return kms_find(c, name, ret);
-    kms_change_begin(s);
-    Err e = OK;
-    if (kms_alias(s, c->arena, c->account, c->region, alias) == NULL)
-        e = make_managed(c, alias);
-    kms_change_end(s);
-    TRY(e);
-    return kms_find(c, name, ret);
+    return is_managed_alias(alias) ? kms_own(c, alias, ret) : kms_find(c, name, ret);
 }
 
 Err kms_edit(struct call *c, Str name, KeyEdit *edit, const void *arg)

@@ -53,6 +53,8 @@ Err kms_look(struct kms *s, Str account, Str region, Str name, int64_t now_ms, s
 struct key *kms_look_id(struct kms *s, Str id, int64_t now_ms); // NULL: there is none
 // Of "alias/aws/x" that nobody has used yet the key is made. Blocks.
 Err kms_find_or_make(struct call *c, Str name, struct key **ret);
+// The key that AWS manages under that alias, "alias/aws/x", made if need be. Blocks.
+Err kms_own(struct call *c, Str alias, struct key **ret);
 // DisabledException, KMSInvalidStateException.
 Err kms_require_usable(struct call *c, const struct key *k);
 Err kms_require_kept(struct call *c, const struct key *k);     // not pending deletion

@@ -59,21 +59,37 @@ static HubKeyAnswer permit(struct kms *s, struct call *c, const struct key *k, S
     return may ? answer(HUB_KEY_GOOD, S("")) : answer(HUB_KEY_DENIED, text);
 }
 
+// `e` is how the key was looked for, in a call that was lent.
+static Err told(struct kms *s, struct call *c, const struct call *lent, Err e, struct key *k,
+                Str *ret_arn, HubKeyAnswer *ret)
+{
+    if (e.kind == ERR_FAULT) {
+        *ret = answer(HUB_KEY_NOT_FOUND, lent->error_text);
+        return OK;
+    }
+    TRY(e);
+    *ret_arn = str_dup(c->arena, k->arn);
+    AUTO(key) again = NULL;
+    *ret = look(s, c, *ret_arn, &again);
+    return OK;
+}
+
 static Err offer_find(void *self, struct call *c, Str name, Str *ret_arn, HubKeyAnswer *ret)
 {
     struct call lent = *c;
     AUTO(key) k = NULL;
     lent.state = self;
     Err e = kms_find_or_make(&lent, name, &k);
-    if (e.kind == ERR_FAULT) {
-        *ret = answer(HUB_KEY_NOT_FOUND, lent.error_text);
-        return OK;
-    }
-    TRY(e);
-    *ret_arn = str_dup(c->arena, k->arn);
-    AUTO(key) again = NULL;
-    *ret = look(self, c, *ret_arn, &again);
-    return OK;
+    return told(self, c, &lent, e, k, ret_arn, ret);
+}
+
+static Err offer_own(void *self, struct call *c, Str service, Str *ret_arn, HubKeyAnswer *ret)
+{
+    struct call lent = *c;
+    AUTO(key) k = NULL;
+    lent.state = self;
+    Err e = kms_own(&lent, str_cat(c->arena, ALIAS_AWS_PREFIX, service), &k);
+    return told(self, c, &lent, e, k, ret_arn, ret);
 }
 
 static void offer_check(void *self, struct call *c, Str arn, Str action, HubKeyAnswer *ret)
@@ -123,6 +139,7 @@ void kms_offer_init(struct kms *s)
 {
     s->offer = (struct hub_keys){ .self = s,
                                   .find = offer_find,
+                                  .own = offer_own,
                                   .check = offer_check,
                                   .make = offer_make,
                                   .unwrap = offer_unwrap };

@@ -104,10 +104,42 @@ static bool acl_permits(struct call *c, const struct bucket *b, Str action)
                   { S_INIT("s3:DeleteObject"), S_INIT("WRITE") },
                   { S_INIT("s3:GetBucketAcl"), S_INIT("READ_ACP") },
                   { S_INIT("s3:PutBucketAcl"), S_INIT("WRITE_ACP") } };
-    for (size_t i = 0; b->acls && !b->ignore_acls && i < COUNT_OF(known); i++)
+    for (size_t i = 0; b->acls && i < COUNT_OF(known); i++)
         if (str_eq(known[i].action, action))
-            return s3_acl_permits(c, b->acl, known[i].permission);
+            return s3_acl_permits(c, b, b->acl, known[i].permission);
     return false;
+}
+
+// The tags that a request gives an object, in a header or as a document; what is wrong with them is
+// said later.
+static BlobPairs request_tags(struct call *c, const void *in)
+{
+    BlobPairs tags = { 0 };
+    Str header = s3_text_of(c->op->input, in, S("Tagging"));
+    if (header.n > 0) {
+        struct call quiet = { .arena = c->arena, .op = c->op };
+        return s3_parse_tags(&quiet, header, &tags).kind == ERR_NONE ? tags : (BlobPairs){ 0 };
+    }
+    if (!str_eq(c->op->name, S("PutObjectTagging")))
+        return tags;
+    const s3_TagSet *set = &((const struct s3_PutObjectTagging_in *)in)->tagging->tag_set;
+    BlobPair *at = arena_new(c->arena, BlobPair, set->n + 1);
+    for (size_t i = 0; i < set->n; i++)
+        at[i] = (BlobPair){ set->at[i].key, set->at[i].value };
+    return (BlobPairs){ .at = at, .n = set->n };
+}
+
+// s3:RequestObjectTag/KEY for each, and s3:RequestObjectTagKeys. *into has room. How many.
+static size_t add_tags(struct arena *a, BlobPairs tags, AccessValue *into)
+{
+    Str *keys = arena_new(a, Str, tags.n), *texts = arena_new(a, Str, tags.n);
+    for (size_t i = 0; i < tags.n; i++) {
+        keys[i] = tags.at[i].name;
+        texts[i] = tags.at[i].value;
+        into[i] = (AccessValue){ str_cat(a, S("s3:RequestObjectTag/"), keys[i]), &texts[i], 1 };
+    }
+    into[tags.n] = (AccessValue){ S("s3:RequestObjectTagKeys"), keys, tags.n };
+    return tags.n + 1;
 }
 
 static void add_context(struct call *c, const void *in, AccessTarget *t)
@@ -122,14 +154,27 @@ static void add_context(struct call *c, const void *in, AccessTarget *t)
                   { S_INIT("SSEKMSKeyId"),
                     S_INIT("s3:x-amz-server-side-encryption-aws-kms-key-id") },
                   { S_INIT("StorageClass"), S_INIT("s3:x-amz-storage-class") },
-                  { S_INIT("CopySource"), S_INIT("s3:x-amz-copy-source") } };
-    AccessValue *values = arena_new(c->arena, AccessValue, COUNT_OF(known));
+                  { S_INIT("CopySource"), S_INIT("s3:x-amz-copy-source") },
+                  { S_INIT("MetadataDirective"), S_INIT("s3:x-amz-metadata-directive") },
+                  { S_INIT("GrantRead"), S_INIT("s3:x-amz-grant-read") },
+                  { S_INIT("GrantWrite"), S_INIT("s3:x-amz-grant-write") },
+                  { S_INIT("GrantReadACP"), S_INIT("s3:x-amz-grant-read-acp") },
+                  { S_INIT("GrantWriteACP"), S_INIT("s3:x-amz-grant-write-acp") },
+                  { S_INIT("GrantFullControl"), S_INIT("s3:x-amz-grant-full-control") },
+                  { S_INIT("ObjectLockMode"), S_INIT("s3:object-lock-mode") },
+                  { S_INIT("ObjectLockLegalHoldStatus"), S_INIT("s3:object-lock-legal-hold") },
+                  { S_INIT("ObjectOwnership"), S_INIT("s3:x-amz-object-ownership") } };
+    enum { TAG_VALUES = S3_TAGS_MAX + 1 };
+    AccessValue *values = arena_new(c->arena, AccessValue, COUNT_OF(known) + TAG_VALUES);
     Str *texts = arena_new(c->arena, Str, COUNT_OF(known));
     for (size_t i = 0; i < COUNT_OF(known); i++) {
         texts[i] = s3_text_of(c->op->input, in, known[i].member);
         if (texts[i].p != NULL)
             values[t->context_count++] = (AccessValue){ known[i].key, &texts[i], 1 };
     }
+    BlobPairs tags = request_tags(c, in);
+    if (tags.n > 0 && tags.n <= S3_TAGS_MAX)
+        t->context_count += add_tags(c->arena, tags, values + t->context_count);
     t->context = values;
 }
 
@@ -164,6 +209,18 @@ static bool asks_object(Str action)
            str_eq(action, S("s3:PutObjectVersionAcl"));
 }
 
+static bool asks_tags(Str action)
+{
+    return str_starts(action, S("s3:")) &&
+           (str_ends(action, S("ObjectTagging")) || str_ends(action, S("ObjectVersionTagging")));
+}
+
+// What lies elsewhere has its tags there: no policy here can speak of them.
+bool s3_asks_later(const struct bucket *b)
+{
+    return b->acls || (b->asks_tags && b->remote == NULL);
+}
+
 static void target_of_call(struct call *c, const void *in, AccessTarget *ret)
 {
     Str name = s3_text_of(c->op->input, in, S("Bucket"));
@@ -180,13 +237,16 @@ static void target_of_call(struct call *c, const void *in, AccessTarget *ret)
     ret->for_everybody = is_free(c->op->name);
     if (b == NULL)
         return;
+    s3_allow_origin(c, b->cors); // a page may read why it is refused
     struct policy *policy = policy_for(c, b);
     ret->policy = policy != NULL ? policy_ref(policy) : NULL;
     ret->binds_root = !is_about_policy(c->op->name);
     ret->granted = acl_permits(c, b, ret->action);
-    // ACLs of objects are known when the object is: who reads is asked there (s3_check_acl).
-    ret->for_everybody =
-        ret->for_everybody || (b->acls && !b->ignore_acls && asks_object(ret->action));
+    // ACLs and tags of objects are known when the object is: who reads is asked there
+    // (s3_check_acl).
+    bool tags = b->asks_tags && b->remote == NULL;
+    bool later = (s3_asks_later(b) && asks_object(ret->action)) || (tags && asks_tags(ret->action));
+    ret->for_everybody = ret->for_everybody || later;
 }
 
 const struct call_targets s3_targets = { .account = account_of_call,
@@ -195,7 +255,25 @@ const struct call_targets s3_targets = { .account = account_of_call,
 
 // ---- Questions in the course of a call
 
-static bool may(struct call *c, Str action, Str bucket, Str key, bool granted, Str *ret_text)
+// s3:ExistingObjectTag/KEY of an object; NULL: it is none.
+static void add_existing_tags(struct arena *a, const BlobObject *o, AccessTarget *t)
+{
+    if (o == NULL || o->tags.n == 0)
+        return;
+    AccessValue *values = arena_new(a, AccessValue, o->tags.n);
+    Str *texts = arena_new(a, Str, o->tags.n);
+    for (size_t i = 0; i < o->tags.n; i++) {
+        texts[i] = o->tags.at[i].value;
+        values[i] = (AccessValue){ str_cat(a, S("s3:ExistingObjectTag/"), o->tags.at[i].name),
+                                   &texts[i], 1 };
+    }
+    t->context = values;
+    t->context_count = o->tags.n;
+}
+
+// `o`: what of is known already; may be NULL.
+static bool may(struct call *c, Str action, Str bucket, Str key, const BlobObject *o, bool granted,
+                Str *ret_text)
 {
     struct s3 *s = s3_of(c);
     const struct access_guard *guard = s->env.hub != NULL ? s->env.hub->access : NULL;
@@ -212,12 +290,28 @@ static bool may(struct call *c, Str action, Str bucket, Str key, bool granted, S
                        .policy = policy_for(c, b),
                        .binds_root = true,
                        .granted = granted || acl_permits(c, b, action) };
+    add_existing_tags(c->arena, o, &t);
     return guard->may(guard->self, c, &t, ret_text);
 }
 
 bool s3_may(struct call *c, Str action, Str bucket, Str key, Str *ret_text)
 {
-    return may(c, action, bucket, key, false, ret_text);
+    return may(c, action, bucket, key, NULL, false, ret_text);
+}
+
+// An object that is not the bucket's owner's: policies of the bucket say nothing about it (User
+// Guide, "Bucket policies"), and its owner's are asked, or its list.
+static bool may_others(struct call *c, Str owner, Str action, Str resource, bool granted,
+                       Str *ret_text)
+{
+    struct s3 *s = s3_of(c);
+    const struct access_guard *guard = s->env.hub != NULL ? s->env.hub->access : NULL;
+    AccessTarget t = {
+        .action = action, .resource = resource, .account = owner, .granted = granted
+    };
+    *ret_text = S("Access Denied");
+    return guard == NULL || s->env.dev ||
+           ((granted || str_eq(c->caller, owner)) && guard->may(guard->self, c, &t, ret_text));
 }
 
 Err s3_check_acl(struct call *c, const BlobBucket *bucket, const BlobObject *o, Str action,
@@ -225,10 +319,16 @@ Err s3_check_acl(struct call *c, const BlobBucket *bucket, const BlobObject *o, 
 {
     AUTO(bucket) b = s3_bucket_ref(s3_of(c), bucket->name);
     Str text;
-    if (b == NULL || !b->acls || b->ignore_acls)
+    bool listed =
+        permission.p != NULL; // lists do not speak of it, and it is the bucket's to permit
+    if (b == NULL || !s3_asks_later(b) || (!listed && !b->asks_tags))
         return OK; // the front has asked
-    bool granted = s3_acl_permits(c, blob_pair(o->attributes, S("s3-acl")), permission);
-    if (may(c, action, bucket->name, o->key, granted, &text))
+    Str owner = s3_object_owner(b, o->attributes);
+    bool ours = !listed || str_eq(owner, b->is.owner);
+    Str acl = blob_pair(o->attributes, S("s3-acl"));
+    bool granted = listed && b->acls && s3_acl_permits(c, b, acl, permission);
+    if (ours ? may(c, action, bucket->name, o->key, o, granted, &text)
+             : may_others(c, owner, action, arn_of(c->arena, bucket->name, o->key), granted, &text))
         return OK;
     return call_fail(c, &s3_AccessDenied, "%.*s", FMT(text));
 }

@@ -4,10 +4,14 @@
 // one each: the owner's full control and, by a canned name or grant by grant, what others may.
 //
 // A list is kept as a text: a canned name, or "grants" and, behind a blank each,
-// PERMISSION=GRANTEE, where a grantee is a canonical user id or one of the groups below. A canned
-// one that grants nothing is not kept.
+// PERMISSION=GRANTEE, where a grantee is a canonical user id, one of the groups below, or "bucket":
+// the owner of the bucket that the object is in. A canned one that grants nothing is not kept.
+//
+// An object belongs to the account that has written it, if the bucket's ownership is ObjectWriter,
+// or BucketOwnerPreferred and it was not written with bucket-owner-full-control (User Guide,
+// "Controlling ownership of objects"); else to the bucket's owner.
 #include "codec/hash.h"
-#include "svc/s3/s3.h"
+#include "svc/s3/remote.h"
 
 enum { GRANTS_MAX = 100, ID_CHARS = 64 };
 
@@ -29,8 +33,8 @@ static const struct {
     { S_INIT("public-read"), S_INIT(" READ=all") },
     { S_INIT("public-read-write"), S_INIT(" READ=all WRITE=all") },
     { S_INIT("authenticated-read"), S_INIT(" READ=known") },
-    { S_INIT("bucket-owner-read"), S_INIT("") },
-    { S_INIT("bucket-owner-full-control"), S_INIT("") },
+    { S_INIT("bucket-owner-read"), S_INIT(" READ=bucket") },
+    { S_INIT("bucket-owner-full-control"), S_INIT(" FULL_CONTROL=bucket") },
     { S_INIT("aws-exec-read"), S_INIT("") },
     { S_INIT("log-delivery-write"), S_INIT(" WRITE=logs READ_ACP=logs") },
 };
@@ -62,14 +66,27 @@ static bool next_grant(Str *rest, Str *ret_permission, Str *ret_grantee)
     return false;
 }
 
-bool s3_acl_permits(struct call *c, Str acl, Str permission)
+bool s3_acl_is_private(Str acl)
+{
+    return grants_of(acl).n == 0;
+}
+
+Str s3_object_owner(const struct bucket *b, BlobPairs attributes)
+{
+    Str owner = b->acls ? blob_pair(attributes, S("s3-owner")) : (Str){ 0 };
+    return owner.p != NULL ? owner : b->is.owner;
+}
+
+bool s3_acl_permits(struct call *c, const struct bucket *b, Str acl, Str permission)
 {
     Str rest = grants_of(acl), may, who;
-    bool known = c->access_key.n > 0;
+    bool known = c->access_key.n > 0, groups_count = !b->ignore_acls;
     while (next_grant(&rest, &may, &who)) {
         if (!str_eq(may, permission) && !str_eq(may, S("FULL_CONTROL")))
             continue;
-        if (str_eq(who, S("all")) || (str_eq(who, S("known")) && known) ||
+        if ((str_eq(who, S("all")) && groups_count) ||
+            (str_eq(who, S("known")) && known && groups_count) ||
+            (str_eq(who, S("bucket")) && known && str_eq(c->caller, b->is.owner)) ||
             (known && str_eq(who, s3_canonical_id(c->arena, c->caller))))
             return true;
     }
@@ -227,13 +244,24 @@ static Err take(struct call *c, Str name, const s3_AccessControlPolicy *list, St
     return buf_err(&b);
 }
 
-static Err check(struct call *c, const struct bucket *b, Str acl)
+// Where lists do not count, only the one that says what holds anyway is taken: by its name, or as a
+// document (API Reference, "PutObject").
+static Err check(struct call *c, const struct bucket *b, Str name, Str acl)
 {
-    if (!b->acls && grants_of(acl).n > 0)
+    bool idle = name.p != NULL
+                    ? str_eq(name, S("bucket-owner-full-control"))
+                    : grants_of(acl).n == 0 || str_eq(acl, S("bucket-owner-full-control"));
+    if (!b->acls && !idle)
         return call_fail(c, &s3_AccessControlListNotSupported, "The bucket does not allow ACLs");
     if (b->block_acls && is_public(acl))
         return call_fail(c, &s3_AccessDenied, "Access Denied");
     return OK;
+}
+
+static bool is_writers(const struct call *c, const struct bucket *b, Str acl)
+{
+    return b->acls && !str_eq(c->caller, b->is.owner) &&
+           !(b->preferred && str_eq(acl, S("bucket-owner-full-control")));
 }
 
 Err s3_take_acl(struct call *c, const void *in, struct attributes *into)
@@ -250,8 +278,14 @@ Err s3_take_acl_called(struct call *c, Str bucket, Str name, struct attributes *
     if (b == NULL)
         return OK; // gone meanwhile: the store says so
     TRY(take(c, name, NULL, b->is.owner, &acl));
-    TRY(check(c, b, acl));
-    if (grants_of(acl).n > 0)
+    // Clients that always name one name this one, and their uploads succeed (README).
+    bool is_usual = str_eq(name, S("private"));
+    TRY(check(c, b, is_usual ? (Str){ 0 } : name, acl));
+    bool writers = is_writers(c, b, acl);
+    if (writers)
+        attributes_add(into, S("s3-owner"), c->caller);
+    // What it grants to the bucket's owner means nothing if that is whose the object is.
+    if (grants_of(acl).n > 0 && (writers || !str_starts(acl, S("bucket-owner-"))))
         attributes_add(into, S("s3-acl"), acl);
     return OK;
 }
@@ -282,7 +316,7 @@ static s3_Grant grant(struct call *c, Str who, Str permission)
     return (s3_Grant){ .grantee = g, .permission = permission };
 }
 
-static Str acl_document(struct call *c, Str owner, Str acl)
+static Str acl_document(struct call *c, Str owner, Str bucket_owner, Str acl)
 {
     s3_Owner who = { .id = s3_canonical_id(c->arena, owner) };
     s3_AccessControlPolicy p = { .owner = &who };
@@ -294,7 +328,9 @@ static Str acl_document(struct call *c, Str owner, Str acl)
     p.grants.set = true;
     p.grants.at[p.grants.n++] = grant(c, who.id, S("FULL_CONTROL"));
     while (next_grant(&rest, &may, &grantee))
-        p.grants.at[p.grants.n++] = grant(c, grantee, may);
+        p.grants.at[p.grants.n++] = grant(
+            c, str_eq(grantee, S("bucket")) ? s3_canonical_id(c->arena, bucket_owner) : grantee,
+            may);
     const struct member *m =
         s3_member(s3_api_op(S("PutBucketAcl"))->input, S("AccessControlPolicy"));
     call_header(c, S("Content-Type"), S("application/xml"));
@@ -308,17 +344,35 @@ Err s3_GetBucketAcl(struct call *c, const struct s3_GetBucketAcl_in *in,
     Str acl;
     TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &b));
     TRY(s3_get_document(c, &b, S("acl"), &acl));
-    out->body = acl_document(c, b.owner, acl);
+    out->body = acl_document(c, b.owner, b.owner, acl);
     return OK;
+}
+
+static Err find_there(struct call *c, struct remote *r, Str key, Str version_id, BlobObject *ret)
+{
+    struct s3_source s = { .key = key, .version_id = version_id };
+    Err e = s3_remote_look(c, r, &s);
+    *ret = s.object;
+    s3_source_done(&s);
+    return e;
 }
 
 static Err find(struct call *c, const BlobBucket *b, Str key, Str version_id, BlobObject *ret)
 {
     BlobSelect which;
+    struct remote *r = s3_remote_of(s3_of(c), b->name);
     *ret = (BlobObject){ 0 };
+    if (r != NULL)
+        return find_there(c, r, key, version_id, ret);
     TRY(s3_select(c, version_id, &which));
     Err e = blob_find(s3_of(c)->blob, c->arena, b, key, which, ret);
     return e.kind != ERR_NONE || ret->is_marker ? s3_found(c, b, key, version_id, e, ret) : OK;
+}
+
+static Str owner_of(struct call *c, const BlobBucket *bucket, const BlobObject *o)
+{
+    AUTO(bucket) b = s3_bucket_ref(s3_of(c), bucket->name);
+    return b != NULL ? str_dup(c->arena, s3_object_owner(b, o->attributes)) : bucket->owner;
 }
 
 Err s3_GetObjectAcl(struct call *c, const struct s3_GetObjectAcl_in *in,
@@ -331,7 +385,7 @@ Err s3_GetObjectAcl(struct call *c, const struct s3_GetObjectAcl_in *in,
     TRY(s3_check_acl(c, &b, &o,
                      in->version_id.p != NULL ? S("s3:GetObjectVersionAcl") : S("s3:GetObjectAcl"),
                      S("READ_ACP")));
-    out->body = acl_document(c, b.owner, blob_pair(o.attributes, S("s3-acl")));
+    out->body = acl_document(c, owner_of(c, &b, &o), b.owner, blob_pair(o.attributes, S("s3-acl")));
     return OK;
 }
 
@@ -346,7 +400,7 @@ static Err wanted(struct call *c, Str bucket, Str name, const s3_AccessControlPo
     if (ret->p == NULL)
         return call_fail(c, &s3_MissingSecurityHeader,
                          "Your request was missing a required header");
-    return b != NULL ? check(c, b, *ret) : OK;
+    return b != NULL ? check(c, b, name, *ret) : OK;
 }
 
 Err s3_PutBucketAcl(struct call *c, const struct s3_PutBucketAcl_in *in)
@@ -368,19 +422,17 @@ Err s3_PutObjectAcl(struct call *c, const struct s3_PutObjectAcl_in *in,
     Str acl;
     (void)out;
     TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &b));
-    TRY(wanted(c, in->bucket, in->acl, in->access_control_policy, b.owner, &acl));
     TRY(find(c, &b, in->key, in->version_id, &o));
+    TRY(wanted(c, in->bucket, in->acl, in->access_control_policy, owner_of(c, &b, &o), &acl));
     TRY(s3_check_acl(c, &b, &o,
                      in->version_id.p != NULL ? S("s3:PutObjectVersionAcl") : S("s3:PutObjectAcl"),
                      S("WRITE_ACP")));
-    struct attributes attributes = { .arena = c->arena };
-    for (size_t i = 0; i < o.attributes.n; i++)
-        attributes_add(&attributes, o.attributes.at[i].name, o.attributes.at[i].value);
-    attributes_set(&attributes, S("s3-acl"), acl);
-    BlobPairs pairs = attributes_pairs(&attributes);
+    if (s3_remote_of(s3_of(c), in->bucket) != NULL)
+        return OK; // it says what holds there anyway
+    BlobPair list = { S("s3-acl"), acl };
     Err e = blob_change(s3_of(c)->blob, c->arena, &b, in->key,
                         (BlobSelect){ .which = BLOB_VERSION, .version = o.version },
-                        &(BlobChange){ .attributes = &pairs }, &o);
+                        &(BlobChange){ .set = { &list, 1 } }, &o);
     if (e.kind == ERR_NOT_FOUND)
         return s3_no_such_key(c, in->key);
     TRY(s3_store_error(c, &b, e));

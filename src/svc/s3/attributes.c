@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Headers that belong to objects. The shapes say which of them a request may have and a reply has;
 // so what PutObject, CopyObject, forms and uploads share is written once.
+#include "aws/rest_out.h"
 #include "codec/base64.h"
 #include "svc/s3/s3.h"
 
@@ -43,12 +44,14 @@ void attributes_set(struct attributes *p, Str name, Str value)
 static Str without_chunked(struct arena *a, Str encoding)
 {
     AUTO_BUF(b);
+    if (encoding.n > 0 && str_search(encoding, S("aws-chunked")) == encoding.n)
+        return encoding;
     for (Str rest = encoding, one; rest.n > 0;) {
         str_cut(rest, ',', &one, &rest);
         one = str_trim(one);
         if (one.n == 0 || str_eq_nocase(one, S("aws-chunked")))
             continue;
-        buf_add(&b, b.n > 0 ? S(",") : S(""));
+        buf_add(&b, b.n > 0 ? S(", ") : S(""));
         buf_add(&b, one);
     }
     return b.n > 0 ? str_dup(a, buf_str(&b)) : (Str){ 0 };
@@ -77,19 +80,6 @@ static Err take_metadata(struct call *c, const s3_Metadata *map, struct attribut
                      "Your metadata headers exceed the maximum allowed metadata size");
 }
 
-static bool is_storage_class(Str text)
-{
-    static const Str known[] = {
-        S_INIT("STANDARD"),     S_INIT("REDUCED_REDUNDANCY"),  S_INIT("STANDARD_IA"),
-        S_INIT("ONEZONE_IA"),   S_INIT("INTELLIGENT_TIERING"), S_INIT("GLACIER"),
-        S_INIT("DEEP_ARCHIVE"), S_INIT("GLACIER_IR"),
-    };
-    for (size_t i = 0; i < COUNT_OF(known); i++)
-        if (str_eq(known[i], text))
-            return true;
-    return false;
-}
-
 Err s3_take_headers(struct call *c, const void *in, struct attributes *into)
 {
     const struct shape *shape = c->op->input;
@@ -106,7 +96,7 @@ Err s3_take_headers(struct call *c, const void *in, struct attributes *into)
         if (text.p == NULL)
             continue;
         if (str_eq(m->called, S("x-amz-storage-class"))) {
-            if (!is_storage_class(text))
+            if (!s3_is_storage_class(text))
                 return call_fail(c, &s3_InvalidStorageClass,
                                  "The storage class you specified is not valid");
             if (str_eq(text, S("STANDARD")))
@@ -162,6 +152,26 @@ static void put_member(const struct shape *shape, void *out, Str name, Str text)
         put_text(m, out, text);
 }
 
+// Text that is not ASCII is mail-safe when it comes back (User Guide, "Working with object
+// metadata": RFC 2047, each byte that came taken as a character of ISO 8859-1).
+static Str mail_safe(struct arena *a, Str value)
+{
+    AUTO_BUF(utf8);
+    bool plain = true;
+    for (size_t i = 0; i < value.n; i++)
+        plain = plain && (unsigned char)value.p[i] < 0x80;
+    if (plain)
+        return value;
+    for (size_t i = 0; i < value.n; i++) {
+        unsigned char ch = (unsigned char)value.p[i];
+        if (ch >= 0x80)
+            buf_add_byte(&utf8, (char)(0xc0 | ch >> 6));
+        buf_add_byte(&utf8, (char)(ch < 0x80 ? ch : 0x80 | (ch & 0x3f)));
+    }
+    Str text = s3_checksum_text(a, (const unsigned char *)buf_str(&utf8).p, utf8.n);
+    return str_cat3(a, S("=?UTF-8?B?"), text, S("?="));
+}
+
 static void give_metadata(struct call *c, const struct member *m, void *out, BlobPairs attributes)
 {
     static const Str prefix = S_INIT("x-amz-meta-");
@@ -171,7 +181,7 @@ static void give_metadata(struct call *c, const struct member *m, void *out, Blo
         if (str_starts(attributes.at[i].name, prefix))
             map->at[map->n++] =
                 (s3_Metadata_entry){ .key = str_skip(attributes.at[i].name, prefix.n),
-                                     .value = attributes.at[i].value };
+                                     .value = mail_safe(c->arena, attributes.at[i].value) };
     map->set = map->n > 0;
 }
 
@@ -221,6 +231,8 @@ void s3_give_headers(struct call *c, void *out, const BlobBucket *bucket, const 
     put_time(s3_member(shape, S("LastModified")), out, o->modified_ns);
     if (bucket->versioning != BLOB_UNVERSIONED)
         put_member(shape, out, S("VersionId"), s3_version_text(a, o));
+    if (s3_member(shape, S("Expiration")) != NULL)
+        put_member(shape, out, S("Expiration"), s3_expiration_text(c, bucket, o));
     give_retention(c, out, &o->retention);
     if (o->tags.n > 0)
         put_member(shape, out, S("TagCount"), str_fmt(a, "%zu", o->tags.n));
@@ -297,14 +309,24 @@ Err s3_parse_tags(struct call *c, Str header, BlobPairs *ret)
     return s3_check_tags(c, *ret, S3_TAGS_MAX);
 }
 
+Str s3_tag_header(struct arena *a, BlobPairs tags)
+{
+    AUTO_BUF(b);
+    for (size_t i = 0; i < tags.n; i++) {
+        buf_add(&b, i > 0 ? S("&") : S(""));
+        buf_add(&b, rest_out_encoded(a, tags.at[i].name, false));
+        buf_add_byte(&b, '=');
+        buf_add(&b, rest_out_encoded(a, tags.at[i].value, false));
+    }
+    return str_dup(a, buf_str(&b));
+}
+
 // ---- Retention and conditions
 
 Err s3_default_retention(struct call *c, const BlobBucket *bucket, BlobRetention *ret)
 {
     s3_ObjectLockConfiguration lock = { 0 };
     Str xml;
-    if (!bucket->locks)
-        return OK;
     TRY(s3_get_document(c, bucket, S("object-lock"), &xml));
     if (xml.p == NULL)
         return OK;

@@ -100,6 +100,15 @@ static Err first_documents(struct call *c, const BlobBucket *b, const struct s3_
     return OK;
 }
 
+// Two that are made at once may be one too many.
+static Err check_count(struct call *c)
+{
+    if (s3_buckets_of(s3_of(c), c->account) < S3_BUCKETS_MAX)
+        return OK;
+    return call_fail(c, &s3_TooManyBuckets,
+                     "You have attempted to create more buckets than allowed");
+}
+
 static bool is_ownership(Str text)
 {
     return text.p == NULL || str_eq(text, S("BucketOwnerEnforced")) ||
@@ -122,6 +131,9 @@ Err s3_CreateBucket(struct call *c, const struct s3_CreateBucket_in *in,
         in->object_ownership.p != NULL && !str_eq(in->object_ownership, S("BucketOwnerEnforced"));
     TRY(s3_first_acl(c, in->acl, acls, &acl));
     TRY(check_location(c, in, &make.region));
+    AUTO(bucket) there = s3_bucket_ref(s, in->bucket);
+    if (there == NULL)
+        TRY(check_count(c));
     make.locks = in->has_object_lock_enabled_for_bucket && in->object_lock_enabled_for_bucket;
     Err e = blob_bucket_create(s->blob, c->arena, &make, &made);
     if (e.kind == ERR_EXISTS) {
@@ -226,6 +238,9 @@ Err s3_GetBucketVersioning(struct call *c, const struct s3_GetBucketVersioning_i
     TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &b));
     if (b.versioning != BLOB_UNVERSIONED)
         out->status = b.versioning == BLOB_VERSIONED ? S("Enabled") : S("Suspended");
+    AUTO(bucket) known = s3_bucket_ref(s3_of(c), in->bucket);
+    if (known != NULL && known->mfa_delete.p != NULL)
+        out->mfa_delete = str_dup(c->arena, known->mfa_delete);
     return OK;
 }
 
@@ -238,13 +253,15 @@ Err s3_PutBucketVersioning(struct call *c, const struct s3_PutBucketVersioning_i
     if (status.p == NULL)
         return call_fail(c, &s3_IllegalVersioningConfigurationException,
                          "The Versioning element must be specified");
-    if (str_eq(in->versioning_configuration->mfa_delete, S("Enabled")))
-        return call_fail(c, &s3_NotImplemented, "MFA delete is not supported.");
+    Str mfa = in->versioning_configuration->mfa_delete;
     BlobVersioning to = str_eq(status, S("Enabled")) ? BLOB_VERSIONED : BLOB_SUSPENDED;
     if (b.locks && to == BLOB_SUSPENDED)
         return call_fail(c, &s3_InvalidBucketState,
                          "An Object Lock configuration is present on this bucket, so the "
                          "versioning state cannot be changed.");
+    TRY(s3_check_mfa_setting(c, &b, mfa));
+    if (mfa.p != NULL)
+        TRY(s3_store_error(c, &b, blob_bucket_put_document(s->blob, &b, S("s3-mfa-delete"), mfa)));
     TRY(s3_store_error(c, &b, blob_bucket_set_versioning(s->blob, &b, to)));
     return s3_bucket_reload(s, in->bucket);
 }

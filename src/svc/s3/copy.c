@@ -4,37 +4,32 @@
 // where etag and checksum of the copy are not those of the source.
 #include "base/memory.h"
 #include "codec/hash.h"
-#include "svc/s3/s3.h"
+#include "svc/s3/remote.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 
-struct source {
-    BlobBucket bucket;
-    Str key, version_id;
-    BlobObject object;
-    struct blob_reader *reader;
-};
+// ---- Sources
 
-static void source_done(struct source *s)
+bool s3_copy_source(struct arena *a, Str header, Str *ret_bucket, Str *ret_key, Str *ret_version)
 {
-    blob_reader_close(s->reader);
+    Str path, query, plain;
+    str_cut(header, '?', &path, &query);
+    *ret_version = (Str){ 0 };
+    if (rest_decode_path(a, path, &plain).kind != ERR_NONE)
+        return false;
+    while (str_starts(plain, S("/")))
+        plain = str_skip(plain, 1);
+    if (str_starts(query, S("versionId="))) // which are letters and digits
+        *ret_version = str_skip(query, S("versionId=").n);
+    return str_cut(plain, '/', ret_bucket, ret_key) && ret_bucket->n > 0 && ret_key->n > 0;
 }
 
-// "/bucket/key?versionId=V", percent-encoded; the first slash may be missing.
-static Err take_source(struct call *c, Str header, Str owner, struct source *s)
+static Err take_source(struct call *c, Str header, Str owner, struct s3_source *s)
 {
-    Str path, query, plain, bucket, key;
-    str_cut(header, '?', &path, &query);
-    bool good = rest_decode_path(c->arena, path, &plain).kind == ERR_NONE;
-    while (good && str_starts(plain, S("/")))
-        plain = str_skip(plain, 1);
-    if (good && str_cut(plain, '/', &bucket, &key) && bucket.n > 0 && key.n > 0) {
-        s->key = key;
-        if (str_starts(query, S("versionId="))) // which are letters and digits
-            s->version_id = str_skip(query, S("versionId=").n);
+    Str bucket;
+    if (s3_copy_source(c->arena, header, &bucket, &s->key, &s->version_id))
         return s3_bucket(c, bucket, owner, &s->bucket);
-    }
     call_detail(c, S("ArgumentName"), S("x-amz-copy-source"));
     call_detail(c, S("ArgumentValue"), header);
     return call_fail(c, &s3_InvalidArgument,
@@ -42,19 +37,77 @@ static Err take_source(struct call *c, Str header, Str owner, struct source *s)
                      "sourcebucket/sourcekey");
 }
 
-static Err open_source(struct call *c, Str header, Str owner, struct source *s)
+static Str read_action(const struct s3_source *s)
+{
+    return s->version_id.p != NULL ? S("s3:GetObjectVersion") : S("s3:GetObject");
+}
+
+Err s3_source_find(struct call *c, Str header, Str owner, struct s3_source *s)
 {
     Str text;
     TRY(take_source(c, header, owner, s));
-    Str action = s->version_id.p != NULL ? S("s3:GetObjectVersion") : S("s3:GetObject");
-    if (!s3_may(c, action, s->bucket.name, s->key, &text))
+    AUTO(bucket) b = s3_bucket_ref(s3_of(c), s->bucket.name);
+    bool later = b != NULL && s3_asks_later(b); // when its list or tags are known
+    if (!later && !s3_may(c, read_action(s), s->bucket.name, s->key, &text))
         return call_fail(c, &s3_AccessDenied, "%.*s", FMT(text));
-    return s3_open_reader(c, &s->bucket, s->key, s->version_id, true, &s->object, &s->reader);
+    s->remote = b != NULL ? b->remote : NULL;
+    return b != NULL && b->adrift ? s3_remote_adrift(c) : OK;
+}
+
+Err s3_source_open(struct call *c, Str header, Str owner, struct s3_source *s)
+{
+    TRY(s3_source_find(c, header, owner, s));
+    if (s->remote != NULL) {
+        TRY(s3_remote_look(c, s->remote, s));
+        return s->restored ? OK : s3_check_readable(c, s->object.attributes, true);
+    }
+    TRY(s3_open_reader(c, &s->bucket, s->key, s->version_id, true, &s->object, &s->reader));
+    TRY(s3_check_acl(c, &s->bucket, &s->object, read_action(s), S("READ")));
+    TRY(s3_check_readable(c, s->object.attributes, true));
+    if (s->bucket.versioning != BLOB_UNVERSIONED)
+        s->version = s3_version_text(c->arena, &s->object);
+    return OK;
+}
+
+void s3_source_begin(struct s3_source *s, uint64_t from, uint64_t n)
+{
+    s->at = from;
+    s->left = n;
+    if (s->remote != NULL)
+        s3_remote_read_on(s);
+}
+
+Err s3_source_read(struct call *c, struct s3_source *s, char *p, size_t max, size_t *ret_n)
+{
+    size_t n = (size_t)MIN(s->left, (uint64_t)max);
+    *ret_n = 0;
+    if (n == 0)
+        return OK;
+    if (s->remote != NULL) {
+        Err e = s->bytes->read(s->bytes, p, n, ret_n);
+        if (e.kind != ERR_NONE)
+            return s3_remote_unreached(c, s->remote, e);
+    } else {
+        TRY(blob_reader_read(s->reader, p, n, s->at, ret_n));
+    }
+    if (*ret_n == 0)
+        return fail(ERR_CORRUPT, "an object is shorter than it should be");
+    s->at += *ret_n;
+    s->left -= *ret_n;
+    return OK;
+}
+
+void s3_source_done(struct s3_source *s)
+{
+    if (s->bytes != NULL)
+        s->bytes->close(s->bytes);
+    blob_reader_close(s->reader);
+    *s = (struct s3_source){ 0 };
 }
 
 // What a copy is made of, and what is known of it then.
 struct copying {
-    struct source *from;
+    struct s3_source *from;
     struct blob_put *put; // NULL: bytes are only read
     bool same_seal;       // both have the same data key
     uint64_t at, n;       // of the source
@@ -63,23 +116,19 @@ struct copying {
 };
 
 // Bytes of the source go into the copy, if they do not have to be shared, and into `sums`.
-static Err move_bytes(const struct copying *k, struct checksum *const *sums, size_t sum_count)
+static Err move_bytes(struct call *c, const struct copying *k, struct checksum *const *sums,
+                      size_t sum_count)
 {
     char *piece = memory_try(S3_PIECE_BYTES);
     Err e = piece != NULL ? OK : fail(ERR_MEMORY, "no memory to copy an object");
-    uint64_t from = k->at, n = k->n;
-    while (e.kind == ERR_NONE && n > 0) {
+    s3_source_begin(k->from, k->at, k->n);
+    while (e.kind == ERR_NONE && k->from->left > 0) {
         size_t got = 0;
-        e = blob_reader_read(k->from->reader, piece, (size_t)MIN(n, (uint64_t)S3_PIECE_BYTES), from,
-                             &got);
-        if (e.kind == ERR_NONE && got == 0)
-            e = fail(ERR_CORRUPT, "an object is shorter than it should be");
+        e = s3_source_read(c, k->from, piece, S3_PIECE_BYTES, &got);
         if (e.kind == ERR_NONE && k->put != NULL)
             e = blob_put_write(k->put, str_from(piece, got));
         for (size_t i = 0; e.kind == ERR_NONE && i < sum_count; i++)
             checksum_add(sums[i], piece, got);
-        from += got;
-        n -= got;
     }
     free(piece);
     return e;
@@ -91,7 +140,8 @@ static bool knows_sums(struct copying *k)
 {
     const BlobObject *o = &k->from->object;
     Str sum = blob_pair(o->attributes, checksum_header(k->kind));
-    if (k->at != 0 || k->n != o->bytes || o->part_count > 0 || sum.p == NULL)
+    if (k->from->remote != NULL || k->at != 0 || k->n != o->bytes || o->part_count > 0 ||
+        sum.p == NULL)
         return false;
     k->etag = o->etag;
     k->sum = sum;
@@ -103,19 +153,21 @@ static bool knows_sums(struct copying *k)
 static Err append(struct call *c, struct copying *k)
 {
     unsigned char md5[CHECKSUM_BYTES_MAX], sum[CHECKSUM_BYTES_MAX];
-    Err e = blob_put_share(k->put, k->from->reader, k->at, k->n, k->same_seal);
+    Err e = k->from->remote == NULL
+                ? blob_put_share(k->put, k->from->reader, k->at, k->n, k->same_seal)
+                : fail(ERR_INVALID, "its bytes are elsewhere");
     if (e.kind == ERR_NONE)
         k->put = NULL;
     else if (e.kind != ERR_INVALID)
         return e;
     if (knows_sums(k))
-        return k->put != NULL ? move_bytes(k, NULL, 0) : OK;
+        return k->put != NULL ? move_bytes(c, k, NULL, 0) : OK;
     AUTO(checksum) digest = NULL;
     AUTO(checksum) other = NULL;
     checksum_open(CHECKSUM_MD5, &digest);
     checksum_open(k->kind, &other);
     struct checksum *const sums[] = { digest, other };
-    TRY(move_bytes(k, sums, COUNT_OF(sums)));
+    TRY(move_bytes(c, k, sums, COUNT_OF(sums)));
     checksum_end(digest, md5);
     checksum_end(other, sum);
     k->etag = hex_str(c->arena, md5, MD5_BYTES);
@@ -123,22 +175,31 @@ static Err append(struct call *c, struct copying *k)
     return OK;
 }
 
-static S3Conditions conditions(Str match, Str none_match, bool has_modified, int64_t modified,
-                               bool has_unmodified, int64_t unmodified)
+static Err check_bytes(struct call *c, uint64_t bytes)
 {
-    return (S3Conditions){ .if_match = match,
-                           .if_none_match = none_match,
-                           .has_modified = has_modified,
-                           .modified_since_ns = modified,
-                           .has_unmodified = has_unmodified,
-                           .unmodified_since_ns = unmodified };
+    return bytes <= S3_PUT_BYTES_MAX
+               ? OK
+               : call_fail(c, &s3_InvalidRequest,
+                           "The specified copy source is larger than the maximum allowable size "
+                           "for a copy source: 5368709120");
 }
+
+// Both operations have the same conditions.
+#define CONDITIONS(in)                                                                            \
+    (S3Conditions)                                                                                \
+    {                                                                                             \
+        .if_match = (in)->copy_source_if_match, .if_none_match = (in)->copy_source_if_none_match, \
+        .has_modified = (in)->has_copy_source_if_modified_since,                                  \
+        .modified_since_ns = (in)->copy_source_if_modified_since,                                 \
+        .has_unmodified = (in)->has_copy_source_if_unmodified_since,                              \
+        .unmodified_since_ns = (in)->copy_source_if_unmodified_since                              \
+    }
 
 // ---- Objects
 
 // The attributes that a copy gets from its source, or from its request.
 static Err take_attributes(struct call *c, const struct s3_CopyObject_in *in,
-                           const struct source *s, struct attributes *into)
+                           const struct s3_source *s, struct attributes *into)
 {
     bool replace = str_eq(in->metadata_directive, S("REPLACE"));
     BlobPairs from = s->object.attributes;
@@ -157,10 +218,12 @@ static Err take_attributes(struct call *c, const struct s3_CopyObject_in *in,
     }
     if (in->storage_class.p != NULL && !str_eq(in->storage_class, S("STANDARD")))
         attributes_add(into, S("x-amz-storage-class"), in->storage_class);
+    if (in->website_redirect_location.p != NULL) // which is never the source's
+        attributes_add(into, S("x-amz-website-redirect-location"), in->website_redirect_location);
     return OK;
 }
 
-static Err take_tags(struct call *c, const struct s3_CopyObject_in *in, const struct source *s,
+static Err take_tags(struct call *c, const struct s3_CopyObject_in *in, const struct s3_source *s,
                      BlobPairs *ret)
 {
     bool replace = str_eq(in->tagging_directive, S("REPLACE"));
@@ -168,12 +231,14 @@ static Err take_tags(struct call *c, const struct s3_CopyObject_in *in, const st
         return call_fail(c, &s3_InvalidArgument, "Unknown tagging directive.");
     if (replace)
         return s3_parse_tags(c, in->tagging, ret);
+    if (s->remote != NULL && s->tag_count > 0)
+        return s3_remote_tags(c, s, ret);
     *ret = s->object.tags;
     return OK;
 }
 
 static bool is_onto_itself(const struct call *c, const struct s3_CopyObject_in *in,
-                           const struct source *s)
+                           const struct s3_source *s)
 {
     static const Str new_key = S_INIT("x-amz-server-side-encryption-customer-key");
     if (c->exchange != NULL && http_header(c->exchange, new_key).p != NULL)
@@ -182,6 +247,21 @@ static bool is_onto_itself(const struct call *c, const struct s3_CopyObject_in *
            s->version_id.p == NULL && !str_eq(in->metadata_directive, S("REPLACE")) &&
            in->storage_class.p == NULL && in->server_side_encryption.p == NULL &&
            in->website_redirect_location.p == NULL && !str_eq(in->tagging_directive, S("REPLACE"));
+}
+
+Err s3_copy_object_from(struct call *c, const struct s3_CopyObject_in *in,
+                        const struct s3_source *s, struct attributes *into, BlobPairs *ret_tags)
+{
+    S3Conditions want = CONDITIONS(in);
+    TRY(s3_check_conditions(c, &want, &s->object, false));
+    TRY(check_bytes(c, s->object.bytes));
+    if (is_onto_itself(c, in, s))
+        return call_fail(c, &s3_InvalidRequest,
+                         "This copy request is illegal because it is trying to copy an object to "
+                         "itself without changing the object's metadata, storage class, website "
+                         "redirect location or encryption attributes.");
+    TRY(take_attributes(c, in, s, into));
+    return take_tags(c, in, s, ret_tags);
 }
 
 static ChecksumKind kind_of(Str name, BlobPairs attributes)
@@ -196,7 +276,7 @@ static ChecksumKind kind_of(Str name, BlobPairs attributes)
     return CHECKSUM_CRC64NVME;
 }
 
-static Err copy_object(struct call *c, const struct s3_CopyObject_in *in, struct source *s,
+static Err copy_object(struct call *c, const struct s3_CopyObject_in *in, struct s3_source *s,
                        struct s3_CopyObject_out *out)
 {
     unsigned char seal[BLOB_SEAL_BYTES];
@@ -207,24 +287,10 @@ static Err copy_object(struct call *c, const struct s3_CopyObject_in *in, struct
     struct attributes attributes = { .arena = c->arena };
     AUTO(blob_put) put = NULL;
     TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &b));
+    TRY(s3_check_no_part(c));
     TRY(s3_check_key(c, in->key));
-    TRY(open_source(c, in->copy_source, in->expected_source_bucket_owner, s));
-    S3Conditions want =
-        conditions(in->copy_source_if_match, in->copy_source_if_none_match,
-                   in->has_copy_source_if_modified_since, in->copy_source_if_modified_since,
-                   in->has_copy_source_if_unmodified_since, in->copy_source_if_unmodified_since);
-    TRY(s3_check_conditions(c, &want, &s->object, false));
-    if (s->object.bytes > S3_PUT_BYTES_MAX)
-        return call_fail(c, &s3_InvalidRequest,
-                         "The specified copy source is larger than the maximum allowable size for "
-                         "a copy source: 5368709120");
-    if (is_onto_itself(c, in, s))
-        return call_fail(c, &s3_InvalidRequest,
-                         "This copy request is illegal because it is trying to copy an object to "
-                         "itself without changing the object's metadata, storage class, website "
-                         "redirect location or encryption attributes.");
-    TRY(take_attributes(c, in, s, &attributes));
-    TRY(take_tags(c, in, s, &object.tags));
+    TRY(s3_source_open(c, in->copy_source, in->expected_source_bucket_owner, s));
+    TRY(s3_copy_object_from(c, in, s, &attributes, &object.tags));
     TRY(s3_take_acl(c, in, &attributes));
     TRY(s3_take_retention(c, &b, in, &object.retention));
     TRY(s3_take_condition(c, in->if_match, in->if_none_match, &object.condition));
@@ -245,8 +311,7 @@ static Err copy_object(struct call *c, const struct s3_CopyObject_in *in, struct
     Err e = blob_put_finish(put, c->arena, &object, &made);
     TRY(s3_store_error(c, &b, s3_condition_failed(c, e, in->key, &object.condition)));
     s3_give_headers(c, out, &b, &made, false);
-    if (s->bucket.versioning != BLOB_UNVERSIONED)
-        out->copy_source_version_id = s3_version_text(c->arena, &s->object);
+    out->copy_source_version_id = s->version;
     s3_CopyObjectResult *result = arena_new(c->arena, s3_CopyObjectResult, 1);
     result->e_tag = s3_quoted(c->arena, made.etag);
     result->last_modified = made.modified_ns;
@@ -260,9 +325,9 @@ static Err copy_object(struct call *c, const struct s3_CopyObject_in *in, struct
 
 Err s3_CopyObject(struct call *c, const struct s3_CopyObject_in *in, struct s3_CopyObject_out *out)
 {
-    struct source s = { 0 };
+    struct s3_source s = { 0 };
     Err e = copy_object(c, in, &s, out);
-    source_done(&s);
+    s3_source_done(&s);
     return e;
 }
 
@@ -290,7 +355,16 @@ static Err take_range(struct call *c, Str header, uint64_t bytes, uint64_t *ret_
     return s3_range(c, header, bytes, &is_range, ret_from, ret_n);
 }
 
-static Err copy_part(struct call *c, const struct s3_UploadPartCopy_in *in, struct source *s,
+Err s3_copy_part_from(struct call *c, const struct s3_UploadPartCopy_in *in,
+                      const struct s3_source *s, uint64_t *ret_from, uint64_t *ret_n)
+{
+    S3Conditions want = CONDITIONS(in);
+    TRY(s3_check_conditions(c, &want, &s->object, false));
+    TRY(take_range(c, in->copy_source_range, s->object.bytes, ret_from, ret_n));
+    return check_bytes(c, *ret_n);
+}
+
+static Err copy_part(struct call *c, const struct s3_UploadPartCopy_in *in, struct s3_source *s,
                      struct s3_UploadPartCopy_out *out)
 {
     unsigned char seal[BLOB_SEAL_BYTES];
@@ -302,17 +376,8 @@ static Err copy_part(struct call *c, const struct s3_UploadPartCopy_in *in, stru
     AUTO(blob_put) put = NULL;
     TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &b));
     TRY(s3_part_target(c, &b, in->key, in->upload_id, in->part_number, &upload, seal, &sealed));
-    TRY(open_source(c, in->copy_source, in->expected_source_bucket_owner, s));
-    S3Conditions want =
-        conditions(in->copy_source_if_match, in->copy_source_if_none_match,
-                   in->has_copy_source_if_modified_since, in->copy_source_if_modified_since,
-                   in->has_copy_source_if_unmodified_since, in->copy_source_if_unmodified_since);
-    TRY(s3_check_conditions(c, &want, &s->object, false));
-    TRY(take_range(c, in->copy_source_range, s->object.bytes, &k.at, &k.n));
-    if (k.n > S3_PUT_BYTES_MAX)
-        return call_fail(c, &s3_InvalidRequest,
-                         "The specified copy source is larger than the maximum allowable size for "
-                         "a copy source: 5368709120");
+    TRY(s3_source_open(c, in->copy_source, in->expected_source_bucket_owner, s));
+    TRY(s3_copy_part_from(c, in, s, &k.at, &k.n));
     k.kind = kind_of(blob_pair(upload.attributes, S("s3-checksum")), (BlobPairs){ 0 });
     TRY(s3_store_error(c, &b, blob_put_begin(s3_of(c)->blob, &b, sealed ? seal : NULL, &put)));
     explicit_bzero(seal, sizeof seal);
@@ -331,16 +396,15 @@ static Err copy_part(struct call *c, const struct s3_UploadPartCopy_in *in, stru
     s3_give_checksums(c, s3_member(c->op->output, S("CopyPartResult"))->shape, result,
                       part.attributes);
     out->copy_part_result = result;
-    if (s->bucket.versioning != BLOB_UNVERSIONED)
-        out->copy_source_version_id = s3_version_text(c->arena, &s->object);
+    out->copy_source_version_id = s->version;
     return OK;
 }
 
 Err s3_UploadPartCopy(struct call *c, const struct s3_UploadPartCopy_in *in,
                       struct s3_UploadPartCopy_out *out)
 {
-    struct source s = { 0 };
+    struct s3_source s = { 0 };
     Err e = copy_part(c, in, &s, out);
-    source_done(&s);
+    s3_source_done(&s);
     return e;
 }

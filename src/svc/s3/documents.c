@@ -2,6 +2,7 @@
 // Settings of buckets that are documents: policy, CORS, encryption, lifecycle, ownership, public
 // access, tags, object lock. They are read when they come, so that nonsense is refused, and kept as
 // XML (a policy as it is), which is what asking for them answers.
+#include "base/time.h"
 #include "aws/write_xml.h"
 #include "svc/s3/s3.h"
 
@@ -104,8 +105,6 @@ GETS(GetPublicAccessBlock, "publicAccessBlock", NoSuchPublicAccessBlockConfigura
      "The public access block configuration was not found")
 GETS(GetBucketOwnershipControls, "ownershipControls", OwnershipControlsNotFoundError,
      "The bucket ownership controls were not found")
-GETS(GetObjectLockConfiguration, "object-lock", ObjectLockConfigurationNotFoundError,
-     "Object Lock configuration does not exist for this bucket")
 GETS(GetBucketEncryption, "encryption", ServerSideEncryptionConfigurationNotFoundError,
      "The server side encryption configuration was not found")
 GETS(GetBucketWebsite, "website", NoSuchWebsiteConfiguration,
@@ -132,6 +131,22 @@ static Err fixed(struct call *c, Str bucket, Str owner, const char *root, const 
                 root, FMT(s3_api.xml_namespace), content, root);
     call_header(c, S("Content-Type"), S("application/xml"));
     return OK;
+}
+
+// A bucket that was made with object lock has it without a rule.
+Err s3_GetObjectLockConfiguration(struct call *c, const struct s3_GetObjectLockConfiguration_in *in,
+                                  struct s3_GetObjectLockConfiguration_out *out)
+{
+    BlobBucket b;
+    Str xml;
+    TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &b));
+    TRY(s3_get_document(c, &b, S("object-lock"), &xml));
+    if (xml.p == NULL && b.locks)
+        return fixed(c, in->bucket, in->expected_bucket_owner, "ObjectLockConfiguration",
+                     "<ObjectLockEnabled>Enabled</ObjectLockEnabled>", &out->body);
+    return answer(c, in->bucket, in->expected_bucket_owner, S("object-lock"),
+                  &s3_ObjectLockConfigurationNotFoundError,
+                  "Object Lock configuration does not exist for this bucket", &out->body);
 }
 
 Err s3_GetBucketRequestPayment(struct call *c, const struct s3_GetBucketRequestPayment_in *in,
@@ -242,6 +257,12 @@ Err s3_PutBucketOwnershipControls(struct call *c, const struct s3_PutBucketOwner
     if (!str_eq(ownership, S("BucketOwnerEnforced")) &&
         !str_eq(ownership, S("BucketOwnerPreferred")) && !str_eq(ownership, S("ObjectWriter")))
         return call_fail(c, &s3_MalformedXML, REST_MALFORMED_TEXT);
+    AUTO(bucket) known = s3_bucket_ref(s3_of(c), in->bucket);
+    if (str_eq(ownership, S("BucketOwnerEnforced")) && known != NULL && known->acls &&
+        !s3_acl_is_private(known->acl))
+        return call_fail(c, &s3_InvalidBucketAclWithObjectOwnership,
+                         "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced "
+                         "setting");
     return keep_payload(c, in, &b, S("ownershipControls"));
 }
 
@@ -301,6 +322,27 @@ Err s3_GetBucketPolicyStatus(struct call *c, const struct s3_GetBucketPolicyStat
 
 // ---- Object lock and lifecycle
 
+static Err check_lock(struct call *c, const struct s3_PutObjectLockConfiguration_in *in)
+{
+    const s3_ObjectLockConfiguration *lock = in->object_lock_configuration;
+    const s3_DefaultRetention *d =
+        lock != NULL && lock->rule != NULL ? lock->rule->default_retention : NULL;
+    if (d != NULL && (d->mode.p == NULL || d->has_days == d->has_years))
+        return call_fail(c, &s3_MalformedXML, REST_MALFORMED_TEXT);
+    if (d != NULL && ((d->has_days && d->days <= 0) || (d->has_years && d->years <= 0)))
+        return call_fail(c, &s3_InvalidArgument,
+                         "Default retention period must be a positive integer value");
+    return OK;
+}
+
+Err s3_keep_lock(struct call *c, const struct s3_PutObjectLockConfiguration_in *in)
+{
+    BlobBucket b;
+    TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &b));
+    TRY(check_lock(c, in));
+    return keep_payload(c, in, &b, S("object-lock"));
+}
+
 Err s3_PutObjectLockConfiguration(struct call *c, const struct s3_PutObjectLockConfiguration_in *in,
                                   struct s3_PutObjectLockConfiguration_out *out)
 {
@@ -312,31 +354,119 @@ Err s3_PutObjectLockConfiguration(struct call *c, const struct s3_PutObjectLockC
         return call_fail(c, &s3_InvalidBucketState,
                          "Versioning must be 'Enabled' on the bucket to apply a Object Lock "
                          "configuration");
-    const s3_ObjectLockConfiguration *lock = in->object_lock_configuration;
-    const s3_DefaultRetention *d =
-        lock != NULL && lock->rule != NULL ? lock->rule->default_retention : NULL;
-    if (d != NULL && (d->mode.p == NULL || d->has_days == d->has_years))
-        return call_fail(c, &s3_MalformedXML, REST_MALFORMED_TEXT);
-    if (d != NULL && ((d->has_days && d->days <= 0) || (d->has_years && d->years <= 0)))
-        return call_fail(c, &s3_InvalidArgument,
-                         "Default retention period must be a positive integer value");
+    TRY(check_lock(c, in));
     if (!b.locks)
         TRY(s3_store_error(c, &b, blob_bucket_set_locks(s->blob, &b)));
     return keep_payload(c, in, &b, S("object-lock"));
 }
 
+// What the schema of the document does not say but demands.
 static bool is_good_rule(const s3_LifecycleRule *r)
 {
     const s3_LifecycleExpiration *x = r->expiration;
     if (x != NULL && x->has_date + x->has_days + x->has_expired_object_delete_marker != 1)
         return false;
-    if (x != NULL && x->has_days && x->days <= 0)
-        return false;
     const s3_NoncurrentVersionExpiration *v = r->noncurrent_version_expiration;
-    if (v != NULL && (!v->has_noncurrent_days || v->noncurrent_days <= 0))
+    if (v != NULL && !v->has_noncurrent_days)
         return false;
+    for (size_t i = 0; i < r->transitions.n; i++) {
+        const s3_Transition *t = &r->transitions.at[i];
+        if (t->has_date + t->has_days != 1 || !s3_may_move(S("STANDARD"), t->storage_class))
+            return false;
+    }
+    for (size_t i = 0; i < r->noncurrent_version_transitions.n; i++) {
+        const s3_NoncurrentVersionTransition *t = &r->noncurrent_version_transitions.at[i];
+        if (!t->has_noncurrent_days || !s3_may_move(S("STANDARD"), t->storage_class))
+            return false;
+    }
     return x != NULL || v != NULL || r->abort_incomplete_multipart_upload != NULL ||
            r->transitions.n > 0 || r->noncurrent_version_transitions.n > 0;
+}
+
+// Objects that are read now and then come no sooner (User Guide, "Constraints and considerations
+// for transitions").
+static Err check_days(struct call *c, const char *days, const char *action, Str class, int32_t n)
+{
+    bool rare = str_eq(class, S("STANDARD_IA")) || str_eq(class, S("ONEZONE_IA"));
+    if (n < 0)
+        return call_fail(c, &s3_InvalidArgument, "'%s' for %s action must be nonnegative", days,
+                         action);
+    if (!rare || n >= 30)
+        return OK;
+    return call_fail(c, &s3_InvalidArgument,
+                     "'%s' in %s action must be greater than or equal to 30 for storageClass "
+                     "'%.*s'",
+                     days, action, FMT(class));
+}
+
+static Err check_transitions(struct call *c, const s3_LifecycleRule *r)
+{
+    const s3_LifecycleExpiration *x = r->expiration;
+    BlobRule about = { 0 };
+    s3_lifecycle_filter(c->arena, r, &about);
+    for (size_t i = 0; i < r->transitions.n; i++) {
+        const s3_Transition *t = &r->transitions.at[i];
+        for (size_t j = 0; j < i; j++)
+            if (str_eq(r->transitions.at[j].storage_class, t->storage_class))
+                return call_fail(c, &s3_InvalidArgument,
+                                 "'StorageClass' must be different for 'Transition' actions in "
+                                 "same 'Rule'");
+        if (t->has_date && t->date % (86400 * NS_PER_S) != 0)
+            return call_fail(c, &s3_InvalidArgument, "'Date' must be at midnight GMT");
+        if (t->has_days)
+            TRY(check_days(c, "Days", "Transition", t->storage_class, t->days));
+        if (t->has_days && x != NULL && x->has_days && x->days <= t->days)
+            return call_fail(c, &s3_InvalidArgument,
+                             "'Days' in the Expiration action for filter '(prefix=%.*s)' must be "
+                             "greater than 'Days' in the Transition action",
+                             FMT(about.prefix));
+    }
+    for (size_t i = 0; i < r->noncurrent_version_transitions.n; i++) {
+        const s3_NoncurrentVersionTransition *t = &r->noncurrent_version_transitions.at[i];
+        TRY(check_days(c, "NoncurrentDays", "NoncurrentVersionTransition", t->storage_class,
+                       t->noncurrent_days));
+    }
+    return OK;
+}
+
+static Err check_rule(struct call *c, const s3_LifecycleRule *r)
+{
+    enum { ID_CHARS_MAX = 255 };
+    const s3_LifecycleExpiration *x = r->expiration;
+    if (!is_good_rule(r))
+        return call_fail(c, &s3_MalformedXML, REST_MALFORMED_TEXT);
+    if (r->id.n > ID_CHARS_MAX)
+        return call_fail(c, &s3_InvalidArgument,
+                         "ID length should not exceed allowed limit of 255");
+    if (x != NULL && x->has_days && x->days <= 0)
+        return call_fail(c, &s3_InvalidArgument,
+                         "'Days' for Expiration action must be a positive integer");
+    const s3_NoncurrentVersionExpiration *v = r->noncurrent_version_expiration;
+    if (v != NULL && v->noncurrent_days <= 0)
+        return call_fail(c, &s3_InvalidArgument,
+                         "'NoncurrentDays' for NoncurrentVersionExpiration action must be a "
+                         "positive integer");
+    if (x != NULL && x->has_date && x->date % (86400 * NS_PER_S) != 0)
+        return call_fail(c, &s3_InvalidArgument, "'Date' must be at midnight GMT");
+    return check_transitions(c, r);
+}
+
+// A rule that has no name is given one.
+static void name_rules(struct call *c, const s3_BucketLifecycleConfiguration *l,
+                       s3_BucketLifecycleConfiguration *ret)
+{
+    enum { ID_BYTES = 18 };
+    struct io *io = s3_of(c)->env.io;
+    *ret = *l;
+    ret->rules.at = arena_new(c->arena, s3_LifecycleRule, l->rules.n);
+    memcpy(ret->rules.at, l->rules.at, l->rules.n * sizeof *l->rules.at);
+    for (size_t i = 0; i < l->rules.n; i++) {
+        unsigned char id[ID_BYTES];
+        if (ret->rules.at[i].id.n > 0)
+            continue;
+        io->random(io, id, sizeof id);
+        ret->rules.at[i].id = s3_checksum_text(c->arena, id, sizeof id);
+    }
 }
 
 Err s3_PutBucketLifecycleConfiguration(struct call *c,
@@ -350,15 +480,22 @@ Err s3_PutBucketLifecycleConfiguration(struct call *c,
     const s3_BucketLifecycleConfiguration *l = in->lifecycle_configuration;
     if (l == NULL)
         return call_fail(c, &rest_MissingRequestBodyError, "Request Body is empty");
+    if (s3_has_mfa_delete(c, in->bucket))
+        return call_fail(c, &s3_InvalidBucketState,
+                         "Lifecycle configuration cannot be put on a bucket with MFA Delete "
+                         "enabled.");
     if (l->rules.n == 0 || l->rules.n > RULES_MAX)
         return call_fail(c, &s3_MalformedXML, REST_MALFORMED_TEXT);
     for (size_t i = 0; i < l->rules.n; i++) {
-        if (!is_good_rule(&l->rules.at[i]))
-            return call_fail(c, &s3_MalformedXML, REST_MALFORMED_TEXT);
+        TRY(check_rule(c, &l->rules.at[i]));
         for (size_t j = 0; j < i; j++)
             if (l->rules.at[i].id.p != NULL && str_eq(l->rules.at[i].id, l->rules.at[j].id))
                 return call_fail(c, &s3_InvalidArgument,
                                  "Rule ID must be unique. Found same ID for more than one rule");
     }
-    return keep_payload(c, in, &b, S("lifecycle"));
+    s3_BucketLifecycleConfiguration named;
+    struct s3_PutBucketLifecycleConfiguration_in with = *in;
+    name_rules(c, l, &named);
+    with.lifecycle_configuration = &named;
+    return keep_payload(c, &with, &b, S("lifecycle"));
 }

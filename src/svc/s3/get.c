@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // GetObject and HeadObject: conditions, ranges, parts; the bytes come from a reader as they are
-// sent.
+// sent, or go from its file.
 #include "base/time.h"
 #include "svc/s3/s3.h"
 
@@ -37,6 +37,14 @@ static Err send_read(struct call_source *source, char *p, size_t n, size_t *ret_
     return OK;
 }
 
+static void send_place(struct call_source *source, size_t n, IoSpan *ret_span)
+{
+    struct sending *s = (struct sending *)source;
+    blob_reader_place(s->reader, (size_t)MIN((uint64_t)n, s->left), s->at, ret_span);
+    s->at += ret_span->n;
+    s->left -= ret_span->n;
+}
+
 static void send_close(struct call_source *source)
 {
     struct sending *s = (struct sending *)source;
@@ -48,7 +56,9 @@ static void send_close(struct call_source *source)
 // What of an object is asked for.
 struct wanted {
     bool is_range;
+    bool is_part; // of several, with checksums of its own
     uint64_t from, n;
+    BlobPairs part_attributes;
 };
 
 // The bytes of one part.
@@ -77,6 +87,8 @@ static Err take_part(struct call *c, const BlobBucket *bucket, const BlobObject 
             if (++seen == (uint32_t)number) {
                 w->from = at;
                 w->n = parts[i].bytes;
+                w->is_part = true;
+                w->part_attributes = parts[i].attributes;
                 return OK;
             }
             at += parts[i].bytes;
@@ -118,6 +130,8 @@ static Err look(struct call *c, const struct s3_GetObject_in *in, const BlobBuck
     TRY(s3_check_acl(c, bucket, o,
                      in->version_id.p != NULL ? S("s3:GetObjectVersion") : S("s3:GetObject"),
                      S("READ")));
+    if (str_eq(c->op->name, S("GetObject")))
+        TRY(s3_check_readable(c, o->attributes, false));
     S3Conditions want = { .if_match = in->if_match,
                           .if_none_match = in->if_none_match,
                           .has_modified = in->has_if_modified_since,
@@ -140,11 +154,16 @@ static Err look(struct call *c, const struct s3_GetObject_in *in, const BlobBuck
     do {                                                                                         \
         bool sums = str_eq((in)->checksum_mode, S("ENABLED")) &&                                 \
                     (!(w)->is_range || (in)->has_part_number);                                   \
-        s3_give_headers((c), (out), (bucket), (o), sums);                                        \
+        s3_give_headers((c), (out), (bucket), (o), sums && !(w)->is_part);                       \
+        if (sums && (w)->is_part) {                                                              \
+            s3_give_checksums((c), (c)->op->output, (out), (w)->part_attributes);                \
+            (out)->checksum_type = blob_pair((o)->attributes, S("x-amz-checksum-type"));         \
+        }                                                                                        \
         override((c), (in), &(out)->content_type, &(out)->content_language,                      \
                  &(out)->content_encoding, &(out)->content_disposition, &(out)->cache_control,   \
                  &(out)->expires);                                                               \
         (out)->accept_ranges = S("bytes");                                                       \
+        (out)->restore = s3_restore_text((c), (o)->attributes);                                  \
         if ((out)->content_type.p == NULL)                                                       \
             (out)->content_type = S("binary/octet-stream");                                      \
         if ((w)->is_range) {                                                                     \
@@ -169,7 +188,8 @@ struct hot_call {
 bool s3_is_quick(struct call *c, const void *input)
 {
     const struct s3_GetObject_in *in = input;
-    if (!str_eq(c->op->name, S("GetObject")) || in->version_id.p != NULL || in->has_part_number)
+    bool reads = str_eq(c->op->name, S("GetObject")) || str_eq(c->op->name, S("HeadObject"));
+    if (!reads || in->version_id.p != NULL || in->has_part_number)
         return false;
     AUTO(bucket) b = s3_bucket_ref(s3_of(c), in->bucket);
     struct hot_call h = { 0 };
@@ -206,6 +226,7 @@ Err s3_GetObject(struct call *c, const struct s3_GetObject_in *in, struct s3_Get
     Str bytes = { 0 };
     take_hot(c, &hot, &o, &bytes);
     TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &bucket));
+    TRY(s3_check_no_attributes(c));
     if (hot != NULL)
         TRY(s3_customer_check(c, o.attributes, false, none)); // it is not sealed
     else
@@ -222,10 +243,34 @@ Err s3_GetObject(struct call *c, const struct s3_GetObject_in *in, struct s3_Get
     if (hot != NULL)
         s->source.memory = str_from(bytes.p + w.from, w.n);
     else if (o.bytes <= BLOB_HOT_BYTES_MAX)
-        s->object = o;
+        s->object = o; // read in any case, so that it is kept in memory
+    else
+        s->source.place = send_place;
     reader = NULL;
     hot = NULL;
     call_reply_source(c, &s->source);
+    return OK;
+}
+
+// What the reply needs of an object that is in memory only until the operation ends.
+static void keep(struct arena *a, BlobObject *o)
+{
+    BlobPair *pairs = arena_new(a, BlobPair, o->attributes.n + 1);
+    for (size_t i = 0; i < o->attributes.n; i++)
+        pairs[i] = (BlobPair){ str_dup(a, o->attributes.at[i].name),
+                               str_dup(a, o->attributes.at[i].value) };
+    o->etag = str_dup(a, o->etag);
+    o->attributes.at = pairs;
+}
+
+static Err find(struct call *c, const struct s3_GetObject_in *in, const BlobBucket *bucket,
+                BlobObject *ret)
+{
+    BlobSelect which;
+    TRY(s3_select(c, in->version_id, &which));
+    Err e = blob_find(s3_of(c)->blob, c->arena, bucket, in->key, which, ret);
+    if (e.kind != ERR_NONE || ret->is_marker)
+        return s3_found(c, bucket, in->key, in->version_id, e, ret);
     return OK;
 }
 
@@ -236,15 +281,17 @@ Err s3_HeadObject(struct call *c, const struct s3_HeadObject_in *head,
     const struct s3_GetObject_in *in = (const void *)head;
     BlobBucket bucket;
     BlobObject o = { 0 };
-    BlobSelect which;
+    AUTO(blob_hot) hot = NULL;
+    Str bytes;
     struct wanted w;
     unsigned char seal[BLOB_SEAL_BYTES];
+    take_hot(c, &hot, &o, &bytes);
     TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &bucket));
-    TRY(s3_select(c, in->version_id, &which));
-    Err e = blob_find(s3_of(c)->blob, c->arena, &bucket, in->key, which, &o);
-    if (e.kind != ERR_NONE || o.is_marker)
-        return s3_found(c, &bucket, in->key, in->version_id, e, &o);
-    e = s3_customer_check(c, o.attributes, false, seal);
+    if (hot != NULL)
+        keep(c->arena, &o);
+    else
+        TRY(find(c, in, &bucket, &o));
+    Err e = s3_customer_check(c, o.attributes, false, seal);
     explicit_bzero(seal, sizeof seal);
     TRY(e);
     TRY(look(c, in, &bucket, &o, &w));

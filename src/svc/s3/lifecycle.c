@@ -2,8 +2,10 @@
 // Lifecycle rules at work: once in an hour of the server's clock, which may be a virtual one, every
 // bucket that has rules is walked in pieces. S3 promises a day; who advances the clock by days sees
 // the rules applied within seconds.
+#include "aws/rest_out.h"
 #include "base/logline.h"
 #include "base/time.h"
+#include "codec/hash.h"
 #include "os/io.h"
 #include "store/blob_expire.h"
 #include "svc/s3/s3.h"
@@ -44,7 +46,7 @@ static BlobPairs one_pair(struct arena *a, const s3_Tag *tag)
     return (BlobPairs){ .at = at, .n = 1 };
 }
 
-static void take_filter(struct arena *a, const s3_LifecycleRule *r, BlobRule *ret)
+void s3_lifecycle_filter(struct arena *a, const s3_LifecycleRule *r, BlobRule *ret)
 {
     const s3_LifecycleRuleFilter *f = r->filter;
     const s3_LifecycleRuleAndOperator *all = f != NULL ? f->and : NULL;
@@ -71,7 +73,8 @@ static void take_rule(struct arena *a, const s3_LifecycleRule *r, BlobRule *ret)
     const s3_LifecycleExpiration *x = r->expiration;
     const s3_NoncurrentVersionExpiration *old = r->noncurrent_version_expiration;
     *ret = (BlobRule){ 0 };
-    take_filter(a, r, ret);
+    s3_lifecycle_filter(a, r, ret);
+    ret->name = r->id;
     if (x != NULL && x->has_days)
         ret->days = x->days;
     if (x != NULL && x->has_date)
@@ -102,14 +105,82 @@ Err s3_lifecycle_rules(struct arena *a, Str document, BlobRule **ret, size_t *re
     return OK;
 }
 
+// The earliest end wins.
+static int64_t end_of(const BlobRule *r, const BlobObject *o)
+{
+    if (!blob_rule_fits(r, o))
+        return INT64_MAX;
+    if (r->days > 0)
+        return blob_days_after(o->modified_ns, r->days);
+    return r->at_ns > 0 ? r->at_ns : INT64_MAX;
+}
+
+Str s3_expiration_text(struct call *c, const BlobBucket *bucket, const BlobObject *o)
+{
+    AUTO(bucket) b = s3_bucket_ref(s3_of(c), bucket->name);
+    int64_t earliest = INT64_MAX;
+    Str rule = S("");
+    for (size_t i = 0; b != NULL && o->is_latest && i < b->rule_count; i++) {
+        int64_t end = end_of(&b->rules[i], o);
+        if (end >= earliest)
+            continue;
+        earliest = end;
+        rule = b->rules[i].name.p != NULL ? b->rules[i].name : S("");
+    }
+    if (earliest == INT64_MAX)
+        return (Str){ 0 };
+    return str_fmt(c->arena, "expiry-date=\"%.*s\", rule-id=\"%.*s\"",
+                   FMT(time_http(c->arena, earliest)),
+                   FMT(rest_out_encoded(c->arena, rule, false)));
+}
+
 // ---- Walking
 
-static bool is_ending(struct lifecycle *l)
+static bool is_ending(void *self)
 {
+    struct lifecycle *l = self;
     pthread_mutex_lock(&l->lock);
     bool ending = l->ending;
     pthread_mutex_unlock(&l->lock);
     return ending;
+}
+
+struct call *s3_lifecycle_call(struct s3 *s, struct arena *a, const BlobBucket *bucket)
+{
+    struct call *c = arena_new(a, struct call, 1);
+    unsigned char id[8];
+    s->env.io->random(s->env.io, id, sizeof id);
+    *c = (struct call){ .state = s,
+                        .arena = a,
+                        .op = s3_api_op(S("DeleteObject")),
+                        .account = bucket->owner,
+                        .region = bucket->region,
+                        .caller = bucket->owner,
+                        .access_key = S(""),
+                        .principal = S("s3.amazonaws.com"),
+                        .service = S("s3.amazonaws.com"),
+                        .request_id = hex_str(a, id, sizeof id),
+                        .now_ns = s->env.io->wall_ns(s->env.io) };
+    return c;
+}
+
+// What is told of in a walk.
+struct telling {
+    struct s3 *s;
+    const BlobBucket *bucket;
+};
+
+static void tell(void *self, BlobEnd what, const BlobObject *o)
+{
+    const struct telling *t = self;
+    AUTO(arena) a = arena_open();
+    BlobObject gone = *o;
+    gone.etag = (Str){ 0 }; // nor its size: as of what was deleted by a call
+    if (what != BLOB_END_UPLOAD)
+        s3_notify(s3_lifecycle_call(t->s, a, t->bucket), t->bucket,
+                  what == BLOB_END_MARKED ? "LifecycleExpiration:DeleteMarkerCreated"
+                                          : "LifecycleExpiration:Delete",
+                  &gone);
 }
 
 static Err walk(struct lifecycle *l, const BlobBucket *b)
@@ -117,13 +188,19 @@ static Err walk(struct lifecycle *l, const BlobBucket *b)
     struct s3 *s = l->s;
     AUTO(arena) a = arena_open();
     Str document, after;
-    BlobExpire e = { .now_ns = s->env.io->wall_ns(s->env.io), .max = WALK_MAX };
+    struct telling telling = { s, b };
+    BlobExpire e = {
+        .now_ns = s->env.io->wall_ns(s->env.io), .max = WALK_MAX, .tell = tell, .self = &telling
+    };
     BlobRule *rules;
+    S3Move *moves;
+    size_t move_count;
     Err found = blob_bucket_get_document(s->blob, a, b, S("lifecycle"), &document);
     if (found.kind == ERR_NOT_FOUND)
         return OK;
     TRY(found);
     TRY(s3_lifecycle_rules(a, document, &rules, &e.rule_count));
+    TRY(s3_lifecycle_moves(a, document, &moves, &move_count));
     e.rules = rules;
     AUTO_BUF(place); // where to go on
     for (bool more = true; more && !is_ending(l);) {
@@ -134,7 +211,7 @@ static Err walk(struct lifecycle *l, const BlobBucket *b)
         buf_add(&place, after);
         e.after = buf_str(&place);
     }
-    return OK;
+    return s3_lifecycle_move(s, b, moves, move_count, e.now_ns, is_ending, l);
 }
 
 static void walk_all(struct lifecycle *l)

@@ -41,10 +41,28 @@ static const s3_Owner *owner_of(struct call *c, Str account)
     return o;
 }
 
-static Str storage_class(const BlobObject *o)
+// Whose an object or an upload is: mostly `usual`, the bucket's owner.
+static const s3_Owner *owner_of_one(struct call *c, const BlobBucket *bucket, BlobPairs attributes,
+                                    const s3_Owner *usual)
 {
-    Str class = blob_pair(o->attributes, S("x-amz-storage-class"));
-    return class.p != NULL ? class : S("STANDARD");
+    if (usual == NULL || blob_pair(attributes, S("s3-owner")).p == NULL)
+        return usual;
+    AUTO(bucket) b = s3_bucket_ref(s3_of(c), bucket->name);
+    return b != NULL ? owner_of(c, s3_object_owner(b, attributes)) : usual;
+}
+
+// Whether it is being restored, or until when it is, where that is asked for.
+static const s3_RestoreStatus *restore_status(struct call *c, const BlobObject *o, Str wanted)
+{
+    S3Restore r = s3_restore_of(o->attributes, c->now_ns);
+    if (r.state == S3_RESTORE_NONE || str_search(wanted, S("RestoreStatus")) == wanted.n)
+        return NULL;
+    s3_RestoreStatus *status = arena_new(c->arena, s3_RestoreStatus, 1);
+    status->has_is_restore_in_progress = true;
+    status->is_restore_in_progress = r.state == S3_RESTORE_ONGOING;
+    status->has_restore_expiry_date = r.state == S3_RESTORE_READY;
+    status->restore_expiry_date = r.until_ns;
+    return status;
 }
 
 // The kind of an object's checksum, as a list of one.
@@ -73,7 +91,7 @@ static void give_prefixes(struct call *c, const Str *prefixes, size_t n, Str enc
 }
 
 static void give_objects(struct call *c, const BlobBucket *b, const BlobPage *page, Str encoding,
-                         bool owner, s3_ObjectList *ret)
+                         bool owner, Str more, s3_ObjectList *ret)
 {
     ret->at = arena_new(c->arena, s3_Object, page->object_count);
     ret->n = page->object_count;
@@ -87,8 +105,9 @@ static void give_objects(struct call *c, const BlobBucket *b, const BlobPage *pa
         to->e_tag = s3_quoted(c->arena, o->etag);
         to->size = (int64_t)o->bytes;
         to->has_last_modified = to->has_size = true;
-        to->storage_class = storage_class(o);
-        to->owner = who;
+        to->storage_class = s3_storage_class(o->attributes);
+        to->owner = owner_of_one(c, b, o->attributes, who);
+        to->restore_status = restore_status(c, o, more);
         give_algorithm(c, o, &to->checksum_algorithm, &to->checksum_type);
     }
 }
@@ -113,7 +132,7 @@ Err s3_ListObjects(struct call *c, const struct s3_ListObjects_in *in,
     BlobPage page;
     TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &b));
     TRY(check_encoding(c, in->encoding_type));
-    TRY(take_max(c, in->has_max_keys, in->max_keys, "max-keys", &out->max_keys));
+    TRY(take_max(c, in->has_max_keys, in->max_keys, "maxKeys", &out->max_keys));
     TRY(list(c, &b, in->prefix, in->delimiter, in->marker, out->max_keys, &page));
     out->has_max_keys = out->has_is_truncated = true;
     out->is_truncated = page.more;
@@ -125,7 +144,8 @@ Err s3_ListObjects(struct call *c, const struct s3_ListObjects_in *in,
     out->encoding_type = in->encoding_type;
     if (page.more && in->delimiter.n > 0) // else the last key says it
         out->next_marker = written(c, page.last, in->encoding_type);
-    give_objects(c, &b, &page, in->encoding_type, true, &out->contents);
+    give_objects(c, &b, &page, in->encoding_type, true, in->optional_object_attributes,
+                 &out->contents);
     give_prefixes(c, page.prefixes, page.prefix_count, in->encoding_type, &out->common_prefixes);
     return OK;
 }
@@ -151,7 +171,7 @@ Err s3_ListObjectsV2(struct call *c, const struct s3_ListObjectsV2_in *in,
     Str after = in->start_after;
     TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &b));
     TRY(check_encoding(c, in->encoding_type));
-    TRY(take_max(c, in->has_max_keys, in->max_keys, "max-keys", &out->max_keys));
+    TRY(take_max(c, in->has_max_keys, in->max_keys, "maxKeys", &out->max_keys));
     if (in->continuation_token.p != NULL)
         TRY(read_token(c, in->continuation_token, &after));
     TRY(list(c, &b, in->prefix, in->delimiter, after, out->max_keys, &page));
@@ -168,7 +188,7 @@ Err s3_ListObjectsV2(struct call *c, const struct s3_ListObjectsV2_in *in,
     if (page.more)
         out->next_continuation_token = hex_str(c->arena, page.last.p, page.last.n);
     give_objects(c, &b, &page, in->encoding_type, in->has_fetch_owner && in->fetch_owner,
-                 &out->contents);
+                 in->optional_object_attributes, &out->contents);
     give_prefixes(c, page.prefixes, page.prefix_count, in->encoding_type, &out->common_prefixes);
     return OK;
 }
@@ -176,7 +196,7 @@ Err s3_ListObjectsV2(struct call *c, const struct s3_ListObjectsV2_in *in,
 // ---- Versions
 
 static void give_versions(struct call *c, const BlobBucket *b, const BlobPage *page, Str encoding,
-                          struct s3_ListObjectVersions_out *out)
+                          Str more, struct s3_ListObjectVersions_out *out)
 {
     const s3_Owner *who = owner_of(c, b->owner);
     out->versions.at = arena_new(c->arena, s3_ObjectVersion, page->object_count);
@@ -199,14 +219,15 @@ static void give_versions(struct call *c, const BlobBucket *b, const BlobPage *p
         *v = (s3_ObjectVersion){ .e_tag = s3_quoted(c->arena, o->etag),
                                  .size = (int64_t)o->bytes,
                                  .has_size = true,
-                                 .storage_class = storage_class(o),
+                                 .storage_class = s3_storage_class(o->attributes),
                                  .key = key,
                                  .version_id = version,
                                  .is_latest = o->is_latest,
                                  .has_is_latest = true,
                                  .last_modified = o->modified_ns,
                                  .has_last_modified = true,
-                                 .owner = who };
+                                 .owner = owner_of_one(c, b, o->attributes, who) };
+        v->restore_status = restore_status(c, o, more);
         give_algorithm(c, o, &v->checksum_algorithm, &v->checksum_type);
     }
     out->versions.set = out->versions.n > 0;
@@ -222,7 +243,7 @@ Err s3_ListObjectVersions(struct call *c, const struct s3_ListObjectVersions_in 
     BlobObject last = { 0 };
     TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &b));
     TRY(check_encoding(c, in->encoding_type));
-    TRY(take_max(c, in->has_max_keys, in->max_keys, "max-keys", &out->max_keys));
+    TRY(take_max(c, in->has_max_keys, in->max_keys, "maxKeys", &out->max_keys));
     if (in->version_id_marker.n > 0 && in->key_marker.n == 0)
         return call_fail(c, &s3_InvalidArgument,
                          "A version-id marker cannot be specified without a key marker.");
@@ -254,12 +275,28 @@ Err s3_ListObjectVersions(struct call *c, const struct s3_ListObjectVersions_in 
         if (page.last_version != 0 && n > 0 && str_eq(page.objects[n - 1].key, page.last))
             out->next_version_id_marker = s3_version_text(c->arena, &page.objects[n - 1]);
     }
-    give_versions(c, &b, &page, in->encoding_type, out);
+    give_versions(c, &b, &page, in->encoding_type, in->optional_object_attributes, out);
     give_prefixes(c, page.prefixes, page.prefix_count, in->encoding_type, &out->common_prefixes);
     return OK;
 }
 
 // ---- Uploads
+
+static void give_upload(struct call *c, const BlobBucket *b, const BlobUpload *u, Str encoding,
+                        s3_MultipartUpload *ret)
+{
+    *ret = (s3_MultipartUpload){
+        .upload_id = s3_upload_text(c->arena, u->id),
+        .key = written(c, u->key, encoding),
+        .initiated = u->created_ns,
+        .has_initiated = true,
+        .storage_class = s3_storage_class(u->attributes),
+        .owner = owner_of_one(c, b, u->attributes, owner_of(c, b->owner)),
+        .initiator = s3_initiator(c, b, u->attributes),
+        .checksum_algorithm = blob_pair(u->attributes, S("s3-checksum")),
+        .checksum_type = blob_pair(u->attributes, S("x-amz-checksum-type")),
+    };
+}
 
 Err s3_ListMultipartUploads(struct call *c, const struct s3_ListMultipartUploads_in *in,
                             struct s3_ListMultipartUploads_out *out)
@@ -297,13 +334,7 @@ Err s3_ListMultipartUploads(struct call *c, const struct s3_ListMultipartUploads
     out->uploads.n = page.upload_count;
     out->uploads.set = out->uploads.n > 0;
     for (size_t i = 0; i < page.upload_count; i++)
-        out->uploads.at[i] =
-            (s3_MultipartUpload){ .upload_id = s3_upload_text(c->arena, page.uploads[i].id),
-                                  .key = written(c, page.uploads[i].key, in->encoding_type),
-                                  .initiated = page.uploads[i].created_ns,
-                                  .has_initiated = true,
-                                  .storage_class = S("STANDARD"),
-                                  .owner = owner_of(c, b.owner) };
+        give_upload(c, &b, &page.uploads[i], in->encoding_type, &out->uploads.at[i]);
     give_prefixes(c, page.prefixes, page.prefix_count, in->encoding_type, &out->common_prefixes);
     return OK;
 }

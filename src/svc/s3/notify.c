@@ -1,26 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // What happens to objects is told to the destinations that the bucket names (Amazon S3 User Guide,
-// "Event message structure"), by whoever in this server serves such an ARN: the same registry that
-// alarms use (hub/alarms.h). A message that nobody takes is lost, as S3 promises delivery, not
-// storage; a destination that nobody serves cannot be set.
+// "Event message structure"), if somebody in this server serves such an ARN (hub/sink.h): a
+// destination that nobody serves cannot be set. How messages get there: events.c.
+#include "base/logline.h"
 #include "base/time.h"
 #include "codec/json.h"
-#include "hub/alarms.h"
+#include "hub/hub.h"
+#include "hub/sink.h"
 #include "svc/s3/s3.h"
-
-static bool send(const struct s3 *s, Str account, Str region, Str arn, Str message)
-{
-    AlarmAction action = { .account = account,
-                           .region = region,
-                           .action = arn,
-                           .subject = S("Amazon S3 Notification"),
-                           .message = message };
-    struct alarm_target *t = s->env.targets != NULL ? *s->env.targets : NULL;
-    for (; t != NULL; t = t->next)
-        if (t->act(t, &action))
-            return true;
-    return false;
-}
 
 // "s3:ObjectCreated:*" and "ObjectCreated:Put".
 static bool wants_event(const s3_EventList *list, Str event)
@@ -60,8 +47,9 @@ static void put_map(struct event_writer *w, Str name)
 }
 
 static void put_s3(struct event_writer *w, struct call *c, const BlobBucket *b, Str id,
-                   const BlobObject *o)
+                   const S3Event *e)
 {
+    const BlobObject *o = e->object;
     put_map(w, S("s3"));
     put(w, S("s3SchemaVersion"), S("1.0"));
     put(w, S("configurationId"), id.p != NULL ? id : S("notification"));
@@ -79,8 +67,8 @@ static void put_s3(struct event_writer *w, struct call *c, const BlobBucket *b, 
         w->ops->integer(w, (int64_t)o->bytes);
         put(w, S("eTag"), o->etag);
     }
-    if (b->versioning != BLOB_UNVERSIONED)
-        put(w, S("versionId"), s3_version_text(c->arena, o));
+    if (e->version.p != NULL)
+        put(w, S("versionId"), e->version);
     put(w, S("sequencer"),
         str_fmt(c->arena, "%016llX",
                 (unsigned long long)(o->version != 0 ? o->version : (uint64_t)c->now_ns)));
@@ -88,8 +76,39 @@ static void put_s3(struct event_writer *w, struct call *c, const BlobBucket *b, 
     w->ops->map_end(w);
 }
 
-static Str message(struct call *c, const BlobBucket *b, Str id, Str event, const BlobObject *o)
+// Kinds of events that came later have a later version (User Guide, "Event message structure").
+static Str version_of(Str event)
 {
+    static const Str later[] = { S_INIT("Lifecycle"), S_INIT("ObjectAcl:"),
+                                 S_INIT("ObjectTagging:"), S_INIT("ObjectRestore:Delete") };
+    for (size_t i = 0; i < COUNT_OF(later); i++)
+        if (str_starts(event, later[i]))
+            return S("2.3");
+    return S("2.1");
+}
+
+static void put_storage(struct event_writer *w, struct call *c, const S3Event *e)
+{
+    if (e->moved_to.p != NULL) {
+        put_map(w, S("lifecycleEventData"));
+        put_map(w, S("transitionEventData"));
+        put(w, S("destinationStorageClass"), e->moved_to);
+        w->ops->map_end(w);
+        w->ops->map_end(w);
+    }
+    if (e->restored_from.p == NULL)
+        return;
+    put_map(w, S("glacierEventData"));
+    put_map(w, S("restoreEventData"));
+    put(w, S("lifecycleRestorationExpiryTime"), time_iso_ms(c->arena, e->restored_until_ns));
+    put(w, S("lifecycleRestoreStorageClass"), e->restored_from);
+    w->ops->map_end(w);
+    w->ops->map_end(w);
+}
+
+static Str message(struct call *c, const BlobBucket *b, Str id, const S3Event *e)
+{
+    Str event = str_of(e->name);
     struct event_writer w;
     AUTO_BUF(out);
     json_writer_init(&w, &out);
@@ -97,22 +116,23 @@ static Str message(struct call *c, const BlobBucket *b, Str id, Str event, const
     w.ops->key(&w, S("Records"));
     w.ops->list(&w);
     w.ops->map(&w);
-    put(&w, S("eventVersion"), S("2.1"));
+    put(&w, S("eventVersion"), version_of(event));
     put(&w, S("eventSource"), S("aws:s3"));
     put(&w, S("awsRegion"), b->region);
-    put(&w, S("eventTime"), time_iso_ms(c->arena, c->now_ns));
+    put(&w, S("eventTime"), time_iso_ms(c->arena, e->at_ns != 0 ? e->at_ns : c->now_ns));
     put(&w, S("eventName"), event);
     put_map(&w, S("userIdentity"));
     put(&w, S("principalId"), c->principal);
     w.ops->map_end(&w);
     put_map(&w, S("requestParameters"));
-    Str peer = c->exchange != NULL ? c->exchange->peer : S("");
+    Str peer = c->exchange != NULL ? c->exchange->peer : c->service.p != NULL ? c->service : S("");
     put(&w, S("sourceIPAddress"), str_head(peer, str_find(peer, ':')));
     w.ops->map_end(&w);
     put_map(&w, S("responseElements"));
     put(&w, S("x-amz-request-id"), c->request_id);
     w.ops->map_end(&w);
-    put_s3(&w, c, b, id, o);
+    put_s3(&w, c, b, id, e);
+    put_storage(&w, c, e);
     w.ops->map_end(&w);
     w.ops->list_end(&w);
     w.ops->map_end(&w);
@@ -150,6 +170,19 @@ static Destination *destinations(struct arena *a, const s3_NotificationConfigura
 
 void s3_notify(struct call *c, const BlobBucket *bucket, const char *event, const BlobObject *o)
 {
+    s3_notify_event(c, bucket, &(S3Event){ .name = event, .object = o });
+}
+
+void s3_notify_version(struct call *c, const BlobBucket *bucket, const char *event,
+                       const BlobObject *o, Str version)
+{
+    s3_notify_event(
+        c, bucket, &(S3Event){ .name = event, .object = o, .elsewhere = true, .version = version });
+}
+
+void s3_notify_event(struct call *c, const BlobBucket *bucket, const S3Event *given)
+{
+    S3Event event = *given;
     struct s3 *s = s3_of(c);
     s3_NotificationConfiguration n = { 0 };
     AUTO(bucket) b = s3_bucket_ref(s, bucket->name);
@@ -160,32 +193,83 @@ void s3_notify(struct call *c, const BlobBucket *bucket, const char *event, cons
                                        S("NotificationConfiguration"));
     if (s3_decode_document(c, m->shape, b->notification, &n).kind != ERR_NONE)
         return;
+    if (!event.elsewhere && bucket->versioning != BLOB_UNVERSIONED)
+        event.version = s3_version_text(c->arena, event.object);
     const Destination *all = destinations(c->arena, &n, &count);
-    for (size_t i = 0; i < count; i++)
-        if (wants_event(all[i].events, str_of(event)) && passes(all[i].filter, o->key))
-            send(s, bucket->owner, bucket->region, all[i].arn,
-                 message(c, bucket, all[i].id, str_of(event), o));
+    for (size_t i = 0; i < count; i++) {
+        if (!wants_event(all[i].events, str_of(event.name)) ||
+            !passes(all[i].filter, event.object->key))
+            continue;
+        Err e = s3_events_add(s, bucket->owner, bucket->region, all[i].arn,
+                              message(c, bucket, all[i].id, &event), event.at_ns);
+        if (e.kind != ERR_NONE)
+            LOG(LOG_ERROR, "an event notification is lost", F_STR("destination", all[i].arn),
+                F_ERR(e));
+    }
 }
 
-// A destination is asked with a message of its own whether there is somebody.
+static Err check_events(struct call *c, const s3_EventList *list)
+{
+    static const Str known[] = {
+        S_INIT("ObjectCreated:"),       S_INIT("ObjectRemoved:"),
+        S_INIT("ObjectRestore:"),       S_INIT("ObjectTagging:"),
+        S_INIT("ObjectAcl:Put"),        S_INIT("ReducedRedundancyLostObject"),
+        S_INIT("Replication:"),         S_INIT("LifecycleTransition"),
+        S_INIT("LifecycleExpiration:"), S_INIT("IntelligentTiering")
+    };
+    for (size_t i = 0; i < list->n; i++) {
+        Str one = list->at[i];
+        bool good = str_starts(one, S("s3:"));
+        Str name = good ? str_skip(one, 3) : S("");
+        good = str_eq(name, S("TestEvent"));
+        for (size_t k = 0; k < COUNT_OF(known); k++)
+            good = good || str_starts(name, known[k]);
+        if (good)
+            continue;
+        call_detail(c, S("ArgumentName"), S("Event"));
+        call_detail(c, S("ArgumentValue"), one);
+        return call_fail(c, &s3_InvalidArgument, "The event is not supported for notifications");
+    }
+    return OK;
+}
+
+static Str test_message(struct call *c, const BlobBucket *b)
+{
+    return str_fmt(c->arena,
+                   "{\"Service\":\"Amazon S3\",\"Event\":\"s3:TestEvent\",\"Time\":\"%.*s\","
+                   "\"Bucket\":\"%.*s\",\"RequestId\":\"%.*s\",\"HostId\":\"\"}",
+                   FMT(time_iso_ms(c->arena, c->now_ns)), FMT(b->name), FMT(c->request_id));
+}
+
+static Str missing_text(Str arn)
+{
+    if (str_starts(arn, S("arn:aws:sqs:")))
+        return S("The destination queue does not exist");
+    if (str_starts(arn, S("arn:aws:sns:")))
+        return S("The destination topic does not exist");
+    return S("The destination does not exist or cannot be reached");
+}
+
+// Somebody must be there who takes what is sent. Queues and topics are told that they have been
+// named; functions are not.
 Err s3_check_destinations(struct call *c, const BlobBucket *b,
                           const s3_NotificationConfiguration *n)
 {
+    struct s3 *s = s3_of(c);
     size_t count;
     const Destination *all = destinations(c->arena, n, &count);
     for (size_t i = 0; i < count; i++) {
-        Str test =
-            str_fmt(c->arena,
-                    "{\"Service\":\"Amazon S3\",\"Event\":\"s3:TestEvent\",\"Time\":\"%.*s\","
-                    "\"Bucket\":\"%.*s\",\"RequestId\":\"%.*s\"}",
-                    FMT(time_iso_ms(c->arena, c->now_ns)), FMT(b->name), FMT(c->request_id));
-        if (send(s3_of(c), b->owner, b->region, all[i].arn, test))
+        TRY(check_events(c, all[i].events));
+        const struct hub_sink *sink = hub_sink_find(all[i].arn);
+        if (sink != NULL && s->env.hub != NULL && sink->known(s->env.hub, all[i].arn))
             continue;
         call_detail(c, S("ArgumentName"), all[i].arn);
-        call_detail(c, S("ArgumentValue"),
-                    S("The destination does not exist or cannot be reached"));
+        call_detail(c, S("ArgumentValue"), missing_text(all[i].arn));
         return call_fail(c, &s3_InvalidArgument,
                          "Unable to validate the following destination configurations");
     }
+    for (size_t i = 0; i < count; i++)
+        if (hub_sink_find(all[i].arn)->test)
+            TRY(s3_events_add(s, b->owner, b->region, all[i].arn, test_message(c, b), 0));
     return OK;
 }

@@ -33,6 +33,12 @@ static Str version_of(struct call *c, const BlobBucket *b, const BlobObject *o)
 
 // ---- Tags
 
+static Err may_tag(struct call *c, const BlobBucket *b, const BlobObject *o, Str version_id,
+                   Str action, Str of_version)
+{
+    return s3_check_acl(c, b, o, version_id.p != NULL ? of_version : action, (Str){ 0 });
+}
+
 Err s3_GetObjectTagging(struct call *c, const struct s3_GetObjectTagging_in *in,
                         struct s3_GetObjectTagging_out *out)
 {
@@ -40,6 +46,8 @@ Err s3_GetObjectTagging(struct call *c, const struct s3_GetObjectTagging_in *in,
     BlobSelect which;
     BlobObject o;
     TRY(find(c, in->bucket, in->expected_bucket_owner, in->key, in->version_id, &b, &which, &o));
+    TRY(may_tag(c, &b, &o, in->version_id, S("s3:GetObjectTagging"),
+                S("s3:GetObjectVersionTagging")));
     out->version_id = version_of(c, &b, &o);
     out->tag_set.at = arena_new(c->arena, s3_Tag, o.tags.n);
     out->tag_set.n = o.tags.n;
@@ -62,6 +70,8 @@ Err s3_PutObjectTagging(struct call *c, const struct s3_PutObjectTagging_in *in,
     BlobPairs tags = { .at = pairs, .n = set->n };
     TRY(s3_check_tags(c, tags, S3_TAGS_MAX));
     TRY(find(c, in->bucket, in->expected_bucket_owner, in->key, in->version_id, &b, &which, &o));
+    TRY(may_tag(c, &b, &o, in->version_id, S("s3:PutObjectTagging"),
+                S("s3:PutObjectVersionTagging")));
     TRY(change(c, &b, in->key, &which, &(BlobChange){ .tags = &tags }, &o));
     out->version_id = version_of(c, &b, &o);
     s3_notify(c, &b, "ObjectTagging:Put", &o);
@@ -76,6 +86,8 @@ Err s3_DeleteObjectTagging(struct call *c, const struct s3_DeleteObjectTagging_i
     BlobObject o;
     BlobPairs none = { 0 };
     TRY(find(c, in->bucket, in->expected_bucket_owner, in->key, in->version_id, &b, &which, &o));
+    TRY(may_tag(c, &b, &o, in->version_id, S("s3:DeleteObjectTagging"),
+                S("s3:DeleteObjectVersionTagging")));
     TRY(change(c, &b, in->key, &which, &(BlobChange){ .tags = &none }, &o));
     out->version_id = version_of(c, &b, &o);
     s3_notify(c, &b, "ObjectTagging:Delete", &o);
@@ -233,8 +245,7 @@ Err s3_GetObjectAttributes(struct call *c, const struct s3_GetObjectAttributes_i
             out->object_size = (int64_t)o.bytes;
             out->has_object_size = true;
         } else if (str_eq(want, S("StorageClass"))) {
-            Str class = blob_pair(o.attributes, S("x-amz-storage-class"));
-            out->storage_class = class.p != NULL ? class : S("STANDARD");
+            out->storage_class = s3_storage_class(o.attributes);
         } else if (str_eq(want, S("ObjectParts"))) {
             TRY(give_parts(c, in, &b, &o, out));
         } else if (str_eq(want, S("Checksum"))) {

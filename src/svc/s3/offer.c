@@ -2,6 +2,7 @@
 // Objects for other services (hub/objects.h): the same store, permissions, encryption, checksums
 // and notifications as for those who call, on behalf of an account and its role.
 #include "codec/hash.h"
+#include "svc/s3/remote.h"
 #include "svc/s3/s3.h"
 
 #include <stdlib.h>
@@ -23,16 +24,10 @@ static struct call *call_for(struct s3 *s, struct arena *a, const HubActor *as)
                         .access_key = S(""),
                         .role = as->role_arn,
                         .service = as->service,
+                        .source_arn = as->source_arn,
                         .request_id = hex_str(a, id, sizeof id),
                         .now_ns = s->env.io->wall_ns(s->env.io) };
-    c->principal = str_fmt(a, "arn:aws:iam::%.*s:root", FMT(as->account));
-    if (as->role_arn.p == NULL)
-        return c;
-    Str name = as->role_arn, part = { 0 };
-    while (str_cut(name, '/', &part, &name))
-        continue;
-    c->principal = str_fmt(a, "arn:aws:sts::%.*s:assumed-role/%.*s/%.*s", FMT(as->account),
-                           FMT(part), FMT(as->service));
+    c->principal = hub_actor_principal(a, as);
     return c;
 }
 
@@ -74,9 +69,18 @@ static Err permitted(struct call *c, Str action, Str bucket, Str key)
     return call_fail(c, &s3_AccessDenied, "%.*s", FMT(text));
 }
 
+// Its objects are elsewhere, and nobody says where: whoever delivers tries again.
+static Err not_adrift(struct call *c, Str name)
+{
+    AUTO(bucket) b = s3_bucket_ref(s3_of(c), name);
+    return b != NULL && b->adrift ? fail(ERR_IO, "the configuration no longer places this bucket")
+                                  : OK;
+}
+
 static Err find(struct call *c, Str action, Str bucket, Str key, BlobBucket *ret)
 {
     TRY(s3_bucket(c, bucket, (Str){ 0 }, ret));
+    TRY(not_adrift(c, bucket));
     return permitted(c, action, bucket, key);
 }
 
@@ -95,8 +99,9 @@ struct hub_put {
     struct call *call;
     BlobBucket bucket;
     struct blob_put *put;
+    struct s3_remote_put *remote; // in its place, where the bucket is elsewhere
     struct attributes attributes;
-    struct checksum *md5, *crc;
+    struct checksum *md5, *crc, *sha256; // the last one for the other side
 };
 
 static void offer_close(struct hub_put *p)
@@ -104,6 +109,8 @@ static void offer_close(struct hub_put *p)
     if (p == NULL)
         return;
     blob_put_close(p->put);
+    s3_remote_put_close(p->remote);
+    checksum_close(p->sha256);
     checksum_close(p->md5);
     checksum_close(p->crc);
     arena_close(p->arena);
@@ -118,10 +125,21 @@ static Err begin(struct hub_put *p, const HubObjectWant *want)
     Str algorithm = want->kms_key.p != NULL ? S("aws:kms") : (Str){ 0 };
     TRY(s3_bucket(c, want->bucket, want->expected_owner,
                   &p->bucket)); // the key is known at the end
+    TRY(not_adrift(c, want->bucket));
     p->bucket.name = str_dup(p->arena, p->bucket.name);
+    struct remote *remote = s3_remote_of(p->s, p->bucket.name);
     if (want->storage_class.p != NULL)
         attributes_add(&p->attributes, S("x-amz-storage-class"),
                        str_dup(p->arena, want->storage_class));
+    if (remote != NULL) {
+        if (want->kms_key.p != NULL) {
+            attributes_add(&p->attributes, S("x-amz-server-side-encryption"), algorithm);
+            attributes_add(&p->attributes, S("x-amz-server-side-encryption-aws-kms-key-id"),
+                           str_dup(p->arena, want->kms_key));
+        }
+        checksum_open(CHECKSUM_SHA256, &p->sha256);
+        return s3_remote_put_open(p->s, remote, &p->remote);
+    }
     TRY(s3_seal_with(c, &p->bucket, algorithm, want->kms_key, (Str){ 0 }, &p->attributes, seal,
                      &sealed));
     Err e = blob_put_begin(p->s->blob, &p->bucket, sealed ? seal : NULL, &p->put);
@@ -137,7 +155,8 @@ static Err offer_begin(void *self, struct arena *a, const HubObjectWant *want, s
     p->arena = arena_open();
     HubActor as = { .account = str_dup(p->arena, want->as.account),
                     .region = str_dup(p->arena, want->as.region),
-                    .service = str_dup(p->arena, want->as.service) };
+                    .service = str_dup(p->arena, want->as.service),
+                    .source_arn = str_dup(p->arena, want->as.source_arn) };
     if (want->as.role_arn.p != NULL)
         as.role_arn = str_dup(p->arena, want->as.role_arn);
     p->call = call_for(self, p->arena, &as);
@@ -158,7 +177,23 @@ static Err offer_write(struct hub_put *p, Str bytes)
 {
     checksum_add(p->md5, bytes.p, bytes.n);
     checksum_add(p->crc, bytes.p, bytes.n);
-    return blob_put_write(p->put, bytes);
+    if (p->remote == NULL)
+        return blob_put_write(p->put, bytes);
+    checksum_add(p->sha256, bytes.p, bytes.n);
+    return s3_remote_put_write(p->remote, bytes);
+}
+
+static Err finish_remote(struct hub_put *p, Str key)
+{
+    unsigned char md5[CHECKSUM_BYTES_MAX], hash[CHECKSUM_BYTES_MAX];
+    BlobObject made;
+    Str version;
+    checksum_end(p->md5, md5);
+    checksum_end(p->sha256, hash);
+    return s3_remote_put_finish(p->call, p->remote, key, attributes_pairs(&p->attributes),
+                                s3_checksum_text(p->arena, md5, MD5_BYTES),
+                                hex_str(p->arena, hash, SHA256_BYTES), "ObjectCreated:Put", &made,
+                                &version);
 }
 
 static Err finish(struct hub_put *p, Str key)
@@ -169,13 +204,16 @@ static Err finish(struct hub_put *p, Str key)
     BlobObject made = { 0 };
     TRY(s3_check_key(c, key));
     TRY(permitted(c, S("s3:PutObject"), p->bucket.name, key));
+    if (p->remote != NULL)
+        return finish_remote(p, key);
     checksum_end(p->crc, sum);
     attributes_add(&p->attributes, S("x-amz-checksum-crc64nvme"),
                    s3_checksum_text(p->arena, sum, checksum_bytes(CHECKSUM_CRC64NVME)));
     attributes_add(&p->attributes, S("x-amz-checksum-type"), S("FULL_OBJECT"));
     checksum_end(p->md5, sum);
     object.etag = hex_str(p->arena, sum, MD5_BYTES);
-    TRY(s3_default_retention(c, &p->bucket, &object.retention));
+    if (p->bucket.locks)
+        TRY(s3_default_retention(c, &p->bucket, &object.retention));
     object.attributes = attributes_pairs(&p->attributes);
     Err e = blob_put_finish(p->put, p->arena, &object, &made);
     if (e.kind == ERR_INVALID)
@@ -208,6 +246,9 @@ static Err read_piece(struct call *c, Str bucket, Str key, uint64_t at, size_t m
     AUTO(blob_reader) reader = NULL;
     size_t n = 0;
     TRY(find(c, S("s3:GetObject"), bucket, key, &b));
+    struct remote *remote = s3_remote_of(s3_of(c), bucket);
+    if (remote != NULL)
+        return s3_remote_read_piece(c, remote, key, at, max, ret);
     TRY(s3_open_reader(c, &b, key, (Str){ 0 }, false, &o, &reader));
     size_t want = at < o.bytes ? (size_t)MIN((uint64_t)max, o.bytes - at) : 0;
     char *p = arena_try_raw(c->arena, want + 1, 1);
@@ -233,6 +274,9 @@ static Err list_some(struct call *c, Str bucket, Str prefix, Str after, BlobPage
                       .after = after.p != NULL ? after : S(""),
                       .max = BLOB_LIST_MAX };
     TRY(find(c, S("s3:ListBucket"), bucket, (Str){ 0 }, &b));
+    struct remote *remote = s3_remote_of(s3_of(c), bucket);
+    if (remote != NULL)
+        return s3_remote_list_some(c, remote, prefix, after, ret);
     return s3_store_error(c, &b, blob_list(s3_of(c)->blob, c->arena, &b, &l, ret));
 }
 
@@ -259,6 +303,9 @@ static Err remove_one(struct call *c, Str bucket, Str key)
     BlobBucket b;
     BlobDelete d = { .key = key };
     TRY(find(c, S("s3:DeleteObject"), bucket, key, &b));
+    struct remote *remote = s3_remote_of(s3_of(c), bucket);
+    if (remote != NULL)
+        return s3_remote_remove_one(c, remote, key);
     TRY(s3_store_error(c, &b, blob_delete(s3_of(c)->blob, &b, &d, 1)));
     if (d.result.kind == ERR_DENIED)
         return call_fail(c, &s3_AccessDenied,

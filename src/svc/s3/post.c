@@ -8,7 +8,7 @@
 #include "base/buf.h"
 #include "codec/base64.h"
 #include "codec/hash.h"
-#include "svc/s3/s3.h"
+#include "svc/s3/remote.h"
 
 #include <inttypes.h>
 
@@ -33,10 +33,13 @@ struct posting {
     Str name, file_name; // of the field that is read
     bool is_file, complete;
     uint64_t min, max;
+    uint64_t bytes; // of the file, so far
     struct blob_put *put;
-    struct checksum *md5, *crc;
+    struct s3_remote_put *remote;        // in its place, where the bucket is elsewhere
+    struct checksum *md5, *crc, *sha256; // the last one for the other side
     struct attributes attributes;
     BlobNew object;
+    Str version; // of what was made; absent: it has none
 };
 
 static Err malformed(struct call *c)
@@ -78,6 +81,40 @@ static Err signer_refused(struct call *c, const AuthFault *fault)
     return call_fail(c, &rest_SignatureDoesNotMatch, REST_MISMATCH_TEXT);
 }
 
+// The fields as the policy sees them: the key with the file's name in it.
+static BlobPairs with_key(struct call *c, const struct posting *p)
+{
+    BlobPair *at = arena_new(c->arena, BlobPair, p->field_count + 1);
+    for (size_t i = 0; i < p->field_count; i++) {
+        at[i] = p->fields[i];
+        if (str_eq_nocase(at[i].name, S("key")))
+            at[i].value = p->object.key;
+    }
+    return (BlobPairs){ .at = at, .n = p->field_count };
+}
+
+// What a policy comes with, by either way to sign it.
+static Err has_signature(struct call *c, const FormSignature *s)
+{
+    const char *missing = NULL;
+    if (s->credential.p != NULL || s->signature.p != NULL)
+        missing = s->signature.p == NULL    ? "X-Amz-Signature"
+                  : s->credential.p == NULL ? "X-Amz-Credential"
+                                            : NULL;
+    else if (s->access_key.p == NULL)
+        missing = "AWSAccessKeyId";
+    else if (s->signature_2.p == NULL)
+        missing = "signature";
+    if (missing == NULL)
+        return OK;
+    call_detail(c, S("ArgumentName"), str_of(missing));
+    call_detail(c, S("ArgumentValue"), S(""));
+    return call_fail(c, &s3_InvalidArgument,
+                     "Bucket POST must contain a field named '%s'.  If it is specified, please "
+                     "check the order of the fields.",
+                     missing);
+}
+
 // Who sends the form: whoever signed its policy, or nobody.
 static Err take_sender(struct call *c, struct posting *p)
 {
@@ -93,6 +130,7 @@ static Err take_sender(struct call *c, struct posting *p)
     p->max = S3_PUT_BYTES_MAX;
     if (encoded.p == NULL)
         return OK;
+    TRY(has_signature(c, &s));
     Err e = form_verify(s3_of(c)->env.keys, c->arena, &s, c->now_ns, &caller, &fault);
     if (e.kind == ERR_DENIED)
         return signer_refused(c, &fault);
@@ -102,8 +140,7 @@ static Err take_sender(struct call *c, struct posting *p)
     c->access_key = caller.access_key;
     c->region = caller.region;
     TRY(unbase64(c, encoded, &policy));
-    return s3_check_policy(c, policy, (BlobPairs){ .at = p->fields, .n = p->field_count }, &p->min,
-                           &p->max);
+    return s3_check_policy(c, policy, with_key(c, p), &p->min, &p->max);
 }
 
 static Err take_key(struct call *c, struct posting *p)
@@ -156,41 +193,69 @@ static Err take_tags(struct call *c, struct posting *p)
     return call_fail(c, &s3_AccessDenied, "%.*s", FMT(text));
 }
 
-static Err begin_file(struct call *c, struct posting *p)
+static Err begin_here(struct call *c, struct posting *p)
 {
     unsigned char seal[BLOB_SEAL_BYTES];
     bool sealed;
+    TRY(s3_seal_with(c, &p->bucket, field(p, S("x-amz-server-side-encryption")),
+                     field(p, S("x-amz-server-side-encryption-aws-kms-key-id")),
+                     field(p, S("x-amz-server-side-encryption-context")), &p->attributes, seal,
+                     &sealed));
+    Err e = blob_put_begin(s3_of(c)->blob, &p->bucket, sealed ? seal : NULL, &p->put);
+    explicit_bzero(seal, sizeof seal);
+    return s3_store_error(c, &p->bucket, e);
+}
+
+// How long the file will be is known at its end, and the other side wants to know it before: it is
+// kept in a file without a name until then, as what is delivered.
+static Err begin_elsewhere(struct call *c, struct posting *p, struct remote *r)
+{
+    static const Str passed[] = { S_INIT("x-amz-server-side-encryption"),
+                                  S_INIT("x-amz-server-side-encryption-aws-kms-key-id"),
+                                  S_INIT("x-amz-server-side-encryption-context") };
+    for (size_t i = 0; i < COUNT_OF(passed); i++) {
+        Str value = field(p, passed[i]);
+        if (value.p != NULL)
+            attributes_add(&p->attributes, passed[i], value);
+    }
+    if (p->object.tags.n > 0)
+        attributes_add(&p->attributes, S("x-amz-tagging"), s3_tag_header(c->arena, p->object.tags));
+    checksum_open(CHECKSUM_SHA256, &p->sha256);
+    return s3_store_error(c, &p->bucket, s3_remote_put_open(s3_of(c), r, &p->remote));
+}
+
+static Err begin_file(struct call *c, struct posting *p)
+{
+    struct remote *r = s3_remote_of(s3_of(c), p->bucket.name);
     Str text;
-    TRY(take_sender(c, p));
     TRY(take_key(c, p));
+    TRY(take_sender(c, p));
     if (!s3_may(c, S("s3:PutObject"), p->bucket.name, p->object.key, &text))
         return call_fail(c, &s3_AccessDenied, "%.*s", FMT(text));
     take_attributes(c, p);
     TRY(s3_take_acl_called(c, p->bucket.name, field(p, S("acl")), &p->attributes));
     TRY(take_tags(c, p));
-    TRY(s3_seal_with(c, &p->bucket, field(p, S("x-amz-server-side-encryption")),
-                     field(p, S("x-amz-server-side-encryption-aws-kms-key-id")),
-                     field(p, S("x-amz-server-side-encryption-context")), &p->attributes, seal,
-                     &sealed));
     checksum_open(CHECKSUM_MD5, &p->md5);
     checksum_open(CHECKSUM_CRC64NVME, &p->crc);
-    Err e = blob_put_begin(s3_of(c)->blob, &p->bucket, sealed ? seal : NULL, &p->put);
-    explicit_bzero(seal, sizeof seal);
-    return s3_store_error(c, &p->bucket, e);
+    return r != NULL ? begin_elsewhere(c, p, r) : begin_here(c, p);
 }
 
 static Err file_bytes(struct call *c, struct posting *p, Str bytes)
 {
     if (bytes.n == 0)
         return OK;
-    if (blob_put_bytes(p->put) + bytes.n > p->max) {
+    if (p->bytes + bytes.n > p->max) {
         call_detail(c, S("MaxSizeAllowed"), str_fmt(c->arena, "%" PRIu64, p->max));
         return call_fail(c, &s3_EntityTooLarge,
                          "Your proposed upload exceeds the maximum allowed size");
     }
     checksum_add(p->md5, bytes.p, bytes.n);
     checksum_add(p->crc, bytes.p, bytes.n);
-    return s3_store_error(c, &p->bucket, blob_put_write(p->put, bytes));
+    p->bytes += bytes.n;
+    if (p->remote == NULL)
+        return s3_store_error(c, &p->bucket, blob_put_write(p->put, bytes));
+    checksum_add(p->sha256, bytes.p, bytes.n);
+    return s3_store_error(c, &p->bucket, s3_remote_put_write(p->remote, bytes));
 }
 
 // ---- Reading the form
@@ -336,8 +401,7 @@ static void reply(struct call *c, struct posting *p, const BlobObject *made)
                            FMT(s3_url_encoded(c->arena, made->key)));
     p->out->e_tag = s3_quoted(c->arena, made->etag);
     p->out->location = location;
-    if (p->bucket.versioning != BLOB_UNVERSIONED)
-        p->out->version_id = s3_version_text(c->arena, made);
+    p->out->version_id = p->version;
     if (str_starts(redirect, S("http://")) || str_starts(redirect, S("https://"))) {
         bool query = str_find(redirect, '?') < redirect.n;
         p->out->location = str_fmt(c->arena, "%.*s%cbucket=%.*s&key=%.*s&etag=%%22%.*s%%22",
@@ -360,16 +424,41 @@ static void reply(struct call *c, struct posting *p, const BlobObject *made)
     }
 }
 
+static Err make_here(struct call *c, struct posting *p, BlobObject *ret)
+{
+    TRY(s3_store_error(c, &p->bucket, blob_put_finish(p->put, c->arena, &p->object, ret)));
+    if (p->bucket.versioning != BLOB_UNVERSIONED)
+        p->version = s3_version_text(c->arena, ret);
+    s3_notify(c, &p->bucket, "ObjectCreated:Post", ret);
+    return OK;
+}
+
+static Err make_elsewhere(struct call *c, struct posting *p, const unsigned char *md5,
+                          BlobObject *ret)
+{
+    unsigned char sha256[CHECKSUM_BYTES_MAX];
+    const struct api_op *op = c->op;
+    struct remote *r = s3_remote_of(s3_of(c), p->bucket.name);
+    checksum_end(p->sha256, sha256);
+    c->op = s3_api_op(S("PutObject"));
+    Err e = s3_remote_put_finish(c, p->remote, p->object.key, p->object.attributes,
+                                 s3_checksum_text(c->arena, md5, MD5_BYTES),
+                                 hex_str(c->arena, sha256, SHA256_BYTES), "ObjectCreated:Post", ret,
+                                 &p->version);
+    c->op = op;
+    return e.kind == ERR_NONE || e.kind == ERR_FAULT ? e : s3_remote_unreached(c, r, e);
+}
+
 static Err finish(struct call *c, struct posting *p)
 {
     unsigned char md5[CHECKSUM_BYTES_MAX], crc[CHECKSUM_BYTES_MAX];
     BlobObject made = { 0 };
     if (!p->complete)
-        return p->put == NULL && p->state == AFTER
+        return p->md5 == NULL && p->state == AFTER
                    ? call_fail(c, &s3_InvalidArgument,
                                "POST requires exactly one file upload per request.")
                    : malformed(c);
-    if (blob_put_bytes(p->put) < p->min) {
+    if (p->bytes < p->min) {
         call_detail(c, S("MinSizeAllowed"), str_fmt(c->arena, "%" PRIu64, p->min));
         return call_fail(c, &s3_EntityTooSmall,
                          "Your proposed upload is smaller than the minimum allowed size");
@@ -381,9 +470,8 @@ static Err finish(struct call *c, struct posting *p)
     attributes_add(&p->attributes, S("x-amz-checksum-type"), S("FULL_OBJECT"));
     p->object.etag = hex_str(c->arena, md5, MD5_BYTES);
     p->object.attributes = attributes_pairs(&p->attributes);
-    TRY(s3_store_error(c, &p->bucket, blob_put_finish(p->put, c->arena, &p->object, &made)));
+    TRY(p->remote != NULL ? make_elsewhere(c, p, md5, &made) : make_here(c, p, &made));
     reply(c, p, &made);
-    s3_notify(c, &p->bucket, "ObjectCreated:Post", &made);
     return OK;
 }
 
@@ -393,8 +481,10 @@ static Err end(struct call *c, struct call_sink *sink, Err e)
     if (e.kind == ERR_NONE)
         e = finish(c, p);
     blob_put_close(p->put);
+    s3_remote_put_close(p->remote);
     checksum_close(p->md5);
     checksum_close(p->crc);
+    checksum_close(p->sha256);
     buf_done(&p->rest);
     return e;
 }

@@ -68,12 +68,12 @@ static Err take_condition(struct call *c, const JsonValue *v, Condition *ret, bo
     if (v->kind != JSON_LIST || v->n != 3 || v->items[0].kind != JSON_STRING)
         return malformed(c);
     Str how = v->items[0].text, name = v->items[1].text;
-    if (str_eq(how, S("content-length-range"))) {
+    if (str_eq_nocase(how, S("content-length-range"))) {
         *ret_is = false;
         return take_sizes(c, v, ret_min, ret_max);
     }
-    bool starts = str_eq(how, S("starts-with"));
-    if ((!starts && !str_eq(how, S("eq"))) || !str_starts(name, S("$")) ||
+    bool starts = str_eq_nocase(how, S("starts-with"));
+    if ((!starts && !str_eq_nocase(how, S("eq"))) || !str_starts(name, S("$")) ||
         v->items[2].kind != JSON_STRING)
         return malformed(c);
     *ret = (Condition){ .name = str_skip(name, 1), .value = v->items[2].text, .starts = starts };

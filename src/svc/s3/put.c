@@ -121,6 +121,7 @@ Err s3_PutObject(struct call *c, const struct s3_PutObject_in *in, struct s3_Put
     p->key = p->object.key = in->key;
     p->out = out;
     TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &p->bucket));
+    TRY(s3_check_no_part(c));
     TRY(s3_check_key(c, in->key));
     TRY(s3_take_headers(c, in, &p->attributes));
     TRY(s3_take_acl(c, in, &p->attributes));

@@ -42,6 +42,8 @@ Err s3_DeleteObject(struct call *c, const struct s3_DeleteObject_in *in,
     TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &b));
     TRY(s3_check_key(c, in->key));
     TRY(s3_select(c, in->version_id, &d.which));
+    if (in->version_id.p != NULL && s3_has_mfa_delete(c, in->bucket))
+        TRY(s3_check_mfa(c, &b));
     if (in->if_match.p != NULL)
         d.condition.if_etag = s3_unquoted(in->if_match);
     d.bypass = may_bypass(c, in->bucket, in->key,
@@ -136,6 +138,15 @@ static void add_result(struct call *c, const BlobBucket *b, const s3_ObjectIdent
         r->delete_marker_version_id = version;
 }
 
+// All of the request fails where a code is missing, or is wrong (API Reference, "DeleteObjects").
+static Err check_mfa(struct call *c, const BlobBucket *b, const s3_ObjectIdentifierList *ids)
+{
+    bool needed = c->exchange != NULL && http_header(c->exchange, S("x-amz-mfa")).p != NULL;
+    for (size_t i = 0; i < ids->n; i++)
+        needed = needed || ids->at[i].version_id.p != NULL;
+    return needed && s3_has_mfa_delete(c, b->name) ? s3_check_mfa(c, b) : OK;
+}
+
 Err s3_DeleteObjects(struct call *c, const struct s3_DeleteObjects_in *in,
                      struct s3_DeleteObjects_out *out)
 {
@@ -150,6 +161,7 @@ Err s3_DeleteObjects(struct call *c, const struct s3_DeleteObjects_in *in,
             "Missing required header for this request: Content-MD5 OR x-amz-checksum-*");
     if (ids->n == 0 || ids->n > S3_DELETE_MAX)
         return call_fail(c, &s3_MalformedXML, REST_MALFORMED_TEXT);
+    TRY(check_mfa(c, &b, ids));
     BlobDelete *deletes = arena_new(c->arena, BlobDelete, ids->n);
     const s3_ObjectIdentifier **which = arena_new(c->arena, const s3_ObjectIdentifier *, ids->n);
     size_t n = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The room's opening and its end.
 #include "hub/hub.h"
+#include "svc/s3/remote.h"
 #include "svc/s3/s3.h"
 
 #include <stdlib.h>
@@ -11,6 +12,8 @@ static void s3_close(void *state)
     if (s == NULL)
         return;
     s3_lifecycle_close(s);
+    s3_events_close(s);
+    s3_remotes_close(s);
     s3_table_close(s);
     blob_close(s->blob);
     free(s);
@@ -25,6 +28,7 @@ static void s3_hold(void *state, bool on)
 static void s3_stop(void *state)
 {
     s3_lifecycle_stop(state);
+    s3_events_stop(state);
 }
 
 static Err s3_open(const struct service_env *env, void **ret_state)
@@ -37,8 +41,14 @@ static Err s3_open(const struct service_env *env, void **ret_state)
                                      .dir = str_cat(tmp, env->data_dir, S("/blobs")) },
                       &s->blob);
     if (e.kind == ERR_NONE)
+        e = s3_remotes_open(s);
+    if (e.kind == ERR_NONE)
         e = s3_table_open(s);
+    if (e.kind == ERR_NONE)
+        e = s3_events_open(s);
     if (e.kind != ERR_NONE) {
+        s3_events_close(s);
+        s3_remotes_close(s);
         s3_table_close(s);
         blob_close(s->blob);
         free(s);
@@ -58,6 +68,7 @@ const struct service s3_service = {
     .targets = &s3_targets,
     .prompt = true,
     .is_quick = s3_is_quick,
+    .elsewhere = s3_elsewhere,
     .open = s3_open,
     .hold = s3_hold,
     .stop = s3_stop,

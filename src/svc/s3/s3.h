@@ -10,9 +10,11 @@
 //     s3-key       the ARN of the key that its data key is wrapped with
 //     s3-wrapped   the data key, wrapped
 //     s3-context   the encryption context as it was given
-//     s3-owner     the account that has written it
+//     s3-owner     the account that has written it, if it belongs to that and not to the bucket's
+//     s3-initiator the principal that has begun its upload, if it is not the account's root
 //     s3-upload    the upload that has made it
 //     s3-customer  the data key, wrapped with a key that only the customer has
+//     s3-restore   from when to when an archived object can be read (archive.c)
 #pragma once
 #include "access/policy.h"
 #include "aws/body.h"
@@ -27,7 +29,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+struct attributes;
 struct map;
+struct remote;
 
 enum {
     S3_BUCKETS_MAX = 10000, // of an account, as S3 has it since 2024
@@ -50,10 +54,17 @@ struct bucket {
     BlobBucket is;
     struct policy *policy;                                       // NULL: none
     bool block_acls, ignore_acls, block_policy, restrict_public; // PublicAccessBlock
-    bool acls; // they count: the ownership is not BucketOwnerEnforced
-    Str acl;   // as acl.c keeps them
+    bool acls;      // they count: the ownership is not BucketOwnerEnforced
+    bool preferred; // it is BucketOwnerPreferred
+    bool asks_tags; // its policy speaks of tags that objects have
+    Str acl;        // as acl.c keeps them
     bool public_policy;
     Str notification, cors; // documents; absent: none
+    BlobRule *rules;        // lifecycle rules that are enabled
+    size_t rule_count;
+    Str mfa_delete;        // Enabled or Disabled; absent: it never was enabled
+    struct remote *remote; // where its objects are; NULL: here
+    bool adrift;           // its objects are elsewhere, and the configuration says no more where
 };
 
 struct s3 {
@@ -62,7 +73,11 @@ struct s3 {
     pthread_rwlock_t lock;
     struct map *buckets; // name to struct bucket
     struct lifecycle *lifecycle;
+    struct s3_events *events;
     struct hub_objects offer;
+    struct remote *remotes; // buckets at other endpoints (remote.h)
+    size_t remote_count;
+    struct arena *remote_arena;
 };
 
 static inline struct s3 *s3_of(const struct call *c)
@@ -75,6 +90,7 @@ Err s3_table_open(struct s3 *s);
 void s3_table_close(struct s3 *s);
 struct bucket *s3_bucket_ref(struct s3 *s, Str name); // NULL: there is none
 void bucket_unref(struct bucket *b);                  // NULL is fine
+size_t s3_buckets_of(struct s3 *s, Str account);      // how many; looks at all there are
 static inline void bucket_close(struct bucket *b)
 {
     bucket_unref(b);
@@ -82,6 +98,39 @@ static inline void bucket_close(struct bucket *b)
 AUTO_CLOSE(bucket)
 // Reads what is known of it anew, after a change; one that is gone is forgotten.
 Err s3_bucket_reload(struct s3 *s, Str name);
+
+// ---- remote.c
+struct remote *s3_remote_of(struct s3 *s, Str bucket); // where it is; NULL: here
+
+// ---- copy.c
+// The source of a copy, here or elsewhere. Zeroed at first; done at the end, whatever has happened.
+struct s3_source {
+    BlobBucket bucket;
+    Str key, version_id;        // as the request names them
+    BlobObject object;          // its attributes are headers, wherever it is
+    Str version;                // of a bucket that keeps versions
+    struct blob_reader *reader; // here
+    struct remote *remote;      // elsewhere; NULL: here
+    struct call_source *bytes;
+    int64_t tag_count;
+    bool restored;     // elsewhere: it can be read whatever its storage class
+    uint64_t at, left; // of what is read
+};
+// "/bucket/key?versionId=V", percent-encoded; the first slash may be missing. False: it is none.
+bool s3_copy_source(struct arena *a, Str header, Str *ret_bucket, Str *ret_key, Str *ret_version);
+// Which it is, and whether it may be read; then what it is.
+Err s3_source_find(struct call *c, Str header, Str owner, struct s3_source *s);
+Err s3_source_open(struct call *c, Str header, Str owner, struct s3_source *s);
+// So many of its bytes, from there on, in pieces: at least one byte each.
+void s3_source_begin(struct s3_source *s, uint64_t from, uint64_t n);
+Err s3_source_read(struct call *c, struct s3_source *s, char *p, size_t max, size_t *ret_n);
+void s3_source_done(struct s3_source *s);
+// Whether it may become what the request wants, and what the copy gets from it or the request; or
+// which bytes of it.
+Err s3_copy_object_from(struct call *c, const struct s3_CopyObject_in *in,
+                        const struct s3_source *s, struct attributes *into, BlobPairs *ret_tags);
+Err s3_copy_part_from(struct call *c, const struct s3_UploadPartCopy_in *in,
+                      const struct s3_source *s, uint64_t *ret_from, uint64_t *ret_n);
 
 // ---- common.c
 const struct api_op *s3_api_op(Str name); // which exists
@@ -91,6 +140,9 @@ Err s3_bucket(struct call *c, Str name, Str expected_owner, BlobBucket *ret);
 Err s3_store_error(struct call *c, const BlobBucket *bucket, Err e);
 Err s3_no_such_key(struct call *c, Str key);
 Err s3_check_key(struct call *c, Str key); // KeyTooLongError
+// Of a PUT that is not of a part: that it does not look like half of one.
+Err s3_check_no_part(struct call *c);
+Err s3_check_no_attributes(struct call *c); // of a GET
 Str s3_quoted(struct arena *a, Str etag);
 Str s3_unquoted(Str etag);
 Str s3_version_text(struct arena *a, const BlobObject *o); // "null" or a number's text
@@ -125,6 +177,7 @@ void s3_give_headers(struct call *c, void *out, const BlobBucket *bucket, const 
 // Writes the checksums of attributes into members ChecksumCRC32 ... and ChecksumType of a struct.
 void s3_give_checksums(struct call *c, const struct shape *shape, void *into, BlobPairs attributes);
 Err s3_parse_tags(struct call *c, Str header, BlobPairs *ret); // a=b&c=d
+Str s3_tag_header(struct arena *a, BlobPairs tags);            // the same again
 Err s3_check_tags(struct call *c, BlobPairs tags, size_t max);
 Err s3_take_retention(struct call *c, const BlobBucket *bucket, const void *in, BlobRetention *ret);
 Err s3_default_retention(struct call *c, const BlobBucket *bucket, BlobRetention *ret); // if any
@@ -133,6 +186,9 @@ Err s3_take_condition(struct call *c, Str if_match, Str if_none_match, BlobCondi
 Err s3_condition_failed(struct call *c, Err e, Str key, const BlobCondition *condition);
 
 // ---- seal.c
+// What the bucket says of objects whose writer says nothing of it; left alone: nothing.
+Err s3_default_encryption(struct call *c, const BlobBucket *bucket, Str *ret_algorithm,
+                          Str *ret_key);
 // The data key of a new object by its request and the bucket's default; *ret_sealed: it is to be
 // encrypted. What belongs to the object is added to the attributes.
 Err s3_seal_new(struct call *c, const BlobBucket *bucket, const void *in, struct attributes *into,
@@ -173,6 +229,7 @@ bool s3_is_quick(struct call *c, const void *in);
 
 // ---- upload.c
 Str s3_upload_text(struct arena *a, uint64_t id);
+const s3_Initiator *s3_initiator(struct call *c, const BlobBucket *bucket, BlobPairs attributes);
 bool s3_upload_number(Str text, uint64_t *ret); // false: no upload's name
 // The upload that a part is for, and what the part is to be sealed with.
 Err s3_part_target(struct call *c, const BlobBucket *bucket, Str key, Str upload_id, int32_t number,
@@ -184,8 +241,25 @@ Err s3_take_acl(struct call *c, const void *in, struct attributes *into);
 Err s3_take_acl_called(struct call *c, Str bucket, Str name, struct attributes *into); // of a form
 // That of a bucket that is being made; absent: none. `acls`: it will take some.
 Err s3_first_acl(struct call *c, Str name, bool acls, Str *ret);
-// Whether a list grants the caller a permission. Of the owner's full control it knows nothing.
-bool s3_acl_permits(struct call *c, Str acl, Str permission);
+// Whether a list of that bucket, or of an object in it, grants the caller a permission; what it
+// grants to everybody does not count where public lists are ignored. Of the owner's full control it
+// knows nothing.
+bool s3_acl_permits(struct call *c, const struct bucket *b, Str acl, Str permission);
+bool s3_acl_is_private(Str acl); // it grants nobody but the owner anything
+Str s3_object_owner(const struct bucket *b, BlobPairs attributes); // an account; borrowed
+
+// ---- archive.c: storage classes, and objects that have to be restored to be read
+bool s3_is_storage_class(Str text);
+Str s3_storage_class(BlobPairs attributes); // STANDARD if nothing is said
+bool s3_may_move(Str from, Str to);         // as rules do
+typedef struct S3Restore {
+    enum { S3_RESTORE_NONE, S3_RESTORE_ONGOING, S3_RESTORE_READY } state;
+    int64_t until_ns; // when it ends
+} S3Restore;
+S3Restore s3_restore_of(BlobPairs attributes, int64_t now_ns);
+Str s3_restore_text(struct call *c, BlobPairs attributes); // x-amz-restore; absent: none
+// ERR_FAULT: InvalidObjectState, it is archived.
+Err s3_check_readable(struct call *c, BlobPairs attributes, bool of_source);
 
 // ---- post_policy.c
 // Whether a form with these fields is permitted by its policy, a JSON document. ERR_FAULT: it is
@@ -209,9 +283,34 @@ Err s3_range(struct call *c, Str header, uint64_t bytes, bool *ret_is, uint64_t 
 // ---- notify.c
 // Something has happened to an object: "ObjectCreated:Put".
 void s3_notify(struct call *c, const BlobBucket *bucket, const char *event, const BlobObject *o);
+// The same for an object that another server keeps, whose version has a name there; absent: none.
+void s3_notify_version(struct call *c, const BlobBucket *bucket, const char *event,
+                       const BlobObject *o, Str version);
+
+typedef struct S3Event {
+    const char *name;
+    const BlobObject *object;
+    bool elsewhere;    // its version has a name of another server:
+    Str version;       // absent: none
+    Str moved_to;      // the storage class of a transition
+    Str restored_from; // the storage class of a restore, and when it ends
+    int64_t restored_until_ns;
+    int64_t at_ns; // when it will happen; 0: it has
+} S3Event;
+void s3_notify_event(struct call *c, const BlobBucket *bucket, const S3Event *e);
 
 Err s3_check_destinations(struct call *c, const BlobBucket *b,
                           const s3_NotificationConfiguration *n);
+
+// ---- events.c: events on their way to their destinations
+Err s3_events_open(struct s3 *s);
+void s3_events_stop(struct s3 *s);
+void s3_events_close(struct s3 *s); // after stop, or without it
+// Durable when it returns; sent at `at_ns` of the wall clock, 0: now. ERR_LIMIT: too many wait.
+Err s3_events_add(struct s3 *s, Str account, Str region, Str arn, Str message, int64_t at_ns);
+// How long to wait after so many tries, the first of which is so old: the destination was away, or
+// has failed. -1: it is given up.
+int64_t s3_event_pause_ms(unsigned tries, int64_t age_ms, bool away);
 
 // ---- offer.c: objects for other services (hub/objects.h)
 void s3_offer_init(struct s3 *s);
@@ -220,19 +319,53 @@ void s3_offer_init(struct s3 *s);
 // The headers that let a page of another origin read this reply, if the bucket's rules do.
 void s3_allow_origin(struct call *c, Str document);
 
+// ---- mfa.c
+bool s3_has_mfa_delete(struct call *c, Str bucket);
+// Whether the request has a good code of the root's device, which has counted then. ERR_FAULT.
+Err s3_check_mfa(struct call *c, const BlobBucket *bucket);
+// The same for a change of the versioning, if it needs one. Absent: MFA delete stays as it is.
+Err s3_check_mfa_setting(struct call *c, const BlobBucket *bucket, Str wanted);
+
 // ---- buckets.c
 bool s3_is_bucket_name(Str name);
 
 // ---- lifecycle.c: a thread that removes what has reached its end
 // The rules of a document that are enabled. ERR_INVALID: it is none.
 Err s3_lifecycle_rules(struct arena *a, Str document, BlobRule **ret, size_t *ret_n);
+// x-amz-expiration: when an object ends, and by which rule; absent: it does not.
+Str s3_expiration_text(struct call *c, const BlobBucket *bucket, const BlobObject *o);
+// Which objects a rule is about.
+void s3_lifecycle_filter(struct arena *a, const s3_LifecycleRule *r, BlobRule *ret);
+// What an operation finds in a call, for what rules do in a bucket.
+struct call *s3_lifecycle_call(struct s3 *s, struct arena *a, const BlobBucket *bucket);
 void s3_lifecycle_open(struct s3 *s);
 void s3_lifecycle_stop(struct s3 *s);
 void s3_lifecycle_close(struct s3 *s); // after stop, or without it
 
+// ---- transitions.c: rules that move objects to other storage classes
+typedef struct S3Move {
+    BlobRule rule; // which objects: only its prefix, tags and sizes
+    Str to;        // the storage class
+    int64_t days;  // -1: on a date
+    int64_t at_ns;
+    bool noncurrent; // versions that have been replaced, except so many of the newest of them
+    uint32_t kept;
+} S3Move;
+// Those of a document whose rules are enabled. ERR_INVALID: it is none.
+Err s3_lifecycle_moves(struct arena *a, Str document, S3Move **ret, size_t *ret_n);
+// The storage class that an object is to have; absent: the one that it has. `since_ns`: when it was
+// replaced, or made, if it is the latest; `newer`: noncurrent versions that are newer.
+Str s3_moves_to(const S3Move *moves, size_t n, const BlobObject *o, int64_t since_ns, size_t newer,
+                int64_t now_ns);
+// Moves everything in a bucket whose time has come.
+Err s3_lifecycle_move(struct s3 *s, const BlobBucket *bucket, const S3Move *moves, size_t n,
+                      int64_t now_ns, bool (*is_ending)(void *self), void *self);
+
 // ---- documents.c
 Err s3_get_document(struct call *c, const BlobBucket *bucket, Str name, Str *ret); // absent: none
 Err s3_decode_document(struct call *c, const struct shape *shape, Str xml, void *into);
+// The default retention of a bucket whose objects another server retains.
+Err s3_keep_lock(struct call *c, const struct s3_PutObjectLockConfiguration_in *in);
 Str s3_xml_document(struct call *c, Str root, const struct shape *shape, const void *value);
 
 // ---- access.c
@@ -241,6 +374,9 @@ extern const struct call_targets s3_targets;
 // of many. On a refusal the text.
 bool s3_may(struct call *c, Str action, Str bucket, Str key, Str *ret_text);
 bool s3_policy_is_public(Str document);
-// Where ACLs count: whether one of the object, or anything else, lets the caller do that to it.
+// Where ACLs count, or a policy speaks of tags of objects: whether the object's list, or anything
+// else, lets the caller do that to it. The permission of lists; absent: none grants it.
 Err s3_check_acl(struct call *c, const BlobBucket *bucket, const BlobObject *o, Str action,
                  Str permission);
+// Whether who reads an object there is asked only when that is known.
+bool s3_asks_later(const struct bucket *b);

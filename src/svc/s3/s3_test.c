@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // What of the room can be asked without a store: names, ranges, conditions, policies of forms,
 // other origins, lifecycle rules.
+#include "base/map.h"
 #include "base/test.h"
 #include "base/time.h"
 #include "http/server.h"
 #include "store/blob_expire.h"
+#include "svc/s3/remote.h"
 #include "svc/s3/s3.h"
 
 #define NOW_NS (INT64_C(1700000000) * NS_PER_S)
@@ -52,6 +54,23 @@ TEST(names_of_buckets_follow_the_rules)
     for (size_t i = 0; i < COUNT_OF(bad); i++)
         EXPECT(!s3_is_bucket_name(str_of(bad[i])));
     EXPECT(!s3_is_bucket_name(str_from("a\0b", 3)));
+}
+
+TEST(buckets_are_counted_by_their_owners)
+{
+    struct s3 s = { .buckets = map_open() };
+    struct bucket held[3] = { { .is = { .name = S("one"), .owner = S("1") } },
+                              { .is = { .name = S("two"), .owner = S("2") } },
+                              { .is = { .name = S("three"), .owner = S("1") } } };
+    (void)a;
+    CHECK(pthread_rwlock_init(&s.lock, NULL) == 0);
+    for (size_t i = 0; i < COUNT_OF(held); i++)
+        EXPECT(map_put(s.buckets, held[i].is.name, &held[i]) == NULL);
+    EXPECT_INT(2, s3_buckets_of(&s, S("1")));
+    EXPECT_INT(1, s3_buckets_of(&s, S("2")));
+    EXPECT_INT(0, s3_buckets_of(&s, S("3")));
+    map_close(s.buckets);
+    pthread_rwlock_destroy(&s.lock);
 }
 
 TEST(names_of_versions_and_uploads_are_numbers_and_no_other_text_is_one)
@@ -204,6 +223,7 @@ TEST(a_form_must_meet_every_condition_and_have_no_field_beside_them)
                 LATER, &min, &max) == NULL);
     EXPECT(min == 5 && max == 90);
     EXPECT(form(a, "[" ALL ",[\"starts-with\",\"$key\",\"\"]]", LATER, &min, &max) == NULL);
+    EXPECT(form(a, "[" ALL ",[\"StArTs-WiTh\",\"$kEy\",\"\"]]", LATER, &min, &max) == NULL);
     static const char *const denied[] = {
         "[" ALL "]",                                       // no condition on key
         "[" ALL ",[\"starts-with\",\"$key\",\"admin/\"]]", // another beginning
@@ -300,6 +320,144 @@ TEST(lifecycle_rules_become_rules_of_the_store)
     EXPECT_ERR(ERR_INVALID, s3_lifecycle_rules(a, S("<x"), &rules, &n));
 }
 
+// ---- Storage classes
+
+#define DAY_NS (INT64_C(86400) * NS_PER_S)
+
+static BlobPairs cold(struct arena *a, const char *class, const char *restore)
+{
+    BlobPair *at = arena_new(a, BlobPair, 2);
+    at[0] = (BlobPair){ S("x-amz-storage-class"), str_of(class) };
+    at[1] = (BlobPair){ S("s3-restore"), str_of(restore) };
+    return (BlobPairs){ .at = at, .n = 2 };
+}
+
+TEST(an_archived_object_is_read_from_when_it_is_restored_until_that_ends)
+{
+    static const struct {
+        const char *class, *restore;
+        int state;
+        bool readable;
+    } cases[] = {
+        { "STANDARD", "0 9999999999999", S3_RESTORE_NONE, true },
+        { "GLACIER_IR", "", S3_RESTORE_NONE, true },
+        { "GLACIER", "", S3_RESTORE_NONE, false },
+        { "GLACIER", "nonsense", S3_RESTORE_NONE, false },
+        { "GLACIER", "1700000000001 1700000000002", S3_RESTORE_ONGOING, false },
+        { "GLACIER", "1700000000000 1700000000001", S3_RESTORE_READY, true },
+        { "DEEP_ARCHIVE", "1600000000000 1700000000001", S3_RESTORE_READY, true },
+        { "DEEP_ARCHIVE", "1600000000000 1700000000000", S3_RESTORE_NONE, false },
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        BlobPairs attributes = cold(a, cases[i].class, cases[i].restore);
+        struct call c = call_of(a), source = call_of(a);
+        EXPECT_INT(cases[i].state, s3_restore_of(attributes, NOW_NS).state);
+        EXPECT((s3_check_readable(&c, attributes, false).kind == ERR_NONE) == cases[i].readable);
+        EXPECT((s3_check_readable(&source, attributes, true).kind == ERR_NONE) ==
+               cases[i].readable);
+        EXPECT(cases[i].readable || c.error == &s3_InvalidObjectState);
+    }
+    struct call c = call_of(a);
+    EXPECT_STR(S("ongoing-request=\"true\""),
+               s3_restore_text(&c, cold(a, "GLACIER", "1700000000001 1700000000002")));
+    EXPECT_STR(S("ongoing-request=\"false\", expiry-date=\"Wed, 15 Nov 2023 00:00:00 GMT\""),
+               s3_restore_text(&c, cold(a, "GLACIER", "1600000000000 1700006400000")));
+    EXPECT(s3_restore_text(&c, cold(a, "GLACIER", "")).p == NULL);
+}
+
+TEST(objects_move_to_colder_classes_and_never_back)
+{
+    EXPECT(s3_may_move(S("STANDARD"), S("DEEP_ARCHIVE")));
+    EXPECT(s3_may_move(S("GLACIER"), S("DEEP_ARCHIVE")));
+    EXPECT(s3_may_move(S("ONEZONE_IA"), S("GLACIER")));
+    EXPECT(!s3_may_move(S("ONEZONE_IA"), S("GLACIER_IR")));
+    EXPECT(!s3_may_move(S("GLACIER"), S("STANDARD_IA")));
+    EXPECT(!s3_may_move(S("STANDARD"), S("STANDARD")));
+    EXPECT(!s3_may_move(S("STANDARD"), S("COLD")));
+    EXPECT_STR(S("STANDARD"), s3_storage_class((BlobPairs){ 0 }));
+}
+
+static Str moved(const S3Move *moves, size_t n, uint64_t bytes, bool latest, int64_t age_days,
+                 size_t newer)
+{
+    BlobObject o = { .key = S("log/a"), .bytes = bytes, .is_latest = latest };
+    return s3_moves_to(moves, n, &o, NOW_NS - age_days * DAY_NS, newer, NOW_NS);
+}
+
+TEST(rules_move_what_is_old_and_large_enough)
+{
+    enum { LARGE = 128 << 10 };
+    S3Move *m;
+    size_t n;
+    Str xml =
+        S("<LifecycleConfiguration>"
+          "<Rule><Status>Enabled</Status><Filter><Prefix>log/</Prefix></Filter>"
+          "<Transition><Days>30</Days><StorageClass>STANDARD_IA</StorageClass></Transition>"
+          "<Transition><Days>90</Days><StorageClass>GLACIER</StorageClass></Transition>"
+          "<NoncurrentVersionTransition><NoncurrentDays>7</NoncurrentDays>"
+          "<NewerNoncurrentVersions>1</NewerNoncurrentVersions>"
+          "<StorageClass>DEEP_ARCHIVE</StorageClass></NoncurrentVersionTransition></Rule>"
+          "<Rule><Status>Disabled</Status><Filter/><Transition><Days>0</Days>"
+          "<StorageClass>GLACIER</StorageClass></Transition></Rule></LifecycleConfiguration>");
+    EXPECT_OK(s3_lifecycle_moves(a, xml, &m, &n));
+    EXPECT_INT(3, n);
+    EXPECT(moved(m, n, LARGE, true, 29, 0).p == NULL);
+    EXPECT_STR(S("STANDARD_IA"), moved(m, n, LARGE, true, 31, 0));
+    EXPECT_STR(S("GLACIER"), moved(m, n, LARGE, true, 91, 0));
+    EXPECT(moved(m, n, LARGE - 1, true, 91, 0).p == NULL); // too small
+    m[0].rule.bytes_above = 1;                             // unless the rule speaks of sizes
+    EXPECT_STR(S("STANDARD_IA"), moved(m, n, 2, true, 91, 0));
+    EXPECT(moved(m, n, LARGE, false, 6, 3).p == NULL);
+    EXPECT(moved(m, n, LARGE, false, 9, 0).p == NULL); // the newest of them stays
+    EXPECT_STR(S("DEEP_ARCHIVE"), moved(m, n, LARGE, false, 9, 1));
+    EXPECT_ERR(ERR_INVALID, s3_lifecycle_moves(a, S("<x"), &m, &n));
+}
+
+// ---- Headers
+
+TEST(metadata_that_is_not_ascii_comes_back_mail_safe)
+{
+    static const struct {
+        const char *kept, *given;
+    } cases[] = { { "plain", "plain" },
+                  { "caf\xe9", "=?UTF-8?B?Y2Fmw6k=?=" },
+                  { "\xc3\x84", "=?UTF-8?B?w4PChA==?=" }, // two characters of ISO 8859-1
+                  { "=?UTF-8?Q?=C3=84?=", "=?UTF-8?Q?=C3=84?=" } };
+    struct s3 s = { .buckets = map_open() };
+    CHECK(pthread_rwlock_init(&s.lock, NULL) == 0);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct s3_HeadObject_out out = { 0 };
+        struct call c = call_of(a);
+        BlobPair pair = { S("x-amz-meta-a"), str_of(cases[i].kept) };
+        BlobObject o = { .attributes = { &pair, 1 } };
+        c.state = &s;
+        c.op = s3_api_op(S("HeadObject"));
+        s3_give_headers(&c, &out, &(BlobBucket){ .name = S("b") }, &o, false);
+        EXPECT_INT(1, out.metadata.n);
+        EXPECT_STR(str_of(cases[i].given), out.metadata.at[0].value);
+    }
+    map_close(s.buckets);
+    pthread_rwlock_destroy(&s.lock);
+}
+
+// ---- Access control lists
+
+TEST(where_public_lists_are_ignored_those_for_accounts_still_count)
+{
+    struct bucket b = { .is = { .owner = S("1") }, .acls = true };
+    struct call c = call_of(a);
+    c.caller = S("2");
+    c.access_key = S("K");
+    Str known = str_cat(a, S("grants READ="), s3_canonical_id(a, S("2")));
+    for (int ignored = 0; ignored < 2; ignored++) {
+        b.ignore_acls = ignored != 0;
+        EXPECT(s3_acl_permits(&c, &b, S("public-read"), S("READ")) == !b.ignore_acls);
+        EXPECT(s3_acl_permits(&c, &b, S("authenticated-read"), S("READ")) == !b.ignore_acls);
+        EXPECT(s3_acl_permits(&c, &b, known, S("READ")));
+        EXPECT(!s3_acl_permits(&c, &b, known, S("WRITE")));
+    }
+}
+
 // ---- Policies
 
 TEST(a_policy_is_public_if_anybody_may_without_a_condition)
@@ -315,4 +473,54 @@ TEST(a_policy_is_public_if_anybody_may_without_a_condition)
     EXPECT(!s3_policy_is_public(
         POLICY("\"Allow\",\"Principal\":\"*\",\"Condition\":{\"Bool\":{\"a\":\"b\"}}")));
     EXPECT(s3_policy_is_public(S("{")));
+}
+
+// ---- Buckets at other endpoints
+
+TEST(keys_of_an_endpoint_are_those_of_the_named_section)
+{
+    Str key, secret, token;
+    Str file = S("[default]\naws_access_key_id=A\naws_secret_access_key = B\n# x = y\n\n[ two ]\n"
+                 "aws_access_key_id = C\r\naws_secret_access_key = D=+/\naws_session_token = E\n"
+                 "[half]\naws_access_key_id = F\n");
+    EXPECT_OK(s3_remote_keys_read(file, S("default"), &key, &secret, &token));
+    EXPECT_STR(S("A"), key);
+    EXPECT_STR(S("B"), secret);
+    EXPECT(token.p == NULL);
+    EXPECT_OK(s3_remote_keys_read(file, S("two"), &key, &secret, &token));
+    EXPECT_STR(S("C"), key);
+    EXPECT_STR(S("D=+/"), secret);
+    EXPECT_STR(S("E"), token);
+    EXPECT_ERR(ERR_NOT_FOUND, s3_remote_keys_read(file, S("half"), &key, &secret, &token));
+    EXPECT_ERR(ERR_NOT_FOUND, s3_remote_keys_read(file, S("three"), &key, &secret, &token));
+    EXPECT_ERR(ERR_NOT_FOUND, s3_remote_keys_read(S(""), S("default"), &key, &secret, &token));
+}
+
+TEST(keys_have_their_prefix_there_and_not_here)
+{
+    struct remote r = { .is = { .prefix = S("team/") } }, bare = { .is = { .prefix = S("") } };
+    EXPECT_STR(S("team/a"), s3_remote_key(a, &r, S("a")));
+    EXPECT_STR(S("a"), s3_remote_local(&r, S("team/a")));
+    EXPECT_STR(S(""), s3_remote_local(&r, S("team/")));
+    EXPECT_STR(S("other"), s3_remote_local(&r, S("other")));
+    EXPECT_STR(S("a"), s3_remote_key(a, &bare, S("a")));
+    EXPECT_STR(S("team/a"), s3_remote_local(&bare, S("team/a")));
+}
+
+// ---- Events
+
+TEST(an_event_is_tried_for_six_hours_while_its_destination_is_away_and_three_times_when_it_fails)
+{
+    const int64_t hour_ms = INT64_C(3600) * 1000;
+    int64_t before = 0;
+    for (unsigned tries = 1; tries < 400; tries++) {
+        int64_t pause = s3_event_pause_ms(tries, hour_ms, true);
+        EXPECT(pause >= before && pause <= 300000 && pause >= 1000);
+        before = pause;
+    }
+    EXPECT_INT(300000, before);
+    EXPECT_INT(-1, s3_event_pause_ms(1, 6 * hour_ms, true));
+    EXPECT_INT(60000, s3_event_pause_ms(1, 0, false));
+    EXPECT_INT(120000, s3_event_pause_ms(2, 0, false));
+    EXPECT_INT(-1, s3_event_pause_ms(3, 0, false));
 }

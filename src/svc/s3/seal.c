@@ -30,8 +30,7 @@ static Err refused(struct call *c, const HubKeyAnswer *answer)
     }
 }
 
-// What the bucket says of objects whose writer says nothing.
-static Err bucket_default(struct call *c, const BlobBucket *bucket, Str *ret_algorithm,
+Err s3_default_encryption(struct call *c, const BlobBucket *bucket, Str *ret_algorithm,
                           Str *ret_key)
 {
     s3_ServerSideEncryptionConfiguration e = { 0 };
@@ -63,7 +62,7 @@ Err s3_seal_with(struct call *c, const BlobBucket *bucket, Str algorithm, Str ke
                          "Server Side Encryption with KMS managed key requires HTTP header "
                          "x-amz-server-side-encryption : aws:kms");
     if (algorithm.p == NULL)
-        TRY(bucket_default(c, bucket, &algorithm, &key));
+        TRY(s3_default_encryption(c, bucket, &algorithm, &key));
     if (algorithm.p == NULL || (keys == NULL && str_eq(algorithm, S("AES256"))))
         return OK;
     bool kms = str_eq(algorithm, S("aws:kms"));
@@ -166,6 +165,15 @@ static Err marker_found(struct call *c, const BlobBucket *bucket, Str key, Str v
                      "The specified method is not allowed against this resource.");
 }
 
+// Whoever may not list is not told what is not there (API Reference, "GetObject", "HeadObject").
+static bool may_know(struct call *c, const BlobBucket *bucket)
+{
+    Str text;
+    bool reads = str_eq(c->op->name, S("GetObject")) || str_eq(c->op->name, S("HeadObject")) ||
+                 str_eq(c->op->name, S("GetObjectAttributes"));
+    return !reads || s3_may(c, S("s3:ListBucket"), bucket->name, (Str){ 0 }, &text);
+}
+
 Err s3_found(struct call *c, const BlobBucket *bucket, Str key, Str version_id, Err e,
              const BlobObject *o)
 {
@@ -173,6 +181,8 @@ Err s3_found(struct call *c, const BlobBucket *bucket, Str key, Str version_id, 
         return marker_found(c, bucket, key, version_id, o);
     if (e.kind != ERR_NOT_FOUND)
         return s3_store_error(c, bucket, e);
+    if (!may_know(c, bucket))
+        return call_fail(c, &s3_AccessDenied, "Access Denied");
     if (version_id.p == NULL)
         return s3_no_such_key(c, key);
     call_detail(c, S("Key"), key);

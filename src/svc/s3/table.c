@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The buckets in memory: read when the service opens, and again after each change.
 #include "base/map.h"
+#include "svc/s3/remote.h"
 #include "svc/s3/s3.h"
 
 #include <stdio.h>
@@ -23,6 +24,18 @@ struct bucket *s3_bucket_ref(struct s3 *s, Str name)
         atomic_fetch_add(&b->refs, 1);
     pthread_rwlock_unlock(&s->lock);
     return b;
+}
+
+size_t s3_buckets_of(struct s3 *s, Str account)
+{
+    Str name;
+    void *value;
+    size_t n = 0;
+    pthread_rwlock_rdlock(&s->lock);
+    for (size_t at = 0; map_next(s->buckets, &at, &name, &value);)
+        n += str_eq(((const struct bucket *)value)->is.owner, account);
+    pthread_rwlock_unlock(&s->lock);
+    return n;
 }
 
 // A new value under a name; NULL: none.
@@ -50,13 +63,22 @@ static bool says(Str xml, const char *element)
 
 static Err read_documents(struct s3 *s, struct bucket *b)
 {
-    Str policy, block, ownership, acl;
+    Str policy, block, ownership, acl, elsewhere, lifecycle;
     TRY(document(s, b, S("policy"), &policy));
     TRY(document(s, b, S("publicAccessBlock"), &block));
     TRY(document(s, b, S("ownershipControls"), &ownership));
     TRY(document(s, b, S("acl"), &acl));
     TRY(document(s, b, S("notification"), &b->notification));
     TRY(document(s, b, S("cors"), &b->cors));
+    TRY(document(s, b, S("s3-remote"), &elsewhere));
+    TRY(document(s, b, S("s3-mfa-delete"), &b->mfa_delete));
+    TRY(document(s, b, S("lifecycle"), &lifecycle));
+    if (lifecycle.p != NULL &&
+        s3_lifecycle_rules(b->arena, lifecycle, &b->rules, &b->rule_count).kind != ERR_NONE)
+        b->rule_count = 0; // it stays a document
+    b->remote = s3_remote_of(s, b->is.name);
+    b->adrift = elsewhere.p != NULL && b->remote == NULL;
+    b->asks_tags = str_search(policy, S("ExistingObjectTag")) < policy.n;
     b->public_policy = policy.p != NULL && s3_policy_is_public(policy);
     if (policy.p != NULL)
         TRY(policy_open(POLICY_RESOURCE, b->is.name, policy, &b->policy));
@@ -65,6 +87,7 @@ static Err read_documents(struct s3 *s, struct bucket *b)
     b->block_policy = says(block, "BlockPublicPolicy");
     b->restrict_public = says(block, "RestrictPublicBuckets");
     b->acls = ownership.p != NULL && str_search(ownership, S("BucketOwnerEnforced")) == ownership.n;
+    b->preferred = b->acls && str_search(ownership, S("BucketOwnerPreferred")) < ownership.n;
     b->acl = acl.p != NULL ? acl : S("private");
     return OK;
 }

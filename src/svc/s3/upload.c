@@ -84,6 +84,20 @@ Err s3_part_target(struct call *c, const BlobBucket *bucket, Str key, Str upload
 
 // ---- Beginning
 
+// An account by its canonical id, a user or a role's session by its ARN.
+const s3_Initiator *s3_initiator(struct call *c, const BlobBucket *bucket, BlobPairs attributes)
+{
+    s3_Initiator *who = arena_new(c->arena, s3_Initiator, 1);
+    Str principal = blob_pair(attributes, S("s3-initiator")), account = bucket->owner;
+    if (principal.p != NULL && !str_ends(principal, S(":root")))
+        who->id = principal;
+    if (blob_pair(attributes, S("s3-owner")).p != NULL)
+        account = blob_pair(attributes, S("s3-owner"));
+    if (who->id.p == NULL)
+        who->id = s3_canonical_id(c->arena, account);
+    return who;
+}
+
 static bool kind_called(Str name, ChecksumKind *ret)
 {
     for (ChecksumKind k = 0; k < CHECKSUM_KINDS; k++)
@@ -143,6 +157,8 @@ Err s3_CreateMultipartUpload(struct call *c, const struct s3_CreateMultipartUplo
     TRY(s3_take_retention(c, &b, in, &make.retention));
     TRY(s3_seal_new(c, &b, in, &attributes, seal, &sealed));
     explicit_bzero(seal, sizeof seal);
+    if (c->access_key.n > 0 && !str_ends(c->principal, S(":root")))
+        attributes_add(&attributes, S("s3-initiator"), c->principal);
     make.attributes = attributes_pairs(&attributes);
     TRY(s3_store_error(c, &b, blob_upload_create(s3_of(c)->blob, c->arena, &b, &make, &made)));
     out->bucket = in->bucket;
@@ -198,14 +214,15 @@ Err s3_ListParts(struct call *c, const struct s3_ListParts_in *in, struct s3_Lis
     out->is_truncated = more;
     out->has_part_number_marker = out->has_next_part_number_marker = out->has_max_parts =
         out->has_is_truncated = true;
-    out->storage_class = S("STANDARD");
+    out->storage_class = s3_storage_class(upload.attributes);
     out->checksum_algorithm = blob_pair(upload.attributes, S("s3-checksum"));
     out->checksum_type = blob_pair(upload.attributes, S("x-amz-checksum-type"));
     s3_Owner *owner = arena_new(c->arena, s3_Owner, 1);
-    s3_Initiator *initiator = arena_new(c->arena, s3_Initiator, 1);
-    owner->id = initiator->id = s3_canonical_id(c->arena, b.owner);
+    AUTO(bucket) known = s3_bucket_ref(s3_of(c), in->bucket);
+    owner->id = s3_canonical_id(c->arena, known != NULL ? s3_object_owner(known, upload.attributes)
+                                                        : b.owner);
     out->owner = owner;
-    out->initiator = initiator;
+    out->initiator = s3_initiator(c, &b, upload.attributes);
     const struct shape *shape = s3_member(c->op->output, S("Parts"))->shape->member;
     out->parts.at = arena_new(c->arena, s3_Part, n);
     out->parts.n = n;

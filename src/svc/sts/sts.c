@@ -74,10 +74,45 @@ static Err session_refused(struct call *c, Str role_arn, const HubSession *made)
         return call_fail(c, &sts_PackedPolicyTooLarge, "%.*s", FMT(made->text));
     case HUB_SESSION_BAD_TAGS:
         return call_fail(c, &sts_InvalidParameterValue, "%.*s", FMT(made->text));
+    case HUB_SESSION_NESTED:
+        return call_fail(c, &sts_AccessDenied, "%.*s", FMT(made->text));
     case HUB_SESSION_CROWDED:
         break;
     }
     return call_fail(c, &aws_ThrottlingException, "%.*s", FMT(made->text));
+}
+
+// ---- Codes of MFA devices
+
+// Both or neither; a code counts once. Texts on record of AWS.
+static Err take_code(struct call *c, Str serial, Str code, bool *ret)
+{
+    const struct hub_identities *who = identities(c);
+    bool good = false;
+    *ret = false;
+    if (serial.p == NULL && code.p == NULL)
+        return OK;
+    if (serial.p == NULL || code.p == NULL)
+        return call_fail(c, &sts_AccessDenied,
+                         "MultiFactorAuthentication failed, must provide both MFA serial number "
+                         "and one time pass code.");
+    TRY(who->mfa(who->self, c, serial, code, true, &good));
+    if (!good)
+        return call_fail(c, &sts_AccessDenied,
+                         "MultiFactorAuthentication failed with invalid MFA one time pass code. ");
+    *ret = true;
+    return OK;
+}
+
+// Whether a role's trust policy sees that a code was shown; that it is used comes later.
+static bool shows_code(struct call *c, const struct sts_AssumeRole_in *in)
+{
+    const struct hub_identities *who = identities(c);
+    bool good = false;
+    if (who == NULL || in->serial_number.p == NULL || in->token_code.p == NULL)
+        return false;
+    Err e = who->mfa(who->self, c, in->serial_number, in->token_code, false, &good);
+    return e.kind == ERR_NONE && good;
 }
 
 // ---- Assuming a role
@@ -97,7 +132,7 @@ static void role_target(struct call *c, const struct sts_AssumeRole_in *in, Acce
     } texts[] = { { S_INIT("sts:RoleSessionName"), in->role_session_name },
                   { S_INIT("sts:ExternalId"), in->external_id },
                   { S_INIT("sts:SourceIdentity"), in->source_identity } };
-    AccessValue *values = arena_new(c->arena, AccessValue, COUNT_OF(texts) + 1 + role.tag_count);
+    AccessValue *values = arena_new(c->arena, AccessValue, COUNT_OF(texts) + 3 + role.tag_count);
     size_t n = 0;
     for (size_t i = 0; i < COUNT_OF(texts); i++)
         if (texts[i].value.p != NULL) {
@@ -113,6 +148,12 @@ static void role_target(struct call *c, const struct sts_AssumeRole_in *in, Acce
         values[n] = (AccessValue){ S("sts:TransitiveTagKeys"), in->transitive_tag_keys.at,
                                    in->transitive_tag_keys.n };
         n++;
+    }
+    if (shows_code(c, in)) {
+        static const Str yes = S_INIT("true"), now = S_INIT("0");
+        values[n] = (AccessValue){ S("aws:MultiFactorAuthPresent"), &yes, 1 };
+        values[n + 1] = (AccessValue){ S("aws:MultiFactorAuthAge"), &now, 1 };
+        n += 2;
     }
     ret->context = values;
     ret->context_count = n;
@@ -193,8 +234,10 @@ Err sts_AssumeRole(struct call *c, const struct sts_AssumeRole_in *in,
     HubTag *tags;
     if (who == NULL)
         return no_identities();
+    bool mfa; // for the trust policy: a role's session knows nothing of it, as in AWS
     TRY(check_parts(c, in));
     TRY(read_tags(c, in, &tags));
+    TRY(take_code(c, in->serial_number, in->token_code, &mfa));
     Str *arns = arena_new(c->arena, Str, in->policy_arns.n);
     for (size_t i = 0; i < in->policy_arns.n; i++)
         arns[i] = in->policy_arns.at[i].arn;
@@ -238,9 +281,41 @@ Err sts_GetSessionToken(struct call *c, const struct sts_GetSessionToken_in *in,
     if (who == NULL)
         return no_identities();
     HubSessionWant want = { .seconds = in->duration_seconds };
+    TRY(take_code(c, in->serial_number, in->token_code, &want.mfa));
     TRY(who->session(who->self, c, &want, &made));
     TRY(session_refused(c, S(""), &made));
     out->credentials = credentials(c->arena, &made);
+    return OK;
+}
+
+Err sts_GetFederationToken(struct call *c, const struct sts_GetFederationToken_in *in,
+                           struct sts_GetFederationToken_out *out)
+{
+    const struct hub_identities *who = identities(c);
+    HubSession made;
+    if (who == NULL)
+        return no_identities();
+    HubTag *tags = arena_new(c->arena, HubTag, in->tags.n);
+    for (size_t i = 0; i < in->tags.n; i++)
+        tags[i] = (HubTag){ .key = in->tags.at[i].key, .value = in->tags.at[i].value };
+    Str *arns = arena_new(c->arena, Str, in->policy_arns.n);
+    for (size_t i = 0; i < in->policy_arns.n; i++)
+        arns[i] = in->policy_arns.at[i].arn;
+    HubSessionWant want = { .federated = in->name,
+                            .seconds = in->duration_seconds,
+                            .policies = &in->policy,
+                            .policy_count = in->policy.p != NULL,
+                            .policy_arns = arns,
+                            .policy_arn_count = in->policy_arns.n,
+                            .tags = tags,
+                            .tag_count = in->tags.n };
+    TRY(who->session(who->self, c, &want, &made));
+    TRY(session_refused(c, S(""), &made));
+    sts_FederatedUser *user = arena_new(c->arena, sts_FederatedUser, 1);
+    user->federated_user_id = made.id;
+    user->arn = made.arn;
+    out->credentials = credentials(c->arena, &made);
+    out->federated_user = user;
     return OK;
 }
 
@@ -263,6 +338,9 @@ static void target_of_call(struct call *c, const void *in, AccessTarget *ret)
 {
     if (str_eq(c->op->name, S("AssumeRole")))
         role_target(c, in, ret);
+    else if (str_eq(c->op->name, S("GetFederationToken")))
+        ret->resource = str_fmt(c->arena, "arn:aws:sts::%.*s:federated-user/%.*s", FMT(c->account),
+                                FMT(((const struct sts_GetFederationToken_in *)in)->name));
     else
         ret->for_everybody = !str_eq(c->op->name, S("DecodeAuthorizationMessage"));
 }

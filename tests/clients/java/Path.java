@@ -27,6 +27,7 @@ import software.amazon.awssdk.http.nio.netty.NettyNioAsyncHttpClient;
 import software.amazon.awssdk.http.urlconnection.UrlConnectionHttpClient;
 import software.amazon.awssdk.regions.Region;
 import software.amazon.awssdk.retries.DefaultRetryStrategy;
+import software.amazon.awssdk.retries.api.RetryStrategy;
 import software.amazon.awssdk.services.kinesis.KinesisAsyncClient;
 import software.amazon.awssdk.services.kinesis.KinesisClient;
 import software.amazon.awssdk.services.kinesis.model.*;
@@ -34,6 +35,7 @@ import software.amazon.awssdk.services.kinesis.model.*;
 public final class Path {
     private static final int SHARDS = 3;
     private static final int RECORDS = 60;
+    private static final Duration PATIENCE = Duration.ofSeconds(60);
     private static final String ACCOUNT = "000000000000";
 
     /** A record as it was acknowledged. */
@@ -90,7 +92,9 @@ public final class Path {
         private final KinesisAsyncClient c;
 
         Async(URI endpoint, TlsTrustManagersProvider trust, Protocol protocol) {
-            NettyNioAsyncHttpClient.Builder http = NettyNioAsyncHttpClient.builder().protocol(protocol);
+            // On a busy machine fifty handshakes at once take longer than the 5 s that it gives one.
+            NettyNioAsyncHttpClient.Builder http = NettyNioAsyncHttpClient.builder().protocol(protocol)
+                    .connectionTimeout(PATIENCE).tlsNegotiationTimeout(PATIENCE).connectionAcquisitionTimeout(PATIENCE);
             if (protocol == Protocol.HTTP2) // as the KCL sets it
                 http.maxConcurrency(Integer.MAX_VALUE).http2Configuration(
                         h -> h.initialWindowSize(512 * 1024).healthCheckPingPeriod(Duration.ofMinutes(1)));
@@ -98,8 +102,19 @@ public final class Path {
                 http.tlsTrustManagersProvider(trust);
             c = KinesisAsyncClient.builder().endpointOverride(endpoint).region(Region.US_EAST_1)
                     .credentialsProvider(EnvironmentVariableCredentialsProvider.create())
-                    .overrideConfiguration(o -> o.retryStrategy(DefaultRetryStrategy.doNotRetry()))
+                    .overrideConfiguration(o -> o.retryStrategy(onlyWhatItClosed()))
                     .httpClientBuilder(http).build();
+        }
+
+        /**
+         * Nothing is tried again, but what the SDK itself closed: now and then it closes a connection after an
+         * error has come over it, and gives it to the next call all the same (the server sees the client's end
+         * first, between two requests).
+         */
+        private static RetryStrategy onlyWhatItClosed() {
+            return DefaultRetryStrategy.standardStrategyBuilder().maxAttempts(2).useClientDefaults(false)
+                    .retryOnException(e -> e.getMessage() != null
+                            && e.getMessage().contains("The connection was closed during the request")).build();
         }
 
         private static <T> T await(CompletableFuture<T> f) {
@@ -169,8 +184,8 @@ public final class Path {
                 subscription.request(1);
                 return;
             }
+            enough.complete(null); // first: leaving closes the connection, which may be told as an error
             subscription.cancel();
-            enough.complete(null);
         }
 
         public void onError(Throwable t) { enough.completeExceptionally(t); }
