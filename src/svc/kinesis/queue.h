@@ -72,6 +72,7 @@ struct stream;
 struct receive_list {
     struct receive *first, **last;
     size_t n;
+    uint64_t came, looked; // calls that have come; the number of the last one that was looked for
 };
 
 struct queue {

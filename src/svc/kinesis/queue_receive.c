@@ -19,6 +19,7 @@ enum {
     RECEIVE_RECORDS_MAX = 10,
     RECEIVE_BYTES = 4 << 20, // over which a reply takes no further record
     PUMP_CALLS_MAX = 32,     // served at once, before whoever pumps does its own work again
+    UNSEEN_S = 1,            // waited past its deadline for a call for which nobody has looked yet
 };
 
 struct receive {
@@ -29,6 +30,7 @@ struct receive {
     size_t limit;
     int32_t visibility_s; // -1: the queue's
     int64_t deadline_ns;  // monotonic, of the service's clock
+    uint64_t number;      // of its list
     struct queue_job job;
 };
 
@@ -425,6 +427,9 @@ static void pump_on_pool(struct task *t)
 // The calls of one list, until there is nothing more for them.
 static void pump_list(struct pump *p, struct receive_list *list, size_t *served)
 {
+    pthread_mutex_lock(&p->q->lock);
+    uint64_t came = list->came;
+    pthread_mutex_unlock(&p->q->lock);
     for (bool goes_on = true; goes_on && *served < PUMP_CALLS_MAX;) {
         pthread_mutex_lock(&p->q->lock);
         p->r = list_take(list);
@@ -437,6 +442,8 @@ static void pump_list(struct pump *p, struct receive_list *list, size_t *served)
             continue;
         pthread_mutex_lock(&p->q->lock);
         list_put_back(list, p->r);
+        if (!p->cold)
+            list->looked = came; // what is not there for the first is there for nobody
         pthread_mutex_unlock(&p->q->lock);
     }
 }
@@ -477,9 +484,12 @@ void queue_pump(struct queues *qs, struct queue *q, bool may_block)
 
 // ---- Ends of waiting
 
-static bool is_over(const struct receive *r, int64_t now_ns, bool all)
+// A call that need not wait still gets what is there: its time is over once somebody has looked, but for
+// a queue that cannot be looked at for long.
+static bool is_over(const struct receive_list *list, const struct receive *r, int64_t now_ns)
 {
-    return all || r->deadline_ns <= now_ns || call_is_gone(r->call);
+    int64_t more_ns = r->number <= list->looked ? 0 : UNSEEN_S * NS_PER_S;
+    return r->deadline_ns + more_ns <= now_ns || call_is_gone(r->call);
 }
 
 void queue_expire(struct queues *qs, struct queue *q, bool all)
@@ -492,7 +502,8 @@ void queue_expire(struct queues *qs, struct queue *q, bool all)
         struct receive_list *list = &q->waiting[i];
         for (size_t left = list->n; left > 0; left--) {
             struct receive *r = list_take(list);
-            list_add(is_over(r, now_ns, all || is_deleted) ? &over : list, r);
+            bool ends = all || is_deleted || is_over(list, r, now_ns);
+            list_add(ends ? &over : list, r);
         }
     }
     pthread_mutex_unlock(&q->lock);
@@ -563,10 +574,11 @@ static Err wait_in_line(struct call *c, struct queues *qs, struct queue *q, stru
     if (e.kind == ERR_NONE && list->n >= QUEUE_WAITING_MAX)
         e = call_fail(c, &kinesis_ThrottlingException, "Rate exceeded for queue %.*s.",
                       FMT(q->arn));
-    if (e.kind == ERR_NONE)
+    if (e.kind == ERR_NONE) {
+        r->number = ++list->came;
         list_add(list, r);
-    if (e.kind == ERR_NONE)
         atomic_store(&q->hungry, true); // before the log is looked at
+    }
     pthread_mutex_unlock(&q->lock);
     return e;
 }

@@ -70,3 +70,33 @@ TEST(records_are_done_once_though_many_receive_at_once)
         EXPECT_INT(1, atomic_load(&done[i]));
     queue_world_close(&w);
 }
+
+// The queues' thread may come by between a call's place in line and its look at the log.
+TEST(a_call_that_need_not_wait_gets_what_is_there_though_others_are_at_the_queue)
+{
+    struct queue_world w;
+    uint64_t put = 0;
+    queue_world_open(&w, 0, 0);
+    Str arn = queue_world_create(&w, a, (QueueWish){ .name = S("q") });
+    queue_world_put(&w, 3, 16, &put);
+    struct queue_call *o = queue_call_new(&w, a);
+    AUTO(queue) q = NULL;
+    EXPECT_OK(queues_find(&o->call, arn, &q));
+    pthread_mutex_lock(&q->lock);
+    while (q->pumping)
+        pthread_cond_wait(&q->idle, &q->lock);
+    q->pumping = true; // somebody else's, so that the call has to stand in line
+    pthread_mutex_unlock(&q->lock);
+    struct kinesis_ReceiveQueueRecords_in in = { .queue_arn = arn, .limit = 10 };
+    struct kinesis_ReceiveQueueRecords_out out = { 0 };
+    Err e = kinesis_ReceiveQueueRecords(&o->call, &in, &out);
+    EXPECT_INT(ERR_WAIT, e.kind);
+    queue_expire(w.kinesis->queues, q, false);
+    pthread_mutex_lock(&q->lock);
+    q->pumping = false;
+    pthread_mutex_unlock(&q->lock);
+    queue_pump(w.kinesis->queues, q, true);
+    EXPECT_OK(queue_call_end(o, e));
+    EXPECT_INT(3, out.queue_records.n);
+    queue_world_close(&w);
+}
