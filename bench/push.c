@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,8 +126,9 @@ void push_stop(struct readers *readers, unsigned n)
 
 // ---- Subscribing
 
-static bool register_consumer(struct caller *c, const struct options *o, unsigned number,
-                              char arn[CALL_NAME_BYTES * 2])
+typedef char Arn[CALL_NAME_BYTES * 2];
+
+static bool register_consumer(struct caller *c, const struct options *o, unsigned number, Arn arn)
 {
     char body[512], hash[CALL_HEX_BYTES], *reply;
     size_t n;
@@ -138,12 +140,12 @@ static bool register_consumer(struct caller *c, const struct options *o, unsigne
     unsigned status = call_send(c, "RegisterStreamConsumer", body, (size_t)used, hash, &reply, &n);
     char *at = status == 200 ? strstr(reply, "\"ConsumerARN\":\"") : NULL;
     char *end = at != NULL ? strchr(at + 15, '"') : NULL;
-    if (end == NULL || end - at - 15 >= CALL_NAME_BYTES * 2) {
+    if (end == NULL || end - at - 15 >= (ptrdiff_t)sizeof(Arn)) {
         fprintf(stderr, "RegisterStreamConsumer: status %u: %.300s\n", status,
                 status != 0 ? reply : "");
         return false;
     }
-    snprintf(arn, CALL_NAME_BYTES * 2, "%.*s", (int)(end - at - 15), at + 15);
+    snprintf(arn, sizeof(Arn), "%.*s", (int)(end - at - 15), at + 15);
     return true;
 }
 
@@ -179,23 +181,29 @@ static bool subscribe(struct subscription *s, const char *arn, unsigned shard, s
     return push_add(r, s);
 }
 
-static bool subscribe_all(const struct options *o, struct client *clients, struct subscription *all,
-                          struct readers *readers)
+static bool register_all(const struct options *o, Arn *arns)
 {
     struct caller c;
-    char arn[CALL_NAME_BYTES * 2];
     caller_open(&c, o->port, REPLY_BYTES_MAX);
     bool good = caller_connect(&c, o->tls);
+    for (unsigned i = 0; i < o->clients && good; i++)
+        good = register_consumer(&c, o, i, arns[i]);
+    caller_close(&c);
+    return good;
+}
+
+static bool subscribe_all(const struct options *o, struct client *clients, const Arn *arns,
+                          struct subscription *all, struct readers *readers)
+{
+    bool good = true;
     for (unsigned i = 0; i < o->clients && good; i++) {
-        good = register_consumer(&c, o, i, arn);
         for (unsigned j = 0; j < o->shards && good; j++) {
             unsigned k = i * o->shards + j;
             all[k].client = &clients[i];
             // A consumer's own thread: its counts have no lock.
-            good = subscribe(&all[k], arn, j, &readers[i % o->loops]);
+            good = subscribe(&all[k], arns[i], j, &readers[i % o->loops]);
         }
     }
-    caller_close(&c);
     return good;
 }
 
@@ -276,9 +284,10 @@ bool run_push(const struct options *o, struct client *clients, double *ret_secon
     atomic_bool stop = false;
     struct schedule schedule = SCHEDULE_INIT;
     schedule.seed = seed_of(o->clients);
-    bool good = push_start(readers, o->loops, &stop);
+    Arn *arns = must_alloc(o->clients * sizeof *arns);
+    bool good = push_start(readers, o->loops, &stop) && register_all(o, arns);
     uint64_t begin = now_us();
-    good = good && subscribe_all(o, clients, all, readers);
+    good = good && subscribe_all(o, clients, arns, all, readers);
     if (good && o->follow) {
         wait_ms(SETTLE_MS); // the first events
         begin = now_us();
@@ -294,6 +303,7 @@ bool run_push(const struct options *o, struct client *clients, double *ret_secon
     for (size_t i = 0; i < (size_t)o->clients * o->shards; i++)
         if (all[i].client != NULL)
             caller_close(&all[i].caller);
+    free(arns);
     free(all);
     free(readers);
     return good;

@@ -45,7 +45,8 @@ static const struct member *event_of(const struct shape *shape, const void *even
     return NULL;
 }
 
-Err event_frame_open(const struct call *c, const void *events, struct event_frame **ret)
+Err event_frame_open(const struct call *c, const void *events, size_t bytes,
+                     struct event_frame **ret)
 {
     const struct protocol *p = c->protocol;
     const void *value = NULL;
@@ -59,6 +60,7 @@ Err event_frame_open(const struct call *c, const void *events, struct event_fram
     struct event_frame *f = xalloc(sizeof *f);
     atomic_init(&f->refs, 1);
     buf_init_request(&f->bytes, EVENTSTREAM_MESSAGE_BYTES_MAX);
+    buf_reserve(&f->bytes, MIN(bytes, (size_t)EVENTSTREAM_MESSAGE_BYTES_MAX));
     size_t place = eventstream_begin(&f->bytes, headers, COUNT_OF(headers));
     bind_write(p, m->shape, value, &f->bytes);
     eventstream_end(&f->bytes, place);

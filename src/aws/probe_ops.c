@@ -93,7 +93,7 @@ static void send_tick(struct call *c, int32_t number)
 {
     probe_Tick tick = { .number = number };
     struct event_frame *f;
-    Err e = event_frame_open(c, &(struct probe_Watch_events){ .tick = &tick }, &f);
+    Err e = event_frame_open(c, &(struct probe_Watch_events){ .tick = &tick }, 0, &f);
     CHECK(e.kind == ERR_NONE);
     c->stream->send(c, f);
     event_frame_unref(f);

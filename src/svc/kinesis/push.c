@@ -5,11 +5,14 @@
 // finds the next wherever it lies by then.
 #include "base/metric.h"
 #include "base/time.h"
+#include "store/log_lend.h"
 #include "svc/kinesis/get.h"
 #include "svc/kinesis/subscription.h"
 
 #define TICK_NS NS_PER_S // clocks that are moved show within a tick
 #define AGAIN_NS (50 * NS_PER_MS)
+
+enum { FRAME_BYTES = 512, FRAME_RECORD_BYTES = 192 }; // of an event without its data, of a record
 
 static void run(struct subscription *s);
 
@@ -158,7 +161,7 @@ static Err make(struct subscription *s, struct arena *a, const LogBatch *batch, 
         return OK;
     return event_frame_open(
         s->call, &(struct kinesis_SubscribeToShard_events){ .subscribe_to_shard_event = &event },
-        &ret->frame);
+        FRAME_BYTES + batch->n * FRAME_RECORD_BYTES + ret->bytes * 4 / 3, &ret->frame);
 }
 
 static LogRead what_to_read(const struct subscription *s, bool cached_only)
@@ -237,7 +240,7 @@ static void read_on_pool(struct task *t)
     AUTO(arena) a = arena_open_request();
     LogRead read = what_to_read(s, false);
     LogBatch batch;
-    Err e = a != NULL ? log_read(s->k->env.log, a, &read, &batch)
+    Err e = a != NULL ? log_read_lent(s->k->env.log, a, &read, &batch)
                       : fail(ERR_MEMORY, "no memory to read records");
     if (e.kind == ERR_NONE)
         e = make(s, a, &batch, true, &s->read);
@@ -304,7 +307,7 @@ static Err read_and_make(struct subscription *s, struct arena *a, Pushed *ret)
     uint64_t version = feed_version(s->listener.feed);
     LogRead read = what_to_read(s, true);
     LogBatch batch;
-    TRY(log_read(s->k->env.log, a, &read, &batch));
+    TRY(log_read_lent(s->k->env.log, a, &read, &batch));
     if (batch.n > 0 && !batch.more)
         TRY(make_shared(s, a, &batch, version, ret));
     else
