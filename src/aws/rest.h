@@ -6,7 +6,9 @@
 //
 // Which operation: of those whose method and path fit, the one of whose query names, literal ones
 // and those of required members, and required headers most are there; all of them must be. A query
-// name that the .api file lists as `unserved` stands for an operation that there is not.
+// name that the .api file lists as `unserved` stands for an operation that there is not; and so
+// does one without a value that only other operations have: `DELETE /bucket?website` is no
+// DeleteBucket.
 //
 // A bucket is the first part of the path, or of the host: `bucket.s3.anything` and
 // `bucket.localhost` (virtual-host style).

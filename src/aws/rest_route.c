@@ -197,6 +197,40 @@ static int score_of(const struct api_op *op, const RestRequest *r)
     return score;
 }
 
+static bool query_names(Str query, Str name)
+{
+    for (Str rest = query, pair; rest.n > 0;) {
+        str_cut(rest, '&', &pair, &rest);
+        if (str_eq(pair, name))
+            return true;
+    }
+    return false;
+}
+
+// An operation that reads, named where its neighbour would be, which needs more: it says so itself.
+static bool is_beside(const struct api_op *op, const struct api_op *other)
+{
+    return op != NULL && str_eq(op->method, S("GET")) && str_eq(other->method, op->method) &&
+           str_eq(other->path, op->path);
+}
+
+// Whether a name without a value that tells operations apart stands in the query, and the operation
+// is none of them: what is asked about another resource must never be done to this one.
+static bool asks_for_another(const struct api_service *api, const RestRequest *r)
+{
+    if (str_eq(r->method, S("OPTIONS")))
+        return false; // which is about what another method may do
+    for (size_t i = 0; i < r->query_count; i++) {
+        Str name = r->query[i].name;
+        if (r->op != NULL && query_names(r->op->query, name))
+            continue;
+        for (size_t k = 0; k < api->op_count; k++)
+            if (query_names(api->ops[k].query, name) && !is_beside(r->op, &api->ops[k]))
+                return true;
+    }
+    return false;
+}
+
 void rest_match(const struct api_service *api, RestRequest *r)
 {
     int best = -1;
@@ -223,6 +257,9 @@ void rest_match(const struct api_service *api, RestRequest *r)
             r->op = op;
         }
     }
+    r->unserved = asks_for_another(api, r);
+    if (r->unserved)
+        r->op = NULL;
 }
 
 // ---- Labels
