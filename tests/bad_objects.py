@@ -190,6 +190,46 @@ def half_a_put():
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + b"s" * STALLED_BYTES
 
 
+def expecting(path, size, query="", secret=headrace.SECRET):
+    """The head of a PUT that waits to hear whether its body is wanted."""
+    fields = sigv4.sign(headrace.KEY_ID, secret, "us-east-1", "s3", "PUT", path, {
+        "Host": f"127.0.0.1:{SERVER.port}", "X-Amz-Content-Sha256": "UNSIGNED-PAYLOAD"}, b"", query=query, payload_hash="UNSIGNED-PAYLOAD")
+    lines = [f"PUT {path}{'?' + query if query else ''} HTTP/1.1"] + [f"{n}: {v}" for n, v in fields.items()]
+    return ("\r\n".join(lines + [f"Content-Length: {size}", "Expect: 100-continue"]) + "\r\n\r\n").encode()
+
+
+def read_all(s):
+    read = b""
+    while piece := s.recv(65536):
+        read += piece
+    return read
+
+
+@tap.test
+def who_waits_to_hear_whether_to_send_is_refused_before_it_is_sent():
+    make_bucket()
+    path = f"/{BUCKET}/waits"
+    for size in (1, 1000, 300_000, 50_000_000):
+        for wanted, head in ((b"NoSuchBucket", expecting("/nobody-has-this/k", size)),
+                             (b"SignatureDoesNotMatch", expecting(path, size, secret="x" * 40)),
+                             (b"NoSuchUpload", expecting(path, size, query="partNumber=1&uploadId=x")),
+                             (b"NotImplemented", expecting(path, size, query="policy="))):
+            if wanted == b"NotImplemented" and size > 1_000_000:
+                continue  # nobody takes as much for a setting
+            with socket.create_connection(("127.0.0.1", SERVER.port), timeout=120) as s:
+                s.sendall(head)
+                raw = read_all(s)  # the connection ends: what would come next could be the body
+                assert b"100 Continue" not in raw and b"<Code>" + wanted + b"</Code>" in raw, (size, wanted, raw[:300])
+        if size < 1_000_000:
+            with socket.create_connection(("127.0.0.1", SERVER.port), timeout=120) as s:
+                s.sendall(expecting(path, size))
+                assert s.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+                s.sendall(b"w" * size)
+                assert s.recv(65536).startswith(b"HTTP/1.1 200")
+            assert ask("GET", path)[2] == b"w" * size
+    assert ask("DELETE", path)[0] == 204
+
+
 @tap.test
 def a_client_that_leaves_in_the_middle_of_a_body_leaves_nothing():
     make_bucket()

@@ -296,9 +296,14 @@ bool rest_wants_stream(const struct front *f, const struct http_exchange *x)
     Route route;
     uint64_t bytes;
     Str length = http_header(x, S("content-length"));
-    if (length.p != NULL && str_u64(length, &bytes).kind == ERR_NONE && bytes <= REST_WHOLE_BYTES)
-        return false; // as quick, and one turn less
-    return rest_route(f, x, &route) && route.op != NULL && route.op->streams;
+    bool waits = str_eq_nocase(http_header(x, S("expect")), S("100-continue"));
+    if (!waits && length.p != NULL && str_u64(length, &bytes).kind == ERR_NONE &&
+        bytes <= REST_WHOLE_BYTES)
+        return false; // as quick, and one turn less; who waits to hear whether to send it hears it
+                      // first
+    if (!rest_route(f, x, &route))
+        return false;
+    return route.op != NULL ? route.op->streams : waits;
 }
 
 // ---- The input

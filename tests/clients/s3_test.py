@@ -146,6 +146,17 @@ class Path:
         refused("404", self.s3.head_object, Bucket=self.bucket, Key="kept")
         refused("InvalidRange", self.s3.get_object, Bucket=self.bucket, Key="large", Range="bytes=99999999-")
 
+    def a_refused_upload_spoils_no_connection(self):
+        """botocore keeps an answer that came in place of 100 for what it asks next on that connection."""
+        s3 = client(self.server, self.tls, max_pool_connections=1, **self.style)
+        for size in (1, 1000, 300_000, 3_000_000):
+            data = os.urandom(size)
+            refused("NoSuchBucket", s3.put_object, Bucket="nobody-has-this", Key="k", Body=io.BytesIO(data))
+            s3.put_object(Bucket=self.bucket, Key="expected", Body=io.BytesIO(data))
+            refused("NoSuchUpload", s3.upload_part, Bucket=self.bucket, Key="expected", UploadId="x", PartNumber=1, Body=io.BytesIO(data))
+            assert s3.get_object(Bucket=self.bucket, Key="expected")["Body"].read() == data
+        s3.delete_object(Bucket=self.bucket, Key="expected")
+
     def the_transfer_manager_sends_and_fetches_parts(self):
         data = os.urandom(17 * MIB)
         config = TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB, max_concurrency=4)
