@@ -360,7 +360,8 @@ bool retention_holds(const BlobRetention *r, int64_t now_ns, bool bypass)
     return r->mode == BLOB_COMPLIANCE || !bypass;
 }
 
-// A hold comes and goes; what is retained may be retained longer or more strictly.
+// A hold comes and goes; what is retained may be retained longer. Another mode, be it a stricter
+// one, is for those who may bypass the one that is there.
 static Err check_retention(const BlobBucket *bucket, const BlobRetention *old,
                            const BlobRetention *new, int64_t now_ns, bool bypass)
 {
@@ -368,9 +369,9 @@ static Err check_retention(const BlobBucket *bucket, const BlobRetention *old,
         return fail(ERR_INVALID, "blob: retention needs a bucket with object lock");
     BlobRetention was = *old;
     was.hold = false;
-    bool weaker = new->mode < was.mode || new->until_ns < was.until_ns;
-    if (weaker && retention_holds(&was, now_ns, bypass))
-        return fail(ERR_DENIED, "blob: the retention would be weakened");
+    bool other = new->mode != was.mode || new->until_ns < was.until_ns;
+    if (other && retention_holds(&was, now_ns, bypass))
+        return fail(ERR_DENIED, "blob: the retention is not his to change");
     return OK;
 }
 

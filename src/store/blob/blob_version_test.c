@@ -258,7 +258,7 @@ TEST(a_retained_version_stays_and_a_marker_may_cover_it)
     EXPECT_ERR(ERR_INVALID, blob_bucket_set_versioning(s->b, &b, BLOB_SUSPENDED));
 }
 
-TEST(a_retention_is_only_weakened_by_who_may)
+TEST(a_retention_is_only_shortened_or_of_another_mode_by_who_may)
 {
     AUTO(shop) s = shop_open(a);
     int64_t now = INT64_C(1800000000) * NS_PER_S;
@@ -277,7 +277,9 @@ TEST(a_retention_is_only_weakened_by_who_may)
         { { .mode = BLOB_FREE }, false, ERR_DENIED },
         { { .mode = BLOB_GOVERNANCE, .until_ns = now + 200, .hold = true }, false, ERR_NONE },
         { { .mode = BLOB_GOVERNANCE, .until_ns = now + 100 }, true, ERR_NONE },
-        { { .mode = BLOB_COMPLIANCE, .until_ns = now + 100 }, false, ERR_NONE },
+        { { .mode = BLOB_COMPLIANCE, .until_ns = now + 100 }, false, ERR_DENIED },
+        { { .mode = BLOB_COMPLIANCE, .until_ns = now + 900 }, false, ERR_DENIED },
+        { { .mode = BLOB_COMPLIANCE, .until_ns = now + 100 }, true, ERR_NONE },
         { { .mode = BLOB_COMPLIANCE, .until_ns = now + 99 }, true, ERR_DENIED },
         { { .mode = BLOB_GOVERNANCE, .until_ns = now + 100 }, true, ERR_DENIED },
         { { .mode = BLOB_COMPLIANCE, .until_ns = now + 300 }, false, ERR_NONE },
