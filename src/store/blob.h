@@ -18,6 +18,7 @@
 #include "store/blob_bucket.h"
 
 struct kv;
+struct kv_txn;
 
 enum {
     BLOB_KEY_BYTES_MAX = 1024,         // of UTF-8, at least one
@@ -179,13 +180,24 @@ Err blob_put_share(struct blob_put *p, struct blob_reader *r, uint64_t at, uint6
 
 // ---- Changing and deleting
 
+// What else belongs to a commit: rows in tables that are not the store's. Called once, last in the
+// transaction, with what the object will be; an error, and nothing has happened. It waits for
+// nobody.
+typedef struct BlobAlso {
+    Err (*write)(void *self, struct kv_txn *tx, const BlobObject *object); // NULL: nothing
+    void *self;
+} BlobAlso;
+
 // What may be changed of a version that is there.
 typedef struct BlobChange {
     const BlobPairs *tags;          // NULL: as they are
     const BlobPairs *attributes;    // replaces all of them
     BlobPairs set;                  // these, besides; an absent value takes one away
-    const BlobRetention *retention; // ERR_DENIED: it would weaken what is there
-    bool bypass;                    // of BLOB_GOVERNANCE
+    const BlobRetention *retention; // ERR_DENIED: shorter than what is there, or of another mode
+    enum { BLOB_BOTH, BLOB_PERIOD, BLOB_HOLD } of_retention; // what of it is set
+    bool bypass;                                             // of BLOB_GOVERNANCE
+    const BlobPair *only_if; // ERR_BUSY: the attribute is another; absent value: it is there
+    BlobAlso also;
 } BlobChange;
 Err blob_change(struct blob *b, struct arena *a, const BlobBucket *bucket, Str key,
                 BlobSelect which, const BlobChange *change, BlobObject *ret);

@@ -24,6 +24,9 @@ typedef struct BlobExpire {
     const BlobRule *rules;
     size_t rule_count;
     int64_t now_ns; // wall clock
+    // What ends (no upload), in the transaction that ends it, for rows in tables that are
+    // not the store's (BlobAlso): an error, and nothing of it has ended. May be NULL.
+    Err (*note)(void *self, struct kv_txn *tx, BlobEnd what, const BlobObject *object);
     // What has ended, after its commit; of an upload: key only. May be NULL.
     void (*tell)(void *self, BlobEnd what, const BlobObject *object);
     void *self;

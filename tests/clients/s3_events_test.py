@@ -195,13 +195,35 @@ class Path:
         assert 'ongoing-request="false", expiry-date="' in self.s3.head_object(Bucket="watched", Key="move/a")["Restore"]
         one, = self.s3.list_objects_v2(Bucket="watched", Prefix="move/", OptionalObjectAttributes=["RestoreStatus"])["Contents"]
         assert one["RestoreStatus"]["IsRestoreInProgress"] is False and one["RestoreStatus"]["RestoreExpiryDate"], one
+        self.s3.delete_bucket_lifecycle(Bucket="watched")  # which would move the copy, too
         self.s3.copy_object(Bucket="watched", Key="move/b", CopySource="watched/move/a")
-        assert self.s3.restore_object(**ask)["ResponseMetadata"]["HTTPStatusCode"] == 200
-        self.server.advance_clock("96h")
+        longer = {**ask, "RestoreRequest": {"Days": 4}}
+        assert self.s3.restore_object(**longer)["ResponseMetadata"]["HTTPStatusCode"] == 200
+        self.server.advance_clock("96h")  # it would have ended
+        assert self.s3.get_object(Bucket="watched", Key="move/a")["Body"].read() == b"x" * 200000
+        assert not Function.records
+        self.server.kill()
+        self.server.start()
+        self.server.advance_clock("48h")
+        ended, = self.told(1)
+        assert ended["eventName"] == "ObjectRestore:Delete" and ended["eventVersion"] == "2.3", ended
+        assert ended["s3"]["object"]["key"] == "move/a" and ended["userIdentity"]["principalId"] == "s3.amazonaws.com", ended
         refused("InvalidObjectState", self.s3.get_object, Bucket="watched", Key="move/a")
         assert "Restore" not in self.s3.head_object(Bucket="watched", Key="move/a")
         assert self.s3.get_object(Bucket="watched", Key="move/b")["Body"].read() == b"x" * 200000
-        self.s3.delete_bucket_lifecycle(Bucket="watched")
+        self.configure()
+
+    def of_a_restore_that_is_over_before_its_end_nothing_is_told(self):
+        self.configure(Events=["s3:ObjectRestore:Delete"])
+        for key in ("gone", "replaced", "kept"):
+            self.s3.put_object(Bucket="watched", Key=key, Body=b"x", StorageClass="DEEP_ARCHIVE")
+            self.s3.restore_object(Bucket="watched", Key=key, RestoreRequest={"Days": 1})
+        self.s3.delete_object(Bucket="watched", Key="gone")
+        self.s3.put_object(Bucket="watched", Key="replaced", Body=b"y")
+        self.server.advance_clock("72h")
+        assert [(r["eventName"], r["s3"]["object"]["key"]) for r in self.told(1)] == [("ObjectRestore:Delete", "kept")]
+        self.server.advance_clock("72h")
+        assert not Function.records
         self.configure()
 
     def none_is_lost_by_kill_9(self):

@@ -154,6 +154,7 @@ static Err end_one(struct expiry *x, struct kv_txn *tx, struct arena *tmp, const
     TRY(e);
     d->how = BLOB_END_REMOVED;
     d->ended = row.o;
+    d->ended.key = d->key;
     d->has_ended = row.o.is_latest != (d->what == DUE_NONCURRENT);
     if (d->what == DUE_MARKER && d->has_ended) {
         e = object_behind(x->b, tx, tmp, bucket->id, d->key, d->version, &behind);
@@ -183,8 +184,12 @@ static Err end_all(struct expiry *x, const BlobBucket *bucket)
     hot_begin(x->b, &changed);
     BlobBucket now;
     TRY(bucket_look(x->b, tx, tmp, bucket, &now));
-    for (size_t i = 0; i < x->due_n; i++)
-        TRY(end_one(x, tx, tmp, &now, &x->due[i]));
+    for (size_t i = 0; i < x->due_n; i++) {
+        struct due *d = &x->due[i];
+        TRY(end_one(x, tx, tmp, &now, d));
+        if (d->has_ended && x->e->note != NULL)
+            TRY(x->e->note(x->e->self, tx, d->how, &d->ended));
+    }
     return kv_commit(tx);
 }
 
@@ -198,7 +203,6 @@ static Err end_due(struct expiry *x, const BlobBucket *bucket)
         reap_ask(x->b);
         for (size_t i = 0; i < x->due_n && x->e->tell != NULL; i++) {
             struct due *d = &x->due[i];
-            d->ended.key = d->key;
             d->ended.attributes = d->ended.tags = (BlobPairs){ 0 }; // they were the transaction's
             d->ended.etag = S("");
             if (d->has_ended)

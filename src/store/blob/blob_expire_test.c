@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rules that end objects, on a clock that is set.
+#include "base/logline.h"
 #include "base/time.h"
 #include "store/blob/blob_test_help.h"
 #include "store/blob_expire.h"
@@ -190,6 +191,132 @@ TEST(uploads_that_nobody_ends_are_given_up)
     BlobRule rule = { .upload_days = 3 };
     EXPECT_STR(S("upload old"), expire(s, a, &s->bucket, &rule, 1, 1));
     EXPECT_OK(blob_upload_find(s->b, a, &s->bucket, S("new"), u.id, &u));
+}
+
+// ---- Rows that belong to a commit
+
+enum { NOTED = 3 };
+
+struct notes {
+    struct kv_table *rows;
+    bool refuses;
+};
+
+static Err write_note(void *self, struct kv_txn *tx, const BlobObject *o)
+{
+    struct notes *n = self;
+    if (n->refuses)
+        return fail(ERR_LIMIT, "refused");
+    kv_on(tx, n->rows);
+    return kv_put(tx, o->key, S("ended"));
+}
+
+static Err note_end(void *self, struct kv_txn *tx, BlobEnd what, const BlobObject *o)
+{
+    EXPECT(what == BLOB_END_REMOVED);
+    return write_note(self, tx, o);
+}
+
+static bool is_noted(struct notes *n, struct arena *a, Str key)
+{
+    Str value;
+    AUTO(kv_txn) tx = kv_read(n->rows);
+    return kv_get(tx, a, key, &value).kind == ERR_NONE;
+}
+
+// How many have ended: each with its note, or without both.
+static size_t ended_and_noted(struct shop *s, struct arena *a, struct notes *n)
+{
+    size_t ended = 0;
+    for (size_t i = 0; i < NOTED; i++) {
+        Str key = str_fmt(a, "k%zu", i);
+        BlobObject o;
+        bool there = blob_find(s->b, a, &s->bucket, key, latest, &o).kind == ERR_NONE;
+        EXPECT(there != is_noted(n, a, key));
+        ended += !there;
+    }
+    return ended;
+}
+
+static Err end_noted(struct shop *s, struct arena *a, struct notes *n)
+{
+    BlobRule rule = { .days = 1 };
+    BlobExpire e = { .rules = &rule,
+                     .rule_count = 1,
+                     .now_ns = at(S("2024-03-01T12:00:00Z")),
+                     .note = note_end,
+                     .self = n,
+                     .max = 100 };
+    return blob_expire(s->b, a, &s->bucket, &e, &e.after);
+}
+
+static struct shop *shop_noted(struct arena *a, struct notes *n)
+{
+    struct shop *s = shop_open(a);
+    set_time(s, S("2024-01-01T12:00:00Z"));
+    for (uint64_t i = 0; i < NOTED; i++)
+        EXPECT_OK(shop_put(s, a, &s->bucket, str_fmt(a, "k%u", (unsigned)i), i, 10, NULL, NULL));
+    set_time(s, S("2024-03-01T12:00:00Z"));
+    EXPECT_OK(kv_table_open(s->kv, S("notes"), &n->rows));
+    return s;
+}
+
+TEST(what_is_noted_with_an_end_is_there_exactly_if_it_has_come)
+{
+    struct notes n = { .refuses = true };
+    AUTO(shop) s = shop_noted(a, &n);
+    EXPECT_ERR(ERR_LIMIT, end_noted(s, a, &n));
+    EXPECT_INT(0, ended_and_noted(s, a, &n));
+    n.refuses = false;
+    EXPECT_OK(end_noted(s, a, &n));
+    EXPECT_INT(NOTED, ended_and_noted(s, a, &n));
+}
+
+TEST(a_power_cut_anywhere_parts_no_end_from_its_note)
+{
+    size_t seen[2] = { 0 };
+    bool hit = true;
+    logline_setup((LogLevel)(LOG_ERROR + 1), LOG_TEXT, NULL);
+    for (unsigned skip = 0; hit; skip++) {
+        struct notes n = { 0 };
+        AUTO(shop) s = shop_noted(a, &n);
+        IoFault cut = { .ops = IO_OP_CHANGE, .power_off = true, .skip = skip };
+        io_fault_add(s->faults, cut);
+        Err e = end_noted(s, a, &n);
+        hit = io_fault_hits(s->faults) > 0;
+        EXPECT_OK(shop_reopen(s, a, &(IoMemCrash){ .seed = skip, .keep = IO_KEEP_SOME }));
+        EXPECT_OK(kv_table_open(s->kv, S("notes"), &n.rows));
+        size_t ended = ended_and_noted(s, a, &n);
+        EXPECT(ended == NOTED || (ended == 0 && e.kind != ERR_NONE));
+        seen[ended > 0]++;
+    }
+    logline_setup(LOG_INFO, LOG_TEXT, NULL);
+    EXPECT(seen[0] > 0 && seen[1] > 0);
+}
+
+TEST(a_change_and_its_note_are_one_and_only_of_what_was_seen)
+{
+    struct notes n = { .refuses = true };
+    AUTO(shop) s = shop_noted(a, &n);
+    BlobPair set = { S("state"), S("one") }, was = { S("state"), { 0 } };
+    BlobChange change = { .set = { &set, 1 }, .only_if = &was, .also = { write_note, &n } };
+    BlobObject o;
+    EXPECT_ERR(ERR_LIMIT, blob_change(s->b, a, &s->bucket, S("k0"), latest, &change, &o));
+    EXPECT_OK(blob_find(s->b, a, &s->bucket, S("k0"), latest, &o));
+    EXPECT(blob_pair(o.attributes, S("state")).p == NULL && !is_noted(&n, a, S("k0")));
+    n.refuses = false;
+    EXPECT_OK(blob_change(s->b, a, &s->bucket, S("k0"), latest, &change, &o));
+    EXPECT(is_noted(&n, a, S("k0")));
+    EXPECT_STR(S("one"), blob_pair(o.attributes, S("state")));
+    EXPECT_ERR(ERR_BUSY, blob_change(s->b, a, &s->bucket, S("k0"), latest, &change, &o));
+    was.value = S("two");
+    EXPECT_ERR(ERR_BUSY, blob_change(s->b, a, &s->bucket, S("k0"), latest, &change, &o));
+    was.value = S("one");
+    set.value = (Str){ 0 };
+    EXPECT_OK(blob_change(s->b, a, &s->bucket, S("k0"), latest, &change, &o));
+    EXPECT(blob_pair(o.attributes, S("state")).p == NULL);
+    EXPECT_ERR(ERR_BUSY, blob_change(s->b, a, &s->bucket, S("k1"), latest, &change, &o));
+    EXPECT(!is_noted(&n, a, S("k1")));
 }
 
 TEST(many_objects_end_in_few_commits)

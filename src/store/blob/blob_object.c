@@ -392,15 +392,24 @@ static BlobPairs with_pairs(struct arena *a, BlobPairs pairs, BlobPairs set)
     return (BlobPairs){ .at = at, .n = n };
 }
 
+static bool is_still(BlobPairs attributes, const BlobPair *was)
+{
+    Str now = blob_pair(attributes, was->name);
+    return (now.p != NULL) == (was->value.p != NULL) && str_eq(now, was->value);
+}
+
 static Err change(struct blob *b, struct arena *a, const BlobBucket *bucket, const BlobChange *c,
                   ObjectRow *row)
 {
     if (row->o.is_marker)
         return fail(ERR_INVALID, "blob: a delete marker has nothing to change");
+    if (c->only_if != NULL && !is_still(row->o.attributes, c->only_if))
+        return fail(ERR_BUSY, "blob: an attribute is not what it was");
     if (c->retention != NULL) {
-        TRY(check_retention(bucket, &row->o.retention, c->retention, b->io->wall_ns(b->io),
-                            c->bypass));
-        row->o.retention = *c->retention;
+        BlobRetention to = c->of_retention == BLOB_HOLD ? row->o.retention : *c->retention;
+        to.hold = (c->of_retention == BLOB_PERIOD ? &row->o.retention : c->retention)->hold;
+        TRY(check_retention(bucket, &row->o.retention, &to, b->io->wall_ns(b->io), c->bypass));
+        row->o.retention = to;
     }
     if (c->tags != NULL)
         row->o.tags = *c->tags;
@@ -434,6 +443,8 @@ Err blob_change(struct blob *b, struct arena *a, const BlobBucket *bucket, Str k
         TRY(put_row(b, tx, T_OBJECT, key_two(&room, now.id, key), &row));
     else
         TRY(put_row(b, tx, T_OLDER, key_tail(&room, now.id, key, ~row.o.version), &row));
+    if (c->also.write != NULL)
+        TRY(c->also.write(c->also.self, tx, &row.o));
     TRY(kv_commit(tx));
     *ret = row.o;
     ret->key = str_dup(a, key);

@@ -5,11 +5,10 @@
 //
 //     s3-restore   "READY_MS UNTIL_MS": from when to when a restored one can be read
 //
-// Nobody needs to do anything when a time has come: what holds follows from the clock.
+// Nobody needs to do anything for that when a time has come: what holds follows from the clock.
+// That a restored copy has ended is told (restored.c).
 #include "base/time.h"
 #include "svc/s3/s3.h"
-
-#define RESTORE S("s3-restore")
 
 // In the order in which rules may move objects on (User Guide, "Transitioning objects using Amazon
 // S3 Lifecycle").
@@ -61,7 +60,7 @@ static bool is_archived(BlobPairs attributes)
 
 S3Restore s3_restore_of(BlobPairs attributes, int64_t now_ns)
 {
-    Str ready, until, text = blob_pair(attributes, RESTORE);
+    Str ready, until, text = blob_pair(attributes, S3_RESTORE);
     int64_t ready_ms, until_ms;
     S3Restore none = { 0 };
     if (text.p == NULL || !is_archived(attributes) || !str_cut(text, ' ', &ready, &until) ||
@@ -133,47 +132,75 @@ static Err find(struct call *c, const struct s3_RestoreObject_in *in, BlobBucket
     return e.kind != ERR_NONE || o->is_marker ? s3_found(c, b, in->key, in->version_id, e, o) : OK;
 }
 
-static void tell(struct call *c, const BlobBucket *b, const BlobObject *o, int64_t ready_ns,
-                 int64_t until_ns)
+// What is written with a restore.
+struct restoring {
+    struct call *call;
+    const BlobBucket *bucket;
+    int64_t ready_ns, until_ns;
+    bool again; // a restored copy only lasts for another time
+    struct s3_noted noted;
+};
+
+static Err note(void *self, struct kv_txn *tx, const BlobObject *o)
 {
-    s3_notify(c, b, "ObjectRestore:Post", o);
-    s3_notify_event(c, b,
-                    &(S3Event){ .name = "ObjectRestore:Completed",
-                                .object = o,
-                                .restored_from = s3_storage_class(o->attributes),
-                                .restored_until_ns = until_ns,
-                                .at_ns = ready_ns });
+    struct restoring *r = self;
+    TRY(s3_restored_note(s3_of(r->call), tx, r->bucket->name, o, r->until_ns));
+    if (r->again)
+        return OK;
+    TRY(s3_notify_within(tx, &r->noted, r->call, r->bucket,
+                         &(S3Event){ .name = "ObjectRestore:Post", .object = o }));
+    return s3_notify_within(tx, &r->noted, r->call, r->bucket,
+                            &(S3Event){ .name = "ObjectRestore:Completed",
+                                        .object = o,
+                                        .restored_from = s3_storage_class(o->attributes),
+                                        .restored_until_ns = r->until_ns,
+                                        .at_ns = r->ready_ns });
+}
+
+// ERR_BUSY: somebody else has restored it meanwhile.
+static Err restore(struct call *c, const struct s3_RestoreObject_in *in, const BlobBucket *b,
+                   const BlobObject *o)
+{
+    struct s3 *s = s3_of(c);
+    S3Restore now = s3_restore_of(o->attributes, c->now_ns);
+    if (now.state == S3_RESTORE_ONGOING)
+        return call_fail(c, &s3_RestoreAlreadyInProgress, "Object restore is already in progress");
+    struct restoring r = { .call = c, .bucket = b, .again = now.state == S3_RESTORE_READY };
+    r.ready_ns = r.again ? c->now_ns : c->now_ns + s->env.restore_ns;
+    r.until_ns = blob_days_after(r.ready_ns, in->restore_request->days);
+    BlobPair was = { S3_RESTORE, blob_pair(o->attributes, S3_RESTORE) };
+    BlobPair set = { S3_RESTORE, str_fmt(c->arena, "%lld %lld", (long long)(r.ready_ns / NS_PER_MS),
+                                         (long long)(r.until_ns / NS_PER_MS)) };
+    BlobSelect which = { .which = BLOB_VERSION, .version = o->version };
+    BlobChange change = { .set = { &set, 1 }, .only_if = &was, .also = { note, &r } };
+    BlobObject made;
+    Err e = blob_change(s->blob, c->arena, b, in->key, which, &change, &made);
+    if (e.kind == ERR_NONE) {
+        s3_restored_wait(s, r.until_ns);
+        s3_events_send(s, &r.noted);
+        c->status = r.again ? 200 : 202;
+    }
+    s3_noted_close(&r.noted);
+    return e;
 }
 
 Err s3_RestoreObject(struct call *c, const struct s3_RestoreObject_in *in,
                      struct s3_RestoreObject_out *out)
 {
-    struct s3 *s = s3_of(c);
-    (void)out;
     BlobBucket b;
     BlobSelect which;
     BlobObject o;
-    TRY(find(c, in, &b, &which, &o));
-    if (!is_archived(o.attributes))
-        return call_fail(c, &s3_InvalidObjectState,
-                         "Restore is not allowed for the object's current storage class");
-    TRY(check_request(c, in->restore_request, s3_storage_class(o.attributes)));
-    S3Restore now = s3_restore_of(o.attributes, c->now_ns);
-    if (now.state == S3_RESTORE_ONGOING)
-        return call_fail(c, &s3_RestoreAlreadyInProgress, "Object restore is already in progress");
-    bool again = now.state == S3_RESTORE_READY; // it only lasts for another time
-    int64_t ready = again ? c->now_ns : c->now_ns + s->env.restore_ns;
-    int64_t until = blob_days_after(ready, in->restore_request->days);
-    BlobPair pair = { RESTORE, str_fmt(c->arena, "%lld %lld", (long long)(ready / NS_PER_MS),
-                                       (long long)(until / NS_PER_MS)) };
-    which = (BlobSelect){ .which = BLOB_VERSION, .version = o.version };
-    Err e = blob_change(s->blob, c->arena, &b, in->key, which, &(BlobChange){ .set = { &pair, 1 } },
-                        &o);
+    Err e;
+    (void)out;
+    do {
+        TRY(find(c, in, &b, &which, &o));
+        if (!is_archived(o.attributes))
+            return call_fail(c, &s3_InvalidObjectState,
+                             "Restore is not allowed for the object's current storage class");
+        TRY(check_request(c, in->restore_request, s3_storage_class(o.attributes)));
+        e = restore(c, in, &b, &o);
+    } while (e.kind == ERR_BUSY); // each time somebody else has had his way
     if (e.kind == ERR_NOT_FOUND)
         return s3_no_such_key(c, in->key); // gone meanwhile
-    TRY(s3_store_error(c, &b, e));
-    c->status = again ? 200 : 202;
-    if (!again)
-        tell(c, &b, &o, ready, until);
-    return OK;
+    return s3_store_error(c, &b, e);
 }

@@ -33,7 +33,7 @@ enum {
 #define PAUSE_MS_MAX (INT64_C(300) * 1000)
 #define FAILED_PAUSE_MS (INT64_C(60) * 1000) // before the second try; twice that before the third
 
-typedef struct Waiting {
+typedef struct s3_waiting {
     int64_t due_ms;
     uint64_t id;
 } Waiting;
@@ -147,25 +147,56 @@ static void wait_for(struct s3_events *e, uint64_t id, int64_t due_ms, bool is_n
         metric_add(e->waiting, 1);
 }
 
-Err s3_events_add(struct s3 *s, Str account, Str region, Str arn, Str message, int64_t at_ns)
+static void noted_add(struct s3_noted *to, Waiting w)
+{
+    if (to->n == to->cap) {
+        to->cap = MAX(to->cap * 2, (size_t)8);
+        to->at = xrealloc(to->at, mul_checked(sizeof *to->at, to->cap));
+    }
+    to->at[to->n++] = w;
+}
+
+Err s3_events_note(struct s3 *s, struct kv_txn *tx, const S3Message *m, struct s3_noted *to)
 {
     struct s3_events *e = s->events;
     AUTO(arena) tmp = arena_open();
     uint64_t id;
-    Notice event = { .first_ms = at_ns != 0 ? at_ns / NS_PER_MS : now_ms(e),
-                     .account = account,
-                     .region = region,
-                     .arn = arn,
-                     .message = message };
+    Notice event = { .first_ms = m->at_ns != 0 ? m->at_ns / NS_PER_MS : now_ms(e),
+                     .account = m->account,
+                     .region = m->region,
+                     .arn = m->arn,
+                     .message = m->text };
     if (is_full(e)) {
         metric_add(e->dead, 1);
         return fail(ERR_LIMIT, "too many events wait for their destinations");
     }
-    AUTO(kv_txn) tx = kv_write(e->rows);
+    kv_on(tx, e->rows);
     TRY(kv_next_id(tx, &id));
     TRY(kv_put(tx, key_of(tmp, id), row_of(tmp, &event)));
+    noted_add(to, (Waiting){ .id = id, .due_ms = event.first_ms });
+    return OK;
+}
+
+void s3_events_send(struct s3 *s, struct s3_noted *noted)
+{
+    for (size_t i = 0; i < noted->n; i++)
+        wait_for(s->events, noted->at[i].id, noted->at[i].due_ms, true);
+    noted->n = 0;
+}
+
+void s3_noted_close(struct s3_noted *noted)
+{
+    free(noted->at);
+    *noted = (struct s3_noted){ 0 };
+}
+
+Err s3_events_add(struct s3 *s, const S3Message *m)
+{
+    AUTO_NOTED(noted);
+    AUTO(kv_txn) tx = kv_write(s->events->rows);
+    TRY(s3_events_note(s, tx, m, &noted));
     TRY(kv_commit(tx));
-    wait_for(e, id, event.first_ms, true);
+    s3_events_send(s, &noted);
     return OK;
 }
 

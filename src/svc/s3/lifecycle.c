@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lifecycle rules at work: once in an hour of the server's clock, which may be a virtual one, every
 // bucket that has rules is walked in pieces. S3 promises a day; who advances the clock by days sees
-// the rules applied within seconds.
+// the rules applied within seconds. Restored copies end when it is time (restored.c).
 #include "aws/rest_out.h"
 #include "base/logline.h"
 #include "base/time.h"
@@ -164,34 +164,59 @@ struct call *s3_lifecycle_call(struct s3 *s, struct arena *a, const BlobBucket *
     return c;
 }
 
-// What is told of in a walk.
+// What is told of in a walk: with the commit that ends it, so that no crash keeps it quiet.
 struct telling {
     struct s3 *s;
     const BlobBucket *bucket;
+    struct s3_noted noted;
 };
 
-static void tell(void *self, BlobEnd what, const BlobObject *o)
+static Err note(void *self, struct kv_txn *tx, BlobEnd what, const BlobObject *o)
 {
-    const struct telling *t = self;
+    struct telling *t = self;
     AUTO(arena) a = arena_open();
     BlobObject gone = *o;
     gone.etag = (Str){ 0 }; // nor its size: as of what was deleted by a call
-    if (what != BLOB_END_UPLOAD)
-        s3_notify(s3_lifecycle_call(t->s, a, t->bucket), t->bucket,
-                  what == BLOB_END_MARKED ? "LifecycleExpiration:DeleteMarkerCreated"
-                                          : "LifecycleExpiration:Delete",
-                  &gone);
+    const char *name = what == BLOB_END_MARKED ? "LifecycleExpiration:DeleteMarkerCreated"
+                                               : "LifecycleExpiration:Delete";
+    return s3_notify_within(tx, &t->noted, s3_lifecycle_call(t->s, a, t->bucket), t->bucket,
+                            &(S3Event){ .name = name, .object = &gone });
+}
+
+static void tell(void *self, BlobEnd what, const BlobObject *o)
+{
+    struct telling *t = self;
+    (void)what;
+    (void)o;
+    s3_events_send(t->s, &t->noted); // all of the commit, with the first of it
+}
+
+static Err end_by_rules(struct lifecycle *l, const BlobBucket *b, BlobExpire *e)
+{
+    Str after;
+    AUTO_BUF(place); // where to go on
+    for (bool more = true; more && !is_ending(l);) {
+        AUTO(arena) step = arena_open();
+        TRY(blob_expire(l->s->blob, step, b, e, &after));
+        more = after.p != NULL;
+        buf_clear(&place);
+        buf_add(&place, after);
+        e->after = buf_str(&place);
+    }
+    return OK;
 }
 
 static Err walk(struct lifecycle *l, const BlobBucket *b)
 {
     struct s3 *s = l->s;
     AUTO(arena) a = arena_open();
-    Str document, after;
-    struct telling telling = { s, b };
-    BlobExpire e = {
-        .now_ns = s->env.io->wall_ns(s->env.io), .max = WALK_MAX, .tell = tell, .self = &telling
-    };
+    Str document;
+    struct telling telling = { .s = s, .bucket = b };
+    BlobExpire e = { .now_ns = s->env.io->wall_ns(s->env.io),
+                     .max = WALK_MAX,
+                     .note = note,
+                     .tell = tell,
+                     .self = &telling };
     BlobRule *rules;
     S3Move *moves;
     size_t move_count;
@@ -202,15 +227,9 @@ static Err walk(struct lifecycle *l, const BlobBucket *b)
     TRY(s3_lifecycle_rules(a, document, &rules, &e.rule_count));
     TRY(s3_lifecycle_moves(a, document, &moves, &move_count));
     e.rules = rules;
-    AUTO_BUF(place); // where to go on
-    for (bool more = true; more && !is_ending(l);) {
-        AUTO(arena) step = arena_open();
-        TRY(blob_expire(s->blob, step, b, &e, &after));
-        more = after.p != NULL;
-        buf_clear(&place);
-        buf_add(&place, after);
-        e.after = buf_str(&place);
-    }
+    found = end_by_rules(l, b, &e);
+    s3_noted_close(&telling.noted);
+    TRY(found);
     return s3_lifecycle_move(s, b, moves, move_count, e.now_ns, is_ending, l);
 }
 
@@ -252,12 +271,16 @@ static void *run(void *self)
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
         pthread_cond_timedwait(&l->changed, &l->lock, &until);
-        int64_t now = io->wall_ns(io) / (PERIOD_S * NS_PER_S);
-        if (l->ending || now == hour)
+        int64_t now_ns = io->wall_ns(io), now = now_ns / (PERIOD_S * NS_PER_S);
+        bool ends = s3_restored_is_due(l->s, now_ns);
+        if (l->ending || (now == hour && !ends))
             continue;
-        hour = now;
         pthread_mutex_unlock(&l->lock);
-        walk_all(l);
+        if (ends)
+            s3_restored_end(l->s, now_ns, is_ending, l);
+        if (now != hour)
+            walk_all(l);
+        hour = now;
         pthread_mutex_lock(&l->lock);
     }
     pthread_mutex_unlock(&l->lock);

@@ -180,7 +180,9 @@ void s3_notify_version(struct call *c, const BlobBucket *bucket, const char *eve
         c, bucket, &(S3Event){ .name = event, .object = o, .elsewhere = true, .version = version });
 }
 
-void s3_notify_event(struct call *c, const BlobBucket *bucket, const S3Event *given)
+// Within a transaction, or (tx == NULL) in one of its own.
+static Err notify(struct kv_txn *tx, struct s3_noted *noted, struct call *c,
+                  const BlobBucket *bucket, const S3Event *given)
 {
     S3Event event = *given;
     struct s3 *s = s3_of(c);
@@ -188,11 +190,11 @@ void s3_notify_event(struct call *c, const BlobBucket *bucket, const S3Event *gi
     AUTO(bucket) b = s3_bucket_ref(s, bucket->name);
     size_t count;
     if (b == NULL || b->notification.p == NULL)
-        return;
+        return OK;
     const struct member *m = s3_member(s3_api_op(S("PutBucketNotificationConfiguration"))->input,
                                        S("NotificationConfiguration"));
     if (s3_decode_document(c, m->shape, b->notification, &n).kind != ERR_NONE)
-        return;
+        return OK;
     if (!event.elsewhere && bucket->versioning != BLOB_UNVERSIONED)
         event.version = s3_version_text(c->arena, event.object);
     const Destination *all = destinations(c->arena, &n, &count);
@@ -200,12 +202,31 @@ void s3_notify_event(struct call *c, const BlobBucket *bucket, const S3Event *gi
         if (!wants_event(all[i].events, str_of(event.name)) ||
             !passes(all[i].filter, event.object->key))
             continue;
-        Err e = s3_events_add(s, bucket->owner, bucket->region, all[i].arn,
-                              message(c, bucket, all[i].id, &event), event.at_ns);
-        if (e.kind != ERR_NONE)
-            LOG(LOG_ERROR, "an event notification is lost", F_STR("destination", all[i].arn),
-                F_ERR(e));
+        S3Message told = { .account = bucket->owner,
+                           .region = bucket->region,
+                           .arn = all[i].arn,
+                           .text = message(c, bucket, all[i].id, &event),
+                           .at_ns = event.at_ns };
+        Err e = tx != NULL ? s3_events_note(s, tx, &told, noted) : s3_events_add(s, &told);
+        if (e.kind == ERR_NONE)
+            continue;
+        if (tx != NULL && e.kind != ERR_LIMIT)
+            return e; // which is undone with all it was a part of
+        LOG(LOG_ERROR, "an event notification is lost", F_STR("destination", all[i].arn), F_ERR(e));
     }
+    return OK;
+}
+
+void s3_notify_event(struct call *c, const BlobBucket *bucket, const S3Event *e)
+{
+    Err told = notify(NULL, NULL, c, bucket, e);
+    (void)told; // what could not be kept is logged
+}
+
+Err s3_notify_within(struct kv_txn *tx, struct s3_noted *noted, struct call *c,
+                     const BlobBucket *bucket, const S3Event *e)
+{
+    return notify(tx, noted, c, bucket, e);
 }
 
 static Err check_events(struct call *c, const s3_EventList *list)
@@ -270,6 +291,9 @@ Err s3_check_destinations(struct call *c, const BlobBucket *b,
     }
     for (size_t i = 0; i < count; i++)
         if (hub_sink_find(all[i].arn)->test)
-            TRY(s3_events_add(s, b->owner, b->region, all[i].arn, test_message(c, b), 0));
+            TRY(s3_events_add(s, &(S3Message){ .account = b->owner,
+                                               .region = b->region,
+                                               .arn = all[i].arn,
+                                               .text = test_message(c, b) }));
     return OK;
 }

@@ -12,6 +12,7 @@ static void s3_close(void *state)
     if (s == NULL)
         return;
     s3_lifecycle_close(s);
+    s3_restored_close(s);
     s3_events_close(s);
     s3_remotes_close(s);
     s3_table_close(s);
@@ -46,7 +47,10 @@ static Err s3_open(const struct service_env *env, void **ret_state)
         e = s3_table_open(s);
     if (e.kind == ERR_NONE)
         e = s3_events_open(s);
+    if (e.kind == ERR_NONE)
+        e = s3_restored_open(s);
     if (e.kind != ERR_NONE) {
+        s3_restored_close(s);
         s3_events_close(s);
         s3_remotes_close(s);
         s3_table_close(s);

@@ -32,6 +32,7 @@
 struct attributes;
 struct map;
 struct remote;
+struct kv_txn;
 
 enum {
     S3_BUCKETS_MAX = 10000, // of an account, as S3 has it since 2024
@@ -74,6 +75,7 @@ struct s3 {
     struct map *buckets; // name to struct bucket
     struct lifecycle *lifecycle;
     struct s3_events *events;
+    struct s3_restored *restored;
     struct hub_objects offer;
     struct remote *remotes; // buckets at other endpoints (remote.h)
     size_t remote_count;
@@ -229,6 +231,7 @@ bool s3_is_quick(struct call *c, const void *in);
 
 // ---- upload.c
 Str s3_upload_text(struct arena *a, uint64_t id);
+Err s3_no_such_upload(struct call *c, Str upload_id);
 const s3_Initiator *s3_initiator(struct call *c, const BlobBucket *bucket, BlobPairs attributes);
 bool s3_upload_number(Str text, uint64_t *ret); // false: no upload's name
 // The upload that a part is for, and what the part is to be sealed with.
@@ -247,6 +250,18 @@ Err s3_first_acl(struct call *c, Str name, bool acls, Str *ret);
 bool s3_acl_permits(struct call *c, const struct bucket *b, Str acl, Str permission);
 bool s3_acl_is_private(Str acl); // it grants nobody but the owner anything
 Str s3_object_owner(const struct bucket *b, BlobPairs attributes); // an account; borrowed
+
+// ---- restored.c: restored copies end
+#define S3_RESTORE S("s3-restore")
+Err s3_restored_open(struct s3 *s);
+void s3_restored_close(struct s3 *s);
+// Within the transaction that restores it: so that its end is told. Once that is committed, wait.
+Err s3_restored_note(struct s3 *s, struct kv_txn *tx, Str bucket, const BlobObject *o,
+                     int64_t until_ns);
+void s3_restored_wait(struct s3 *s, int64_t until_ns);
+bool s3_restored_is_due(struct s3 *s, int64_t now_ns); // cheap
+// Ends the copies whose time has come, and tells of it.
+void s3_restored_end(struct s3 *s, int64_t now_ns, bool (*is_ending)(void *self), void *self);
 
 // ---- archive.c: storage classes, and objects that have to be restored to be read
 bool s3_is_storage_class(Str text);
@@ -298,6 +313,10 @@ typedef struct S3Event {
     int64_t at_ns; // when it will happen; 0: it has
 } S3Event;
 void s3_notify_event(struct call *c, const BlobBucket *bucket, const S3Event *e);
+struct s3_noted;
+// The same as a part of the transaction that makes it happen. An error: of the transaction.
+Err s3_notify_within(struct kv_txn *tx, struct s3_noted *noted, struct call *c,
+                     const BlobBucket *bucket, const S3Event *e);
 
 Err s3_check_destinations(struct call *c, const BlobBucket *b,
                           const s3_NotificationConfiguration *n);
@@ -306,8 +325,23 @@ Err s3_check_destinations(struct call *c, const BlobBucket *b,
 Err s3_events_open(struct s3 *s);
 void s3_events_stop(struct s3 *s);
 void s3_events_close(struct s3 *s); // after stop, or without it
-// Durable when it returns; sent at `at_ns` of the wall clock, 0: now. ERR_LIMIT: too many wait.
-Err s3_events_add(struct s3 *s, Str account, Str region, Str arn, Str message, int64_t at_ns);
+typedef struct S3Message {
+    Str account, region, arn; // who sends it, and to whom
+    Str text;
+    int64_t at_ns; // when it is sent, by the wall clock; 0: now
+} S3Message;
+// Durable when it returns. ERR_LIMIT: too many wait.
+Err s3_events_add(struct s3 *s, const S3Message *m);
+// Messages whose rows are in a transaction; s3_events_send once that is committed, else they are no
+// more.
+struct s3_noted {
+    struct s3_waiting *at;
+    size_t n, cap;
+};
+Err s3_events_note(struct s3 *s, struct kv_txn *tx, const S3Message *m, struct s3_noted *to);
+void s3_events_send(struct s3 *s, struct s3_noted *noted); // leaves it empty
+void s3_noted_close(struct s3_noted *noted);
+#define AUTO_NOTED(name) __attribute__((cleanup(s3_noted_close))) struct s3_noted name = { 0 }
 // How long to wait after so many tries, the first of which is so old: the destination was away, or
 // has failed. -1: it is given up.
 int64_t s3_event_pause_ms(unsigned tries, int64_t age_ms, bool away);

@@ -83,18 +83,34 @@ struct walk {
     int64_t now_ns;
 };
 
+struct move {
+    const struct walk *walk;
+    Str to;
+    struct s3_noted *noted;
+};
+
+static Err note(void *self, struct kv_txn *tx, const BlobObject *now)
+{
+    const struct move *m = self;
+    return s3_notify_within(
+        tx, m->noted, m->walk->call, m->walk->bucket,
+        &(S3Event){ .name = "LifecycleTransition", .object = now, .moved_to = m->to });
+}
+
 static Err move_one(const struct walk *w, const BlobObject *o, Str to)
 {
     BlobPair pairs[] = { { S("x-amz-storage-class"), to }, { S("s3-restore"), { 0 } } };
     BlobObject now = { 0 };
     BlobSelect which = { .which = BLOB_VERSION, .version = o->version };
-    Err e = blob_change(w->s->blob, w->call->arena, w->bucket, o->key, which,
-                        &(BlobChange){ .set = { pairs, COUNT_OF(pairs) } }, &now);
+    AUTO_NOTED(noted);
+    struct move m = { .walk = w, .to = to, .noted = &noted };
+    Err e =
+        blob_change(w->s->blob, w->call->arena, w->bucket, o->key, which,
+                    &(BlobChange){ .set = { pairs, COUNT_OF(pairs) }, .also = { note, &m } }, &now);
     if (e.kind == ERR_NOT_FOUND)
         return OK; // gone meanwhile
     TRY(e);
-    s3_notify_event(w->call, w->bucket,
-                    &(S3Event){ .name = "LifecycleTransition", .object = &now, .moved_to = to });
+    s3_events_send(w->s, &noted);
     return OK;
 }
 
