@@ -6,7 +6,7 @@
 
 #include "base/buf.h"
 
-enum { COMPLETE_TRIES_MAX = 100 }; // each time another part has come
+enum { COMPLETE_TRIES_MAX = 10 }; // each time another part has come
 
 static Err get_upload(struct blob *b, struct kv_txn *tx, struct arena *a, uint64_t bucket, Str key,
                       uint64_t id, UploadRow *ret)
@@ -253,11 +253,10 @@ static Err take_part(struct arena *a, struct completion *c, const PartRow *part)
     return OK;
 }
 
-// Reads what there is of the upload and puts the body together, without holding anybody up.
-static Err gather_parts(struct blob *b, struct arena *a, const BlobBucket *bucket, Str key,
-                        uint64_t upload, struct completion *c)
+// Reads what there is of the upload and puts the body together.
+static Err gather_within(struct blob *b, struct kv_txn *tx, struct arena *a,
+                         const BlobBucket *bucket, Str key, uint64_t upload, struct completion *c)
 {
-    AUTO(kv_txn) tx = kv_read(b->tables[T_PART]);
     UploadRow row;
     KeyRoom room;
     TRY(get_upload(b, tx, a, bucket->id, key, upload, &row));
@@ -279,6 +278,14 @@ static Err gather_parts(struct blob *b, struct arena *a, const BlobBucket *bucke
                                        : wrong_part(c, ERR_INVALID, "blob: there is no such part");
 }
 
+// The same without holding anybody up.
+static Err gather_parts(struct blob *b, struct arena *a, const BlobBucket *bucket, Str key,
+                        uint64_t upload, struct completion *c)
+{
+    AUTO(kv_txn) tx = kv_read(b->tables[T_PART]);
+    return gather_within(b, tx, a, bucket, key, upload, c);
+}
+
 static Err put_completed(struct blob *b, struct kv_txn *tx, const struct completion *c,
                          ObjectRow *row)
 {
@@ -298,9 +305,10 @@ static Err put_completed(struct blob *b, struct kv_txn *tx, const struct complet
     return kv_put(tx, key_number(&room, row->body), buf_str(&value));
 }
 
-// *ret_again: the upload has changed since it was read.
+// *ret_again: the upload has changed since it was read. `last`: it is read here, while nobody
+// writes.
 static Err commit_completed(struct blob *b, struct arena *tmp, const BlobBucket *bucket,
-                            uint64_t upload, const BlobNew *object, const struct completion *c,
+                            uint64_t upload, const BlobNew *object, struct completion *c, bool last,
                             ObjectRow *row, bool *ret_again)
 {
     AUTO_HOT_WRITES(changed);
@@ -310,6 +318,8 @@ static Err commit_completed(struct blob *b, struct arena *tmp, const BlobBucket 
     UploadRow there;
     *ret_again = false;
     TRY(bucket_look(b, tx, tmp, bucket, &now));
+    if (last)
+        TRY(gather_within(b, tx, tmp, &now, object->key, upload, c));
     TRY(get_upload(b, tx, tmp, now.id, object->key, upload, &there));
     *ret_again = there.changes != c->changes;
     if (*ret_again)
@@ -326,10 +336,10 @@ static Err complete(struct blob *b, struct arena *tmp, const BlobBucket *bucket,
 {
     bool again = true;
     for (unsigned tries = 0; again; tries++) {
-        if (tries == COMPLETE_TRIES_MAX)
-            return fail(ERR_BUSY, "blob: parts come all the time");
-        TRY(gather_parts(b, tmp, bucket, object->key, upload, c));
-        TRY(commit_completed(b, tmp, bucket, upload, object, c, row, &again));
+        bool last = tries >= COMPLETE_TRIES_MAX; // parts come all the time
+        if (!last)
+            TRY(gather_parts(b, tmp, bucket, object->key, upload, c));
+        TRY(commit_completed(b, tmp, bucket, upload, object, c, last, row, &again));
     }
     reap_ask(b);
     return OK;

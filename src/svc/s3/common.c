@@ -33,6 +33,8 @@ Err s3_store_error(struct call *c, const BlobBucket *bucket, Err e)
     }
     if (e.kind == ERR_FULL)
         return fail(ERR_MEMORY, "no space is left for objects"); // 503, which clients try again
+    if (e.kind == ERR_BUSY) // others replace what is asked for, again and again
+        return call_fail(c, &rest_SlowDown, "Please reduce your request rate.");
     return e;
 }
 

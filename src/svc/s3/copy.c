@@ -388,7 +388,8 @@ static Err copy_part(struct call *c, const struct s3_UploadPartCopy_in *in, stru
                       .etag = k.etag,
                       .attributes = attributes_pairs(&attributes) },
              made = { 0 };
-    TRY(s3_store_error(c, &b, blob_put_finish_part(put, in->key, upload.id, &part, &made)));
+    Err e = blob_put_finish_part(put, in->key, upload.id, &part, &made);
+    TRY(e.kind == ERR_NOT_FOUND ? s3_no_such_upload(c, in->upload_id) : s3_store_error(c, &b, e));
     s3_CopyPartResult *result = arena_new(c->arena, s3_CopyPartResult, 1);
     result->e_tag = s3_quoted(c->arena, part.etag);
     result->last_modified = made.modified_ns;

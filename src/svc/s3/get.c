@@ -80,9 +80,9 @@ static Err take_part(struct call *c, const BlobBucket *bucket, const BlobObject 
     for (bool more = true; more;) {
         BlobPart *parts;
         size_t n;
-        TRY(s3_store_error(c, bucket,
-                           blob_object_parts(s3_of(c)->blob, c->arena, bucket, o, after,
-                                             BLOB_LIST_MAX, &parts, &n, &more)));
+        Err e = blob_object_parts(s3_of(c)->blob, c->arena, bucket, o, after, BLOB_LIST_MAX, &parts,
+                                  &n, &more);
+        TRY(e.kind == ERR_NOT_FOUND ? s3_no_such_key(c, o->key) : s3_store_error(c, bucket, e));
         for (size_t i = 0; i < n; i++) {
             if (++seen == (uint32_t)number) {
                 w->from = at;

@@ -11,6 +11,8 @@ static Err find(struct call *c, Str bucket, Str owner, Str key, Str version_id, 
     TRY(s3_bucket(c, bucket, owner, ret_b));
     TRY(s3_select(c, version_id, ret_which));
     Err e = blob_find(s3_of(c)->blob, c->arena, ret_b, key, *ret_which, ret);
+    // What is changed then is what was looked at, whatever comes in between.
+    *ret_which = (BlobSelect){ .which = BLOB_VERSION, .version = ret->version };
     return e.kind != ERR_NONE || ret->is_marker ? s3_found(c, ret_b, key, version_id, e, ret) : OK;
 }
 
@@ -133,7 +135,7 @@ Err s3_PutObjectRetention(struct call *c, const struct s3_PutObjectRetention_in 
     TRY(find(c, in->bucket, in->expected_bucket_owner, in->key, in->version_id, &b, &which, &o));
     TRY(needs_lock(c, &b));
     const s3_ObjectLockRetention *wanted = in->retention;
-    BlobRetention r = { .hold = o.retention.hold };
+    BlobRetention r = { 0 };
     if (wanted != NULL && (wanted->mode.p != NULL) != wanted->has_retain_until_date)
         return call_fail(c, &s3_MalformedXML, REST_MALFORMED_TEXT);
     if (wanted != NULL && wanted->mode.p != NULL) {
@@ -145,7 +147,8 @@ Err s3_PutObjectRetention(struct call *c, const struct s3_PutObjectRetention_in 
     }
     bool bypass = in->has_bypass_governance_retention && in->bypass_governance_retention &&
                   s3_may(c, S("s3:BypassGovernanceRetention"), in->bucket, in->key, &text);
-    return change(c, &b, in->key, &which, &(BlobChange){ .retention = &r, .bypass = bypass }, &o);
+    BlobChange to = { .retention = &r, .of_retention = BLOB_PERIOD, .bypass = bypass };
+    return change(c, &b, in->key, &which, &to, &o);
 }
 
 Err s3_GetObjectLegalHold(struct call *c, const struct s3_GetObjectLegalHold_in *in,
@@ -173,9 +176,9 @@ Err s3_PutObjectLegalHold(struct call *c, const struct s3_PutObjectLegalHold_in 
         return call_fail(c, &s3_MalformedXML, REST_MALFORMED_TEXT);
     TRY(find(c, in->bucket, in->expected_bucket_owner, in->key, in->version_id, &b, &which, &o));
     TRY(needs_lock(c, &b));
-    BlobRetention r = o.retention;
-    r.hold = str_eq(in->legal_hold->status, S("ON"));
-    return change(c, &b, in->key, &which, &(BlobChange){ .retention = &r }, &o);
+    BlobRetention r = { .hold = str_eq(in->legal_hold->status, S("ON")) };
+    BlobChange to = { .retention = &r, .of_retention = BLOB_HOLD };
+    return change(c, &b, in->key, &which, &to, &o);
 }
 
 // ---- Attributes
@@ -193,9 +196,9 @@ static Err give_parts(struct call *c, const struct s3_GetObjectAttributes_in *in
         return OK;
     if (max <= 0 || after < 0)
         return call_fail(c, &s3_InvalidArgument, "Invalid part number marker or number of parts");
-    TRY(s3_store_error(c, b,
-                       blob_object_parts(s3_of(c)->blob, c->arena, b, o, (uint32_t)after,
-                                         (size_t)max, &parts, &n, &more)));
+    Err e = blob_object_parts(s3_of(c)->blob, c->arena, b, o, (uint32_t)after, (size_t)max, &parts,
+                              &n, &more);
+    TRY(e.kind == ERR_NOT_FOUND ? s3_no_such_key(c, in->key) : s3_store_error(c, b, e));
     s3_GetObjectAttributesParts *p = arena_new(c->arena, s3_GetObjectAttributesParts, 1);
     p->total_parts_count = (int32_t)o->part_count;
     p->has_total_parts_count = true;

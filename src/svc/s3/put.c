@@ -61,13 +61,6 @@ static Err finish_object(struct call *c, struct putting *p)
     return OK;
 }
 
-static Err no_such_upload(struct call *c)
-{
-    return call_fail(c, &s3_NoSuchUpload,
-                     "The specified upload does not exist. The upload ID may be invalid, or the "
-                     "upload may have been aborted or completed.");
-}
-
 static Err finish_part(struct call *c, struct putting *p)
 {
     BlobPart part = { .number = p->number,
@@ -76,7 +69,7 @@ static Err finish_part(struct call *c, struct putting *p)
              made = { 0 };
     Err e = blob_put_finish_part(p->put, p->key, p->upload, &part, &made);
     if (e.kind == ERR_NOT_FOUND)
-        return no_such_upload(c);
+        return s3_no_such_upload(c, s3_upload_text(c->arena, p->upload));
     TRY(s3_store_error(c, &p->bucket, e));
     BlobObject o = { .etag = part.etag, .attributes = part.attributes, .is_null = true };
     BlobBucket plain = { .versioning = BLOB_UNVERSIONED }; // a part has no version

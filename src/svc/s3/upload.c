@@ -29,7 +29,7 @@ bool s3_upload_number(Str text, uint64_t *ret)
     return first == ~second;
 }
 
-static Err no_such_upload(struct call *c, Str upload_id)
+Err s3_no_such_upload(struct call *c, Str upload_id)
 {
     call_detail(c, S("UploadId"), upload_id);
     return call_fail(c, &s3_NoSuchUpload,
@@ -41,9 +41,9 @@ static Err find_upload(struct call *c, const BlobBucket *b, Str key, Str upload_
 {
     uint64_t id;
     if (!s3_upload_number(upload_id, &id))
-        return no_such_upload(c, upload_id);
+        return s3_no_such_upload(c, upload_id);
     Err e = blob_upload_find(s3_of(c)->blob, c->arena, b, key, id, ret);
-    return e.kind == ERR_NOT_FOUND ? no_such_upload(c, upload_id) : s3_store_error(c, b, e);
+    return e.kind == ERR_NOT_FOUND ? s3_no_such_upload(c, upload_id) : s3_store_error(c, b, e);
 }
 
 // Each part comes with the key with which its upload was begun, or all without one.
@@ -178,12 +178,21 @@ Err s3_AbortMultipartUpload(struct call *c, const struct s3_AbortMultipartUpload
     (void)out;
     TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &b));
     if (!s3_upload_number(in->upload_id, &id))
-        return no_such_upload(c, in->upload_id);
+        return s3_no_such_upload(c, in->upload_id);
     Err e = blob_upload_abort(s3_of(c)->blob, &b, in->key, id);
-    return e.kind == ERR_NOT_FOUND ? no_such_upload(c, in->upload_id) : s3_store_error(c, &b, e);
+    return e.kind == ERR_NOT_FOUND ? s3_no_such_upload(c, in->upload_id) : s3_store_error(c, &b, e);
 }
 
 // ---- Parts
+
+// Some of its parts. ERR_NOT_FOUND: it has been completed or aborted meanwhile.
+static Err list_parts(struct call *c, const BlobBucket *b, const BlobUpload *u, uint32_t after,
+                      size_t max, BlobPart **ret, size_t *ret_n, bool *ret_more)
+{
+    Err e = blob_part_list(s3_of(c)->blob, c->arena, b, u->key, u->id, after, max, ret, ret_n,
+                           ret_more);
+    return e.kind == ERR_NOT_FOUND ? e : s3_store_error(c, b, e);
+}
 
 Err s3_ListParts(struct call *c, const struct s3_ListParts_in *in, struct s3_ListParts_out *out)
 {
@@ -201,10 +210,11 @@ Err s3_ListParts(struct call *c, const struct s3_ListParts_in *in, struct s3_Lis
                          "Argument %s must be an integer between 0 and 2147483647",
                          max < 0 ? "max-parts" : "part-number-marker");
     max = MIN(max, S3_PARTS_PAGE);
-    if (max > 0)
-        TRY(s3_store_error(c, &b,
-                           blob_part_list(s3_of(c)->blob, c->arena, &b, in->key, upload.id,
-                                          (uint32_t)after, (size_t)max, &parts, &n, &more)));
+    Err e =
+        max > 0 ? list_parts(c, &b, &upload, (uint32_t)after, (size_t)max, &parts, &n, &more) : OK;
+    if (e.kind == ERR_NOT_FOUND)
+        return s3_no_such_upload(c, in->upload_id);
+    TRY(e);
     out->bucket = in->bucket;
     out->key = in->key;
     out->upload_id = in->upload_id;
@@ -287,6 +297,7 @@ static Err take_list(struct call *c, Str upload_id, struct completing *k)
 }
 
 // What is there of the parts that are named; the store compares again when it completes.
+// ERR_NOT_FOUND: the upload is over.
 static Err find_parts(struct call *c, Str upload_id, struct completing *k)
 {
     size_t want = 0;
@@ -295,9 +306,7 @@ static Err find_parts(struct call *c, Str upload_id, struct completing *k)
     for (bool more = true; more && want < k->list->n;) {
         BlobPart *at;
         size_t n;
-        TRY(s3_store_error(c, &k->b,
-                           blob_part_list(s3_of(c)->blob, c->arena, &k->b, k->upload.key,
-                                          k->upload.id, after, BLOB_LIST_MAX, &at, &n, &more)));
+        TRY(list_parts(c, &k->b, &k->upload, after, BLOB_LIST_MAX, &at, &n, &more));
         for (size_t i = 0; i < n && want < k->list->n; i++) {
             after = at[i].number;
             if (at[i].number > k->refs[want].number)
@@ -487,7 +496,7 @@ static Err complete(struct call *c, const struct s3_CompleteMultipartUpload_in *
             return OK;
     }
     if (e.kind == ERR_NOT_FOUND && object->condition.if_etag.p == NULL)
-        return no_such_upload(c, upload_id);
+        return s3_no_such_upload(c, upload_id);
     return s3_store_error(c, &k->b, s3_condition_failed(c, e, object->key, &object->condition));
 }
 
@@ -498,12 +507,12 @@ static Err find_open(struct call *c, const struct s3_CompleteMultipartUpload_in 
     uint64_t id;
     *ret_again = false;
     if (!s3_upload_number(in->upload_id, &id))
-        return no_such_upload(c, in->upload_id);
+        return s3_no_such_upload(c, in->upload_id);
     Err e = blob_upload_find(s3_of(c)->blob, c->arena, &k->b, in->key, id, &k->upload);
     if (e.kind != ERR_NOT_FOUND)
         return s3_store_error(c, &k->b, e);
     TRY(find_made(c, in, k, ret_made, ret_again));
-    return *ret_again ? OK : no_such_upload(c, in->upload_id);
+    return *ret_again ? OK : s3_no_such_upload(c, in->upload_id);
 }
 
 static void answer_completed(struct call *c, const struct s3_CompleteMultipartUpload_in *in,
@@ -532,11 +541,16 @@ Err s3_CompleteMultipartUpload(struct call *c, const struct s3_CompleteMultipart
     TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &k.b));
     TRY(take_list(c, in->upload_id, &k));
     TRY(find_open(c, in, &k, &made, &again));
+    Err e = again ? OK : find_parts(c, in->upload_id, &k);
+    if (e.kind == ERR_NOT_FOUND) { // perhaps somebody else has completed it meanwhile
+        TRY(find_open(c, in, &k, &made, &again));
+        e = again ? OK : s3_no_such_upload(c, in->upload_id);
+    }
+    TRY(e);
     if (again) {
         answer_completed(c, in, &k, &made, out);
         return OK;
     }
-    TRY(find_parts(c, in->upload_id, &k));
     TRY(check_part_sums(c, in->upload_id, &k));
     TRY(check_size(c, in, &k));
     TRY(object_attributes(c, in, &k, &attributes));
