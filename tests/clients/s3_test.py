@@ -383,7 +383,10 @@ def lifecycle_rules_are_applied_as_the_clock_goes(program):
             {"ID": "parts", "Status": "Enabled", "Filter": {}, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}]})
         for key in ("log/1", "log/2", "keep/1", "other"):
             s3.put_object(Bucket="aging", Key=key, Body=b"x")
-        s3.create_multipart_upload(Bucket="aging", Key="never")
+        begun = s3.create_multipart_upload(Bucket="aging", Key="never")
+        parts = s3.list_parts(Bucket="aging", Key="never", UploadId=begun["UploadId"])
+        for said in (begun, parts):
+            assert said["AbortRuleId"] == "parts" and 86400 <= said["AbortDate"].timestamp() - time.time() + 60 <= 2 * 86400 + 60, said
         server.advance_clock("80h")
         s3 = client(server)  # signs with the real clock, which is still this one's
         end = time.monotonic() + 240

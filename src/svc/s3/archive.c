@@ -50,10 +50,15 @@ bool s3_may_move(Str from, Str to)
     return classes[y].rank > classes[x].rank;
 }
 
+bool s3_is_archive(Str class)
+{
+    size_t i = index_of(class);
+    return i < COUNT_OF(classes) && classes[i].archive;
+}
+
 static bool is_archived(BlobPairs attributes)
 {
-    size_t i = index_of(s3_storage_class(attributes));
-    return i < COUNT_OF(classes) && classes[i].archive;
+    return s3_is_archive(s3_storage_class(attributes));
 }
 
 // ---- What was restored

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What all operations need: the bucket of a call, names of versions, errors of the store.
+#include "aws/query.h"
 #include "codec/base64.h"
 #include "codec/hash.h"
 #include "svc/s3/s3.h"
@@ -7,6 +8,22 @@
 #include <inttypes.h>
 
 // ---- The bucket
+
+// Who asks another's bucket that lets its users pay says that he knows it, in a header or, in a
+// signed link, in the query (User Guide, "Downloading objects from Requester Pays buckets"). Nobody
+// else is let.
+static Err check_payer(struct call *c, const struct bucket *b)
+{
+    static const Str name = S_INIT("x-amz-request-payer");
+    if (!b->requester_pays || c->exchange == NULL || str_eq(c->caller, b->is.owner))
+        return OK;
+    Str header = http_header(c->exchange, name);
+    Str said = header.p != NULL ? header : query_field(c->arena, c->exchange->query, name);
+    if (c->access_key.n == 0 || !str_eq(said, S("requester")))
+        return call_fail(c, &s3_AccessDenied, "Access Denied");
+    call_header(c, S("x-amz-request-charged"), S("requester"));
+    return OK;
+}
 
 Err s3_bucket(struct call *c, Str name, Str expected_owner, BlobBucket *ret)
 {
@@ -18,6 +35,7 @@ Err s3_bucket(struct call *c, Str name, Str expected_owner, BlobBucket *ret)
     s3_allow_origin(c, b->cors);
     if (expected_owner.p != NULL && !str_eq(expected_owner, b->is.owner))
         return call_fail(c, &s3_AccessDenied, "Access Denied");
+    TRY(check_payer(c, b));
     *ret = b->is;
     ret->name = name;
     ret->owner = str_dup(c->arena, b->is.owner);

@@ -98,8 +98,6 @@ static Err forget(struct call *c, Str bucket, Str owner, Str name)
 
 GETS(GetBucketPolicy, "policy", NoSuchBucketPolicy, "The bucket policy does not exist")
 GETS(GetBucketCors, "cors", NoSuchCORSConfiguration, "The CORS configuration does not exist")
-GETS(GetBucketLifecycleConfiguration, "lifecycle", NoSuchLifecycleConfiguration,
-     "The lifecycle configuration does not exist")
 GETS(GetBucketTagging, "tagging", NoSuchTagSet, "The TagSet does not exist")
 GETS(GetPublicAccessBlock, "publicAccessBlock", NoSuchPublicAccessBlockConfiguration,
      "The public access block configuration was not found")
@@ -118,6 +116,8 @@ DELETES(DeleteBucketTagging, "tagging")
 DELETES(DeletePublicAccessBlock, "publicAccessBlock")
 DELETES(DeleteBucketOwnershipControls, "ownershipControls")
 DELETES(DeleteBucketEncryption, "encryption")
+DELETES(DeleteBucketWebsite, "website") // there never is one
+DELETES(DeleteBucketReplication, "replication")
 
 // ---- What is never set here
 
@@ -129,6 +129,19 @@ static Err fixed(struct call *c, Str bucket, Str owner, const char *root, const 
     *ret =
         str_fmt(c->arena, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<%s xmlns=\"%.*s\">%s</%s>",
                 root, FMT(s3_api.xml_namespace), content, root);
+    call_header(c, S("Content-Type"), S("application/xml"));
+    return OK;
+}
+
+// What is kept; or what holds if nothing is.
+static Err kept_or_fixed(struct call *c, Str bucket, Str owner, Str name, const char *root,
+                         const char *content, Str *ret)
+{
+    BlobBucket b;
+    TRY(s3_bucket(c, bucket, owner, &b));
+    TRY(s3_get_document(c, &b, name, ret));
+    if (ret->p == NULL)
+        return fixed(c, bucket, owner, root, content, ret);
     call_header(c, S("Content-Type"), S("application/xml"));
     return OK;
 }
@@ -152,8 +165,8 @@ Err s3_GetObjectLockConfiguration(struct call *c, const struct s3_GetObjectLockC
 Err s3_GetBucketRequestPayment(struct call *c, const struct s3_GetBucketRequestPayment_in *in,
                                struct s3_GetBucketRequestPayment_out *out)
 {
-    return fixed(c, in->bucket, in->expected_bucket_owner, "RequestPaymentConfiguration",
-                 "<Payer>BucketOwner</Payer>", &out->body);
+    return kept_or_fixed(c, in->bucket, in->expected_bucket_owner, S("requestPayment"),
+                         "RequestPaymentConfiguration", "<Payer>BucketOwner</Payer>", &out->body);
 }
 
 Err s3_GetBucketLogging(struct call *c, const struct s3_GetBucketLogging_in *in,
@@ -166,22 +179,16 @@ Err s3_GetBucketAccelerateConfiguration(struct call *c,
                                         const struct s3_GetBucketAccelerateConfiguration_in *in,
                                         struct s3_GetBucketAccelerateConfiguration_out *out)
 {
-    return fixed(c, in->bucket, in->expected_bucket_owner, "AccelerateConfiguration", "",
-                 &out->body);
+    return kept_or_fixed(c, in->bucket, in->expected_bucket_owner, S("accelerate"),
+                         "AccelerateConfiguration", "", &out->body);
 }
 
 Err s3_GetBucketNotificationConfiguration(struct call *c,
                                           const struct s3_GetBucketNotificationConfiguration_in *in,
                                           struct s3_GetBucketNotificationConfiguration_out *out)
 {
-    BlobBucket b;
-    TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &b));
-    TRY(s3_get_document(c, &b, S("notification"), &out->body));
-    call_header(c, S("Content-Type"), S("application/xml"));
-    if (out->body.p != NULL)
-        return OK;
-    return fixed(c, in->bucket, in->expected_bucket_owner, "NotificationConfiguration", "",
-                 &out->body);
+    return kept_or_fixed(c, in->bucket, in->expected_bucket_owner, S("notification"),
+                         "NotificationConfiguration", "", &out->body);
 }
 
 // ---- What is set
@@ -271,6 +278,28 @@ Err s3_PutPublicAccessBlock(struct call *c, const struct s3_PutPublicAccessBlock
     BlobBucket b;
     TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &b));
     return keep_payload(c, in, &b, S("publicAccessBlock"));
+}
+
+Err s3_PutBucketRequestPayment(struct call *c, const struct s3_PutBucketRequestPayment_in *in)
+{
+    BlobBucket b;
+    TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &b));
+    return keep_payload(c, in, &b, S("requestPayment"));
+}
+
+// All that is to be accelerated here is the name: NAME.s3-accelerate.HOST is answered as any other.
+Err s3_PutBucketAccelerateConfiguration(struct call *c,
+                                        const struct s3_PutBucketAccelerateConfiguration_in *in)
+{
+    BlobBucket b;
+    TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &b));
+    if (in->accelerate_configuration->status.p == NULL)
+        return call_fail(c, &s3_MalformedXML, REST_MALFORMED_TEXT);
+    if (str_find(in->bucket, '.') < in->bucket.n)
+        return call_fail(c, &s3_InvalidRequest,
+                         "S3 Transfer Acceleration is not supported for buckets with periods (.) "
+                         "in their names");
+    return keep_payload(c, in, &b, S("accelerate"));
 }
 
 Err s3_PutBucketNotificationConfiguration(struct call *c,
@@ -474,8 +503,10 @@ Err s3_PutBucketLifecycleConfiguration(struct call *c,
                                        struct s3_PutBucketLifecycleConfiguration_out *out)
 {
     enum { RULES_MAX = 1000 };
+    Str least = in->transition_default_minimum_object_size;
     BlobBucket b;
-    (void)out;
+    if (least.p == NULL)
+        least = S3_MOVES_128K;
     TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &b));
     const s3_BucketLifecycleConfiguration *l = in->lifecycle_configuration;
     if (l == NULL)
@@ -495,7 +526,27 @@ Err s3_PutBucketLifecycleConfiguration(struct call *c,
     }
     s3_BucketLifecycleConfiguration named;
     struct s3_PutBucketLifecycleConfiguration_in with = *in;
+    if (!str_eq(least, S3_MOVES_128K) && !str_eq(least, S3_MOVES_VARY))
+        return call_fail(c, &s3_InvalidRequest,
+                         "Invalid TransitionDefaultMinimumObjectSize found: %.*s", FMT(least));
     name_rules(c, l, &named);
     with.lifecycle_configuration = &named;
+    out->transition_default_minimum_object_size = least;
+    TRY(keep(c, &b, S("s3-moves-min"), least));
     return keep_payload(c, &with, &b, S("lifecycle"));
+}
+
+Err s3_GetBucketLifecycleConfiguration(struct call *c,
+                                       const struct s3_GetBucketLifecycleConfiguration_in *in,
+                                       struct s3_GetBucketLifecycleConfiguration_out *out)
+{
+    BlobBucket b;
+    TRY(s3_bucket(c, in->bucket, in->expected_bucket_owner, &b));
+    TRY(answer(c, in->bucket, in->expected_bucket_owner, S("lifecycle"),
+               &s3_NoSuchLifecycleConfiguration, "The lifecycle configuration does not exist",
+               &out->body));
+    TRY(s3_get_document(c, &b, S("s3-moves-min"), &out->transition_default_minimum_object_size));
+    if (out->transition_default_minimum_object_size.p == NULL)
+        out->transition_default_minimum_object_size = S3_MOVES_128K;
+    return OK;
 }

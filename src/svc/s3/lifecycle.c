@@ -134,6 +134,22 @@ Str s3_expiration_text(struct call *c, const BlobBucket *bucket, const BlobObjec
                    FMT(rest_out_encoded(c->arena, rule, false)));
 }
 
+Str s3_abort_rule(struct call *c, const BlobBucket *bucket, const BlobUpload *u, int64_t *ret_ns)
+{
+    AUTO(bucket) b = s3_bucket_ref(s3_of(c), bucket->name);
+    Str rule = { 0 };
+    *ret_ns = INT64_MAX;
+    for (size_t i = 0; b != NULL && i < b->rule_count; i++) {
+        const BlobRule *r = &b->rules[i];
+        int64_t end = blob_days_after(u->created_ns, r->upload_days);
+        if (r->upload_days <= 0 || !str_starts(u->key, r->prefix) || end >= *ret_ns)
+            continue;
+        *ret_ns = end;
+        rule = str_dup(c->arena, r->name);
+    }
+    return rule;
+}
+
 // ---- Walking
 
 static bool is_ending(void *self)
@@ -210,7 +226,7 @@ static Err walk(struct lifecycle *l, const BlobBucket *b)
 {
     struct s3 *s = l->s;
     AUTO(arena) a = arena_open();
-    Str document;
+    Str document, least = { 0 };
     struct telling telling = { .s = s, .bucket = b };
     BlobExpire e = { .now_ns = s->env.io->wall_ns(s->env.io),
                      .max = WALK_MAX,
@@ -224,8 +240,11 @@ static Err walk(struct lifecycle *l, const BlobBucket *b)
     if (found.kind == ERR_NOT_FOUND)
         return OK;
     TRY(found);
+    found = blob_bucket_get_document(s->blob, a, b, S("s3-moves-min"), &least);
+    if (found.kind != ERR_NOT_FOUND)
+        TRY(found);
     TRY(s3_lifecycle_rules(a, document, &rules, &e.rule_count));
-    TRY(s3_lifecycle_moves(a, document, &moves, &move_count));
+    TRY(s3_lifecycle_moves(a, document, least, &moves, &move_count));
     e.rules = rules;
     found = end_by_rules(l, b, &e);
     s3_noted_close(&telling.noted);

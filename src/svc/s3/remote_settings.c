@@ -304,6 +304,10 @@ Err s3_remote_put_lifecycle(struct call *c, struct remote *r, const void *given,
         return s3_remote_put_setting(c, r, in, out);
     if (wanted == NULL || wanted->rules.n == 0)
         return call_fail(c, &s3_MalformedXML, REST_MALFORMED_TEXT);
+    if (str_eq(in->transition_default_minimum_object_size,
+               S3_MOVES_VARY)) // of the whole bucket there
+        return call_fail(c, &rest_NotImplemented,
+                         "A header you provided implies functionality that is not implemented");
     TRY(rules_there(c, r, wanted->rules.n, &rules));
     for (size_t i = 0; i < wanted->rules.n; i++) {
         s3_LifecycleRule rule = wanted->rules.at[i];

@@ -57,6 +57,7 @@ struct bucket {
     bool block_acls, ignore_acls, block_policy, restrict_public; // PublicAccessBlock
     bool acls;      // they count: the ownership is not BucketOwnerEnforced
     bool preferred; // it is BucketOwnerPreferred
+    bool requester_pays;
     bool asks_tags; // its policy speaks of tags that objects have
     Str acl;        // as acl.c keeps them
     bool public_policy;
@@ -267,6 +268,7 @@ void s3_restored_end(struct s3 *s, int64_t now_ns, bool (*is_ending)(void *self)
 bool s3_is_storage_class(Str text);
 Str s3_storage_class(BlobPairs attributes); // STANDARD if nothing is said
 bool s3_may_move(Str from, Str to);         // as rules do
+bool s3_is_archive(Str class);
 typedef struct S3Restore {
     enum { S3_RESTORE_NONE, S3_RESTORE_ONGOING, S3_RESTORE_READY } state;
     int64_t until_ns; // when it ends
@@ -368,6 +370,8 @@ bool s3_is_bucket_name(Str name);
 Err s3_lifecycle_rules(struct arena *a, Str document, BlobRule **ret, size_t *ret_n);
 // x-amz-expiration: when an object ends, and by which rule; absent: it does not.
 Str s3_expiration_text(struct call *c, const BlobBucket *bucket, const BlobObject *o);
+// When an upload is given up, and by which rule; absent: it is not.
+Str s3_abort_rule(struct call *c, const BlobBucket *bucket, const BlobUpload *u, int64_t *ret_ns);
 // Which objects a rule is about.
 void s3_lifecycle_filter(struct arena *a, const s3_LifecycleRule *r, BlobRule *ret);
 // What an operation finds in a call, for what rules do in a bucket.
@@ -382,11 +386,16 @@ typedef struct S3Move {
     Str to;        // the storage class
     int64_t days;  // -1: on a date
     int64_t at_ns;
+    bool any_size;   // also small objects
     bool noncurrent; // versions that have been replaced, except so many of the newest of them
     uint32_t kept;
 } S3Move;
-// Those of a document whose rules are enabled. ERR_INVALID: it is none.
-Err s3_lifecycle_moves(struct arena *a, Str document, S3Move **ret, size_t *ret_n);
+// How small objects may be that rules move: 128 KiB, or of any size into an archive.
+#define S3_MOVES_128K S("all_storage_classes_128K")
+#define S3_MOVES_VARY S("varies_by_storage_class")
+// Those of a document whose rules are enabled. ERR_INVALID: it is none. `least`: one of these;
+// absent: the first.
+Err s3_lifecycle_moves(struct arena *a, Str document, Str least, S3Move **ret, size_t *ret_n);
 // The storage class that an object is to have; absent: the one that it has. `since_ns`: when it was
 // replaced, or made, if it is the latest; `newer`: noncurrent versions that are newer.
 Str s3_moves_to(const S3Move *moves, size_t n, const BlobObject *o, int64_t since_ns, size_t newer,

@@ -399,7 +399,7 @@ TEST(rules_move_what_is_old_and_large_enough)
           "<StorageClass>DEEP_ARCHIVE</StorageClass></NoncurrentVersionTransition></Rule>"
           "<Rule><Status>Disabled</Status><Filter/><Transition><Days>0</Days>"
           "<StorageClass>GLACIER</StorageClass></Transition></Rule></LifecycleConfiguration>");
-    EXPECT_OK(s3_lifecycle_moves(a, xml, &m, &n));
+    EXPECT_OK(s3_lifecycle_moves(a, xml, S3_MOVES_128K, &m, &n));
     EXPECT_INT(3, n);
     EXPECT(moved(m, n, LARGE, true, 29, 0).p == NULL);
     EXPECT_STR(S("STANDARD_IA"), moved(m, n, LARGE, true, 31, 0));
@@ -410,7 +410,11 @@ TEST(rules_move_what_is_old_and_large_enough)
     EXPECT(moved(m, n, LARGE, false, 6, 3).p == NULL);
     EXPECT(moved(m, n, LARGE, false, 9, 0).p == NULL); // the newest of them stays
     EXPECT_STR(S("DEEP_ARCHIVE"), moved(m, n, LARGE, false, 9, 1));
-    EXPECT_ERR(ERR_INVALID, s3_lifecycle_moves(a, S("<x"), &m, &n));
+    EXPECT_ERR(ERR_INVALID, s3_lifecycle_moves(a, S("<x"), (Str){ 0 }, &m, &n));
+    EXPECT_OK(s3_lifecycle_moves(a, xml, S3_MOVES_VARY, &m, &n)); // small ones go to archives alone
+    EXPECT(moved(m, n, 2, true, 31, 0).p == NULL);
+    EXPECT_STR(S("GLACIER"), moved(m, n, 2, true, 91, 0));
+    EXPECT_STR(S("DEEP_ARCHIVE"), moved(m, n, 2, false, 9, 1));
 }
 
 // ---- Headers

@@ -63,7 +63,7 @@ static bool says(Str xml, const char *element)
 
 static Err read_documents(struct s3 *s, struct bucket *b)
 {
-    Str policy, block, ownership, acl, elsewhere, lifecycle;
+    Str policy, block, ownership, acl, elsewhere, lifecycle, payment;
     TRY(document(s, b, S("policy"), &policy));
     TRY(document(s, b, S("publicAccessBlock"), &block));
     TRY(document(s, b, S("ownershipControls"), &ownership));
@@ -76,6 +76,8 @@ static Err read_documents(struct s3 *s, struct bucket *b)
     if (lifecycle.p != NULL &&
         s3_lifecycle_rules(b->arena, lifecycle, &b->rules, &b->rule_count).kind != ERR_NONE)
         b->rule_count = 0; // it stays a document
+    TRY(document(s, b, S("requestPayment"), &payment));
+    b->requester_pays = str_search(payment, S("<Payer>Requester</")) < payment.n;
     b->remote = s3_remote_of(s, b->is.name);
     b->adrift = elsewhere.p != NULL && b->remote == NULL;
     b->asks_tags = str_search(policy, S("ExistingObjectTag")) < policy.n;

@@ -5,8 +5,8 @@
 #include "base/time.h"
 #include "svc/s3/s3.h"
 
-// Smaller objects stay where they are, unless their rule speaks of sizes (User Guide, "Constraints
-// and considerations for transitions").
+// Smaller objects stay where they are, unless their rule speaks of sizes, or the bucket lets them
+// be archived (User Guide, "Constraints and considerations for transitions").
 enum { BYTES_MIN = 128 << 10 };
 
 static size_t count_of(const s3_BucketLifecycleConfiguration *l)
@@ -40,7 +40,7 @@ static void take_moves(struct arena *a, const s3_LifecycleRule *r, S3Move *at, s
     }
 }
 
-Err s3_lifecycle_moves(struct arena *a, Str document, S3Move **ret, size_t *ret_n)
+Err s3_lifecycle_moves(struct arena *a, Str document, Str least, S3Move **ret, size_t *ret_n)
 {
     s3_BucketLifecycleConfiguration l = { 0 };
     const struct member *m = s3_member(s3_api_op(S("PutBucketLifecycleConfiguration"))->input,
@@ -51,6 +51,8 @@ Err s3_lifecycle_moves(struct arena *a, Str document, S3Move **ret, size_t *ret_
     for (size_t i = 0; i < l.rules.n; i++)
         if (str_eq(l.rules.at[i].status, S("Enabled")))
             take_moves(a, &l.rules.at[i], *ret, ret_n);
+    for (size_t i = 0; i < *ret_n; i++)
+        (*ret)[i].any_size = str_eq(least, S3_MOVES_VARY) && s3_is_archive((*ret)[i].to);
     return OK;
 }
 
@@ -65,7 +67,7 @@ Str s3_moves_to(const S3Move *moves, size_t n, const BlobObject *o, int64_t sinc
         bool due = m->days >= 0 ? blob_days_after(since_ns, m->days) <= now_ns
                                 : m->at_ns != 0 && m->at_ns <= now_ns;
         if (!due || m->noncurrent == o->is_latest || (m->noncurrent && newer < m->kept) ||
-            (!sized && o->bytes < BYTES_MIN) || !blob_rule_fits(&m->rule, o) ||
+            (!sized && !m->any_size && o->bytes < BYTES_MIN) || !blob_rule_fits(&m->rule, o) ||
             !s3_may_move(class, m->to))
             continue;
         if (to.p == NULL || s3_may_move(to, m->to)) // the furthest of them

@@ -164,6 +164,9 @@ Err s3_CreateMultipartUpload(struct call *c, const struct s3_CreateMultipartUplo
     out->bucket = in->bucket;
     out->key = in->key;
     out->upload_id = s3_upload_text(c->arena, made.id);
+    made.key = in->key;
+    out->abort_rule_id = s3_abort_rule(c, &b, &made, &out->abort_date);
+    out->has_abort_date = out->abort_rule_id.p != NULL;
     out->server_side_encryption = blob_pair(make.attributes, S("x-amz-server-side-encryption"));
     out->ssekms_key_id =
         blob_pair(make.attributes, S("x-amz-server-side-encryption-aws-kms-key-id"));
@@ -218,6 +221,8 @@ Err s3_ListParts(struct call *c, const struct s3_ListParts_in *in, struct s3_Lis
     out->bucket = in->bucket;
     out->key = in->key;
     out->upload_id = in->upload_id;
+    out->abort_rule_id = s3_abort_rule(c, &b, &upload, &out->abort_date);
+    out->has_abort_date = out->abort_rule_id.p != NULL;
     out->part_number_marker = after;
     out->next_part_number_marker = n > 0 ? (int32_t)parts[n - 1].number : 0;
     out->max_parts = max;
