@@ -8,9 +8,11 @@ kill -9.
 """
 import argparse
 import gzip
+import hashlib
 import http.server
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -184,6 +186,38 @@ class Path:
         self.firehose.put_record(DeliveryStreamName="zipped", Record={"Data": data})
         assert self.delivered("zipped/", len(data), gzip.decompress) == data
         assert all(key.endswith(".gz") for key in self.keys("zipped/"))
+
+    def an_object_has_an_etag_that_is_no_md5_and_is_its_own(self):
+        self.create("tagged", S3DestinationConfiguration=place(Prefix="tagged/", BufferingHints=SLOW))
+        for n in (1, 2):  # the same bytes
+            self.firehose.put_record(DeliveryStreamName="tagged", Record={"Data": b"a" * 70000})
+            operate(self.server, "firehose/flush", stream="tagged")
+            assert self.delivered("tagged/", n * 70000) == b"a" * n * 70000
+        first, second = (self.s3.head_object(Bucket=BUCKET, Key=key, ChecksumMode="ENABLED") for key in self.keys("tagged/"))
+        assert all(re.fullmatch('"[0-9a-f]{32}-1"', o["ETag"]) for o in (first, second)), (first, second)
+        assert first["ETag"] != second["ETag"] and first["ChecksumCRC64NVME"] == second["ChecksumCRC64NVME"]
+        key, etag = self.keys("tagged/")[0], first["ETag"]
+        at = {"Bucket": BUCKET, "Key": key}
+        assert self.s3.get_object(**at, IfMatch=etag)["Body"].read() == b"a" * 70000
+        refused("304", self.s3.get_object, **at, IfNoneMatch=etag)
+        refused("PreconditionFailed", self.s3.get_object, **at, IfMatch=second["ETag"])
+        part = self.s3.get_object(**at, PartNumber=1)  # as those ask who take it for an upload in parts
+        assert part["Body"].read() == b"a" * 70000 and part["ContentRange"] == "bytes 0-69999/70000", part
+        refused("InvalidPartNumber", self.s3.get_object, **at, PartNumber=2)
+        told = self.s3.get_object_attributes(**at, ObjectAttributes=["ETag", "ObjectParts", "ObjectSize"])
+        assert (told["ETag"], told["ObjectSize"]) == (etag.strip('"'), 70000) and "ObjectParts" not in told, told
+        md5 = f'"{hashlib.md5(b"a" * 70000).hexdigest()}"'
+        copy = self.s3.copy_object(Bucket=BUCKET, Key="copied", CopySource=at, CopySourceIfMatch=etag)
+        assert copy["CopyObjectResult"]["ETag"] == md5, copy
+        upload = {"Bucket": BUCKET, "Key": "joined"}
+        upload["UploadId"] = self.s3.create_multipart_upload(**upload)["UploadId"]
+        part = self.s3.upload_part_copy(**upload, PartNumber=1, CopySource=at)["CopyPartResult"]["ETag"]
+        assert part == md5, part
+        self.s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part}]})
+        assert self.body("joined") == self.body("copied") == b"a" * 70000
+        refused("PreconditionFailed", self.s3.delete_object, **at, IfMatch=second["ETag"])
+        self.s3.delete_object(**at, IfMatch=etag)
+        assert self.keys("tagged/") == [key for key in self.keys("tagged/") if key != at["Key"]] != []
 
     def what_waits_is_told_and_delivered_when_an_operator_says_so(self):
         self.create("slow", S3DestinationConfiguration=place(Prefix="slow/", BufferingHints=SLOW))

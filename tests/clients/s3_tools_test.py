@@ -5,11 +5,17 @@
     tests/clients/s3_tools_test.py --program build/headrace
 """
 import argparse
+import base64
 import filecmp
+import gzip
+import hashlib
+import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
@@ -150,6 +156,63 @@ class Path:
         self.aws("sync", "s3://python", self.back("from-python"))
 
 
+    def deliver(self, records, bucket):
+        """Each record, which is text, becomes an object by way of a delivery stream: keys and etags."""
+        trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole",
+                                                         "Principal": {"Service": "firehose.amazonaws.com"}}]}
+        may = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+        role = json.loads(self.run(AWS, "iam", "create-role", "--role-name", "tools", "--assume-role-policy-document",
+                                   json.dumps(trust)))["Role"]["Arn"]
+        self.run(AWS, "iam", "put-role-policy", "--role-name", "tools", "--policy-name", "p", "--policy-document",
+                 json.dumps(may))
+        self.aws("mb", f"s3://{bucket}")
+        self.run(AWS, "firehose", "create-delivery-stream", "--delivery-stream-name", "tools",
+                 "--extended-s3-destination-configuration", json.dumps({
+                     "RoleARN": role, "BucketARN": f"arn:aws:s3:::{bucket}", "Prefix": "in/", "CompressionFormat": "GZIP",
+                     "BufferingHints": {"SizeInMBs": 1, "IntervalInSeconds": 0}}))
+        end = time.monotonic() + CALL_SECONDS_MAX
+        for i, record in enumerate(records):
+            with open(self.back("record.json"), "w", encoding="ascii") as file:  # too long for the command line
+                json.dump({"Data": record.decode()}, file)
+            self.run(AWS, "firehose", "put-record", "--delivery-stream-name", "tools", "--record", "file://record.json")
+            while len(listed := self.listed(bucket)) <= i:
+                assert time.monotonic() < end, listed
+        return listed
+
+    def listed(self, bucket):
+        answer = self.run(AWS, "s3api", "list-objects-v2", "--bucket", bucket)
+        return {o["Key"]: o["ETag"] for o in json.loads(answer or "{}").get("Contents", ())}
+
+    def objects_of_a_delivery_stream_pass_through_all_of_them(self):
+        records = [b"small\n", base64.b64encode(os.urandom(300 << 10))]
+        etags = self.deliver(records, "delivered")
+        assert all(re.fullmatch('"[0-9a-f]{32}-1"', etag) for etag in etags.values()), etags
+        once, tree = self.back("delivered-aws"), "in/"
+        self.aws("sync", f"s3://delivered/{tree}", once)
+        found = []
+        for name in names(once):
+            with gzip.open(os.path.join(once, name)) as file:
+                found.append(file.read())
+        assert sorted(found) == sorted(records), [len(r) for r in found]
+        self.rclone("copy", f"h:delivered/{tree}", self.back("delivered-rclone"))
+        self.rclone("check", "--download", self.back("delivered-rclone"), f"h:delivered/{tree}")
+        os.mkdir(self.back("delivered-s3cmd"))
+        self.s3cmd("sync", f"s3://delivered/{tree}", self.back("delivered-s3cmd") + "/")
+        for tool in ("rclone", "s3cmd"):
+            same_trees(once, self.back(f"delivered-{tool}"))
+        assert self.aws("sync", f"s3://delivered/{tree}", once) == "", "nothing had changed"
+        # Copies, made by the server, have the etags of what is put.
+        self.rclone("copy", f"h:delivered/{tree}", "h:delivered/rclone")
+        self.aws("cp", "--recursive", f"s3://delivered/{tree}", "s3://delivered/aws/")
+        for name in names(once):
+            self.s3cmd("cp", f"s3://delivered/{tree}{name}", f"s3://delivered/s3cmd/{name}")
+        copied = self.listed("delivered")
+        for name in names(once):
+            with open(os.path.join(once, name), "rb") as file:
+                want = f'"{hashlib.md5(file.read()).hexdigest()}"'
+            assert all(copied[f"{tool}/{name}"] == want for tool in ("rclone", "aws", "s3cmd")), copied
+        self.aws("rb", "--force", "s3://delivered")
+
     def s3fs_and_duckdb_work_where_the_bucket_lies_at_another_endpoint(self):
         config, keys = os.path.join(self.home, "headrace.toml"), os.path.join(self.home, "remote.credentials")
         with open(keys, "w", encoding="utf-8") as file:
@@ -165,7 +228,7 @@ class Path:
 STAGES = (Path.rclone_syncs_both_ways, Path.rclone_copies_on_the_server_and_removes,
           Path.s3cmd_puts_lists_gets_and_removes, Path.aws_s3_syncs_both_ways, Path.aws_s3_moves_presigns_and_removes,
           Path.s3fs_reads_and_writes_as_files, Path.duckdb_writes_parquet_and_reads_it,
-          Path.what_was_written_is_there_after_kill_9,
+          Path.what_was_written_is_there_after_kill_9, Path.objects_of_a_delivery_stream_pass_through_all_of_them,
           Path.s3fs_and_duckdb_work_where_the_bucket_lies_at_another_endpoint)
 
 

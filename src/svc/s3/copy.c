@@ -134,14 +134,14 @@ static Err move_bytes(struct call *c, const struct copying *k, struct checksum *
     return e;
 }
 
-// The etag and checksum of the source, if the copy has the same: it is all of an object that was
-// made in one piece, and has that kind.
+// The etag and checksum of the source, if the copy has the same: it is all of an object whose etag
+// is an MD5, and has that kind.
 static bool knows_sums(struct copying *k)
 {
     const BlobObject *o = &k->from->object;
     Str sum = blob_pair(o->attributes, checksum_header(k->kind));
     if (k->from->remote != NULL || k->at != 0 || k->n != o->bytes || o->part_count > 0 ||
-        sum.p == NULL)
+        o->etag.n != 2 * (size_t)MD5_BYTES || sum.p == NULL)
         return false;
     k->etag = o->etag;
     k->sum = sum;

@@ -6,8 +6,12 @@
 #include "svc/s3/s3.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-enum { REQUEST_ID_BYTES = 8 };
+enum {
+    REQUEST_ID_BYTES = 8,
+    ETAG_SUM_BYTES = 8, // of an etag: the checksum; as many random bytes follow
+};
 
 // What an operation finds in a call, for work that nobody has called for.
 static struct call *call_for(struct s3 *s, struct arena *a, const HubActor *as)
@@ -101,7 +105,8 @@ struct hub_put {
     struct blob_put *put;
     struct s3_remote_put *remote; // in its place, where the bucket is elsewhere
     struct attributes attributes;
-    struct checksum *md5, *crc, *sha256; // the last one for the other side
+    struct checksum *crc;          // of what is kept here
+    struct checksum *md5, *sha256; // for the other side
 };
 
 static void offer_close(struct hub_put *p)
@@ -137,11 +142,13 @@ static Err begin(struct hub_put *p, const HubObjectWant *want)
             attributes_add(&p->attributes, S("x-amz-server-side-encryption-aws-kms-key-id"),
                            str_dup(p->arena, want->kms_key));
         }
+        checksum_open(CHECKSUM_MD5, &p->md5);
         checksum_open(CHECKSUM_SHA256, &p->sha256);
         return s3_remote_put_open(p->s, remote, &p->remote);
     }
     TRY(s3_seal_with(c, &p->bucket, algorithm, want->kms_key, (Str){ 0 }, &p->attributes, seal,
                      &sealed));
+    checksum_open(CHECKSUM_CRC64NVME, &p->crc);
     Err e = blob_put_begin(p->s->blob, &p->bucket, sealed ? seal : NULL, &p->put);
     explicit_bzero(seal, sizeof seal);
     return s3_store_error(c, &p->bucket, e);
@@ -163,8 +170,6 @@ static Err offer_begin(void *self, struct arena *a, const HubObjectWant *want, s
     p->attributes.arena = p->arena;
     Err e = answered(p->call, begin(p, want), ret_answer);
     if (e.kind == ERR_NONE && ret_answer->fault == HUB_OBJECT_GOOD) {
-        checksum_open(CHECKSUM_MD5, &p->md5);
-        checksum_open(CHECKSUM_CRC64NVME, &p->crc);
         *ret = p;
         return OK;
     }
@@ -175,10 +180,11 @@ static Err offer_begin(void *self, struct arena *a, const HubObjectWant *want, s
 
 static Err offer_write(struct hub_put *p, Str bytes)
 {
-    checksum_add(p->md5, bytes.p, bytes.n);
-    checksum_add(p->crc, bytes.p, bytes.n);
-    if (p->remote == NULL)
+    if (p->remote == NULL) {
+        checksum_add(p->crc, bytes.p, bytes.n);
         return blob_put_write(p->put, bytes);
+    }
+    checksum_add(p->md5, bytes.p, bytes.n);
     checksum_add(p->sha256, bytes.p, bytes.n);
     return s3_remote_put_write(p->remote, bytes);
 }
@@ -196,6 +202,17 @@ static Err finish_remote(struct hub_put *p, Str key)
                                 &version);
 }
 
+// As of an upload in one part, so that nobody takes it for the MD5 of the bytes, which costs as much
+// as a sixth of compressing them. No two objects have the same.
+static Str made_etag(struct hub_put *p, const unsigned char sum[ETAG_SUM_BYTES])
+{
+    unsigned char etag[MD5_BYTES];
+    _Static_assert(sizeof etag == (size_t)2 * ETAG_SUM_BYTES, "half of it is random");
+    memcpy(etag, sum, ETAG_SUM_BYTES);
+    p->s->env.io->random(p->s->env.io, etag + ETAG_SUM_BYTES, sizeof etag - ETAG_SUM_BYTES);
+    return str_cat(p->arena, hex_str(p->arena, etag, sizeof etag), S("-1"));
+}
+
 static Err finish(struct hub_put *p, Str key)
 {
     struct call *c = p->call;
@@ -210,8 +227,7 @@ static Err finish(struct hub_put *p, Str key)
     attributes_add(&p->attributes, S("x-amz-checksum-crc64nvme"),
                    s3_checksum_text(p->arena, sum, checksum_bytes(CHECKSUM_CRC64NVME)));
     attributes_add(&p->attributes, S("x-amz-checksum-type"), S("FULL_OBJECT"));
-    checksum_end(p->md5, sum);
-    object.etag = hex_str(p->arena, sum, MD5_BYTES);
+    object.etag = made_etag(p, sum);
     if (p->bucket.locks)
         TRY(s3_default_retention(c, &p->bucket, &object.retention));
     object.attributes = attributes_pairs(&p->attributes);
