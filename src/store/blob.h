@@ -108,6 +108,10 @@ struct blob_put;
 Err blob_put_begin(struct blob *b, const BlobBucket *bucket, const unsigned char *seal,
                    struct blob_put **ret);
 Err blob_put_write(struct blob_put *p, Str bytes); // after an error only closing makes sense
+// A small object may lie in a file together with others that are finished at the same time, which
+// is cheaper; the space of that file is free when the last of them is gone. For objects that come
+// in numbers and go together. What is sealed has a file of its own all the same.
+void blob_put_gather(struct blob_put *p);
 uint64_t blob_put_bytes(const struct blob_put *p); // so far
 void blob_put_close(struct blob_put *p);           // NULL is fine
 AUTO_CLOSE(blob_put)

@@ -99,6 +99,26 @@ static Err run_parts(struct run *r, size_t i, bool completes)
     return OK;
 }
 
+// Two objects that share a file. One may be there and the other not.
+static Err run_together(struct run *r, size_t i, size_t j, uint64_t seed)
+{
+    size_t at[] = { i, j };
+    struct shop_together puts[COUNT_OF(at)];
+    for (size_t k = 0; k < COUNT_OF(at); k++) {
+        puts[k] = (struct shop_together){ .key = r->known[at[k]].key,
+                                          .seed = seed + 2 * k,
+                                          .n = 100000 - 40000 * k };
+        expect_later(r, at[k],
+                     str_fmt(r->a, "%llu-%zu", (unsigned long long)puts[k].seed, puts[k].n));
+    }
+    shop_put_together(r->s, puts, COUNT_OF(at));
+    for (size_t k = 0; k < COUNT_OF(at); k++)
+        if (puts[k].err.kind == ERR_NONE)
+            acknowledge(r, at[k]);
+    TRY(puts[0].err);
+    return puts[1].err;
+}
+
 // Everything that changes the store, once.
 static Err run_all(struct run *r)
 {
@@ -109,6 +129,7 @@ static Err run_all(struct run *r)
     TRY(run_copy(r, 3, 4));
     TRY(reap_all(r->s->b));
     TRY(run_put(r, 1, 4, 40000, NULL)); // replaces
+    TRY(run_together(r, 0, 2, 10));     // likewise
     TRY(run_delete(r, 3));
     TRY(run_parts(r, 5, false));
     TRY(reap_all(r->s->b));

@@ -104,9 +104,11 @@ static bool is_full(const BlobListing *l, const BlobPage *page)
 static Err page_begin(struct arena *a, const BlobListing *l, BlobPage *ret)
 {
     TRY(check_listing(l));
-    *ret = (BlobPage){ .objects = arena_new(a, BlobObject, l->max),
-                       .prefixes = arena_new(a, Str, l->max) };
-    return OK;
+    // Not zeroed: of a thousand there may be ten.
+    *ret = (BlobPage){ .objects = arena_try_raw_new(a, BlobObject, l->max + 1),
+                       .prefixes = arena_try_raw_new(a, Str, l->max + 1) };
+    bool has_memory = ret->objects != NULL && ret->prefixes != NULL;
+    return has_memory ? OK : fail(ERR_MEMORY, "blob: a list");
 }
 
 static Err add_object(struct arena *a, BlobPage *page, Str key, Str value, bool is_latest)

@@ -34,7 +34,8 @@ enum {
     BLOB_NUMBER_BYTES = 8,
     BLOB_FULL_KEY_BYTES_MAX = 8 + 2 * BLOB_KEY_BYTES_MAX + 2 + 8,
     BLOB_RESERVE_BYTES = 4 << 20, // for some commits of kv, whatever its log needs
-    BLOB_REAP_BATCH = 256,        // bodies, files or parts removed in one commit
+    BLOB_PACK_MAX = 32,    // objects in one file: as much stays until the last of them is gone
+    BLOB_REAP_BATCH = 256, // bodies, files or parts removed in one commit
     BLOB_SEALED_BYTES = BLOB_BLOCK_BYTES + GCM_TAG_BYTES, // of a whole block in a sealed file
 };
 // A file's checksums fit into one row.
@@ -112,6 +113,19 @@ struct hot_writes {
     uint64_t slots[HOT_SLOTS / 64]; // bits
 };
 
+struct pack; // blob_pack.c
+
+// Somebody whose bytes are to go into a pack.
+struct pack_wait {
+    struct pack_wait *next;
+    pthread_cond_t wake; // settled, or the next to write
+    Str bytes;
+    uint64_t at; // in the pack
+    struct pack *pack;
+    Err err;
+    bool settled;
+};
+
 struct blob {
     struct io *io;
     struct kv *kv;
@@ -136,6 +150,9 @@ struct blob {
     struct map *reaping;
     struct dir_wait *dir_waits;
     bool dir_syncing;
+    struct pack *packs;                       // to which somebody may still commit
+    struct pack_wait *pack_first, *pack_last; // in the order in which they came
+    bool pack_writing;
     uint64_t reaps_asked, reaps_done;
     unsigned holds;
     bool skipped; // something was not removed because it was read, or files are held
@@ -225,6 +242,17 @@ bool put_is_sealed(const struct blob_put *p);
 const BlobBucket *put_bucket_of(const struct blob_put *p);
 struct blob *put_store_of(const struct blob_put *p);
 void put_committed(struct blob_put *p); // closing leaves what it made
+Err put_file_row(struct blob *b, struct kv_txn *tx, uint64_t file, const FileRow *r);
+
+// ---- blob_pack.c: objects that share a file
+
+// Has the bytes, less than a block, durable in a file, which the caller becomes a member of.
+// Blocks.
+Err pack_add(struct blob *b, Str bytes, struct pack **ret, Extent *ret_place);
+Err pack_row(struct blob *b, struct kv_txn *tx, struct arena *tmp, const struct pack *p); // of it
+void pack_committed(struct blob *b, struct pack *p);  // the transaction with that row
+void pack_leave(struct blob *b, struct pack *p);      // once; a pack that nobody commits to goes
+bool pack_has_members(struct blob *b, uint64_t file); // so it is not unlinked: the reaper is asked
 
 // ---- blob_read.c
 
@@ -238,6 +266,7 @@ void block_nonce(uint64_t number, uint32_t block, unsigned char out[GCM_NONCE_BY
 
 // Notes that something is to be removed after the commit.
 Err gone_note(struct blob *b, struct kv_txn *tx, char kind, uint64_t number, Str value);
+Err gone_forget(struct blob *b, struct kv_txn *tx, char kind, uint64_t number);
 // No extent of these is needed any more by somebody: files that nobody shares then are noted.
 Err files_release(struct blob *b, struct kv_txn *tx, struct arena *a, const Extent *extents,
                   size_t n);

@@ -32,6 +32,8 @@ struct blob_put {
     struct buf extents; // of type Extent
     uint64_t own_extents;
     struct buf pinned; // numbers of bodies whose files are shared
+    bool gathers;
+    struct pack *pack; // in which its bytes lie; NULL: none
     bool committed;
 };
 
@@ -82,6 +84,8 @@ void blob_put_close(struct blob_put *p)
     if (p == NULL)
         return;
     drop_file(p);
+    if (p->pack != NULL)
+        pack_leave(p->b, p->pack);
     for (size_t at = 0; at < p->pinned.n; at += sizeof(uint64_t))
         pin_give(p->b, get64((const uint8_t *)p->pinned.p + at));
     gcm_close(p->seal);
@@ -91,6 +95,11 @@ void blob_put_close(struct blob_put *p)
     arena_close(p->own);
     free(p->block);
     free(p);
+}
+
+void blob_put_gather(struct blob_put *p)
+{
+    p->gathers = true;
 }
 
 uint64_t blob_put_bytes(const struct blob_put *p)
@@ -231,6 +240,8 @@ struct blob *put_store_of(const struct blob_put *p)
 void put_committed(struct blob_put *p)
 {
     p->committed = true;
+    if (p->pack != NULL)
+        pack_committed(p->b, p->pack);
 }
 
 // ---- The end
@@ -251,10 +262,27 @@ Str put_inline(struct blob_put *p, uint64_t body)
     return str_from(p->block, p->block_n + GCM_TAG_BYTES);
 }
 
+static Err join_pack(struct blob_put *p)
+{
+    Extent place;
+    TRY(pack_add(p->b, str_from(p->block, p->block_n), &p->pack, &place));
+    p->block_n = 0;
+    add_extent(p, place);
+    return buf_err(&p->extents);
+}
+
+// All of it is in memory, and may lie with others.
+static bool may_join(const struct blob_put *p)
+{
+    return p->gathers && p->seal == NULL && p->block_n == p->bytes;
+}
+
 Err put_settle(struct blob_put *p, bool inlines)
 {
-    if (p->bytes == 0 || (inlines && put_is_inline(p)))
+    if (p->bytes == 0 || p->pack != NULL || (inlines && put_is_inline(p)))
         return OK;
+    if (may_join(p))
+        return join_pack(p);
     if (p->block_n > 0) {
         TRY(need_file(p));
         end_own_extent(p);
@@ -271,7 +299,7 @@ Err put_settle(struct blob_put *p, bool inlines)
     return blob_dir_sync(p->b, p->number);
 }
 
-static Err put_file_row(struct blob *b, struct kv_txn *tx, uint64_t file, const FileRow *r)
+Err put_file_row(struct blob *b, struct kv_txn *tx, uint64_t file, const FileRow *r)
 {
     AUTO_BUF(row);
     KeyRoom room;
@@ -305,7 +333,9 @@ Err put_rows(struct blob_put *p, struct kv_txn *tx, struct arena *tmp)
         TRY(put_file_row(p->b, tx, p->number, &own));
     for (size_t i = 0; i < n; i++) {
         ArenaMark mark = arena_mark(tmp);
-        Err e = extents[i].file == p->number ? OK : share_row(p->b, tx, tmp, extents[i].file);
+        Err e = extents[i].file == p->number ? OK
+                : p->pack != NULL            ? pack_row(p->b, tx, tmp, p->pack)
+                                             : share_row(p->b, tx, tmp, extents[i].file);
         arena_rewind(tmp, mark);
         if (e.kind == ERR_NOT_FOUND) // pinned bodies keep theirs
             return fail(ERR_CORRUPT, "blob: a shared file has no row");

@@ -85,7 +85,7 @@ Err gone_note(struct blob *b, struct kv_txn *tx, char kind, uint64_t number, Str
     return kv_put(tx, key_gone(&room, kind, number), value);
 }
 
-static Err gone_forget(struct blob *b, struct kv_txn *tx, char kind, uint64_t number)
+Err gone_forget(struct blob *b, struct kv_txn *tx, char kind, uint64_t number)
 {
     KeyRoom room;
     kv_on(tx, b->tables[T_GONE]);
@@ -286,7 +286,7 @@ static Err gather(struct blob *b, struct arena *a, struct item items[BLOB_REAP_B
                                   .number = number_of(str_skip(s.rest, 1)),
                                   .value = str_dup(a, s.value) };
         bool free = items[n].kind == GONE_BODY   ? reaping_begin(b, items[n].number)
-                    : items[n].kind == GONE_FILE ? !held
+                    : items[n].kind == GONE_FILE ? !held && !pack_has_members(b, items[n].number)
                                                  : true;
         n += free;
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/blob/blob_test_help.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -86,21 +87,91 @@ static Str etag_of(struct arena *a, uint64_t seed, size_t n)
     return str_fmt(a, "%llu-%zu", (unsigned long long)seed, n);
 }
 
+static Err write_bytes(struct blob_put *p, uint64_t seed, size_t n)
+{
+    AUTO(arena) tmp = arena_open();
+    Str rest = shop_bytes(tmp, seed, n);
+    if (seed % 2 == 0)
+        blob_put_gather(p);
+    for (size_t piece = 1 + seed % 5000; rest.n > 0; piece = piece * 3 % 300000 + 1) {
+        Str head = str_head(rest, piece);
+        TRY(blob_put_write(p, head));
+        rest = str_skip(rest, head.n);
+    }
+    return OK;
+}
+
 Err shop_put(struct shop *s, struct arena *a, const BlobBucket *bucket, Str key, uint64_t seed,
              size_t n, const unsigned char *seal, BlobObject *ret)
 {
     AUTO(arena) tmp = arena_open();
     AUTO(blob_put) p = NULL;
     BlobObject ignored = { 0 };
-    Str rest = shop_bytes(tmp, seed, n);
     TRY(blob_put_begin(s->b, bucket, seal, &p));
-    for (size_t piece = 1 + seed % 5000; rest.n > 0; piece = piece * 3 % 300000 + 1) {
-        Str head = str_head(rest, piece);
-        TRY(blob_put_write(p, head));
-        rest = str_skip(rest, head.n);
-    }
+    TRY(write_bytes(p, seed, n));
     BlobNew object = { .key = key, .etag = etag_of(tmp, seed, n) };
     return blob_put_finish(p, a, &object, ret != NULL ? ret : &ignored);
+}
+
+static Err finish_together(struct shop_together *t, struct blob_put *p)
+{
+    AUTO(arena) a = arena_open();
+    BlobObject made;
+    BlobNew object = { .key = t->key,
+                       .etag = etag_of(a, t->seed, t->n),
+                       .condition.if_absent = t->if_absent };
+    return t->only_settles ? put_settle(p, true) : blob_put_finish(p, a, &object, &made);
+}
+
+static void *put_together(void *self)
+{
+    struct shop_together *t = self;
+    struct blob_put *p = NULL;
+    t->err = blob_put_begin(t->s->b, &t->s->bucket, NULL, &p);
+    if (t->err.kind == ERR_NONE)
+        t->err = write_bytes(p, t->seed, t->n);
+    if (t->err.kind == ERR_NONE)
+        t->err = finish_together(t, p);
+    if (t->only_settles)
+        t->put = p;
+    else
+        blob_put_close(p);
+    atomic_store(&t->ended, true);
+    return NULL;
+}
+
+// How many wait; the first of them goes on when all `n` do that have not ended.
+static bool let_go(struct blob *b, size_t n)
+{
+    size_t waiting = 0;
+    pthread_mutex_lock(&b->lock);
+    for (const struct pack_wait *w = b->pack_first; w != NULL; w = w->next)
+        waiting++;
+    b->pack_writing = waiting < n;
+    if (!b->pack_writing && b->pack_first != NULL)
+        pthread_cond_signal(&b->pack_first->wake);
+    pthread_mutex_unlock(&b->lock);
+    return waiting >= n;
+}
+
+void shop_put_together(struct shop *s, struct shop_together *at, size_t n)
+{
+    pthread_mutex_lock(&s->b->lock);
+    s->b->pack_writing = true;
+    pthread_mutex_unlock(&s->b->lock);
+    for (size_t i = 0; i < n; i++) {
+        at[i].s = s;
+        EXPECT(pthread_create(&at[i].thread, NULL, put_together, &at[i]) == 0);
+    }
+    size_t under_way;
+    do {
+        sched_yield();
+        under_way = n;
+        for (size_t i = 0; i < n; i++)
+            under_way -= atomic_load(&at[i].ended);
+    } while (!let_go(s->b, under_way));
+    for (size_t i = 0; i < n; i++)
+        pthread_join(at[i].thread, NULL);
 }
 
 static void expect_bytes(Str etag, const char *got, size_t n)

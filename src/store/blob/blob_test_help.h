@@ -6,6 +6,8 @@
 #include "os/io_mem.h"
 #include "store/blob/blob_priv.h"
 
+#include <stdatomic.h>
+
 struct shop {
     struct io_mem *disk;
     struct io_fault *faults;
@@ -24,9 +26,27 @@ BlobBucket shop_bucket(struct shop *s, struct arena *a, Str name, BlobVersioning
 extern const unsigned char shop_key[BLOB_SEAL_BYTES];
 
 Str shop_bytes(struct arena *a, uint64_t seed, size_t n); // at most some MiB
-// Puts such bytes in pieces of random sizes; the etag is the seed and the size.
+// Puts such bytes in pieces of random sizes; the etag is the seed and the size. With an even seed
+// it may share a file.
 Err shop_put(struct shop *s, struct arena *a, const BlobBucket *bucket, Str key, uint64_t seed,
              size_t n, const unsigned char *seal, BlobObject *ret);
+// Puts that are finished at the same moment, by a thread each. Up to the moment that they wait for
+// each other they need no disk, so they are one pack (of every BLOB_PACK_MAX).
+struct shop_together {
+    struct shop *s;
+    Str key;
+    uint64_t seed; // even, as of shop_put
+    size_t n;
+    bool if_absent;
+    bool only_settles; // `put` is left to be finished
+    // Out of it:
+    struct blob_put *put;
+    Err err;
+    // Its own.
+    pthread_t thread;
+    atomic_bool ended;
+};
+void shop_put_together(struct shop *s, struct shop_together *at, size_t n);
 // Reads a version whole and expects it to be what its etag says.
 Err shop_check(struct shop *s, struct arena *a, const BlobBucket *bucket, Str key, BlobSelect which,
                BlobObject *ret);

@@ -151,7 +151,9 @@ static Err begin(struct hub_put *p, const HubObjectWant *want)
     checksum_open(CHECKSUM_CRC64NVME, &p->crc);
     Err e = blob_put_begin(p->s->blob, &p->bucket, sealed ? seal : NULL, &p->put);
     explicit_bzero(seal, sizeof seal);
-    return s3_store_error(c, &p->bucket, e);
+    TRY(s3_store_error(c, &p->bucket, e));
+    blob_put_gather(p->put); // thousands of streams are delivered by the same clock
+    return OK;
 }
 
 static Err offer_begin(void *self, struct arena *a, const HubObjectWant *want, struct hub_put **ret,
@@ -202,8 +204,8 @@ static Err finish_remote(struct hub_put *p, Str key)
                                 &version);
 }
 
-// As of an upload in one part, so that nobody takes it for the MD5 of the bytes, which costs as much
-// as a sixth of compressing them. No two objects have the same.
+// As of an upload in one part, so that nobody takes it for the MD5 of the bytes, which costs as
+// much as a sixth of compressing them. No two objects have the same.
 static Str made_etag(struct hub_put *p, const unsigned char sum[ETAG_SUM_BYTES])
 {
     unsigned char etag[MD5_BYTES];
