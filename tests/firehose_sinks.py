@@ -386,11 +386,11 @@ def what_postgresql_refuses_has_its_code_and_leaves_a_manifest():
     for code, more, objects in cases:
         with tempfile.TemporaryDirectory() as folder:
             put_objects(folder, objects)
-            outcome = end_drive(start_drive(folder, redshift(p.port, **{"objects": ["o"], **more}), []))
+            outcome = end_drive(start_drive(folder, redshift(p.port, prefix="p/", **{"objects": ["o"], **more}), []))
             assert outcome.result == RETRY and outcome.codes == [code], (code, outcome)
             assert outcome.attempts[0]["message"], outcome
-            name = "manifests~2016~02~25~00~s-1-2016-02-25-00-01-00-ed4acda5-034f-9f42-bba1-f29aea6d7d8f"
-            for key in (name, "errors~" + name):
+            name = "manifests~2016~02~25~00~s-2016-02-25-00-01-00-ed4acda5-034f-9f42-bba1-f29aea6d7d8f"
+            for key in ("p~" + name, "p~errors~" + name):
                 with open(os.path.join(folder, "b", key), encoding="utf-8") as file:
                     assert json.load(file)["entries"][0] == {"url": "s3://b/o", "mandatory": True}
         assert p.sql("SELECT count(*) FROM t") == "0", code
@@ -403,7 +403,7 @@ def redshift_is_told_to_copy_what_a_manifest_names():
                                  role="arn:aws:iam::0:role/copy"), [], {"k": b""})
         assert outcome.result == DELIVERED, outcome
         assert len(server.copies) == 1
-        assert re.fullmatch(r"COPY t \(a, b\) FROM 's3://b/manifests/2016/02/25/00/s-1-2016-02-25-00-01-00-[-0-9a-f]{36}' "
+        assert re.fullmatch(r"COPY t \(a, b\) FROM 's3://b/manifests/2016/02/25/00/s-2016-02-25-00-01-00-[-0-9a-f]{36}' "
                             r"IAM_ROLE 'arn:aws:iam::0:role/copy' MANIFEST JSON 'auto' GZIP", server.copies[0]), server.copies
 
 
@@ -998,7 +998,7 @@ def what_is_put_is_in_postgresql_though_the_server_is_killed():
     acknowledged = h.put_and_kill("red", 4)
     wait(lambda: int(p.sql("SELECT count(distinct id) FROM hose")) >= len(acknowledged))
     assert any(json.loads(body)["entries"][0]["url"].startswith("s3://lake/red/")
-               for body in h.objects("manifests/").values())
+               for body in h.objects("red/manifests/").values())
     time.sleep(2)
     doubled = int(p.sql("SELECT count(*) - count(distinct id) FROM hose"))
     print(f"# {len(acknowledged)} rows, {doubled} of them twice after 4 kills")
@@ -1006,7 +1006,7 @@ def what_is_put_is_in_postgresql_though_the_server_is_killed():
     h.firehose.update_destination(DeliveryStreamName="red", CurrentDeliveryStreamVersionId="1",
                                   DestinationId="destinationId-000000000001", RedshiftDestinationUpdate=retry(0))
     h.put("red", [b'{"id":-1}'])
-    wait(lambda: h.objects("errors/manifests/"))
+    wait(lambda: h.objects("red/errors/manifests/"))
 
 
 # ---- Server, destination and network are killed, each in the middle of a request to every destination
@@ -1118,7 +1118,7 @@ def every_destination_gets_everything_though_server_destination_and_network_are_
                 assert len(t.put) == 150 and t.has() == t.put, f"{t.name} has what nobody put"
             assert not [v.wrong for v in vendors if v.wrong], [v.wrong for v in vendors]
             assert [v.kinds for v in vendors] == [{"gzip"}, {None}, {None}]
-            assert not h.objects("Datadog/") and not h.objects("errors/"), "something was given up"
+            assert not h.objects("Datadog/") and not h.objects("PostgreSQL/errors/"), "something was given up"
         finally:
             h.close()
             for server in (far, *vendors):

@@ -234,9 +234,9 @@ static Err too_long(struct lane *l, const DeliveryBatch *b, DeliveryRecord *r, s
 static Err too_many(struct lane *l, const DeliveryBatch *b, DeliveryRecord *r, struct mark *since)
 {
     l->has_too_many = true;
-    return refuse(l, b, r, "partition-count-exceeded",
-                  S("DynamicPartitioning.PartitionCountExceeded"),
-                  S("There are too many active partitions"), since);
+    return refuse(l, b, r, "activePartitionExceeded",
+                  S("DynamicPartitioning.ActivePartitionsLimitExceeded"),
+                  S("The number of active partitions has exceeded the configured limit"), since);
 }
 
 // Whether objects of that partition can have a key.

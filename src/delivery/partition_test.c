@@ -134,11 +134,31 @@ TEST(keys_beyond_the_limit_go_to_the_errors)
     EXPECT_INT(1, meter_take(&v->meters.partitions_exceeded).max);
     world_advance(w, 60000);
     EXPECT_INT(DELIVERY_PARTITIONS_MAX + 1, w->object_n);
-    Str errors = world_content(w, a, S("errors/partition-count-exceeded/"));
-    EXPECT(str_search(errors, S("DynamicPartitioning.PartitionCountExceeded")) < errors.n);
+    Str errors = world_content(w, a, S("errors/activePartitionExceeded/"));
+    EXPECT(str_search(errors, S("DynamicPartitioning.ActivePartitionsLimitExceeded")) < errors.n);
     world_put_one(w, v, S("{\"k\":\"later\"}")); // the others have ended
     world_advance(w, 90000);
     EXPECT_INT(1, world_count(w, S("k=later/")));
+    end(w, v);
+}
+
+// "a\0" and "b" are not "a" and "\0b", though they are the same bytes one behind the other.
+TEST(partitions_are_told_apart_whatever_bytes_their_keys_have)
+{
+    static const DeliveryStep two_keys = { .kind = STEP_METADATA, .query = S_INIT("{k:.k,m:.m}") };
+    struct test_world *w = &world;
+    world_open(w);
+    DeliveryConfig c = partitioned(w);
+    c.steps = &two_keys;
+    c.s3.prefix = S("!{partitionKeyFromQuery:k}/!{partitionKeyFromQuery:m}/");
+    struct delivery *v = world_add(w, &c);
+    world_put(w, v,
+              (Str[]){ S("{\"k\":\"a\\u0000\",\"m\":\"b\"}"), S("{\"k\":\"a\",\"m\":\"\\u0000b\"}"),
+                       S("{\"k\":\"1:\",\"m\":\"2\"}"), S("{\"k\":\"1\",\"m\":\":2\"}") },
+              4);
+    world_advance(w, 30000);
+    world_advance(w, 60000);
+    EXPECT_INT(4, w->object_n);
     end(w, v);
 }
 

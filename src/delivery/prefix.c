@@ -524,13 +524,16 @@ static Str find_key(const DeliveryPair *at, size_t n, Str name)
     return (Str){ 0 };
 }
 
+static Str key_of(const Part *part, const DeliveryRecord *r)
+{
+    if (r != NULL && part->kind == PART_QUERY_KEY)
+        return find_key(r->query_keys, r->query_key_count, part->text);
+    return r != NULL ? find_key(r->lambda_keys, r->lambda_key_count, part->text) : (Str){ 0 };
+}
+
 static Err add_key(struct buf *b, const Part *part, const DeliveryRecord *r)
 {
-    Str value = { 0 };
-    if (r != NULL && part->kind == PART_QUERY_KEY)
-        value = find_key(r->query_keys, r->query_key_count, part->text);
-    else if (r != NULL)
-        value = find_key(r->lambda_keys, r->lambda_key_count, part->text);
+    Str value = key_of(part, r);
     if (value.n == 0)
         return fail(ERR_INVALID, "a record lacks a partition key");
     buf_add(b, value);
@@ -575,8 +578,8 @@ Err prefix_partition(const struct prefix *p, struct arena *a, const DeliveryReco
         if (part->kind != PART_QUERY_KEY && part->kind != PART_LAMBDA_KEY)
             continue;
         *ret_missing = part->text;
+        buf_addf(&b, "%zu:", key_of(part, r).n); // so a value may have any byte
         TRY(add_key(&b, part, r));
-        buf_add_byte(&b, '\0');
     }
     *ret = str_dup(a, buf_str(&b));
     return OK;

@@ -2,11 +2,12 @@
 // Redshift: the records lie in objects already; a manifest names them, and COPY loads what it names
 // ("Amazon Redshift destination"):
 //
-//     s3://<bucket>/manifests/<yyyy>/<MM>/<dd>/<HH>/<stream>-<version>-<time>-<request id>
+//     s3://<bucket>/<prefix>manifests/<yyyy>/<MM>/<dd>/<HH>/<stream>-<time>-<request id>
 //     {"entries":[{"url":"s3://bucket/key","mandatory":true}]}
 //     COPY <table> (<columns>) FROM 's3://...' IAM_ROLE '<role>' MANIFEST <options>
 //
-// What is given up leaves its manifest below errors/manifests/. A server that says it is a plain
+// What is given up leaves its manifest below <prefix>errors/manifests/. AWS documents no more than
+// "errors/"; the rest is what it leaves in its users' buckets. A server that says it is a plain
 // PostgreSQL knows no COPY from S3: the rows are sent to it (sink_copy.h), all objects of a
 // manifest in one transaction. Whether that one came to pass is asked of the server when the
 // connection broke at its end, so that the next attempt does not double the rows.
@@ -51,9 +52,8 @@ struct redshift_sink {
     PgAddress address;
     struct sink_secret *secret; // NULL: user and password are here
     HubActor as;
-    Str bucket, kms_key, stream, role;
+    Str bucket, prefix, kms_key, stream, role;
     Str table, columns, options;
-    uint64_t version;
     bool zipped; // the objects are, whatever the options say
     // The transaction whose end is not known, whose it was, and in which run of the server.
     char request_id[REQUEST_ID_BYTES], xid[XID_BYTES], run[RUN_BYTES];
@@ -101,9 +101,9 @@ static Err open_sink(struct delivery_env *env, const DeliveryConfig *config, str
                         .source_arn = str_dup(n, config->arn) };
     sink_secret_open(env, config, &p->secret);
     p->bucket = str_dup(n, config->s3.bucket);
+    p->prefix = str_dup(n, config->s3.prefix);
     p->kms_key = config->s3.kms_key.p != NULL ? str_dup(n, config->s3.kms_key) : (Str){ 0 };
     p->stream = str_dup(n, config->name);
-    p->version = config->version;
     p->table = str_dup(n, r->table);
     p->columns = str_dup(n, r->columns);
     p->options = str_dup(n, r->options);
@@ -195,10 +195,9 @@ static SinkResult troubled(SinkAttempt *at, const struct pg *db, Err e)
 static Str manifest_key(const struct redshift_sink *p, const SinkAttempt *at, const char *folder)
 {
     Civil c = time_civil(at->began_ms * NS_PER_MS);
-    return str_fmt(at->arena, "%s%04d/%02u/%02u/%02u/%.*s-%llu-%04d-%02u-%02u-%02u-%02u-%02u-%.*s",
-                   folder, (int)c.year, c.month, c.day, c.hour, FMT(p->stream),
-                   (unsigned long long)p->version, (int)c.year, c.month, c.day, c.hour, c.minute,
-                   c.second, FMT(at->request_id));
+    return str_fmt(at->arena, "%.*s%s%04d/%02u/%02u/%02u/%.*s-%04d-%02u-%02u-%02u-%02u-%02u-%.*s",
+                   FMT(p->prefix), folder, (int)c.year, c.month, c.day, c.hour, FMT(p->stream),
+                   (int)c.year, c.month, c.day, c.hour, c.minute, c.second, FMT(at->request_id));
 }
 
 static void write_manifest(const SinkAttempt *at, struct buf *out)

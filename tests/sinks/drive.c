@@ -118,7 +118,9 @@ static const struct sink_ops *read_config(const JsonValue *v, DeliveryConfig *c)
                            .service = S("firehose.amazonaws.com"),
                            .id = 5,
                            .version = 1,
-                           .s3 = { .bucket = S("b"), .role_arn = S("arn:aws:iam::0:role/r") } };
+                           .s3 = { .bucket = S("b"),
+                                   .prefix = json_text(v, S("prefix")),
+                                   .role_arn = S("arn:aws:iam::0:role/r") } };
     if (str_eq(kind, S("http"))) {
         c->http = (DeliveryHttp){ .url = url,
                                   .access_key = json_text(v, S("key")),
