@@ -9,15 +9,11 @@ through Maven once, into build/clients/search: where it cannot be had its tests 
 """
 import argparse
 import base64
-import contextlib
 import gzip
 import http.server
 import json
 import os
-import pwd
 import re
-import shutil
-import signal
 import socket
 import ssl
 import subprocess
@@ -25,28 +21,22 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
-
-import boto3
-import botocore.config
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "sinks"))
 import headrace  # noqa: E402
+import streams  # noqa: E402
 import tap  # noqa: E402
+from engines import POSTGRES, SEARCHES, opensearch, postgres  # noqa: E402
 from proxy import Gate, Proxy  # noqa: E402
 from redshift import Redshift  # noqa: E402
 from splunk import TOKEN, Collector  # noqa: E402
-from tap import skip, test  # noqa: E402
-from vendors import Datadog, MongoDB, NewRelic  # noqa: E402
+from streams import HINTS, HOSES, ROLE, Hoses, hoses, retry, wait  # noqa: E402
+from tap import test  # noqa: E402
 
 DRIVE_SECONDS_MAX = 600
-POSTGRES_BIN = "/usr/lib/postgresql/15/bin"
-SEARCH = os.path.join(headrace.ROOT, "tests", "sinks", "search")
-SEARCH_BUILT = os.path.join(headrace.ROOT, "build", "clients", "search")
-SEARCH_SECONDS_MAX = 400  # until it answers, on a busy machine
 DELIVERED, RETRY, REFUSED = range(3)
-DRIVE = PROGRAM = None
+DRIVE = None
 
 
 class Outcome:
@@ -191,98 +181,6 @@ def an_http_endpoint_that_comes_back_gets_everything():
 
 
 # ---- PostgreSQL and Redshift
-
-
-class Postgres:
-    """A PostgreSQL of its own in a folder, on a port, as Debian's user if we are root."""
-
-    def __init__(self):
-        self.folder = tempfile.mkdtemp(prefix="headrace-pg-")
-        self.port = headrace.free_port()
-        self.user = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
-        if self.user:
-            os.chown(self.folder, self.user.pw_uid, self.user.pw_gid)
-        self.process = None
-        self.command("initdb", "-D", self.folder + "/data", "-A", "md5", "-U", "u", "--no-sync", "--pwfile",
-                     self.password_file())
-
-    def password_file(self):
-        path = os.path.join(self.folder, "password")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write("secret\n")
-        os.chmod(path, 0o644)
-        return path
-
-    def as_user(self):
-        if self.user:
-            os.setgid(self.user.pw_gid)
-            os.setuid(self.user.pw_uid)
-
-    def command(self, name, *arguments):
-        done = subprocess.run([os.path.join(POSTGRES_BIN, name), *arguments], preexec_fn=self.as_user, cwd="/",
-                              capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def start(self):
-        def prepare():
-            headrace._die_with_parent()
-            self.as_user()
-
-        self.process = subprocess.Popen(
-            [os.path.join(POSTGRES_BIN, "postgres"), "-D", self.folder + "/data", "-p", str(self.port), "-k",
-             self.folder, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "shared_buffers=16MB"],
-            preexec_fn=prepare, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=open(os.path.join(self.folder, "log"), "ab"))
-        self.wait()
-
-    def wait(self):
-        for _ in range(300):
-            ready = subprocess.run([os.path.join(POSTGRES_BIN, "pg_isready"), "-h", "127.0.0.1", "-p", str(self.port)],
-                                   stdout=subprocess.DEVNULL)
-            if ready.returncode == 0:
-                return
-            time.sleep(0.1)
-        raise AssertionError("PostgreSQL did not become ready")
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait(240)
-        for _ in range(100):  # its children notice
-            if not os.path.exists(f"{self.folder}/data/postmaster.pid"):
-                break
-            time.sleep(0.1)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{self.folder}/data/postmaster.pid")
-
-    def sql(self, text, database="postgres"):
-        done = subprocess.run(["psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "u", "-d", database, "-AtXq", "-c",
-                               text], env={**os.environ, "PGPASSWORD": "secret"}, capture_output=True, text=True,
-                              timeout=240)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-    def close(self):
-        if self.process is not None:
-            self.process.send_signal(signal.SIGINT)  # a fast shutdown
-            try:
-                self.process.wait(240)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-POSTGRES = []
-
-
-def postgres():
-    """One for all tests."""
-    if not os.path.exists(os.path.join(POSTGRES_BIN, "initdb")):
-        skip("PostgreSQL is not installed")
-    if not POSTGRES:
-        POSTGRES.append(Postgres())
-        POSTGRES[0].start()
-    return POSTGRES[0]
 
 
 def redshift(port, **more):
@@ -430,79 +328,6 @@ def what_redshift_says_is_told_by_aws_codes():
 
 
 # ---- OpenSearch
-
-
-class Search:
-    def __init__(self):
-        self.folder = tempfile.mkdtemp(prefix="headrace-search-")
-        self.port, self.transport = headrace.free_port(), headrace.free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.process = None
-
-    @staticmethod
-    def build():
-        ready, compiled = os.path.join(SEARCH_BUILT, "ready"), os.path.join(SEARCH_BUILT, "classes")
-        if not os.path.exists(ready):
-            shutil.rmtree(SEARCH_BUILT, ignore_errors=True)
-            os.makedirs(SEARCH_BUILT)
-            for command in (["mvn", "-B", "-q", "-f", os.path.join(SEARCH, "pom.xml"),
-                             "dependency:copy-dependencies", "-DincludeScope=runtime",
-                             f"-DoutputDirectory={SEARCH_BUILT}/lib"],
-                            ["javac", "-cp", f"{SEARCH_BUILT}/lib/*", "-d", compiled,
-                             os.path.join(SEARCH, "OneNode.java")]):
-                done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600)
-                if done.returncode != 0:
-                    skip("OpenSearch cannot be had: " + (done.stdout + done.stderr)[-200:].replace("\n", " "))
-            with open(ready, "w", encoding="utf-8"):
-                pass
-
-    def start(self):
-        self.process = subprocess.Popen(
-            ["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp", f"{SEARCH_BUILT}/classes:{SEARCH_BUILT}/lib/*",
-             "OneNode", self.folder, str(self.port), str(self.transport)],
-            preexec_fn=headrace._die_with_parent, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL)
-        end = time.monotonic() + SEARCH_SECONDS_MAX
-        while time.monotonic() < end and self.process.poll() is None:
-            with contextlib.suppress(OSError):
-                self.call("GET", "/_cluster/health?wait_for_status=yellow&timeout=10s")
-                return
-            time.sleep(0.5)
-        raise AssertionError("OpenSearch does not start")
-
-    def call(self, method, path, body=None):
-        request = urllib.request.Request(self.url + path, method=method, data=body and json.dumps(body).encode(),
-                                         headers={"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=240) as reply:
-            return json.load(reply)
-
-    def count(self, index):
-        self.call("POST", f"/{index}/_refresh")
-        return self.call("GET", f"/{index}/_count")["count"]
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait(240)
-
-    def close(self):
-        if self.process is not None:
-            self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-SEARCHES = []
-
-
-def opensearch():
-    """One for all tests."""
-    if shutil.which("mvn") is None or shutil.which("javac") is None:
-        skip("there is no Maven")
-    if not SEARCHES:
-        Search.build()
-        search = Search()
-        SEARCHES.append(search)
-        search.start()
-    return SEARCHES[0]
 
 
 def documents(count, size=100):
@@ -678,106 +503,7 @@ def an_opensearch_whose_disk_is_full_gets_everything_when_there_is_room_again():
 
 # ---- Through the server: delivery streams, with everything killed meanwhile
 
-ROLE = f"arn:aws:iam::{headrace.ACCOUNT}:role/delivery"
-DELIVER_SECONDS_MAX = 240
 SILENT_SECONDS = 180  # that an endpoint has for its answer
-
-
-class Hoses:
-    """A server with a bucket and a role, that is killed and started anew as a test wants it."""
-
-    def __init__(self, *arguments, **settings):
-        environment = {f"HEADRACE_DESTINATIONS_{name.upper()}": value for name, value in settings.items()}
-        self.server = headrace.Server(PROGRAM, *arguments, environment=environment)
-        self.server.start()
-        self.connect()
-        self.s3.create_bucket(Bucket="lake")
-        trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole",
-                                                         "Principal": {"Service": "firehose.amazonaws.com"}}]}
-        may = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
-        iam = self.client("iam")
-        iam.create_role(RoleName="delivery", AssumeRolePolicyDocument=json.dumps(trust))
-        iam.put_role_policy(RoleName="delivery", PolicyName="p", PolicyDocument=json.dumps(may))
-
-    def client(self, service):
-        config = botocore.config.Config(retries={"total_max_attempts": 1, "mode": "standard"}, connect_timeout=60,
-                                        read_timeout=240)
-        return boto3.client(service, region_name="us-east-1", endpoint_url=self.server.url, config=config,
-                            aws_access_key_id=headrace.KEY_ID, aws_secret_access_key=headrace.SECRET)
-
-    def connect(self):
-        self.firehose, self.s3 = self.client("firehose"), self.client("s3")
-
-    def restart(self):
-        self.server.kill()
-        self.server.start()
-        self.connect()
-
-    def create(self, name, kind, **destination):
-        place = {"RoleARN": ROLE, "BucketARN": "arn:aws:s3:::lake", "Prefix": f"{name}/",
-                 "BufferingHints": {"SizeInMBs": 1, "IntervalInSeconds": 0}}
-        self.firehose.create_delivery_stream(
-            DeliveryStreamName=name,
-            **{f"{kind}DestinationConfiguration": {"S3Configuration": place, **destination}})
-
-    def put(self, name, records):
-        """Those that were acknowledged."""
-        answer = self.firehose.put_record_batch(DeliveryStreamName=name, Records=[{"Data": r} for r in records])
-        return [r for r, told in zip(records, answer["RequestResponses"]) if "RecordId" in told]
-
-    def objects(self, prefix):
-        keys = [o["Key"] for o in self.s3.list_objects_v2(Bucket="lake", Prefix=prefix).get("Contents", ())]
-        return {key: self.s3.get_object(Bucket="lake", Key=key)["Body"].read() for key in keys}
-
-    def failed(self, prefix, count):
-        """Error records below a prefix, once there are so many."""
-        lines = []
-
-        def are_there():
-            lines[:] = [json.loads(line) for body in self.objects(prefix).values() for line in body.splitlines()]
-            return len(lines) >= count
-
-        wait(are_there)
-        return lines
-
-    def put_and_kill(self, name, rounds):
-        """Puts documents while the server is killed again and again; the acknowledged ones."""
-        acknowledged = []
-        for r in range(rounds):
-            for batch in range(10):
-                first = (r * 10 + batch) * 50
-                acknowledged += self.put(name, [json.dumps({"id": n, "name": f"n{n}"}).encode() + b"\n"
-                                                for n in range(first, first + 50)])
-            time.sleep(0.3 * r)  # in the middle of one thing or another
-            self.restart()
-        return acknowledged
-
-    def close(self):
-        self.server.stop()
-        self.server.remove()
-
-
-HOSES = []
-
-
-def hoses():
-    if not HOSES:
-        HOSES.append(Hoses())
-    return HOSES[0]
-
-
-def wait(is_so, seconds_max=DELIVER_SECONDS_MAX):
-    end = time.monotonic() + seconds_max
-    while not is_so():
-        assert time.monotonic() < end, "it does not come"
-        time.sleep(0.2)
-
-
-def retry(seconds):
-    return {"RetryOptions": {"DurationInSeconds": seconds}}
-
-
-HINTS = {"SizeInMBs": 1, "IntervalInSeconds": 0}
 
 
 @test
@@ -1009,125 +735,8 @@ def what_is_put_is_in_postgresql_though_the_server_is_killed():
     wait(lambda: h.objects("red/errors/manifests/"))
 
 
-# ---- Server, destination and network are killed, each in the middle of a request to every destination
-
-
-class Target:
-    """A destination behind a gate. kill, revive; has: the numbers of the records that it has."""
-
-    def __init__(self, name, port, mark, kill, revive, has):
-        self.name, self.kill, self.revive, self.has = name, kill, revive, has
-        self.gate, self.put = Gate(mark), set()
-        self.proxy = Proxy(port, self.gate)
-        self.url = f"http://127.0.0.1:{self.proxy.port}"
-
-
-def numbers(lines):
-    return {json.loads(line)["n"] for line in lines}
-
-
-def vendor_target(h, vendor, compressed):
-    name = type(vendor).__name__
-    t = Target(name, vendor.port, b"POST", vendor.kill, vendor.revive, lambda: numbers(vendor.has()))
-    attributes = [{"AttributeName": k, "AttributeValue": v} for k, v in vendor.attributes.items()]
-    h.create(name, "HttpEndpoint", RoleARN=ROLE, BufferingHints=HINTS, **retry(7200), EndpointConfiguration={
-        "Url": t.url + vendor.target, "Name": name, "AccessKey": vendor.key}, RequestConfiguration={
-            "ContentEncoding": compressed, "CommonAttributes": attributes})
-    return t
-
-
-def redshift_target(h, name, port, kill, revive, has):
-    t = Target(name, port, b"COPY", kill, revive, has)
-    h.create(name, "Redshift", RoleARN=ROLE, ClusterJDBCURL=f"jdbc:redshift://127.0.0.1:{t.proxy.port}/postgres",
-             Username="u", Password="secret", CopyCommand={"DataTableName": "kills", "CopyOptions": "JSON 'auto'"},
-             **retry(7200))
-    return t
-
-
-def copied(h, server):
-    """What lies in the objects that COPYs have named, of those that were answered."""
-    found = set()
-    for sql in list(server.loaded):
-        manifest = h.objects(re.search(r"FROM 's3://lake/([^']+)'", sql)[1])
-        for body in manifest.values():
-            for entry in json.loads(body)["entries"]:
-                for content in h.objects(entry["url"].removeprefix("s3://lake/")).values():
-                    found |= numbers(content.splitlines())
-    return found
-
-
-def far_bucket(folder):
-    """Another server, and where a bucket of ours lies there."""
-    far = headrace.Server(PROGRAM)
-    far.start()
-    s3 = boto3.client("s3", region_name="us-east-1", endpoint_url=far.url, aws_access_key_id=headrace.KEY_ID,
-                      aws_secret_access_key=headrace.SECRET)
-    s3.create_bucket(Bucket="there")
-
-    def has():
-        keys = [o["Key"] for page in s3.get_paginator("list_objects_v2").paginate(Bucket="there")
-                for o in page.get("Contents", ())]
-        return numbers(line for key in keys
-                       for line in gzip.decompress(s3.get_object(Bucket="there", Key=key)["Body"].read()).splitlines())
-
-    t = Target("S3", far.port, b"PUT /", far.kill, far.start, has)
-    with open(os.path.join(folder, "keys"), "w", encoding="utf-8") as file:
-        file.write(f"[default]\naws_access_key_id = {headrace.KEY_ID}\naws_secret_access_key = {headrace.SECRET}\n")
-    with open(os.path.join(folder, "headrace.toml"), "w", encoding="utf-8") as file:
-        file.write(f'[s3.remote.far]\nendpoint = "{t.url}"\nbucket = "there"\ncredentials_file = "{folder}/keys"\n')
-    return far, t
-
-
-def kill_in_requests(h, targets, what):
-    for t in targets:
-        t.gate.arm()
-    for t in targets:
-        first = len(t.put)
-        t.put |= numbers(h.put(t.name, [b'{"n":%d}\n' % n for n in range(first, first + 50)]))
-    for t in targets:
-        assert t.gate.reached.wait(DELIVER_SECONDS_MAX), f"{t.name} is asked for nothing"
-    if what == "server":
-        h.restart()
-    for t in targets if what == "destination" else ():
-        t.kill()
-    for t in targets:
-        t.gate.open({"server": "cut", "destination": "pass", "network": "reset"}[what])
-    for t in targets if what == "destination" else ():
-        t.revive()
-
-
-@test
-def every_destination_gets_everything_though_server_destination_and_network_are_killed_in_its_requests():
-    p, vendors = postgres(), [Datadog(), NewRelic(), MongoDB()]
-    p.sql("DROP TABLE IF EXISTS kills; CREATE TABLE kills (n int)")
-    with tempfile.TemporaryDirectory() as folder, Redshift(lambda sql: None) as warehouse:
-        far, bucket = far_bucket(folder)
-        h = Hoses("--config", os.path.join(folder, "headrace.toml"))
-        try:
-            targets = [vendor_target(h, v, c) for v, c in zip(vendors, ("GZIP", "NONE", "NONE"))]
-            targets += [redshift_target(h, "Redshift", warehouse.port, warehouse.kill, warehouse.revive,
-                                        lambda: copied(h, warehouse)),
-                        redshift_target(h, "PostgreSQL", p.port, p.kill, p.start,
-                                        lambda: set(map(int, p.sql("SELECT n FROM kills").split()))), bucket]
-            h.firehose.create_delivery_stream(DeliveryStreamName="S3", ExtendedS3DestinationConfiguration={
-                "RoleARN": ROLE, "BucketARN": "arn:aws:s3:::far", "BufferingHints": HINTS, "CompressionFormat": "GZIP"})
-            for what in ("server", "destination", "network"):
-                kill_in_requests(h, targets, what)
-            for t in targets:
-                wait(lambda t=t: t.has() >= t.put)
-                assert len(t.put) == 150 and t.has() == t.put, f"{t.name} has what nobody put"
-            assert not [v.wrong for v in vendors if v.wrong], [v.wrong for v in vendors]
-            assert [v.kinds for v in vendors] == [{"gzip"}, {None}, {None}]
-            assert not h.objects("Datadog/") and not h.objects("PostgreSQL/errors/"), "something was given up"
-        finally:
-            h.close()
-            for server in (far, *vendors):
-                server.kill()
-            far.remove()
-
-
 def main():
-    global DRIVE, PROGRAM
+    global DRIVE
     parser = argparse.ArgumentParser()
     parser.add_argument("--program", default="build-asan/headrace")
     parser.add_argument("tests", nargs="*")
@@ -1137,8 +746,9 @@ def main():
     if done.returncode != 0:
         print(f"Bail out! {done.stdout[-1000:]}")
         return 1
-    PROGRAM = options.program
+    streams.PROGRAM = options.program
     DRIVE = os.path.join(build, "tests", "sinks", "headrace-drive")
+    import kills  # noqa: F401, behind the tests above
     try:
         return tap.main(options.tests)
     finally:

@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An HTTP Event Collector with indexer acknowledgement: it refuses what Splunk refuses."""
-import http.server
+"""An HTTP Event Collector with indexer acknowledgement: it refuses what Splunk refuses. It can be killed, and comes back
+on its port without what it had not indexed."""
 import json
 import threading
 import uuid
 
+from vendors import Life
+
 TOKEN = "11111111-2222-3333-4444-555555555555"
 
 
-class Collector(http.server.ThreadingHTTPServer):
+class Collector:
     """Data counts when its acknowledgement was asked for and given; `lose` acknowledgements never come."""
 
     def __init__(self, lose=0, port=0):
-        super().__init__(("127.0.0.1", port), Handler)
-        self.port, self.lose, self.lock = self.server_address[1], lose, threading.Lock()
-        self.waiting, self.indexed, self.asked = {}, [], {}
+        self.lose, self.lock = lose, threading.Lock()
+        self.next, self.waiting, self.indexed, self.asked = 0, {}, [], {}
+        self.life = Life(self, port)
+        self.port = self.life.server_address[1]
 
     def answer(self, path, headers, body):
         if headers["Authorization"] != f"Splunk {TOKEN}":
@@ -28,7 +31,7 @@ class Collector(http.server.ThreadingHTTPServer):
                 return 200, {"acks": {str(i): self.acknowledge(channel, i) for i in json.loads(body)["acks"]}}
             if not body:
                 return 400, {"text": "No data", "code": 5}
-            number = len(self.waiting)
+            number, self.next = self.next, self.next + 1
             self.waiting[number] = (channel, body)
             return 200, {"text": "Success", "code": 0, "ackId": number}
 
@@ -38,32 +41,21 @@ class Collector(http.server.ThreadingHTTPServer):
         self.asked[number] = self.asked.get(number, 0) + 1
         if known is None or known[0] != channel or number < self.lose or self.asked[number] < 2:
             return False
-        self.indexed.append(known[1])
+        if known[1] is not None:
+            self.indexed.append(known[1])
+        self.waiting[number] = (channel, None)  # a yes that was lost on the way is said again
         return True
 
-    def handle_error(self, request, client_address):
-        pass  # the server under test is killed on purpose
+    def kill(self):
+        self.life.die()
+        with self.lock:
+            self.waiting.clear()
+
+    def revive(self):
+        self.life = Life(self, self.port)
 
     def __enter__(self):
-        threading.Thread(target=self.serve_forever, daemon=True).start()
         return self
 
     def __exit__(self, *_):
-        self.shutdown()
-        self.server_close()
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        status, reply = self.server.answer(self.path, self.headers, body)
-        data = json.dumps(reply).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_):
-        pass
+        self.life.die()

@@ -130,8 +130,9 @@ class Vendor:
         return 200, reply
 
     def has(self):
+        """All records, in order; those that came twice are there twice."""
         with self.lock:
-            return set(self.records)
+            return list(self.records)
 
     def kill(self):
         self.life.die()
