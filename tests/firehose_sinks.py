@@ -29,9 +29,9 @@ import streams  # noqa: E402
 import tap  # noqa: E402
 from engines import POSTGRES, SEARCHES, opensearch, postgres  # noqa: E402
 from proxy import Gate, Proxy  # noqa: E402
-from redshift import Redshift  # noqa: E402
+from redshift import Dripping, Flooding, Hung, Redshift  # noqa: E402
 from splunk import TOKEN, Collector  # noqa: E402
-from streams import HINTS, HOSES, ROLE, Hoses, hoses, retry, wait  # noqa: E402
+from streams import DELIVER_SECONDS_MAX, HINTS, HOSES, ROLE, Hoses, hoses, retry, wait  # noqa: E402
 from tap import test  # noqa: E402
 
 DRIVE_SECONDS_MAX = 600
@@ -327,6 +327,15 @@ def what_redshift_says_is_told_by_aws_codes():
             assert outcome.attempts[0]["message"] == text, outcome
 
 
+@test
+def a_database_that_drips_or_floods_ends_an_attempt_no_later():
+    for kind, words in ((Dripping, "does not answer in time"), (Flooding, "says too much")):
+        with kind() as server:
+            outcome = drive(redshift(server.port, objects=["k"]), [], {"k": b""})
+            assert outcome.result == RETRY and outcome.codes == ["Redshift.ConnectionFailed"], outcome
+            assert words in outcome.attempts[0]["message"], outcome
+
+
 # ---- OpenSearch
 
 
@@ -578,6 +587,48 @@ def a_stream_whose_endpoint_keeps_silent_is_changed_and_deleted_at_once():
                                           "EndpointConfiguration": {"Url": f"http://127.0.0.1:{endpoint.port}/"}})
         wait(lambda: list(endpoint.got.values()) == [[b"two"]])
         h.firehose.delete_delivery_stream(DeliveryStreamName="mended")
+
+
+class Drip(Endpoint):
+    """Answers with a byte now and then."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked, self.over = threading.Event(), threading.Event()
+        self.RequestHandlerClass = Dripper
+
+
+class Dripper(Handler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.asked.set()
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Y: z")
+        while not self.server.over.is_set():
+            self.wfile.write(b"z")
+            time.sleep(0.05)
+
+
+@test
+def a_stream_whose_destination_hangs_or_drips_is_deleted_at_once_and_does_not_keep_the_server():
+    h = Hoses()
+    with Hung() as database, Drip() as endpoint:
+        def begin(name):
+            h.create(f"hung{name}", "Redshift", RoleARN=ROLE, Username="u", Password="secret", **retry(7200),
+                     ClusterJDBCURL=f"jdbc:redshift://127.0.0.1:{database.port}/d", CopyCommand={"DataTableName": "t"})
+            h.create(f"drip{name}", "HttpEndpoint", RoleARN=ROLE, BufferingHints=HINTS, **retry(7200),
+                     EndpointConfiguration={"Url": f"http://127.0.0.1:{endpoint.port}/"})
+            for server, stream in ((database, f"hung{name}"), (endpoint, f"drip{name}")):
+                server.asked.clear()
+                h.put(stream, [b"one"])
+                assert server.asked.wait(DELIVER_SECONDS_MAX), f"{stream} asks nobody"
+
+        begin(1)
+        for name in ("hung1", "drip1"):
+            h.firehose.delete_delivery_stream(DeliveryStreamName=name)
+        wait(lambda: not h.firehose.list_delivery_streams()["DeliveryStreamNames"], SILENT_SECONDS - 130)
+        begin(2)
+        h.close()  # in the middle of both
+        endpoint.over.set()
 
 
 @test

@@ -7,16 +7,24 @@
 
 #include <errno.h>
 #include <libpq-fe.h>
+#include <linux/tcp.h> // that of glibc does not count bytes
 #include <netdb.h>
+#include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <time.h>
 
 enum {
     CONNECT_S = 20,
     QUERY_S = 60,
-    IDLE_S = 60,   // between two pieces of a COPY
-    TURN_MS = 100, // how often is asked whether the server stops
+    IDLE_S = 60, // between two pieces of a COPY
+    CANCEL_S = 10,
+    CANCELS_MAX = 16,          // that databases may keep waiting
+    TURN_MS = 100,             // how often is asked whether the server stops
+    SAID_BYTES_MAX = 16 << 20, // by a database, on one connection
     ADDRESSES_MAX = 4,
     ADDRESS_BYTES = 64,
 };
@@ -113,21 +121,39 @@ static int64_t now_ns(const struct pg *p)
     return p->env->io->mono_ns(p->env->io);
 }
 
+// libpq keeps a message until all of it is there, and a result with all of its rows.
+static bool says_too_much(int fd)
+{
+    struct tcp_info info = { 0 };
+    socklen_t n = sizeof info;
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &n) == 0 &&
+           info.tcpi_bytes_received > SAID_BYTES_MAX;
+}
+
+// Asked before each wait, so that a database which always has a byte more has no more time.
+static Err check_end(struct pg *p, int fd, int64_t end_ns)
+{
+    if (sink_is_over(p->env, p->is_cut))
+        return note(p, ERR_TIMEOUT, NULL, S("The attempt is ended."));
+    if (now_ns(p) >= end_ns)
+        return note(p, ERR_TIMEOUT, NULL, S("The database does not answer in time."));
+    if (says_too_much(fd))
+        return note(p, ERR_TIMEOUT, NULL, S("The database says too much."));
+    return OK;
+}
+
 static Err wait_until(struct pg *p, short events, int64_t end_ns)
 {
     for (;;) {
         struct pollfd at = { .fd = PQsocket(p->c), .events = events };
         if (at.fd < 0)
             return broken(p);
+        TRY(check_end(p, at.fd, end_ns));
         int n = poll(&at, 1, TURN_MS);
         if (n > 0)
             return OK;
         if (n < 0 && errno != EINTR)
             return note(p, ERR_CLOSED, NULL, S("Waiting for the database failed."));
-        if (sink_is_over(p->env, p->is_cut))
-            return note(p, ERR_TIMEOUT, NULL, S("The attempt is ended."));
-        if (now_ns(p) >= end_ns)
-            return note(p, ERR_TIMEOUT, NULL, S("The database does not answer in time."));
     }
 }
 
@@ -307,13 +333,41 @@ static Err judge(struct pg *p, const PGresult *r)
     return note(p, dead ? ERR_CLOSED : ERR_IO, PQresultErrorField(r, PG_DIAG_SQLSTATE), text);
 }
 
-static void cancel(struct pg *p)
+static atomic_int cancels;
+
+static void *run_cancel(void *c)
 {
     char scrap[256];
-    PGcancel *c = PQgetCancel(p->c);
-    if (c != NULL)
-        (void)PQcancel(c, scrap, sizeof scrap);
+    (void)PQcancel(c, scrap, sizeof scrap);
     PQfreeCancel(c);
+    atomic_fetch_sub(&cancels, 1);
+    return NULL;
+}
+
+// Asks the database to end what it does. libpq waits for the answer as long as it takes, so that is
+// done by a thread, which is left alone when it takes too long or the attempt is to end.
+static void cancel(struct pg *p)
+{
+    pthread_t thread;
+    struct timespec until;
+    int64_t end_ns = now_ns(p) + CANCEL_S * NS_PER_S;
+    PGcancel *c = atomic_load(&cancels) < CANCELS_MAX ? PQgetCancel(p->c) : NULL;
+    if (c == NULL)
+        return;
+    atomic_fetch_add(&cancels, 1);
+    if (pthread_create(&thread, NULL, run_cancel, c) != 0) {
+        atomic_fetch_sub(&cancels, 1);
+        PQfreeCancel(c);
+        return;
+    }
+    do {
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        int64_t at_ns = until.tv_sec * NS_PER_S + until.tv_nsec + TURN_MS * NS_PER_MS;
+        until = (struct timespec){ .tv_sec = at_ns / NS_PER_S, .tv_nsec = at_ns % NS_PER_S };
+        if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until) == 0)
+            return;
+    } while (now_ns(p) < end_ns && !sink_is_over(p->env, p->is_cut));
+    (void)pthread_detach(thread);
 }
 
 // All results of what was sent; the last but the end decides, an error before it wins. The first

@@ -158,8 +158,19 @@ static int64_t mono_ms(const struct http_client *c)
     return c->io->mono_ns(c->io) / 1000000;
 }
 
+// A server that always has a byte more, or room for one, does not make a call endless.
+static Err in_time(const struct http_client *c)
+{
+    if (c->is_over != NULL && c->is_over(c->of))
+        return fail(ERR_CLOSED, "the call is given up");
+    return c->end_ms > 0 && mono_ms(c) >= c->end_ms
+               ? fail(ERR_TIMEOUT, "the server does not answer in time")
+               : OK;
+}
+
 static Err wait_for(const struct http_client *c, short events)
 {
+    TRY(in_time(c)); // also when there is always something: bytes of a record of TLS
     int64_t until_ms = mono_ms(c) + c->timeout_ms;
     if (c->end_ms > 0)
         until_ms = MIN(until_ms, c->end_ms);
@@ -189,14 +200,6 @@ static Err wait_for_tls(const struct http_client *c, int r)
     default:
         return fail(ERR_CLOSED, "the TLS connection to the server is broken");
     }
-}
-
-// A server that always has a byte more does not make a call endless.
-static Err in_time(const struct http_client *c)
-{
-    return c->end_ms > 0 && mono_ms(c) >= c->end_ms
-               ? fail(ERR_TIMEOUT, "the server does not answer in time")
-               : OK;
 }
 
 // Some bytes. *ret_n == 0: the server has closed.

@@ -161,8 +161,16 @@ struct fake {
     int listener;
     uint16_t port;
     Str answer;
+    bool drips; // of the answer's last byte there are ever more, one at a time
     pthread_t thread;
 };
+
+static void drip(int fd, char byte)
+{
+    const struct timespec pause = { .tv_nsec = 2000000 };
+    while (send(fd, &byte, 1, MSG_NOSIGNAL) == 1)
+        nanosleep(&pause, NULL);
+}
 
 static void *fake_run(void *argument)
 {
@@ -171,6 +179,8 @@ static void *fake_run(void *argument)
     char scrap[4096];
     if (fd >= 0 && recv(fd, scrap, sizeof scrap, 0) > 0)
         (void)!send(fd, f->answer.p, f->answer.n, MSG_NOSIGNAL);
+    if (f->drips)
+        drip(fd, f->answer.p[f->answer.n - 1]);
     if (f->answer.n > 0) // else it keeps silent until the client leaves
         shutdown(fd, SHUT_WR);
     while (recv(fd, scrap, sizeof scrap, 0) > 0)
@@ -184,16 +194,17 @@ static bool at_the_third_question(void *of)
     return ++*(int *)of == 3;
 }
 
-static Err call_fake_with(struct arena *a, Str answer, HttpClientConfig config, int *asked,
-                          HttpReply *ret)
+static Err call_faked(struct arena *a, struct fake f, HttpClientConfig config, int *asked,
+                      HttpReply *ret)
 {
-    struct fake f = { .listener = socket(AF_INET, SOCK_STREAM, 0), .answer = answer };
+    bool is_tls = config.url.p != NULL;
+    f.listener = socket(AF_INET, SOCK_STREAM, 0);
     struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     socklen_t n = sizeof at;
     EXPECT(bind(f.listener, (struct sockaddr *)&at, n) == 0 && listen(f.listener, 1) == 0 &&
            getsockname(f.listener, (struct sockaddr *)&at, &n) == 0);
     EXPECT(pthread_create(&f.thread, NULL, fake_run, &f) == 0);
-    config.url = str_fmt(a, "http://127.0.0.1:%u", ntohs(at.sin_port));
+    config.url = str_fmt(a, "http%s://127.0.0.1:%u", is_tls ? "s" : "", ntohs(at.sin_port));
     struct http_client *c = NULL;
     EXPECT_OK(http_client_open(&config, &c));
     if (asked != NULL)
@@ -204,6 +215,12 @@ static Err call_fake_with(struct arena *a, Str answer, HttpClientConfig config, 
     EXPECT(pthread_join(f.thread, NULL) == 0);
     close(f.listener);
     return e;
+}
+
+static Err call_fake_with(struct arena *a, Str answer, HttpClientConfig config, int *asked,
+                          HttpReply *ret)
+{
+    return call_faked(a, (struct fake){ .answer = answer }, config, asked, ret);
 }
 
 static Err call_fake(struct arena *a, Str answer, int64_t timeout_ns, HttpReply *ret)
@@ -257,6 +274,30 @@ TEST(a_call_has_an_end_and_a_reply_a_length)
         EXPECT_OK(call_fake_with(a, five[i], enough, NULL, &reply));
         EXPECT_STR(S("12345"), reply.body);
         EXPECT_ERR(ERR_LIMIT, call_fake_with(a, five[i], small, NULL, &reply));
+    }
+}
+
+// In a head, in a body, in a record of TLS: who sends a byte now and then gets no more time than
+// who is silent, and the call is given up as soon.
+TEST(a_server_that_drips_ends_a_call_no_later)
+{
+    const int64_t s = 60000000000;
+    static const struct {
+        Str answer, scheme;
+    } cases[] = {
+        { S_INIT("HTTP/1.1 200 X\r\nX: a"), { 0 } },
+        { S_INIT("HTTP/1.1 200 X\r\nContent-Length: 60000\r\n\r\na"), { 0 } },
+        { S_INIT("\x16\x03\x03\x40\x00\x02\x00\x3f\xfc\x03"), S_INIT("https") },
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        HttpReply reply;
+        struct fake f = { .answer = cases[i].answer, .drips = true };
+        HttpClientConfig brief = { .url = cases[i].scheme, .timeout_ns = s, .total_ns = BRIEF_NS };
+        EXPECT_ERR(ERR_TIMEOUT, call_faked(a, f, brief, NULL, &reply));
+        int asked = 0;
+        HttpClientConfig given_up = { .url = cases[i].scheme, .timeout_ns = s };
+        EXPECT_ERR(ERR_CLOSED, call_faked(a, f, given_up, &asked, &reply));
+        EXPECT_INT(3, asked);
     }
 }
 

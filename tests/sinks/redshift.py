@@ -5,18 +5,20 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 
 from vendors import reset
 
-SSL_REQUEST, PASSWORD_WANTED = 80877103, 3
+SSL_REQUEST, CANCEL_REQUEST, PASSWORD_WANTED = 80877103, 80877102, 3
 VERSION = "PostgreSQL 8.0.2 on i686-pc-linux-gnu, compiled by GCC gcc (GCC) 3.4.2, Redshift 1.0.65000"
 
 
 class Redshift:
     """answer(sql): None if the COPY succeeds, else (SQLSTATE, text)."""
 
-    def __init__(self, answer, password="secret"):
+    def __init__(self, answer=lambda sql: None, password="secret"):
         self.answer, self.password = answer, password
+        self.asked, self.over = threading.Event(), threading.Event()  # something; there is no more of it
         self.copies, self.loaded = [], []  # what was asked for, and what was answered with success
         self.port, self.lock, self.open = 0, threading.Lock(), set()
         self.revive()
@@ -68,6 +70,8 @@ class Redshift:
             connection.sendall(b"N")
             length, code = struct.unpack(">II", stream.read(8))
         stream.read(length - 8)
+        if code == CANCEL_REQUEST:
+            return self._cancel(connection)
         self._send(connection, b"R", struct.pack(">I", PASSWORD_WANTED))
         kind, length = struct.unpack(">cI", stream.read(5))
         password = stream.read(length - 4).rstrip(b"\0").decode()
@@ -77,6 +81,9 @@ class Redshift:
         self._send(connection, b"R", struct.pack(">I", 0))
         self._send(connection, b"Z", b"I")
         return True
+
+    def _cancel(self, connection):
+        return False
 
     def _one(self, connection, stream):
         kind, length = struct.unpack(">cI", stream.read(5))
@@ -103,6 +110,7 @@ class Redshift:
         return True
 
     def close(self):
+        self.over.set()
         with contextlib.suppress(OSError):
             self.listener.shutdown(socket.SHUT_RDWR)  # who accepts there hears of it
         self.listener.close()
@@ -112,3 +120,40 @@ class Redshift:
 
     def __exit__(self, *_):
         self.close()
+
+
+class Hung(Redshift):
+    """Lets everybody in and says nothing from then on, not to who wants to end a query either."""
+
+    def _cancel(self, connection):
+        self.over.wait()
+        return False
+
+    def _one(self, connection, stream):
+        if stream.read(1):
+            self.asked.set()
+            self.over.wait()
+        return False
+
+
+class Dripping(Redshift):
+    """A large error, a byte now and then, to who wants to come in."""
+
+    def _enter(self, connection, stream):
+        stream.read(8)
+        connection.sendall(b"N")
+        connection.sendall(b"E" + struct.pack(">I", 29000))
+        while not self.over.is_set():
+            connection.sendall(b"S")
+            time.sleep(0.02)
+
+
+class Flooding(Redshift):
+    """Has ever another row."""
+
+    def _one(self, connection, stream):
+        stream.read(1)
+        self._send(connection, b"T", struct.pack(">H", 1) + b"version\0" + struct.pack(">IHIhih", 0, 0, 25, -1, -1, 0))
+        row = b"x" * (1 << 20)
+        while not self.over.is_set():
+            self._send(connection, b"D", struct.pack(">HI", 1, len(row)) + row)
