@@ -32,9 +32,10 @@ from proxy import Gate, Proxy  # noqa: E402
 from redshift import Dripping, Flooding, Hung, Redshift  # noqa: E402
 from splunk import TOKEN, Collector  # noqa: E402
 from streams import DELIVER_SECONDS_MAX, HINTS, HOSES, ROLE, Hoses, hoses, retry, wait  # noqa: E402
-from tap import test  # noqa: E402
+from tap import skip, test  # noqa: E402
 
 DRIVE_SECONDS_MAX = 600
+SMALL_DISK_MIB = 256
 DELIVERED, RETRY, REFUSED = range(3)
 DRIVE = None
 
@@ -659,6 +660,36 @@ def what_is_put_is_in_objects_though_the_server_is_killed_and_the_bucket_goes():
     h.restart()
     h.s3.create_bucket(Bucket="pond")
     wait(lambda: lines() == late)
+
+
+@test
+def what_is_put_before_the_disk_is_full_is_delivered_when_there_is_room_again():
+    if headrace.small_disk_command(tempfile.gettempdir(), 1) is None:
+        skip("nobody may mount here")
+    h = Hoses(small_disk_mib=SMALL_DISK_MIB)
+    try:
+        place = {"RoleARN": ROLE, "BucketARN": "arn:aws:s3:::lake", "BufferingHints": {
+            "SizeInMBs": 128, "IntervalInSeconds": 900}}
+        for name, more in (("plain", {}), ("zipped", {"CompressionFormat": "GZIP"})):
+            h.firehose.create_delivery_stream(DeliveryStreamName=name, ExtendedS3DestinationConfiguration={
+                **place, "Prefix": f"{name}/", **more})
+        records = [b"%08d" % n + os.urandom(50000).hex().encode() + b"\n" for n in range(30)]
+        for name in ("plain", "zipped"):
+            assert h.put(name, records) == records
+        h.server.fill_disk()
+        h.operate("firehose/flush", streams=["plain", "zipped"])
+        for name in ("plain", "zipped"):
+            wait(lambda name=name: h.operate("firehose/state", stream=name)["attempts"] > 0)
+        for _ in range(3):
+            answer = h.firehose.put_record_batch(DeliveryStreamName="plain", Records=[{"Data": records[0]}] * 10)
+            assert {r.get("ErrorMessage", "Slow down.") for r in answer["RequestResponses"]} == {"Slow down."}, answer
+        assert not h.objects("plain/") and not h.objects("zipped/"), "half an object is there"
+        h.server.free_disk()
+        wait(lambda: set(records) <= {line for body in h.objects("plain/").values() for line in body.splitlines(True)})
+        wait(lambda: sorted(line for body in h.objects("zipped/").values()
+                            for line in gzip.decompress(body).splitlines(True)) == records)
+    finally:
+        h.close()
 
 
 def certificate(folder):

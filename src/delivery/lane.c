@@ -66,8 +66,9 @@ int64_t lane_due_ms(struct lane *l)
     int64_t now_ms = delivery_now_ms(l->v->d), due_ms = NEVER_MS, none = 0;
     if (!l->is_loaded || l->is_changed || l->flush)
         return l->retry_ms > 0 && !l->flush ? l->retry_ms : now_ms;
-    if (l->retry_ms > 0)
-        return l->retry_ms;
+    bool tries_again = l->held != NULL || l->flush_again;
+    if (l->retry_ms > now_ms || (l->retry_ms > 0 && tries_again))
+        return l->retry_ms; // once it is over, what is due is due by its own
     if (atomic_load(&l->told) || l->is_unknown)
         due_ms = now_ms + MIN(TOLD_MS, l->interval_ms);
     if (atomic_load(&l->told))
@@ -392,7 +393,6 @@ static Err deliver_if_there_is_room(struct lane *l, bool flush)
 {
     if (!room_take(l)) {
         l->retry_ms = delivery_now_ms(l->v->d) + ROOM_MS;
-        l->flush_again = flush;
         return fail(ERR_BUSY, "there is no memory for a batch at present");
     }
     Err e = deliver(l, flush);
@@ -433,8 +433,11 @@ static Err work(struct lane *l)
     if (l->held == NULL)
         TRY(reader_load(l));
     TRY(reader_count(l));
-    if (is_due(l, &flush))
-        TRY(deliver_if_there_is_room(l, flush));
+    if (is_due(l, &flush)) {
+        Err e = deliver_if_there_is_room(l, flush);
+        l->flush_again = flush && e.kind != ERR_NONE;
+        TRY(e);
+    }
     l->is_unknown = reader_is_uncounted(l);
     drop_idle_plan(l);
     return OK;

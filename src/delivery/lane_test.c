@@ -100,6 +100,37 @@ TEST(objects_are_compressed)
     world_close(w);
 }
 
+// Long before its interval is over, and not again and again in between.
+TEST(a_flush_that_fails_is_tried_again_as_a_flush)
+{
+    struct test_world *w = &world;
+    world_open(w);
+    DeliveryConfig c = world_config(w, 7);
+    struct delivery *v = world_add(w, &c);
+    DeliveryState state;
+    world_put_one(w, v, S("one\n"));
+    w->no_bucket = true;
+    delivery_flush(v);
+    for (int64_t attempts = 1; attempts < 4; attempts++) { // 1 s later, and 2
+        world_run(w);
+        delivery_state(v, a, &state);
+        EXPECT_INT(attempts, state.attempts);
+        EXPECT(state.due_ms > w->now_ms);
+        world_advance(w, 500);
+        delivery_state(v, a, &state);
+        EXPECT_INT(attempts, state.attempts);
+        world_advance(w, 1000 * attempts);
+    }
+    w->no_bucket = false;
+    world_advance(w, 10000);
+    EXPECT_STR(S("one\n"), world_content(w, a, S("")));
+    delivery_state(v, a, &state);
+    EXPECT_INT(0, state.attempts);
+    EXPECT_INT(0, state.due_ms);
+    delivery_remove(v);
+    world_close(w);
+}
+
 TEST(what_waits_is_delivered_after_a_crash_and_what_was_is_not_again)
 {
     struct test_world *w = &world;

@@ -2,11 +2,13 @@
 """Delivery streams of a server that is killed and started anew. PROGRAM is set by whoever runs the tests."""
 import json
 import time
+import urllib.request
 
 import boto3
 import botocore.config
 
 import headrace
+import sigv4
 
 PROGRAM = None
 ROLE = f"arn:aws:iam::{headrace.ACCOUNT}:role/delivery"
@@ -16,9 +18,9 @@ DELIVER_SECONDS_MAX = 240
 class Hoses:
     """A server with a bucket and a role, that is killed and started anew as a test wants it."""
 
-    def __init__(self, *arguments, **settings):
+    def __init__(self, *arguments, small_disk_mib=0, **settings):
         environment = {f"HEADRACE_DESTINATIONS_{name.upper()}": value for name, value in settings.items()}
-        self.server = headrace.Server(PROGRAM, *arguments, environment=environment)
+        self.server = headrace.Server(PROGRAM, *arguments, environment=environment, small_disk_mib=small_disk_mib)
         self.server.start()
         self.connect()
         self.s3.create_bucket(Bucket="lake")
@@ -82,6 +84,15 @@ class Hoses:
             time.sleep(0.3 * r)  # in the middle of one thing or another
             self.restart()
         return acknowledged
+
+    def operate(self, page, **body):
+        """A page for operators."""
+        path, data = f"/_headrace/admin/{page}", json.dumps(body).encode()
+        headers = sigv4.sign(headrace.KEY_ID, headrace.SECRET, "us-east-1", "headrace", "POST", path,
+                             {"Host": f"127.0.0.1:{self.server.port}", "Content-Type": "application/json"}, data)
+        request = urllib.request.Request(self.server.url + path, data=data, headers=headers, method="POST")
+        with urllib.request.urlopen(request, timeout=DELIVER_SECONDS_MAX) as reply:
+            return json.load(reply)
 
     def close(self):
         self.server.stop()
