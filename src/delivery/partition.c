@@ -18,8 +18,6 @@
 
 enum {
     STAGE_BYTES_MAX = 4 << 20,
-    KEY_BYTES_SUFFIX = 320,     // of an object's key behind the prefix: name, time, UUID, extension
-    KEY_BYTES_MAX = 1024,       // S3's
     OUTPUT_BYTES = 640 << 10,   // what an output holds, about, without a writer of rows
     LANE_BYTES_MAX = 256 << 20, // of all outputs of a lane; beyond it they are finished
     REMEMBERED_MAX = 10000,     // partitions that were delivered beyond what is committed
@@ -245,7 +243,7 @@ static bool can_be_named(struct lane *l, struct arena *a, const DeliveryRecord *
     const PrefixValues v = { .oldest_ms = r->arrival_ms, .record = r, .io = l->v->d->env.io };
     Str text;
     return prefix_evaluate(l->plan->data_prefix, a, &v, &text).kind == ERR_NONE &&
-           text.n + KEY_BYTES_SUFFIX <= KEY_BYTES_MAX;
+           text.n + PREFIX_NAME_BYTES_MAX <= PREFIX_KEY_BYTES_MAX;
 }
 
 // *ret == NULL: the record went to the errors, or was delivered before.

@@ -458,7 +458,11 @@ static Err check_length(const struct prefix *p, struct arena *a, Str *ret_text)
     AUTO_BUF(b);
     const PrefixValues v = { .error_type = "", .io = io_real() };
     Instant instant = instant_of(p->zone, 0);
-    if (evaluate(p, &b, &v, &instant).kind != ERR_LIMIT)
+    bool few = evaluate(p, &b, &v, &instant).kind != ERR_LIMIT;
+    if (few && b.n + PREFIX_NAME_BYTES_MAX > PREFIX_KEY_BYTES_MAX)
+        return refuse(ret_text, str_fmt(a, "An evaluated prefix cannot be longer than %d bytes.",
+                                        PREFIX_KEY_BYTES_MAX - PREFIX_NAME_BYTES_MAX));
+    if (few)
         return OK;
     return refuse(ret_text, str_fmt(a, "An evaluated prefix cannot be longer than %d characters.",
                                     EVALUATED_CHARS_MAX));

@@ -6,6 +6,11 @@
 
 struct prefix;
 
+enum {
+    PREFIX_KEY_BYTES_MAX = 1024, // of an object's key: S3's
+    PREFIX_NAME_BYTES_MAX = 320, // of what stands behind the prefix: name, time, UUID, extension
+};
+
 typedef enum PrefixPlace {
     PREFIX_DATA,   // no error-output-type
     PREFIX_ERRORS, // no partition keys

@@ -207,6 +207,24 @@ TEST(what_is_no_prefix_is_refused)
                      "partitionKeyFromQuery and partitionKeyFromLambda."));
 }
 
+// Characters are counted by one limit, bytes by that of S3's keys: an object must have a name.
+TEST(a_prefix_leaves_room_for_the_name_of_an_object)
+{
+    static const Str none = { 0 }, wide = S_INIT("\xf0\x9f\xa6\x86");
+    AUTO_BUF(b);
+    for (size_t i = 0; i < 170; i++)
+        buf_add(&b, wide);
+    AUTO(prefix) p = NULL;
+    Str problem;
+    EXPECT_OK(prefix_open(PREFIX_DATA, buf_str(&b), none, none, &p, a, &problem));
+    for (size_t i = 0; i < 10; i++)
+        buf_add(&b, wide);
+    expect_refused(a, PREFIX_DATA, buf_str(&b), none,
+                   S("An evaluated prefix cannot be longer than 704 bytes."));
+    expect_refused(a, PREFIX_ERRORS, buf_str(&b), none,
+                   S("An evaluated prefix cannot be longer than 704 bytes."));
+}
+
 TEST(partition_keys_are_counted_and_must_be_there)
 {
     AUTO(prefix) p = NULL;

@@ -24,6 +24,17 @@ static Err check_hints(struct call *c, const JsonValue *map)
     return invalid(c, "BufferingHints must have both SizeInMBs and IntervalInSeconds, or neither.");
 }
 
+// Each of them "is required if CloudWatch logging is enabled" (CloudWatchLoggingOptions).
+static Err check_logging(struct call *c, const JsonValue *map)
+{
+    const JsonValue *logging = tree_find(map, S("CloudWatchLoggingOptions"));
+    if (!tree_is_true(logging, S("Enabled")) || (tree_text(logging, S("LogGroupName")).n > 0 &&
+                                                 tree_text(logging, S("LogStreamName")).n > 0))
+        return OK;
+    return invalid(c, "LogGroupName and LogStreamName must be specified when CloudWatch logging is "
+                      "enabled.");
+}
+
 // A request gives credentials or says where they are.
 static Err check_one_place(struct call *c, const Destination *d)
 {
@@ -41,9 +52,12 @@ static Err check_one_place(struct call *c, const Destination *d)
 
 Err destination_check_given(struct call *c, const Destination *d)
 {
-    TRY(check_hints(c, d->map));
-    TRY(check_hints(c, tree_find(d->map, S("S3DestinationDescription"))));
-    TRY(check_hints(c, tree_find(d->map, S("S3BackupDescription"))));
+    const JsonValue *parts[] = { d->map, tree_find(d->map, S("S3DestinationDescription")),
+                                 tree_find(d->map, S("S3BackupDescription")) };
+    for (size_t i = 0; i < COUNT_OF(parts); i++) {
+        TRY(check_hints(c, parts[i]));
+        TRY(check_logging(c, parts[i]));
+    }
     return check_one_place(c, d);
 }
 
@@ -208,6 +222,10 @@ static Err check_partitions(struct call *c, const JsonValue *map)
     if (tree_integer(tree_find(map, S("BufferingHints")), S("SizeInMBs"), 0) < 64)
         return invalid(c, "BufferingHints.SizeInMBs must be at least 64 when Dynamic Partitioning "
                           "is enabled.");
+    if (tree_integer(tree_find(map, S("BufferingHints")), S("IntervalInSeconds"), 300) == 0)
+        return invalid(c,
+                       "BufferingHints.IntervalInSeconds must not be 0 when Dynamic Partitioning "
+                       "is enabled.");
     if (by_query && !(processes && processor_of(map, S("MetadataExtraction")) != NULL))
         return invalid(c, "MetadataExtraction processor should be present when S3 Prefix has "
                           "partitionKeyFromQuery namespace.");
