@@ -13,8 +13,10 @@ import gzip
 import http.server
 import json
 import os
+import random
 import re
 import socket
+import socketserver
 import ssl
 import subprocess
 import sys
@@ -509,6 +511,57 @@ def an_opensearch_whose_disk_is_full_gets_everything_when_there_is_room_again():
         outcome = end_drive(process)
     assert outcome.result == DELIVERED, outcome
     assert search.count("flood") == 300
+
+
+# ---- Every destination answers with garbage
+
+
+class Babbler(socketserver.ThreadingTCPServer):
+    """Says its words to whoever says something, and leaves."""
+    allow_reuse_address = daemon_threads = True
+
+    def __init__(self, words):
+        self.words = words
+        super().__init__(("127.0.0.1", 0), Babble)
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def handle_error(self, request, client_address):
+        pass  # who is told such things leaves
+
+
+class Babble(socketserver.BaseRequestHandler):
+    def handle(self):
+        if self.request.recv(65536):
+            self.request.sendall(self.server.words)
+
+
+def babble(rng):
+    """Words of HTTP and of PostgreSQL that mean nothing."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+    noise = rng.randbytes(3000)
+    yield from (b"", noise, b"\0" * 5000, b"HTTP/1.1 200", b"HTTP/1.1 99999999999 X\r\n\r\n", head + noise)
+    yield from (head + b"Content-Length: %s\r\n\r\n{}" % n for n in (b"-1", b"99999999999999999999", b"1", b"4294967298"))
+    yield from (head + b"Transfer-Encoding: chunked\r\n\r\n%s\r\n{}" % n for n in (b"ffffffffffffffff", b"-2", b"zz"))
+    for body in (noise, b"[" * 100000, b'{"requestId":' * 9000, b'{"items":[{"index":5}],"errors":true}', b'{"ackId":1e99}',
+                 b'{"ackId":-9223372036854775809}', b'{"items":{}}', b'{"requestId":"\xff","timestamp":"x"}', b"null",
+                 b'{"items":[' + b'{"index":{"status":200}},' * 999 + b"0]}", b'{"text":"\\ud800","code":18446744073709551616}'):
+        yield head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    yield from (b"N" + noise, b"NR\xff\xff\xff\xff", b"NR\0\0\0\x04", b"NE\0\0\0\x05X", b"NR\0\0\0\x08\0\0\0\0Z\0\0\0\5I" + noise,
+                b"NR\0\0\0\x08\0\0\0\0Z\0\0\0\5IT\0\0\0\x07\xff\xff\0D\0\0\0\6\xff\xff")
+
+
+@test
+def no_destination_that_answers_with_garbage_is_believed():
+    rng, kinds = random.Random(5), {"http": {}, "splunk": {"token": TOKEN, "ack_s": 1}, "search": {"index": "i"}}
+    for words in babble(rng):
+        with Babbler(words) as server:
+            port = server.server_address[1]
+            for sink, more in kinds.items():
+                outcome = drive({"sink": sink, "url": f"http://127.0.0.1:{port}", "attempts": 1, **more}, documents(3))
+                assert outcome.result == RETRY and outcome.attempts[0]["code"], (sink, words[:80], outcome)
+            outcome = drive(redshift(port, objects=["k"]), [], {"k": b""})
+            assert outcome.result == RETRY and outcome.codes == ["Redshift.ConnectionFailed"], (words[:80], outcome)
+            server.shutdown()
 
 
 # ---- Through the server: delivery streams, with everything killed meanwhile
