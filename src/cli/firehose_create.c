@@ -156,6 +156,9 @@ static ExitCode write_request(struct buf *b, struct wish *w)
     Str to = flag_text(w->in, S("to")), from = flag_text(w->in, S("from"));
     if (to.p == NULL)
         return complain(EXIT_USAGE, "say where to: --to s3://BUCKET, --to URL, or --request FILE");
+    bool is_url = str_starts(to, S("https://")) || str_starts(to, S("http://"));
+    if (!is_url && !str_starts(to, S("s3://")) && str_search(to, S("://")) < to.n)
+        return complain(EXIT_USAGE, "--to must be s3://BUCKET[/PREFIX] or a URL of http or https");
     ExitCode code = read_numbers(w);
     w->role = flag_text(w->in, S("role"));
     if (code == EXIT_GOOD && w->role.p == NULL)
@@ -166,11 +169,28 @@ static ExitCode write_request(struct buf *b, struct wish *w)
     add_json_text(b, w->in->args[0]);
     if (from.p != NULL)
         code = add_source(b, w, from);
-    bool is_url = str_starts(to, S("https://")) || str_starts(to, S("http://"));
     if (code == EXIT_GOOD)
         code = is_url ? add_endpoint(b, w, to) : add_s3(b, w, to);
     buf_add(b, S("}"));
     return code;
+}
+
+// The file's, of the same delivery stream.
+static ExitCode read_request(struct buf *b, const struct invocation *in, Str path)
+{
+    Str content;
+    JsonValue *v = NULL;
+    Err e = io_read_file(io_real(), in->a, path, CONFIG_BYTES_MAX, &content);
+    if (e.kind != ERR_NONE)
+        return complain_unread(path, e);
+    if (json_parse(in->a, content, &v).kind != ERR_NONE || v->kind != JSON_MAP)
+        return complain(EXIT_USAGE, "%.*s is not a JSON object", FMT(path));
+    Str name = json_text(v, S("DeliveryStreamName"));
+    if (!str_eq(name, in->args[0]))
+        return complain(EXIT_USAGE, "DeliveryStreamName in %.*s is \"%.*s\", not \"%.*s\"",
+                        FMT(path), FMT(name), FMT(in->args[0]));
+    buf_add(b, content);
+    return EXIT_GOOD;
 }
 
 static ExitCode run(struct invocation *in)
@@ -179,20 +199,12 @@ static ExitCode run(struct invocation *in)
     AUTO_BUF(b);
     const JsonValue *reply = NULL;
     struct wish w = { .in = in };
-    Str path = flag_text(in, S("request")), content;
+    Str path = flag_text(in, S("request"));
     ExitCode code = remote_open(in, &c);
     w.c = c;
     if (code != EXIT_GOOD)
         return code;
-    if (path.p != NULL) {
-        Err e = io_read_file(io_real(), in->a, path, CONFIG_BYTES_MAX, &content);
-        if (e.kind != ERR_NONE)
-            return complain(e.kind == ERR_NOT_FOUND ? EXIT_NOT_FOUND : EXIT_FAILED,
-                            "%.*s cannot be read: %s", FMT(path), e.text);
-        buf_add(&b, content);
-    } else {
-        code = write_request(&b, &w);
-    }
+    code = path.p != NULL ? read_request(&b, in, path) : write_request(&b, &w);
     if (code == EXIT_GOOD)
         code = remote_call(in, c, S("CreateDeliveryStream"), buf_str(&b), &reply);
     if (code == EXIT_GOOD && !flag_given(in, S("no-wait")))
@@ -204,8 +216,8 @@ const struct command command_firehose_create = {
     .name = S_INIT("firehose create"),
     .summary = S_INIT("Create a delivery stream"),
     .usage = S_INIT("NAME --to PLACE [--from STREAM] [--table DB.TABLE] | NAME --request FILE"),
-    .details = S_INIT("A prefix may have expressions, as !{timestamp:yyyy/MM/dd/HH}. With a file "
-                      "the name in it counts; give\nthe same one."),
+    .details = S_INIT("A prefix may have expressions, as !{timestamp:yyyy/MM/dd/HH}; then --errors "
+                      "must say where to.\nDeliveryStreamName in a file must be NAME."),
     .flags = flags,
     .flag_count = COUNT_OF(flags),
     .remote = true,

@@ -99,10 +99,7 @@ static ExitCode put_object(struct redrive *r, Str key)
         gzip_unpack(a, rest, OBJECT_BYTES_MAX, &rest).kind != ERR_NONE)
         code = complain(EXIT_FAILED, "%.*s is no sound gzip file", FMT(key));
     while (code == EXIT_GOOD && rest.n > 0) {
-        if (!str_cut(rest, '\n', &line, &rest)) {
-            line = rest;
-            rest = S("");
-        }
+        (void)str_cut(rest, '\n', &line, &rest); // the last one may have no end
         if (line.n > 0)
             code = put_line(r, a, line);
     }
@@ -143,10 +140,11 @@ static ExitCode run(struct invocation *in)
     AUTO(put_batch) batch = put_batch_open(in, c, in->args[0]);
     struct redrive r = { .in = in, .c = c, .batch = batch, .bucket = place.bucket };
     code = put_all(&r, &place);
-    printf("%llu records of %llu objects%s\n", (unsigned long long)r.records,
-           (unsigned long long)r.objects,
-           flag_given(in, S("dry-run")) ? " would be put again" : " were put again");
-    if (r.skipped > 0)
+    if (code == EXIT_GOOD || r.objects > 0)
+        printf("%llu records of %llu objects%s\n", (unsigned long long)r.records,
+               (unsigned long long)r.objects,
+               flag_given(in, S("dry-run")) ? " would be put again" : " were put again");
+    if (r.skipped > 0 && code == EXIT_GOOD)
         code = complain(EXIT_FAILED, "%llu lines are no failed records, and were left alone",
                         (unsigned long long)r.skipped);
     return code;

@@ -81,8 +81,7 @@ static ExitCode put_file(struct put_batch *b, Str path)
     Str content = S("");
     Err e = io_read_file(io_real(), b->in->a, path, put_batch_record_max(b), &content);
     if (e.kind != ERR_NONE)
-        return complain(e.kind == ERR_NOT_FOUND ? EXIT_NOT_FOUND : EXIT_FAILED,
-                        "%.*s cannot be read: %s", FMT(path), e.text);
+        return complain_unread(path, e);
     return add_record(b, content);
 }
 

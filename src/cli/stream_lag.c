@@ -109,8 +109,7 @@ static ExitCode add_checkpoints(struct invocation *in, struct buf *b, bool *is_f
     Str path = str_eq(file, S("-")) ? S("/dev/stdin") : file;
     Err e = io_read_file(io_real(), in->a, path, CHECKPOINTS_BYTES_MAX, &text);
     if (e.kind != ERR_NONE)
-        return complain(e.kind == ERR_NOT_FOUND ? EXIT_NOT_FOUND : EXIT_FAILED,
-                        "%.*s cannot be read: %s", FMT(file), e.text);
+        return complain_unread(file, e);
     for (unsigned number = 1; text.n > 0; number++) {
         (void)str_cut(text, '\n', &line, &text);
         line = str_trim(line);

@@ -147,7 +147,7 @@ static ExitCode read_state(struct replay *r, bool *ret_found)
     if (e.kind == ERR_NOT_FOUND)
         return EXIT_GOOD;
     if (e.kind != ERR_NONE)
-        return complain(EXIT_FAILED, "%.*s cannot be read: %s", FMT(r->state_file), e.text);
+        return complain_unread(r->state_file, e);
     if (json_parse(r->in->a, text, &v).kind != ERR_NONE)
         return complain(EXIT_USAGE, "%.*s is not what a replay has noted", FMT(r->state_file));
     *ret_found = true;

@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 const struct exit_meaning exit_meanings[] = {
     { EXIT_GOOD, S_INIT("done") },
@@ -54,4 +55,11 @@ ExitCode complain(ExitCode code, const char *format, ...)
     funlockfile(stderr);
     va_end(args);
     return code;
+}
+
+ExitCode complain_unread(Str path, Err e)
+{
+    return complain(e.kind == ERR_NOT_FOUND ? EXIT_NOT_FOUND : EXIT_FAILED,
+                    "%.*s cannot be read: %s", FMT(path),
+                    e.os != 0 ? strerrordesc_np(e.os) : e.text);
 }

@@ -32,3 +32,5 @@ ExitCode exit_code_of(Err e);
 
 // "headrace: ..." on standard error; returns the code.
 ExitCode complain(ExitCode code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+// That a file cannot be read, and why: "not found" or "failed".
+ExitCode complain_unread(Str path, Err e);

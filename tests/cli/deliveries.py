@@ -67,6 +67,37 @@ def a_stream_is_delivered_from_and_what_cannot_be_made_is_told():
 
 
 @tap.test
+def wrong_arguments_are_told_before_anything_is_made():
+    folder = shell.new_dir()
+
+    def told(*arguments, status=2):
+        out, errors = firehose(*arguments, status=status)
+        assert out == "", out
+        return errors
+
+    def file(name, text):
+        path = f"{folder}/{name}"
+        with open(path, "w", encoding="utf-8") as written:
+            written.write(text)
+        return path
+
+    for to in ("ftp://h/x", "s4://lake/"):
+        assert "--to must be" in told("create", "none", "--to", to), to
+    assert "name a bucket" in told("create", "none", "--to", "s3://")
+    assert "from 1 to 128" in told("create", "none", "--to", "s3://cli-lake", "--size", "129")
+    assert "from 0 to 900" in told("create", "none", "--to", "s3://cli-lake", "--interval", "-1")
+    assert "ErrorOutputPrefix" in told("create", "none", "--to", "s3://cli-lake/!{timestamp:yyyy}/", status=1)
+    assert "No such file" in told("create", "none", "--request", f"{folder}/nothing", status=3)
+    assert "not a JSON object" in told("create", "none", "--request", file("half", "{"))
+    assert "not a JSON object" in told("create", "none", "--request", file("list", "[]"))
+    assert 'is "other", not "none"' in told("create", "none", "--request", file("other", '{"DeliveryStreamName":"other"}'))
+    assert 'is "", not "none"' in told("create", "none", "--request", file("nameless", "{}"))
+    assert "No such file" in told("send", "none", "--file", f"{folder}/nothing", status=3)
+    assert "NoSuchBucket" in told("redrive", "none", "s3://cli-no-lake/errors/", status=3)
+    assert firehose("ls")[0] == "", "something was made"
+
+
+@tap.test
 def what_failed_is_put_again():
     request = {"DeliveryStreamName": "cli-again", "ExtendedS3DestinationConfiguration": {
         "RoleARN": f"arn:aws:iam::{headrace.ACCOUNT}:role/headrace-delivery", "BucketARN": "arn:aws:s3:::cli-lake",
@@ -78,14 +109,18 @@ def what_failed_is_put_again():
     with open(path, "w", encoding="utf-8") as file:
         json.dump(request, file)
     firehose("create", "cli-again", "--request", path)
-    lines = [json.dumps({"errorCode": "x", "rawData": raw}) for raw in ("b25l", "dHdv")]
-    blob("put", "cli-lake/failed/processing-failed/1", text_in="\n".join(lines) + "\n")
+    lines = [json.dumps({"errorCode": "x", "rawData": raw}) for raw in ("b25l", "dHdv", "dGhyZWU=")]
+    blob("put", "cli-lake/failed/processing-failed/1", text_in="\n".join(lines[:2]) + "\n")
+    blob("put", "cli-lake/failed/processing-failed/2", text_in=lines[2])  # without an end
     out, _ = firehose("redrive", "cli-again", "s3://cli-lake/failed/", "--dry-run")
-    assert out == "2 records of 1 objects would be put again\n", out
+    assert out == "3 records of 2 objects would be put again\n", out
+    blob("put", "cli-lake/strange/1", text_in="no failed record")
+    assert "1 lines are no failed records" in firehose("redrive", "cli-again", "s3://cli-lake/strange/", "--remove", status=1)[1]
+    assert keys("cli-lake/strange/") == ["strange/1"]
     firehose("redrive", "cli-again", "s3://cli-lake/failed/", "--remove")
     assert keys("cli-lake/failed/") == []
     firehose("flush", "cli-again")
-    assert sorted(content("cli-lake", keys("cli-lake/again/")[0]).splitlines()) == [b"one", b"two"]
+    assert sorted(content("cli-lake", keys("cli-lake/again/")[0]).splitlines()) == [b"one", b"three", b"two"]
     firehose("rm", "cli-again", "--yes")
     blob("rm", "cli-lake", "--recursive", "--yes")
     blob("rm", "cli-lake")
