@@ -604,6 +604,8 @@ static Err count_cursor(struct lane *l, struct cursor *c)
         }
         if (p.n > 0 && atomic_load(&l->oldest_ms) == 0)
             atomic_store(&l->oldest_ms, p.at[0].arrival_ms);
+        // All of it was read before its end was known: nothing else would say that children may be.
+        c->ended |= p.ended && p.n == 0 && c->counted == c->at;
         c->counted = p.next;
         c->is_uncounted = p.more && c->counted < c->limit;
         atomic_fetch_add(&l->pending_bytes, bytes);
@@ -619,9 +621,14 @@ Err reader_count(struct lane *l)
         for (size_t i = 0; i < l->cursor_n; i++)
             l->cursors[i]->is_uncounted = !l->cursors[i]->ended;
     }
-    for (size_t i = 0; i < l->cursor_n; i++)
-        if (may_read(l, l->cursors[i])) // else it does not wait for us
-            TRY(count_cursor(l, l->cursors[i]));
+    for (size_t i = 0; i < l->cursor_n; i++) {
+        struct cursor *c = l->cursors[i];
+        if (!may_read(l, c)) // it does not wait for us
+            continue;
+        TRY(count_cursor(l, c));
+        if (c->ended)
+            i = SIZE_MAX; // its children may be read, all are asked again
+    }
     return OK;
 }
 

@@ -89,6 +89,42 @@ TEST(children_come_after_their_parents)
     world_close(w);
 }
 
+// Nothing waits in any shard that may be read when the parent ends; with and without a start in
+// between.
+TEST(children_of_a_parent_that_was_delivered_before_it_ended_are_not_forgotten)
+{
+    struct test_world *w = &world;
+    for (int restarts = 0; restarts < 2; restarts++) {
+        world_open(w);
+        world_shard(w, 11, 0, 0);
+        DeliveryConfig c = stream_config(w, 7);
+        struct delivery *v = world_add(w, &c);
+        world_put_shard(w, 11, S("1"));
+        world_advance(w, 60000);
+        EXPECT_STR(S("1"), world_content(w, a, S("")));
+        if (restarts > 0) {
+            delivery_remove(v);
+            world_restart(w);
+        }
+        world_shard(w, 12, 11, 0);
+        world_shard(w, 13, 12, 0);
+        world_put_shard(w, 13, S("3"));
+        world_put_shard(w, 12, S("2"));
+        world_end_shard(w, 11);
+        world_end_shard(w, 12);
+        if (restarts > 0) {
+            c = stream_config(w, 7);
+            v = world_add(w, &c);
+            world_run(w);
+        }
+        world_advance(w, 60000);
+        world_advance(w, 60000);
+        EXPECT_STR(S("123"), world_content(w, a, S("")));
+        delivery_remove(v);
+        world_close(w);
+    }
+}
+
 TEST(positions_of_all_shards_survive_and_gone_ones_are_forgotten)
 {
     struct test_world *w = &world;
