@@ -412,7 +412,7 @@ static Err take_objects(struct lane *l)
     h->objects = arena_new(h->arena, SinkObject, l->output_n);
     while (l->outputs != NULL) {
         struct output *o = l->outputs;
-        TRY(output_finish(o));
+        TRY(output_finish(o, NULL));
         if (h->oldest_ms == 0 || o->oldest_ms < h->oldest_ms)
             h->oldest_ms = o->oldest_ms;
         if (o->error_type == NULL) {

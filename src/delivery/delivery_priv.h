@@ -244,7 +244,8 @@ Err lane_route(struct lane *l, const DeliveryBatch *b); // into outputs
 // Records for the processors, about max_bytes of them.
 Err lane_read(struct lane *l, DeliveryBatch *b, size_t max_bytes, bool *ret_more);
 Err lane_route_failed(struct lane *l, const DeliveryRecord *r);
-Err lane_finish_output(struct lane *l, struct output *o); // and takes it out
+// And takes it out. `with`: as of output_finish.
+Err lane_finish_output(struct lane *l, struct output *o, struct hub_with *with);
 Err lane_finish_outputs(struct lane *l);
 // Reads a batch into outputs. *ret_more: the buffer's size was reached before the end.
 Err lane_read_objects(struct lane *l, bool *ret_more);
@@ -268,6 +269,9 @@ void reader_until(struct lane *l, const struct mark *m); // nothing behind it; N
 struct mark *reader_mark(struct lane *l);                // as it stands now; free()
 // Everything before the mark is delivered.
 Err reader_commit(struct lane *l, const struct mark *m);
+// The two halves of it: its rows, in a transaction, and what is to be done when that is committed.
+Err reader_write(struct lane *l, const struct mark *m, struct kv_txn *tx);
+void reader_committed(struct lane *l, const struct mark *m);
 // Adds records of one shard to the batch, about max_bytes. *ret_more: others may follow.
 Err reader_read(struct lane *l, DeliveryBatch *b, size_t max_bytes, bool *ret_more);
 // The same of a direct shard, as the log has them, with less work for each. Valid as the arena is.
@@ -307,7 +311,9 @@ Err output_add(struct output *o, DeliveryRecord *r);
 // Of one that is not converted.
 Err output_add_entries(struct output *o, const LogEntry *at, size_t n);
 Err output_add_failed(struct output *o, const DeliveryRecord *r); // a line about it
-Err output_finish(struct output *o); // the object is there when it returns
+// The object is there when it returns, and with it what is to be committed with it, if that says so
+// then (NULL: nothing).
+Err output_finish(struct output *o, struct hub_with *with);
 void output_drop(
     struct output *o); // takes it out of the lane; nothing is left of what is unfinished
 void outputs_drop(struct lane *l); // all of them

@@ -315,21 +315,26 @@ static void count_object(struct lane *l, const struct output *o)
         meter_add(&m->objects, 1);
 }
 
-Err lane_finish_output(struct lane *l, struct output *o)
+Err lane_finish_output(struct lane *l, struct output *o, struct hub_with *with)
 {
     if (o->records > 0) { // else all of it could not be converted
-        TRY(output_finish(o));
+        TRY(output_finish(o, with));
         count_object(l, o);
     }
     output_drop(o);
     return OK;
 }
 
-Err lane_finish_outputs(struct lane *l)
+static Err finish_outputs(struct lane *l, struct hub_with *with_last)
 {
     while (l->outputs != NULL)
-        TRY(lane_finish_output(l, l->outputs));
+        TRY(lane_finish_output(l, l->outputs, l->output_n == 1 ? with_last : NULL));
     return OK;
+}
+
+Err lane_finish_outputs(struct lane *l)
+{
+    return finish_outputs(l, NULL);
 }
 
 // What was counted when the batch began and was not there to be read any more: retention has taken
@@ -349,11 +354,29 @@ static void count_lost(struct lane *l, int64_t waiting_records, int64_t waiting_
         F_INT("bytes", bytes));
 }
 
-static Err commit_all(struct lane *l)
+// The positions of a batch, which are committed with its last object, if that is kept in the same
+// store: then a crash repeats nothing of a batch that is one object, as most are.
+struct positions {
+    struct hub_with with; // first
+    struct lane *lane;
+    struct mark *mark;
+};
+
+static Err write_positions(struct hub_with *w, struct kv_txn *tx)
 {
-    struct mark *m = reader_mark(l);
-    Err e = reader_commit(l, m);
-    free(m);
+    const struct positions *p = (const struct positions *)w;
+    return reader_write(p->lane, p->mark, tx);
+}
+
+static Err finish_and_commit(struct lane *l)
+{
+    struct positions p = { .with.write = write_positions, .lane = l, .mark = reader_mark(l) };
+    Err e = finish_outputs(l, &p.with);
+    if (e.kind == ERR_NONE && p.with.committed)
+        reader_committed(l, p.mark);
+    else if (e.kind == ERR_NONE)
+        e = reader_commit(l, p.mark);
+    free(p.mark);
     return e;
 }
 
@@ -361,8 +384,7 @@ static Err deliver_objects(struct lane *l, bool *ret_more)
 {
     l->is_schema_fresh = false;
     TRY(lane_read_objects(l, ret_more));
-    TRY(lane_finish_outputs(l));
-    return commit_all(l);
+    return finish_and_commit(l);
 }
 
 // ERR_BUSY: a batch is held, and tried again later.

@@ -278,7 +278,7 @@ static void told(struct output *o, Str bucket, Str key, int64_t took_ms)
     note_add(v, &note);
 }
 
-Err output_finish(struct output *o)
+Err output_finish(struct output *o, struct hub_with *with)
 {
     AUTO(arena) tmp = arena_open();
     struct lane *l = o->lane;
@@ -296,6 +296,8 @@ Err output_finish(struct output *o)
     if (e.kind != ERR_NONE)
         return failed(l, e);
     TRY(make_key(o, tmp, &key));
+    if (with != NULL && objects->join != NULL)
+        objects->join(o->put, with);
     e = objects->finish(o->put, tmp, key, S("application/octet-stream"), (Str){ 0 }, &answer);
     if (e.kind != ERR_NONE)
         return failed(l, e);

@@ -321,7 +321,7 @@ static Err finish(struct lane *l, struct output *o)
     }
     AUTO(arena) tmp = arena_open();
     Str name = name_of(tmp, o->error_type, o->partition);
-    Err e = lane_finish_output(l, o);
+    Err e = lane_finish_output(l, o, NULL);
     if (e.kind == ERR_NONE) {
         if (rate >= 0)
             meter_add(&l->v->meters.partition_rate, rate);

@@ -712,15 +712,10 @@ static bool has_moved(const struct lane *l, const MarkPlace *p)
     return c != NULL && (c->position != p->at || c->is_over != p->ended || !c->is_written);
 }
 
-static Err write_mark(struct lane *l, const struct mark *m)
+Err reader_write(struct lane *l, const struct mark *m, struct kv_txn *tx)
 {
     AUTO(arena) tmp = arena_open();
-    size_t moved = 0;
-    for (size_t i = 0; i < m->n; i++)
-        moved += has_moved(l, &m->places[i]);
-    if (moved == 0)
-        return OK;
-    AUTO(kv_txn) tx = kv_write(l->v->d->positions);
+    kv_on(tx, l->v->d->positions);
     for (size_t i = 0; i < m->n; i++) {
         const MarkPlace *p = &m->places[i];
         AUTO_BUF(row);
@@ -730,12 +725,30 @@ static Err write_mark(struct lane *l, const struct mark *m)
         TRY(buf_err(&row));
         TRY(kv_put(tx, row_key(tmp, l, p->shard), buf_str(&row)));
     }
+    return OK;
+}
+
+static Err write_mark(struct lane *l, const struct mark *m)
+{
+    size_t moved = 0;
+    for (size_t i = 0; i < m->n; i++)
+        moved += has_moved(l, &m->places[i]);
+    if (moved == 0)
+        return OK;
+    AUTO(kv_txn) tx = kv_write(l->v->d->positions);
+    TRY(reader_write(l, m, tx));
     return kv_commit(tx);
 }
 
 Err reader_commit(struct lane *l, const struct mark *m)
 {
     TRY(write_mark(l, m));
+    reader_committed(l, m);
+    return OK;
+}
+
+void reader_committed(struct lane *l, const struct mark *m)
+{
     for (size_t i = 0; i < m->n; i++) {
         const MarkPlace *p = &m->places[i];
         struct cursor *c = cursor_of(l, p->shard);
@@ -752,5 +765,4 @@ Err reader_commit(struct lane *l, const struct mark *m)
     l->committed_bytes = m->bytes;
     l->committed_records = m->records;
     note_held(l);
-    return OK;
 }

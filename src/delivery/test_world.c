@@ -12,6 +12,7 @@
 struct hub_put {
     struct test_world *w;
     struct buf bytes;
+    struct hub_with *with; // NULL: nothing
     char *bucket;
 };
 
@@ -68,6 +69,24 @@ static Err world_write(struct hub_put *p, Str bytes)
     return OK;
 }
 
+static void world_join(struct hub_put *p, struct hub_with *w)
+{
+    p->with = p->w->joins ? w : NULL;
+}
+
+// The object itself, and what is to be committed with it.
+static Err keep_in_kv(struct hub_put *p, Str key)
+{
+    struct kv_table *kept;
+    TRY(kv_table_open(p->w->kv, S("world.objects"), &kept));
+    AUTO(kv_txn) tx = kv_write(kept);
+    TRY(kv_put(tx, key, buf_str(&p->bytes)));
+    TRY(p->with->write(p->with, tx));
+    TRY(kv_commit(tx));
+    p->with->committed = true;
+    return OK;
+}
+
 static Err world_finish(struct hub_put *p, struct arena *a, Str key, Str content_type,
                         Str content_encoding, HubObjectAnswer *ret)
 {
@@ -88,6 +107,8 @@ static Err world_finish(struct hub_put *p, struct arena *a, Str key, Str content
                                   .text = S("Access Denied") };
         return OK;
     }
+    if (p->with != NULL)
+        return keep_in_kv(p, key);
     pthread_mutex_lock(&w->lock);
     CHECK(w->object_n < WORLD_OBJECTS_MAX);
     w->objects[w->object_n++] =
@@ -109,9 +130,22 @@ static void world_put_close(struct hub_put *p)
     free(p);
 }
 
+static void add_kept(struct test_world *w, Str prefix, struct buf *all)
+{
+    struct kv_table *kept;
+    EXPECT_OK(kv_table_open(w->kv, S("world.objects"), &kept));
+    AUTO(kv_txn) tx = kv_read(kept);
+    struct kv_scan s = kv_scan_start(tx, prefix, S(""));
+    while (kv_scan_next(&s))
+        buf_add(all, s.value);
+    EXPECT_OK(s.err);
+}
+
 Str world_content(struct test_world *w, struct arena *a, Str prefix)
 {
     AUTO_BUF(all);
+    if (w->joins)
+        add_kept(w, prefix, &all);
     pthread_mutex_lock(&w->lock);
     for (size_t i = 0; i < w->object_n; i++)
         if (str_starts(str_of(w->objects[i].key), prefix))
@@ -310,6 +344,7 @@ void world_open(struct test_world *w)
     w->offer = (struct hub_objects){ .self = w,
                                      .begin = world_begin,
                                      .write = world_write,
+                                     .join = world_join,
                                      .finish = world_finish,
                                      .close = world_put_close };
     w->stream = (struct hub_source){ .self = w,

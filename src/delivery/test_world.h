@@ -39,6 +39,7 @@ struct test_world {
     bool no_bucket;
     Str denied; // keys that begin so are refused; absent: none are
     size_t open_puts;
+    bool joins; // objects are kept in kv, and positions are committed with them
     // A stream.
     struct hub_source stream;
     WorldShard shards[WORLD_SHARDS_MAX];

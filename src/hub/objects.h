@@ -33,6 +33,17 @@ typedef struct HubObjectEntry {
 } HubObjectEntry;
 
 struct hub_put;
+struct kv_txn;
+
+// Rows of another service that are committed together with an object: after a crash both are there,
+// or neither.
+struct hub_with {
+    // Once at most, at the end of the transaction, on the thread that finishes: rows of the
+    // server's kv, and nothing that waits. An error: no object.
+    Err (*write)(struct hub_with *w, struct kv_txn *tx);
+    bool
+        committed; // false: the object is kept where this is not possible, and they are not written
+};
 
 struct hub_objects {
     void *self;
@@ -41,6 +52,8 @@ struct hub_objects {
     Err (*begin)(void *self, struct arena *a, const HubObjectWant *want, struct hub_put **ret,
                  HubObjectAnswer *ret_answer);
     Err (*write)(struct hub_put *p, Str bytes); // after an error only close makes sense
+    // NULL: there is no such thing here. `w` is the caller's, valid until `finish` has returned.
+    void (*join)(struct hub_put *p, struct hub_with *w);
     // Durable and listed when it returns. Absent type and encoding: none is said.
     Err (*finish)(struct hub_put *p, struct arena *a, Str key, Str content_type,
                   Str content_encoding, HubObjectAnswer *ret);

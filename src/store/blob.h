@@ -129,6 +129,10 @@ typedef struct BlobNew {
     BlobPairs attributes, tags;
     BlobRetention retention; // ERR_INVALID: the bucket has no object lock
     BlobCondition condition;
+    // NULL: none. Writes rows of other tables of the same kv in the transaction that makes the
+    // object; an error: it is not made.
+    Err (*with)(void *self, struct kv_txn *tx);
+    void *with_self;
 } BlobNew;
 
 // Makes the object: durable and listed when it returns. ERR_INVALID: the key is empty, too long or

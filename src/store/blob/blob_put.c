@@ -387,6 +387,8 @@ Err blob_put_finish(struct blob_put *p, struct arena *a, const BlobNew *object, 
     TRY(bucket_look(b, tx, tmp, &p->bucket, &bucket));
     TRY(put_body(p, tx, tmp, &row));
     TRY(object_place(b, tx, tmp, &bucket, &object->condition, &row));
+    if (object->with != NULL)
+        TRY(object->with(object->with_self, tx));
     TRY(kv_commit(tx));
     put_committed(p);
     reap_ask(b);

@@ -107,6 +107,7 @@ struct hub_put {
     struct attributes attributes;
     struct checksum *crc;          // of what is kept here
     struct checksum *md5, *sha256; // for the other side
+    struct hub_with *with;         // NULL: nothing
 };
 
 static void offer_close(struct hub_put *p)
@@ -204,6 +205,17 @@ static Err finish_remote(struct hub_put *p, Str key)
                                 &version);
 }
 
+static void offer_join(struct hub_put *p, struct hub_with *w)
+{
+    p->with = w;
+}
+
+static Err write_with(void *self, struct kv_txn *tx)
+{
+    struct hub_with *w = self;
+    return w->write(w, tx);
+}
+
 // As of an upload in one part, so that nobody takes it for the MD5 of the bytes, which costs as
 // much as a sixth of compressing them. No two objects have the same.
 static Str made_etag(struct hub_put *p, const unsigned char sum[ETAG_SUM_BYTES])
@@ -233,10 +245,16 @@ static Err finish(struct hub_put *p, Str key)
     if (p->bucket.locks)
         TRY(s3_default_retention(c, &p->bucket, &object.retention));
     object.attributes = attributes_pairs(&p->attributes);
+    if (p->with != NULL) {
+        object.with = write_with;
+        object.with_self = p->with;
+    }
     Err e = blob_put_finish(p->put, p->arena, &object, &made);
     if (e.kind == ERR_INVALID)
         return call_fail(c, &s3_KeyTooLongError, "The key is no UTF-8, or empty");
     TRY(s3_store_error(c, &p->bucket, e));
+    if (p->with != NULL)
+        p->with->committed = true;
     s3_notify(c, &p->bucket, "ObjectCreated:Put", &made);
     return OK;
 }
@@ -344,6 +362,7 @@ void s3_offer_init(struct s3 *s)
                                      .look = offer_look,
                                      .begin = offer_begin,
                                      .write = offer_write,
+                                     .join = offer_join,
                                      .finish = offer_finish,
                                      .close = offer_close,
                                      .read = offer_read,
