@@ -484,8 +484,8 @@ void queue_pump(struct queues *qs, struct queue *q, bool may_block)
 
 // ---- Ends of waiting
 
-// A call that need not wait still gets what is there: its time is over once somebody has looked, but for
-// a queue that cannot be looked at for long.
+// A call that need not wait still gets what is there: its time is over once somebody has looked,
+// but for a queue that cannot be looked at for long.
 static bool is_over(const struct receive_list *list, const struct receive *r, int64_t now_ns)
 {
     int64_t more_ns = r->number <= list->looked ? 0 : UNSEEN_S * NS_PER_S;
