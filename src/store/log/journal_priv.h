@@ -236,7 +236,57 @@ struct cache {
 
 void cache_add(struct log *l, struct block *b);
 struct block *cache_find(const struct cache *c, uint64_t number); // NULL: not there
+// All extents from this position on are in the cache; UINT64_MAX: none is.
+uint64_t cache_begin(const struct cache *c);
 void cache_done(struct log *l);
+
+// ---- What is sealed though the cache has it (log_tail.c)
+
+struct tail_shard {
+    uint64_t id;
+    uint32_t first, end; // of the part's entries
+};
+
+// What was sealed at one time: all of the blocks [first_block, last_block], but for what was over.
+struct tail_part {
+    struct tail_part *next; // which was sealed after it
+    uint64_t first_block, last_block;
+    struct tail_shard *shards; // by id
+    size_t shard_count;
+    // By shard, then position. Their files may hold something else by now: they are read from the
+    // cache only.
+    IndexEntry *entries;
+    size_t entry_count;
+};
+
+struct tail {
+    struct tail_part *first, *last; // under lock, as all of it
+    size_t entries;
+};
+
+struct tail_part *tail_part_new(size_t shards, size_t entries); // to be filled
+void tail_done(struct tail *t);
+// Whether anything up to this block is cached. Not under lock, as the next two.
+bool log_tail_wants(struct log *l, uint64_t block);
+// Behind those that are there: without a gap, but for blocks of which nothing was sealed.
+void log_tail_add(struct log *l, struct tail_part *take_part);
+// Forgets what is not cached any more, or all.
+void log_tail_trim(struct log *l, bool all);
+
+// What is sealed from this position on has an entry, and is cached. UINT64_MAX: nothing. Under
+// lock, as what follows.
+uint64_t log_tail_begin(const struct log *l);
+
+// The entries of a shard that do not lie wholly before a position and that arrived after the time,
+// in order.
+typedef struct TailScan {
+    const struct tail_part *part; // the next
+    uint64_t shard, position;
+    int64_t after_ms;
+    const IndexEntry *at, *end;
+} TailScan;
+TailScan tail_scan(const struct tail *t, uint64_t shard, uint64_t position, int64_t after_ms);
+const IndexEntry *tail_next(TailScan *scan); // NULL: there are no more
 
 // The part of an append that goes into one block.
 typedef struct BuildPiece {
@@ -263,6 +313,7 @@ struct log {
     pthread_mutex_t lock;
     struct shards shards;
     struct cache cache;
+    struct tail tail;
     struct pages_kept buffers; // of blocks that are free; under lock
     struct slabs slabs;        // from which those of blocks are cut; under lock
     struct loan *loans;        // blocks that readers have not given back (log_read.c)

@@ -110,6 +110,7 @@ void log_free(struct log *l)
     l->io->queue_close(l->queue);
     log_call_loans_in(l);
     cache_done(l);
+    tail_done(&l->tail);
     pages_drop(&l->buffers);
     slabs_done(&l->slabs);
     shards_done(&l->shards);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The tail cache: the newest blocks stay in memory, in the very buffers they were written from.
-// Readers take a reference under the lock and copy without it.
+// Readers take a reference under the lock and copy without it. It has no gaps: a block too large
+// for it has driven out all before.
 #include "store/log/journal_priv.h"
 
 #include <stdlib.h>
@@ -122,6 +123,11 @@ static size_t likely_place(const struct cache *c, uint64_t number)
 {
     uint64_t newest = (*slot(c, c->n - 1))->head.number;
     return number <= newest && newest - number < c->n ? c->n - 1 - (size_t)(newest - number) : c->n;
+}
+
+uint64_t cache_begin(const struct cache *c)
+{
+    return c->n > 0 ? (*slot(c, 0))->head.number << LOG_ORDINAL_BITS : UINT64_MAX;
 }
 
 struct block *cache_find(const struct cache *c, uint64_t number)

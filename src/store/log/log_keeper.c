@@ -193,6 +193,7 @@ static bool begin_expiry(struct log *l)
         trim_all(l);
     may &= l->is_ready;
     pthread_mutex_unlock(&l->lock);
+    log_tail_trim(l, false);
     return may;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading: first what is sealed, from containers, then the journal. Of the journal a reader
-// collects under the lock what to read, a few extents at a time; checking and copying needs no
-// lock.
+// Reading: first what is sealed, from containers or, as far as it is there, from the tail cache,
+// then the journal. Of cache and journal a reader collects under the lock what to read, a few
+// extents at a time; checking and copying needs no lock.
 #include "base/arena_end.h"
 #include "base/memory.h"
 #include "store/log/journal_priv.h"
@@ -22,11 +22,12 @@ struct reading {
     bool starved;       // there was no memory for it
     ExtentSource sources[READ_EXTENTS_MAX];
     size_t source_count;
-    size_t visited;    // of the sources, in this round
-    struct loan *loan; // of this round; NULL: records are copied
-    bool wants_disk;   // a source is left out because it is not cached
-    uint64_t end;      // where the visible records ended
-    uint64_t from;     // of this round
+    size_t wanted, wanted_bytes; // records of the sources and the batch, about
+    size_t visited;              // of the sources, in this round
+    struct loan *loan;           // of this round; NULL: records are copied
+    bool wants_disk;             // a source is left out because it is not cached
+    uint64_t end;                // where the visible records ended
+    uint64_t from;               // of this round
 
     SealedRead sealed; // what to read from containers first; to == 0: nothing
 };
@@ -45,60 +46,92 @@ static uint64_t visible_end(const struct log *l, const struct shard *s)
 
 // ---- Collecting, under the lock
 
-// The sealed records that the reader may want: those between `from` and the journal.
-static bool wants_sealed(struct reading *r, const struct shard *s, int64_t over_ms)
+// The sealed records that are read from containers. `to` 0: there are none.
+static SealedRead far_records(const struct log *l, const struct shard *s, int64_t over_ms)
 {
     const struct shard_data *d = s->data;
-    if (r->from > d->sealed_last || d->sealed_last == 0 || d->sealed_last_arrival_ms <= over_ms)
-        return false;
-    r->sealed = (SealedRead){
+    if (d->sealed_last == 0 || d->sealed_last_arrival_ms <= over_ms)
+        return (SealedRead){ 0 };
+    return (SealedRead){
         .shard = s->id,
-        .from = MAX(r->from, d->sealed_first),
-        .to = d->sealed_last + 1,
+        .from = d->sealed_first,
+        .to = MIN(log_tail_begin(l), d->sealed_last + 1),
         .after_ms = over_ms,
     };
+}
+
+static bool has_enough(const struct reading *r)
+{
+    return r->source_count == READ_EXTENTS_MAX || r->wanted >= r->read->max_records ||
+           (r->wanted_bytes >= r->read->max_bytes && r->wanted > 0);
+}
+
+// False: it would have to be read from the disk.
+static bool collect_extent(struct reading *r, const IndexEntry *e, bool cached_only)
+{
+    if (!extent_hold(r->l, r->read->shard, e, cached_only, &r->sources[r->source_count]))
+        return false;
+    r->source_count++;
+    uint64_t skipped = r->from > e->position ? r->from - e->position : 0;
+    r->wanted += (size_t)(e->count - skipped);
+    if (skipped == 0)
+        r->wanted_bytes +=
+            e->bytes -
+            MIN((size_t)e->bytes, (size_t)e->count * (RECORD_HEAD_BYTES + LOG_HASH_KEY_BYTES_MAX));
+    return true;
+}
+
+// What is sealed and cached. While sealing ends, what it has left may still be in the index. False:
+// there is more of it than the reader wants.
+static bool collect_tail(struct reading *r, const struct shard *s, int64_t over_ms)
+{
+    uint64_t last = s->data->sealed_last;
+    TailScan scan = tail_scan(&r->l->tail, s->id, r->from, over_ms);
+    for (const IndexEntry *e; (e = tail_next(&scan)) != NULL && e->position <= last;) {
+        if (has_enough(r))
+            return false;
+        CHECK(collect_extent(r, e, true)); // the cache has all from the tail's begin on
+    }
     return true;
 }
 
 // As many extents from `from` on as the reader may still want.
-static void collect_extents(struct reading *r, const struct shard *s, int64_t now_ms)
+static void collect_journal(struct reading *r, const struct shard *s, int64_t now_ms)
 {
     const struct shard_data *d = s->data;
     uint32_t i = shard_search(s, shard_horizon(s, now_ms), r->from);
-    size_t records = r->batch.n, bytes = r->bytes;
-    for (; i < d->end && r->source_count < READ_EXTENTS_MAX; i++) {
-        const IndexEntry *e = &d->at[i];
-        if (records >= r->read->max_records || (bytes >= r->read->max_bytes && records > 0))
-            break;
-        if (!extent_hold(r->l, s->id, e, r->read->cached_only, &r->sources[r->source_count])) {
+    for (; i < d->end && !has_enough(r); i++)
+        if (!collect_extent(r, &d->at[i], r->read->cached_only)) {
             r->wants_disk = true;
             break;
         }
-        r->source_count++;
-        uint64_t skipped = r->from > e->position ? r->from - e->position : 0;
-        records += (size_t)(e->count - skipped);
-        if (skipped == 0)
-            bytes += e->bytes - MIN((size_t)e->bytes, (size_t)e->count * (RECORD_HEAD_BYTES +
-                                                                          LOG_HASH_KEY_BYTES_MAX));
-    }
     r->batch.more = i < d->end;
 }
 
-// What to read in this round: either sealed records or extents of the journal.
+// What to read in this round: either records in containers or extents.
 static Err collect(struct reading *r)
 {
     struct log *l = r->l;
     struct shard *s = shards_find(&l->shards, r->read->shard);
     if (s == NULL || !shard_is_declared(s))
         return fail(ERR_NOT_FOUND, "no such shard");
-    int64_t now_ms = log_now_ms(l);
+    int64_t now_ms = log_now_ms(l), over_ms = shard_horizon_ms(s, now_ms);
     r->source_count = 0;
-    r->sealed.to = 0;
+    r->wanted = r->batch.n;
+    r->wanted_bytes = r->bytes;
     r->end = visible_end(l, s);
-    if (!wants_sealed(r, s, shard_horizon_ms(s, now_ms)))
-        collect_extents(r, s, now_ms);
-    else if (r->read->cached_only)
-        r->wants_disk = true;
+    r->sealed = far_records(l, s, over_ms);
+    r->sealed.from = MAX(r->from, r->sealed.from);
+    if (r->sealed.from < r->sealed.to) {
+        r->wants_disk = r->read->cached_only;
+        return OK;
+    }
+    bool any_near = r->sealed.to != 0 && r->from <= s->data->sealed_last;
+    r->sealed.to = 0;
+    if (any_near && !collect_tail(r, s, over_ms))
+        r->batch.more = true;
+    else
+        collect_journal(r, s, now_ms);
     return OK;
 }
 
@@ -392,31 +425,40 @@ static uint64_t find_in_index(const struct log *l, const struct shard *s, int64_
     return low < d->end ? d->at[low].position : visible_end(l, s);
 }
 
+// The sealed records in which a time is to be looked for, and what comes first behind them. Under
+// lock.
+static SealedRead find_near(struct log *l, const struct shard *s, int64_t arrival_ms,
+                            uint64_t *ret_position)
+{
+    const struct shard_data *d = s->data;
+    int64_t now_ms = log_now_ms(l), over_ms = shard_horizon_ms(s, now_ms);
+    SealedRead far = far_records(l, s, over_ms);
+    *ret_position = find_in_index(l, s, now_ms, arrival_ms);
+    if (far.to == 0 || d->sealed_last_arrival_ms < arrival_ms)
+        return (SealedRead){ 0 };
+    TailScan all = tail_scan(&l->tail, s->id, far.to, over_ms);
+    TailScan late = tail_scan(&l->tail, s->id, far.to, MAX(over_ms, arrival_ms - 1));
+    const IndexEntry *first = tail_next(&all), *found = tail_next(&late);
+    if (found != NULL && found->position <= d->sealed_last)
+        *ret_position = found->position;
+    bool is_near = first != NULL && first->arrival_ms < arrival_ms; // and so is all before it
+    return is_near ? (SealedRead){ 0 } : far;
+}
+
 Err log_find_time(struct log *l, uint64_t shard, int64_t arrival_ms, uint64_t *ret_position)
 {
-    SealedRead sealed = { 0 };
+    SealedRead far = { 0 };
     pthread_mutex_lock(&l->lock);
     struct shard *s = shards_find(&l->shards, shard);
     bool is_known = s != NULL && shard_is_declared(s), is_found = false;
-    if (is_known) {
-        const struct shard_data *d = s->data;
-        int64_t now_ms = log_now_ms(l), over_ms = shard_horizon_ms(s, now_ms);
-        if (d->sealed_last != 0 && d->sealed_last_arrival_ms >= arrival_ms &&
-            d->sealed_last_arrival_ms > over_ms)
-            sealed = (SealedRead){
-                .shard = shard,
-                .from = d->sealed_first,
-                .to = d->sealed_last + 1,
-                .after_ms = over_ms,
-            };
-        *ret_position = find_in_index(l, s, now_ms, arrival_ms);
-    }
+    if (is_known)
+        far = find_near(l, s, arrival_ms, ret_position);
     pthread_mutex_unlock(&l->lock);
     if (!is_known)
         return fail(ERR_NOT_FOUND, "no such shard");
     uint64_t position;
-    if (sealed.to != 0)
-        TRY(sealed_find_time(l->sealed, &sealed, arrival_ms, &position, &is_found));
+    if (far.from < far.to)
+        TRY(sealed_find_time(l->sealed, &far, arrival_ms, &position, &is_found));
     if (is_found)
         *ret_position = position;
     return OK;
@@ -457,7 +499,8 @@ static void count_journal(const struct log *l, LogStats *st)
     st->cache_bytes = l->cache.bytes;
     st->files = fs->n;
     st->shards = l->shards.n;
-    st->index_bytes = l->entries * sizeof(IndexEntry) + l->shards.n * sizeof(struct shard);
+    st->index_bytes =
+        (l->entries + l->tail.entries) * sizeof(IndexEntry) + l->shards.n * sizeof(struct shard);
     for (size_t i = 0; i < fs->n; i++) {
         st->disk_bytes += fs->at[i]->bytes;
         st->live_bytes += fs->at[i]->live_bytes;

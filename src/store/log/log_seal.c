@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sealing: the records of the oldest journal files go into containers, sorted by shard; when the
-// checkpoint that lists them is durable, the index forgets them and the files are used again.
+// checkpoint that lists them is durable, the index forgets them and the files are used again. What
+// the tail cache has of them is read there as before (log_tail.c).
 //
 // A file is left behind as a whole, and files in the order of their numbers. Records that are over
 // by then are not copied; files in which nothing is left need no container. Only the thread that
@@ -57,6 +58,7 @@ struct sealing {
     size_t shard_count;
     struct seal_extent *extents; // by shard, then position
     size_t extent_count, extent_room;
+    bool any_lost; // of the extents
     uint8_t *buffer;
     ContainerFacts added[RETENTION_CLASSES];
     size_t added_count;
@@ -283,6 +285,7 @@ static Err add_loaded(struct sealing *s, struct container_writer *w, const struc
     };
     if (!x->is_lost)
         return container_add(w, x->shard, &run);
+    s->any_lost = true;
     LOG(LOG_ERROR, "records are lost: they were damaged before they were sealed",
         F_STR("dir", s->l->files.dir), F_INT("shard", x->shard), F_INT("position", run.position),
         F_INT("records", run.count));
@@ -510,7 +513,30 @@ int64_t log_retention_of(void *log, uint64_t shard)
 
 // ---- The end
 
-// From now on the records of this shard are read from containers.
+// Before the first shard is published. What is lost to one reader is to all: then nothing is kept.
+static void leave_in_tail(struct sealing *s)
+{
+    struct log *l = s->l;
+    if (s->extent_count == 0)
+        return;
+    if (s->any_lost || !log_tail_wants(l, s->block)) {
+        log_tail_trim(l, true); // there is a gap behind it now
+        return;
+    }
+    struct tail_part *p = tail_part_new(s->shard_count, s->extent_count);
+    p->first_block = l->sealed_block + 1; // changed by whoever seals
+    p->last_block = s->block;
+    p->shard_count = s->shard_count;
+    p->entry_count = s->extent_count;
+    for (size_t i = 0; i < s->shard_count; i++)
+        p->shards[i] = (struct tail_shard){ s->shards[i].id, (uint32_t)s->shards[i].first,
+                                            (uint32_t)s->shards[i].end };
+    for (size_t i = 0; i < s->extent_count; i++)
+        p->entries[i] = s->extents[i].entry;
+    log_tail_add(l, p);
+}
+
+// From now on the records of this shard are read from containers, or the tail.
 static void publish_shard(struct sealing *s, uint64_t id, struct shard *x)
 {
     struct log *l = s->l;
@@ -604,6 +630,7 @@ static Err commit(struct sealing *s)
         .arrival_ms = s->arrival_ms,
     };
     TRY(sealed_commit(l->sealed, &change, rows, row_count));
+    leave_in_tail(s);
     visit_all(s, publish_shard);
     pthread_mutex_lock(&l->lock);
     l->sealed_block = MAX(l->sealed_block, s->block);

@@ -122,6 +122,7 @@ TEST(everything_can_be_sealed_at_once)
 {
     AUTO(io_mem) disk = io_mem_open(1);
     LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    config.tail_cache_bytes = 1; // read from containers
     struct log *l = open_three(&config);
     struct kept *k = arena_new(a, struct kept, 1);
     EXPECT_OK(log_seal(l)); // there is nothing
@@ -180,6 +181,7 @@ TEST(what_is_not_passed_in_time_is_sealed)
 {
     AUTO(io_mem) disk = io_mem_open(1);
     LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    config.tail_cache_bytes = 1; // read from containers
     config.unsealed_bytes_max = 32 * TEST_FILE_BYTES;
     struct log *l = open_three(&config);
     struct kept *k = arena_new(a, struct kept, 1);
@@ -203,6 +205,7 @@ TEST(places_are_found_across_containers_and_journal)
     AUTO(io_mem) disk = io_mem_open(1);
     io_mem_set_clock(disk, START_NS, START_NS);
     LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    config.tail_cache_bytes = 1; // read from containers
     struct log *l = open_three(&config);
     struct kept *k = arena_new(a, struct kept, 1);
     for (int i = 0; i < 30; i++) {
@@ -238,6 +241,7 @@ TEST(sealed_records_expire_and_give_their_space_back)
     AUTO(io_mem) disk = io_mem_open(1);
     io_mem_set_clock(disk, START_NS, START_NS);
     LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    config.tail_cache_bytes = 1; // read from containers
     struct log *l = open_three(&config);
     struct kept *k = arena_new(a, struct kept, 1);
     put_many(l, k, a, 60);
@@ -399,6 +403,7 @@ TEST(a_longer_retention_keeps_what_is_sealed)
     AUTO(io_mem) disk = io_mem_open(1);
     io_mem_set_clock(disk, START_NS, START_NS);
     LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    config.tail_cache_bytes = 1; // read from containers
     struct log *l = open_three(&config);
     struct kept *k = arena_new(a, struct kept, 1);
     put_many(l, k, a, 12);
@@ -417,6 +422,7 @@ TEST(what_was_over_does_not_come_back_with_a_longer_retention)
     AUTO(io_mem) disk = io_mem_open(1);
     io_mem_set_clock(disk, START_NS, START_NS);
     LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    config.tail_cache_bytes = 1; // read from containers
     struct log *l = open_three(&config);
     struct kept *k = arena_new(a, struct kept, 1);
     put_many(l, k, a, 6); // shard 3 keeps their container
@@ -439,6 +445,7 @@ TEST(a_full_disk_while_sealing_leaves_nothing_behind)
     struct io *io = io_mem_io(disk);
     AUTO(io_fault) faults = io_fault_open(io, 1);
     LogConfig config = test_config(io_fault_io(faults), S("/log"));
+    config.tail_cache_bytes = 1; // read from containers
     io_mem_set_clock(disk, START_NS, START_NS);
     struct log *l = open_three(&config);
     struct kept *k = arena_new(a, struct kept, 1);
@@ -605,6 +612,7 @@ TEST(appends_wait_while_sealing_is_behind)
     AUTO(io_mem) disk = io_mem_open(1);
     AUTO(io_fault) faults = io_fault_open(io_mem_io(disk), 1);
     LogConfig config = test_config(io_fault_io(faults), S("/log"));
+    config.tail_cache_bytes = 1; // read from containers
     io_mem_set_clock(disk, START_NS, START_NS);
     config.unsealed_bytes_max = 12 * TEST_FILE_BYTES;
     struct log *l = open_three(&config);
