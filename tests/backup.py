@@ -377,7 +377,7 @@ def a_server_of_three_zones_is_backed_up_running_and_stopped():
     server = headrace.Server(PROGRAM, *SMALL)
     zones = [f"{server.data_dir}-zone-{i}" for i in range(3)]
     places = [word for zone in zones for word in ("--zones", zone)]
-    server.arguments += places
+    server.arguments += [*places, "--zones-lag", "60s"]
     repository, restored = server.data_dir + "-backups", server.data_dir + "-restored"
     try:
         server.start()

@@ -36,7 +36,7 @@ SMALL_JOURNAL = ["--journal-file-size", "8MiB", "--journal-reserve", "16MiB"]  #
 LEFT_FREE_BYTES = 3 << 20  # what the filler leaves when the disk is "full"
 FILL_PUTS_MAX = 400        # of RECORD_BYTES: more than the image could take
 RECORD_BYTES = 900_000
-RESUME_SECONDS_MAX = 120
+RESUME_SECONDS_MAX = 240
 EXT4_IOC_SHUTDOWN, WITHOUT_FLUSH = 0x8004587D, 2
 STREAM, SHARD = "disk", "shardId-000000000000"
 
@@ -70,8 +70,15 @@ class Disk:
             return any(line.split()[1] == self.mount_point for line in file)
 
     def unmount(self):
-        if self.is_mounted():
-            run("umount", self.mount_point)
+        """As soon as io_uring has let go of files: a while after its process has ended."""
+        end = time.monotonic() + RESUME_SECONDS_MAX
+        while self.is_mounted():
+            try:
+                run("umount", self.mount_point)
+            except OSError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
 
     def device(self):
         with open("/proc/mounts", encoding="utf-8") as file:
@@ -337,7 +344,7 @@ def a_server_does_not_start_on_a_read_only_disk_and_says_why(bench):
     bench.server.stop()
     run("mount", "-o", "remount,ro", bench.disk.mount_point)
     bench.server.spawn()
-    status = bench.server.process.wait(headrace.READY_SECONDS_MAX)
+    status = bench.server.wait_end(headrace.READY_SECONDS_MAX)
     bench.server.kill()
     said = bench.server.tail()
     assert status > 0 and "Read-only" in said and "Ready." not in bench.server.log, f"status {status}:\n{said}"

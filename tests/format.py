@@ -300,7 +300,7 @@ def a_newer_format_of_every_kind_of_file_is_refused_by_name_and_nothing_is_chang
 def a_newer_format_of_a_zone_is_refused_by_name_too():
     server = headrace.Server(PROGRAM, *SMALL)
     zones = [f"{server.data_dir}-zone-{i}" for i in range(3)]
-    server.arguments += [word for zone in zones for word in ("--zones", zone)]
+    server.arguments += [word for zone in zones for word in ("--zones", zone)] + ["--zones-lag", "60s"]
     try:
         server.start()
         server.client().create_stream("clicks")

@@ -9,12 +9,14 @@ import base64
 import contextlib
 import ctypes
 import errno
+import fcntl
 import glob
 import http.client
 import json
 import os
 import random
 import resource
+import select
 import shlex
 import shutil
 import signal
@@ -42,16 +44,35 @@ DAMAGE_AT, DAMAGE_BYTES = 64 << 10, 64 << 10
 JSON_TYPE, CBOR_TYPE = "application/x-amz-json-1.1", "application/x-amz-cbor-1.1"
 
 
+PORTS = {"file": None, "mine": set()}
+
+
+def is_mine(port):
+    """Whether no other process of tests has chosen this port, nor this one before: a lock on one byte for each port,
+    which ends with the process."""
+    if PORTS["file"] is None:
+        PORTS["file"] = open(os.path.join(tempfile.gettempdir(), f"headrace-test-ports-{os.getuid()}"), "ab")
+    if port in PORTS["mine"]:
+        return False
+    try:
+        fcntl.lockf(PORTS["file"], fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    PORTS["mine"].add(port)
+    return True
+
+
 def free_port():
-    """A port that nobody has, and that the kernel gives to no connection of a client either: a server
-    that was killed finds it free when it comes back."""
+    """A port that nobody has, that no other test is given while this process lives, and that the kernel gives to no
+    connection of a client either: a server that was killed finds it free when it comes back."""
     with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
         low = int(file.read().split()[0])
     while True:
         port = random.SystemRandom().randrange(*((10000, low) if low > 12000 else (61000, 65536)))
         with socket.socket() as s, contextlib.suppress(OSError):
             s.bind(("127.0.0.1", port))
-            return port
+            if is_mine(port):
+                return port
 
 
 FIRST_STEPS = {}
@@ -69,6 +90,22 @@ def code_step(seed, steps):
 def new_data_dir():
     os.makedirs(DATA, exist_ok=True)
     return tempfile.mkdtemp(dir=DATA)
+
+
+def files_of(folder, mode="rb"):
+    """(path, open file) of everything below a folder in which a server works: files come and go meanwhile, and what
+    has gone is passed over."""
+    for where, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(where, name)
+            with contextlib.suppress(FileNotFoundError), open(path, mode) as file:
+                yield path, file
+
+
+def blob_bytes(server):
+    """What the files of objects hold together, but for the reserve that a full disk is cleared with."""
+    return sum(os.fstat(file.fileno()).st_size for path, file in files_of(os.path.join(server.data_dir, "blobs"))
+               if os.path.basename(path) != "reserve")
 
 
 def small_disk_command(folder, mib):
@@ -146,6 +183,19 @@ class Server:
                 del log[LOG_LINES_MAX // 2]  # the beginning and the end tell most
         ready.set()  # it ended: nobody waits for it in vain
 
+    def wait_said(self, *words):
+        """Until a line of the log has all these words: it is written, and read, beside what is answered."""
+        end = time.monotonic() + CALL_SECONDS_MAX
+        while not any(all(word in line for word in words) for line in list(self.log)):
+            assert time.monotonic() < end, f"the log does not say {words}:\n{self.tail()}"
+            time.sleep(0.05)
+
+    def wait_end(self, seconds_max=STOP_SECONDS_MAX):
+        """The status of a server that ends by itself; what it said is in the log then, to the last line."""
+        status = self.process.wait(seconds_max)
+        self._reader.join(240)
+        return status
+
     def advance_clock(self, duration, guard=True):
         """Moves the clock of a server of the profile dev as the command line does; the page's answer."""
         request = urllib.request.Request(f"{self.url}/_headrace/clock?advance={duration}", method="POST",
@@ -193,14 +243,14 @@ class Server:
                 file.write(b"\x55" * DAMAGE_BYTES)
 
     def damage_sealed(self):
-        """Waits until records have been sealed, and spoils all but the ends of their containers."""
-        end, paths = time.monotonic() + READY_SECONDS_MAX, []
-        while not paths and time.monotonic() < end:
-            paths = glob.glob(os.path.join(self.data_dir, "**", "*.hrc"), recursive=True)
+        """Waits until records have been sealed, and spoils all but the ends of their containers. A container is read
+        when it is counted, which is after it was written."""
+        end = time.monotonic() + READY_SECONDS_MAX
+        while self.metric("headrace_sealed_records") == 0:
+            assert time.monotonic() < end, "nothing was sealed"
             time.sleep(0.1)
-        assert paths, "nothing was sealed"
-        for path in paths:
-            with open(path, "r+b") as file:
+        for path, file in files_of(os.path.join(self.data_dir, "journal"), "r+b"):
+            if path.endswith(".hrc"):
                 size = os.path.getsize(path)
                 file.seek(size // 4)
                 file.write(b"\x55" * (size // 2))
@@ -314,6 +364,13 @@ class Subscription:
         assert message is not None and message[0] == "SubscribeToShardEvent", message
         return message[1]
 
+    def news(self):
+        """The next message that tells something: an event without records comes every few seconds of silence."""
+        while True:
+            message = self.message()
+            if message is None or message[0] != "SubscribeToShardEvent" or message[1]["Records"]:
+                return message
+
     def close(self):
         self.connection.close()
 
@@ -334,6 +391,10 @@ class Client:
             self.connection = None
 
     def connect(self):
+        """A connection that idled until the server ended it is made anew."""
+        if self.connection is not None and self.connection.sock is not None and \
+                select.select([self.connection.sock], [], [], 0)[0]:
+            self.close()
         if self.connection is None:
             if self.tls:
                 self.connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=self.timeout,

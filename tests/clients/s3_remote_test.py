@@ -51,6 +51,7 @@ class Proxy:
                 return
             try:
                 far = socket.create_connection(("127.0.0.1", self.to), timeout=60)
+                far.settimeout(None)
             except OSError:
                 near.close()
                 continue
@@ -152,14 +153,13 @@ class Placed(s3_test.Path):
         self.before = self.stored()
 
     def stored(self):
-        return sum(os.path.getsize(os.path.join(folder, name)) for folder, _, names
-                   in os.walk(os.path.join(self.server.data_dir, "blobs")) for name in names)
+        return headrace.blob_bytes(self.server)
 
     def the_objects_are_there_and_not_here(self):
         page = self.remote.list_objects_v2(Bucket=self.there, Prefix=self.prefix)
         here = [o["Key"] for o in self.s3.list_objects_v2(Bucket=self.bucket)["Contents"]]
         assert [o["Key"] for o in page["Contents"]] == [self.prefix + key for key in here] and here, page
-        assert self.stored() < self.before + 5 * MIB, self.before  # of the reserve that a full disk is cleared with
+        assert self.stored() <= self.before, (self.before, self.stored())
         etag = {o["Key"]: o["ETag"] for o in page["Contents"]}
         assert all(o["ETag"] == etag[self.prefix + o["Key"]] for o in self.s3.list_objects_v2(Bucket=self.bucket)["Contents"])
 
@@ -368,8 +368,19 @@ def network(program, report):
     with headrace.Server(program) as back:
         proxy, keys = Proxy(back.port), keys_file()
         client(back).create_bucket(Bucket="far")
-        with front(program, section("far", f"http://127.0.0.1:{proxy.port}", keys, timeout='"2s"')) as server:
+        place = section("far", f"http://127.0.0.1:{proxy.port}", keys)
+        with front(program, place) as server:
             s3, there, data = client(server), client(back), os.urandom(12 * MIB)
+
+            def comes_back(s3):
+                end = time.monotonic() + 240
+                while True:
+                    try:
+                        assert s3.get_object(Bucket="far", Key="small")["Body"].read() == data[:100000]
+                        break
+                    except (BotoCoreError, ClientError):
+                        assert time.monotonic() < end
+                        time.sleep(0.2)
 
             def reads_go_on_where_they_broke_off():
                 s3.put_object(Bucket="far", Key="large", Body=data)
@@ -414,21 +425,30 @@ def network(program, report):
                 refused("NoSuchKey", there.get_object, Bucket="far", Key="bad")
 
             def one_that_stalls_is_given_up_and_nobody_else_waits():
-                s3.create_bucket(Bucket="near")
-                proxy.drop_all()
-                proxy.stalled.set()
-                waiting = [threading.Thread(target=lambda n=n: refused("ServiceUnavailable", client(server).get_object, Bucket="far", Key=f"{n}"))
-                           for n in range(24)]
-                for t in waiting:
-                    t.start()
-                for n in range(20):
-                    s3.put_object(Bucket="near", Key=f"{n}", Body=b"x")
-                for t in waiting:
-                    t.join(240)
-                    assert not t.is_alive()
-                proxy.stalled.clear()
-                proxy.drop_all()
-                assert s3.get_object(Bucket="far", Key="small")["Body"].read() == data[:100000]
+                with front(program, place + 'timeout = "2s"\n') as hasty:  # for which a busy machine may stall, too
+                    s3, wrong = client(hasty), []
+                    s3.create_bucket(Bucket="near")
+                    proxy.drop_all()
+                    proxy.stalled.set()
+
+                    def ask(key):
+                        try:
+                            refused("ServiceUnavailable", client(hasty).get_object, Bucket="far", Key=key)
+                        except BaseException as error:
+                            wrong.append(error)
+
+                    waiting = [threading.Thread(target=ask, args=(f"{n}",)) for n in range(24)]
+                    for t in waiting:
+                        t.start()
+                    for n in range(20):
+                        s3.put_object(Bucket="near", Key=f"{n}", Body=b"x")
+                    for t in waiting:
+                        t.join(240)
+                        assert not t.is_alive()
+                    assert not wrong, wrong
+                    proxy.stalled.clear()
+                    proxy.drop_all()
+                    comes_back(s3)
 
             def one_that_is_down_is_said_to_be_unavailable_and_comes_back():
                 back.kill()
@@ -441,14 +461,7 @@ def network(program, report):
                         assert error.response["Error"]["Code"] == "ServiceUnavailable", error
                         assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 503
                 back.start()
-                end = time.monotonic() + 240
-                while True:
-                    try:
-                        assert s3.get_object(Bucket="far", Key="small")["Body"].read() == data[:100000]
-                        break
-                    except ClientError:
-                        assert time.monotonic() < end
-                        time.sleep(0.2)
+                comes_back(s3)
 
             for test in (reads_go_on_where_they_broke_off, half_a_reply_to_a_small_read_is_asked_for_again,
                          a_large_put_that_is_cut_makes_nothing, a_client_that_goes_in_the_middle_leaves_nothing,
@@ -490,8 +503,9 @@ def grumpy(program, report):
             for code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"):
                 assert told([(403, code)] * 2, "InternalError") == 2  # once more, with what the file says now
             assert told([(301, "PermanentRedirect")], "InternalError") == 1
+            server.wait_said("does not take our requests")
             log = "\n".join(server.log)
-            assert "does not take our requests" in log and "not-the-secret" not in log and "AKIDWRONG" not in log, log
+            assert "not-the-secret" not in log and "AKIDWRONG" not in log, log
 
         def other_bytes_than_those_of_the_etag_are_not_given():
             real, Grumpy.send_header = Grumpy.send_header, lambda self, n, v: http.server.BaseHTTPRequestHandler.send_header(
@@ -615,7 +629,7 @@ def channels(program):
             kinesis = boto3.client("kinesis", region_name="us-east-1", endpoint_url=server.url,
                                    aws_access_key_id=headrace.KEY_ID, aws_secret_access_key=headrace.SECRET)
             kinesis.create_stream(StreamName="clicks", StreamModeDetails={"StreamMode": "ON_DEMAND"})
-            kinesis.get_waiter("stream_exists").wait(StreamName="clicks", WaiterConfig={"Delay": 1})
+            kinesis.get_waiter("stream_exists").wait(StreamName="clicks", WaiterConfig={"Delay": 1, "MaxAttempts": 240})
             kinesis.create_channel(
                 ChannelName="c", ServiceExecutionRoleARN=f"arn:aws:iam::{headrace.ACCOUNT}:role/delivery",
                 StreamConfigurationList=[{"StreamARN": f"arn:aws:kinesis:us-east-1:{headrace.ACCOUNT}:stream/clicks",
@@ -705,10 +719,7 @@ def tls(program):
                     assert s3.get_object(Bucket="far", Key="k")["Body"].read() == data
                 else:
                     refused("ServiceUnavailable", s3.get_object, Bucket="far", Key="k")
-                    end = time.monotonic() + 240  # the log is read beside
-                    while not any(said in line for line in server.log):
-                        assert time.monotonic() < end, server.tail()
-                        time.sleep(0.1)
+                    server.wait_said(said)
 
 
 def two_endpoints(program):
@@ -748,7 +759,7 @@ def cut_copies(program):
     with headrace.Server(program) as back:
         proxy = Proxy(back.port)
         client(back).create_bucket(Bucket="far")
-        with front(program, section("far", f"http://127.0.0.1:{proxy.port}", keys_file(), timeout='"2s"')) as server:
+        with front(program, section("far", f"http://127.0.0.1:{proxy.port}", keys_file())) as server:
             s3, data = client(server), os.urandom(12 * MIB)
             s3.create_bucket(Bucket="here")
             for bucket in ("here", "far"):
@@ -927,8 +938,8 @@ def configuration(program):
                 file.write(section("here", back.url, keys_file()))
             server.stop()
             server.spawn()
-            assert server.process.wait(240) != 0
-            assert "has objects here" in "\n".join(server.log)
+            assert server.wait_end() != 0
+            server.wait_said("has objects here")
             server.arguments = []
             server.start()
 

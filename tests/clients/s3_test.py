@@ -174,8 +174,7 @@ class Path:
 
     def copies_share_their_bytes_and_outlive_the_source(self):
         def stored():
-            return sum(os.path.getsize(os.path.join(folder, name)) for folder, _, names
-                       in os.walk(os.path.join(self.server.data_dir, "blobs")) for name in names)
+            return headrace.blob_bytes(self.server)  # what was removed before goes beside
 
         data, body = os.urandom(6 * MIB + 1), lambda: io.BytesIO(data)
         config = TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB)
@@ -193,7 +192,7 @@ class Path:
         parts = {"Parts": [{"PartNumber": 1, "ETag": part["CopyPartResult"]["ETag"]}]}
         done = [self.s3.complete_multipart_upload(Bucket=self.bucket, Key="dst/range", UploadId=upload, MultipartUpload=parts)
                 for _ in range(2)]  # as a client does that has not got the first answer
-        assert done[0]["ETag"] == done[1]["ETag"] and stored() == before, (before, stored())
+        assert done[0]["ETag"] == done[1]["ETag"] and stored() <= before, (before, stored())
         self.s3.copy_object(Bucket=self.bucket, Key="dst/opened", CopySource=f"{self.bucket}/src/sealed")
         for name in ("plain", "sealed", "parts"):
             self.s3.delete_object(Bucket=self.bucket, Key=f"src/{name}")
@@ -235,10 +234,8 @@ class Path:
         for more in ({}, other):
             refused("InvalidRequest", self.s3.upload_part, Bucket=self.bucket, Key="c5", UploadId=upload, PartNumber=1, Body=b"x", **more)
         self.s3.abort_multipart_upload(Bucket=self.bucket, Key="c5", UploadId=upload)
-        for root, _, names in os.walk(self.server.data_dir):
-            for name in names:
-                with open(os.path.join(root, name), "rb") as file:
-                    assert mine["SSECustomerKey"] not in file.read(), f"the key is in {name}"
+        for path, file in headrace.files_of(self.server.data_dir):
+            assert mine["SSECustomerKey"] not in file.read(), f"the key is in {path}"
 
     def links_are_good_until_they_end(self):
         for signature in ("s3v4", "s3"):

@@ -26,6 +26,7 @@ import tap  # noqa: E402
 AWS = os.path.join(os.path.dirname(sys.executable), "aws")
 ROOT = {"aws_access_key_id": headrace.KEY_ID, "aws_secret_access_key": headrace.SECRET}
 ACCOUNT = headrace.ACCOUNT
+HELD_SECONDS_MAX = 240
 
 
 def client(server, service, keys=None):
@@ -80,7 +81,7 @@ class Function(http.server.ThreadingHTTPServer):
         self.steps.append(step)
         if step == self.hold_at:
             self.waits.set()
-            self.held.wait(60)
+            self.held.wait(HELD_SECONDS_MAX)
         told = self.sm.describe_secret(SecretId=arn)
         assert told["RotationEnabled"] and "AWSPENDING" in told["VersionIdsToStages"][token], told
         if step == "createSecret":
@@ -230,7 +231,7 @@ class Path:
             assert function.steps == steps, function.steps
             function.steps, function.hold_at = [], "setSecret"
             made = sm.rotate_secret(SecretId="turns")
-            assert function.waits.wait(60), function.steps
+            assert function.waits.wait(HELD_SECONDS_MAX), function.steps
             server.kill()
             function.hold_at = None
             server.start()
@@ -245,10 +246,8 @@ class Path:
     def nothing_of_a_value_is_in_any_file(self):
         marker = "a-value-that-is-easily-found"
         self.sm.create_secret(Name="marked", SecretString=marker)
-        for folder, _, files in os.walk(self.server.data_dir):
-            for name in files:
-                with open(os.path.join(folder, name), "rb") as file:
-                    assert marker.encode() not in file.read(), name
+        for path, file in headrace.files_of(self.server.data_dir):
+            assert marker.encode() not in file.read(), path
 
 
 STAGES = [function for name, function in vars(Path).items() if callable(function) and name != "__init__"]

@@ -7,6 +7,7 @@ import struct
 import threading
 import time
 
+import headrace
 from vendors import reset
 
 SSL_REQUEST, CANCEL_REQUEST, PASSWORD_WANTED = 80877103, 80877102, 3
@@ -20,12 +21,11 @@ class Redshift:
         self.answer, self.password = answer, password
         self.asked, self.over = threading.Event(), threading.Event()  # something; there is no more of it
         self.copies, self.loaded = [], []  # what was asked for, and what was answered with success
-        self.port, self.lock, self.open = 0, threading.Lock(), set()
+        self.port, self.lock, self.open = headrace.free_port(), threading.Lock(), set()
         self.revive()
 
     def revive(self):
         self.listener = socket.create_server(("127.0.0.1", self.port))
-        self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
 
     def kill(self):

@@ -5,6 +5,7 @@ import json
 import threading
 import uuid
 
+import headrace
 from vendors import Life
 
 TOKEN = "11111111-2222-3333-4444-555555555555"
@@ -16,7 +17,7 @@ class Collector:
     def __init__(self, lose=0, port=0):
         self.lose, self.lock = lose, threading.Lock()
         self.next, self.waiting, self.indexed, self.asked = 0, {}, [], {}
-        self.life = Life(self, port)
+        self.life = Life(self, port or headrace.free_port())
         self.port = self.life.server_address[1]
 
     def answer(self, path, headers, body):

@@ -12,6 +12,8 @@ import threading
 import time
 import uuid
 
+import headrace
+
 MIB = 1 << 20
 DAY_MS = 86400_000
 
@@ -80,8 +82,8 @@ class Vendor:
 
     def __init__(self):
         self.lock, self.records, self.wrong, self.kinds = threading.Lock(), [], [], set()
-        self.life = Life(self, 0)
-        self.port = self.life.server_address[1]
+        self.port = headrace.free_port()  # and comes back on it
+        self.life = Life(self, self.port)
 
     def objection(self, path, headers):
         get = headers.get
