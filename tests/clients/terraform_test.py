@@ -27,10 +27,13 @@ WAIT_SECONDS_MAX = 240
 POLL_SECONDS = 0.1       # the provider waits for seconds
 TAGS_AT_ONCE = 10        # of AddTagsToStream and RemoveTagsFromStream
 OTHER_ACCOUNT = "arn:aws:iam::111122223333:root"
-CHANGE_TIME = "700ms"    # so that CREATING, UPDATING and DELETING are seen
+CHANGE_TIME = "5m"       # of a clock that is moved when CREATING, UPDATING and DELETING have been seen
 DEFAULTS = {"encryption_type": "NONE", "kms_key_id": None, "retention_period": 24, "shard_count": None,
             "shard_level_metrics": set(), "stream_mode": "PROVISIONED", "max_record_size_in_kib": None, "tags": {},
             "enforce_consumer_deletion": False}
+
+
+SERVER = None            # set by main
 
 
 class NotFound(Exception):
@@ -48,18 +51,21 @@ def found(call, **arguments):
 
 def wait(status, pending, target):
     """As the provider waits: pending states are passed through, any other one is an error. target None: it is gone.
-    The states that were seen."""
+    The states that were seen. Once a state was seen, the time is over that it takes."""
     seen, end = [], time.monotonic() + WAIT_SECONDS_MAX
     while time.monotonic() < end:
         try:
             now = status()
         except NotFound:
             now = None
-        if not seen or seen[-1] != now:
+        is_known = bool(seen) and seen[-1] == now
+        if not is_known:
             seen.append(now)
         if now == target:
             return seen
         assert now in pending, f"unexpected state {now}, wanted {target}"
+        if not is_known:
+            SERVER.advance_clock(CHANGE_TIME)
         time.sleep(POLL_SECONDS)
     raise AssertionError(f"still {seen[-1]}, wanted {target}")
 
@@ -519,12 +525,13 @@ class Terraform:
 
 
 def main():
+    global SERVER
     parser = argparse.ArgumentParser()
     parser.add_argument("--program", default="build/headrace")
     options = parser.parse_args()
     report = tap.Tap()
-    with headrace.Server(options.program, "--change-time", CHANGE_TIME, limits="on") as server:
-        Terraform(server).run(report)
+    with headrace.Server(options.program, "--change-time", CHANGE_TIME, limits="on", profile="dev") as SERVER:
+        Terraform(SERVER).run(report)
     return report.end()
 
 
