@@ -30,7 +30,7 @@ enum {
     TREE_DEPTH_MAX = 16,
 };
 #define STREAM S("clicks")
-#define DRAIN_QUIET_NS (10 * NS_PER_S) // without a new record, until the rest counts as lost
+#define DRAIN_QUIET_NS (30 * NS_PER_S) // without a new record, until the rest counts as lost
 
 static const Flag flags[] = {
     { S_INIT("rate"), 0, S_INIT("COUNT"), S_INIT("Records to put per second; 3000") },

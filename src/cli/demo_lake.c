@@ -13,8 +13,8 @@ enum { TAIL_BYTES = 64 << 10, KEY_BYTES_MAX = 1024 };
 #define BUCKET S("lake")
 #define DELIVERY S("clicks-to-lake")
 #define LOOK_NS (100 * NS_PER_MS)
-#define QUIET_NS (20 * NS_PER_S) // without a new object, until the rest counts as not delivered
-#define WAIT_NS (60 * NS_PER_S)
+#define QUIET_NS (60 * NS_PER_S) // without a new object, until the rest counts as not delivered
+#define WAIT_NS (180 * NS_PER_S)
 
 struct demo_lake {
     const struct invocation *in;
