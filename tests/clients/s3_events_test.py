@@ -20,7 +20,7 @@ import tap  # noqa: E402
 from s3_test import client, refused  # noqa: E402
 
 ARN = f"arn:aws:lambda:us-east-1:{headrace.ACCOUNT}:function:watch"
-WAIT_SECONDS_MAX = 120
+WAIT_SECONDS_MAX = 240
 
 
 class Function(http.server.BaseHTTPRequestHandler):
