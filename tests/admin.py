@@ -19,6 +19,7 @@ import sigv4
 import tap
 
 ASKERS, WRITERS = 4, 2
+SLOW_SECONDS_MAX = 240  # more, on a busy machine, for every page to answer once
 ADMIN = ("stat", "access", "check", "backup", "job")
 SMALL = ["--journal-file-size", "1MiB", "--journal-seal-size", "1MiB"]  # so that there is something to check
 
@@ -94,6 +95,10 @@ PAGES = ("/metrics", "/_headrace/live", "/_headrace/ready", "/_headrace/health",
          "/_localstack/init")
 
 
+def unseen(askers):
+    return [page for page in ADMIN if not any(a.seen.get(page) for a in askers)]
+
+
 def all_pages_at_once(program, seconds):
     with headrace.Server(program, *SMALL) as server:
         backup = os.path.join(server.data_dir, "..", os.path.basename(server.data_dir) + "-backup")
@@ -104,7 +109,9 @@ def all_pages_at_once(program, seconds):
         for worker in workers:
             worker.start()
         end = time.monotonic() + seconds
-        while time.monotonic() < end and not any(w.trouble for w in workers):
+        late = end + SLOW_SECONDS_MAX
+        while not any(w.trouble for w in workers) and (
+                time.monotonic() < end or (unseen(askers) and time.monotonic() < late)):
             time.sleep(0.1)
         for worker in workers:
             worker.stopping = True
@@ -112,8 +119,7 @@ def all_pages_at_once(program, seconds):
             worker.join(240)
             assert worker.trouble is None, worker.trouble
         assert server.is_running(), "the server has ended"
-        for page in ADMIN:
-            assert sum(a.seen.get(page, 0) for a in askers) > 0, f"{page} has never answered"
+        assert not unseen(askers), f"{unseen(askers)} have never answered"
         print(f"# {sum(a.turns for a in askers)} pages, {sum(w.turns for w in workers) - sum(a.turns for a in askers)} "
               "other calls", flush=True)
     remove(backup)

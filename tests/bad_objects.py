@@ -18,8 +18,8 @@ import tap
 
 BUCKET = "bad"
 STALLED_BYTES = 400_000
-REPLACED = 40  # times
-SETTLE_SECONDS_MAX = 120
+REPLACED, REPLACED_SECONDS_MAX = 40, 240  # times; until readers have seen as many
+SETTLE_SECONDS_MAX = 240
 KEYS = ("../../etc/passwd", "..", ".", "a/../../b", "/", "//", "/etc/passwd", "%2e%2e/x", "a\\..\\b", " ", "a b", "\x7f", "é" * 512,
         "😀" * 256, "k" * 1024, "con", "null", "a" * 255 + "/" + "b" * 255)
 SERVER = None  # set by bad_input.main
@@ -262,11 +262,13 @@ def a_large_object_that_is_replaced_and_removed_while_it_is_read_is_one_of_its_v
     readers = [threading.Thread(target=read, daemon=True) for _ in range(4)]
     for reader in readers:
         reader.start()
-    for turn in range(REPLACED):
+    turn, end = 0, time.monotonic() + REPLACED_SECONDS_MAX
+    while turn < REPLACED or (seen[True] <= REPLACED and time.monotonic() < end):  # readers may be slow
         assert ask("PUT", path, contents[turn % 4])[0] == 200
         time.sleep(0.1)
         if turn % 5 == 4:
             assert ask("DELETE", path)[0] == 204
+        turn += 1
     stop.set()
     for reader in readers:
         reader.join(240)

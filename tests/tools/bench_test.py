@@ -207,7 +207,7 @@ class StallingServer:
         while head := self.read_head(stream):
             stream.read(head)
             answered += 1
-            if answered == 10:
+            if answered == 3:
                 time.sleep(STALL_SECONDS)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 
