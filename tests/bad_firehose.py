@@ -163,6 +163,10 @@ def delivery_streams_survive_records_that_their_processors_cannot_read():
     status, reply = raw("PutRecordBatch", {"DeliveryStreamName": "bad-parted", "Records": records})
     assert status == 200 and json.loads(reply)["FailedPutCount"] == 0, reply
     arrives(b'{"p":"good"}\n', "bad-parted/good/")
+    until = time.monotonic() + DELIVERED_SECONDS_MAX
+    while len(keys("bad-parted/")) + content("bad-errors/").count(b"\n") < len(records):  # each is one's alone, or an error
+        assert time.monotonic() < until, (keys(), content("bad-errors/")[-2000:])
+        time.sleep(0.1)
     assert all(key.startswith(("bad/", "bad-parted/", "bad-errors/")) for key in keys()), keys()
 
 

@@ -112,7 +112,7 @@ class Loop:
         s3.create_bucket(Bucket=BUCKET)
         s3.create_bucket(Bucket=AWAY)
         kinesis.create_stream(StreamName="stream", ShardCount=1)
-        kinesis.get_waiter("stream_exists").wait(StreamName="stream")
+        kinesis.get_waiter("stream_exists").wait(StreamName="stream", WaiterConfig={"Delay": 1, "MaxAttempts": 240})
         more = {"gzip": {"CompressionFormat": "GZIP"}, "parted": partitions()}
         for name in DIRECT:
             place = destination(name, AWAY if name == "moved" else BUCKET)
@@ -207,13 +207,25 @@ class Loop:
         self.check()
         assert min(map(len, self.acknowledged.values())) > rounds, "hardly anything was put"
 
-    def move_bucket(self):
-        """The bucket goes while records wait for it, and comes back empty: they are delivered then."""
-        s3, firehose = client(self.server, "s3"), client(self.server, "firehose")
+    @staticmethod
+    def is_removed(s3):
+        """Unless one more object came meanwhile: what a kill interrupted comes twice."""
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=AWAY):
             for entry in page.get("Contents", ()):
                 s3.delete_object(Bucket=AWAY, Key=entry["Key"])
-        s3.delete_bucket(Bucket=AWAY)
+        try:
+            s3.delete_bucket(Bucket=AWAY)
+        except ClientError as error:
+            assert error.response["Error"]["Code"] == "BucketNotEmpty", error
+            return False
+        return True
+
+    def move_bucket(self):
+        """The bucket goes while records wait for it, and comes back empty: they are delivered then."""
+        s3, firehose = client(self.server, "s3"), client(self.server, "firehose")
+        end = time.monotonic() + ARRIVAL_SECONDS_MAX
+        while not self.is_removed(s3):
+            assert time.monotonic() < end, "the bucket is never empty"
         lines = [json.dumps({"n": n, "s": "away"}) for n in range(100)]
         for line in lines:
             firehose.put_record(DeliveryStreamName="moved", Record={"Data": line.encode() + b"\n"})

@@ -173,7 +173,7 @@ def records_reach_an_http_endpoint_through_a_network_that_is_cut():
 def an_http_endpoint_that_comes_back_gets_everything():
     port = headrace.free_port()
     with tempfile.TemporaryDirectory() as folder:
-        process = start_drive(folder, {"sink": "http", "url": f"http://127.0.0.1:{port}/", "attempts": 100},
+        process = start_drive(folder, {"sink": "http", "url": f"http://127.0.0.1:{port}/", "attempts": 2000},
                               numbered(10))
         first = json.loads(process.stdout.readline())
         assert first["code"] == "HttpEndpoint.ConnectionFailed", first
@@ -395,7 +395,7 @@ def an_opensearch_that_is_killed_in_a_request_and_comes_back_has_each_document_o
     with tempfile.TemporaryDirectory() as folder, Proxy(search.port, gate) as proxy:
         process = start_drive(folder, {"sink": "search", "url": f"http://127.0.0.1:{proxy.port}", "index": "killed",
                                        "attempts": 1000, "pause_ms": 300}, documents(2000))
-        assert gate.reached.wait(60), "there is no request"
+        assert gate.reached.wait(DRIVE_SECONDS_MAX), "there is no request"
         search.kill()
         gate.open("pass")
         first = json.loads(process.stdout.readline())
@@ -466,8 +466,8 @@ def a_splunk_that_is_killed_before_it_has_indexed_gets_the_data_again():
 
     with Forgetful() as first, tempfile.TemporaryDirectory() as folder:
         process = start_drive(folder, {"sink": "splunk", "url": f"http://127.0.0.1:{first.port}", "token": TOKEN,
-                                       "ack_s": 3, "attempts": 100}, records)
-        assert died.wait(60), "it was not asked"
+                                       "ack_s": 3, "attempts": 2000}, records)
+        assert died.wait(DRIVE_SECONDS_MAX), "it was not asked"
     with Collector(port=first.port) as second:
         outcome = end_drive(process)
         assert outcome.result == DELIVERED and outcome.codes[0] == "Splunk.AckTimeout", outcome
@@ -704,15 +704,13 @@ def what_is_put_is_in_objects_though_the_server_is_killed_and_the_bucket_goes():
     found = lines()
     assert set(found) == set(acknowledged)
     print(f"# {len(acknowledged)} records, {len(found) - len(set(found))} of them twice after 4 kills")
-    for page in h.s3.get_paginator("list_objects_v2").paginate(Bucket="pond"):
-        for o in page.get("Contents", ()):
-            h.s3.delete_object(Bucket="pond", Key=o["Key"])
-    h.s3.delete_bucket(Bucket="pond")
+    wait(lambda: is_removed(h.s3, "pond"))
     late = h.put("objects", [b"nowhere to go\n"])
     time.sleep(3)
     h.restart()
     h.s3.create_bucket(Bucket="pond")
-    wait(lambda: lines() == late)
+    wait(lambda: set(lines()) >= set(late))
+    assert set(lines()) <= set(late) | set(acknowledged)  # what comes twice may come late
 
 
 @test

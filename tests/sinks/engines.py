@@ -19,6 +19,21 @@ POSTGRES_BIN = "/usr/lib/postgresql/15/bin"
 SEARCH = os.path.join(headrace.ROOT, "tests", "sinks", "search")
 SEARCH_BUILT = os.path.join(headrace.ROOT, "build", "clients", "search")
 SEARCH_SECONDS_MAX = 400  # until it answers, on a busy machine
+START_SECONDS_MAX = 240
+
+
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return file.read().split()
+
+
+def has_ended(pid):
+    """Also one whose end nobody wants to know."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
 
 
 class Postgres:
@@ -65,20 +80,23 @@ class Postgres:
         self.wait()
 
     def wait(self):
-        for _ in range(300):
+        end = time.monotonic() + START_SECONDS_MAX
+        while True:
             ready = subprocess.run([os.path.join(POSTGRES_BIN, "pg_isready"), "-h", "127.0.0.1", "-p", str(self.port)],
                                    stdout=subprocess.DEVNULL)
             if ready.returncode == 0:
                 return
+            assert time.monotonic() < end and self.process.poll() is None, "PostgreSQL did not become ready"
             time.sleep(0.1)
-        raise AssertionError("PostgreSQL did not become ready")
 
     def kill(self):
+        """Its children end when they notice, each in its time: one that was left would keep the next one out."""
+        children = children_of(self.process.pid)
         self.process.kill()
         self.process.wait(240)
-        for _ in range(100):  # its children notice
-            if not os.path.exists(f"{self.folder}/data/postmaster.pid"):
-                break
+        end = time.monotonic() + START_SECONDS_MAX
+        while not all(map(has_ended, children)):
+            assert time.monotonic() < end, "children of PostgreSQL stay"
             time.sleep(0.1)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{self.folder}/data/postmaster.pid")
