@@ -31,6 +31,7 @@ PRODUCERS, CONSUMERS = 2, 4
 ROUND_SECONDS = (0.05, 0.8)
 VISIBILITY_SECONDS = 2
 DRAIN_SECONDS_MAX = 300
+LEFT_SECONDS_MAX = 240
 FORGOTTEN_SHARE = 0.2  # of what is received is not acknowledged
 GONE = (OSError, http.client.HTTPException)
 
@@ -43,6 +44,7 @@ class Ledger:
         self.sent, self.put, self.done = set(), set(), set()
         self.unsure = set()  # an acknowledgement was sent and not answered: it may be done
         self.ids, self.asked, self.hidden_until, self.trouble = {}, {}, {}, []
+        self.counts = {}  # how often each was received from this life of the server
 
     def say(self, text):
         with self.lock:
@@ -60,7 +62,8 @@ class Ledger:
             if data not in self.sent:
                 self.trouble.append(f"{data} came and was never put")
             # A consumer that got no processor for seconds tells of what came before another one had it.
-            is_told_late = asked < self.asked.get(data, 0)
+            is_told_late = record["ReceiveCount"] < self.counts.get(data, 0)
+            self.counts[data] = max(record["ReceiveCount"], self.counts.get(data, 0))
             if data in self.done and not is_told_late:
                 self.trouble.append(f"{data} came after its acknowledgement")
             if self.hidden_until.get(data, 0) > answered and not is_told_late:
@@ -157,6 +160,7 @@ def one_round(server, ledger, arn, number, rng):
     for thread in threads:
         thread.stopping = True
         thread.join(240)
+    ledger.counts.clear()
     server.start()
 
 
@@ -193,6 +197,10 @@ def requests(server):
     return server.metric('headrace_http_requests_total{protocol="h1"}')
 
 
+def connections(server):
+    return server.metric('headrace_http_connections{protocol="h1"}')
+
+
 def wait_in_vain(server, arn):
     """A call that waits for a record, as bytes: its connection is the caller's to close."""
     client = server.client()
@@ -210,11 +218,15 @@ def leave(program):
     """Who has left gets no record: nobody would acknowledge it."""
     with headrace.Server(program, profile="dev") as server:
         arn = make(server)
+        before = connections(server)
         for _ in range(3):
             wait_in_vain(server, arn).close()
         resets = wait_in_vain(server, arn)
         resets.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         resets.close()
+        end = time.monotonic() + LEFT_SECONDS_MAX
+        while connections(server) > before:
+            assert time.monotonic() < end, "the server does not see that its clients have left"
         client = server.client(timeout=240)
         client.put("s", b"x", "k")
         records = client.call("ReceiveQueueRecords", QueueARN=arn, WaitTimeSeconds=20)["QueueRecords"]

@@ -31,7 +31,7 @@ STORED_MB = 60                   # fills every cache; then three times as much a
 STORED_SHARE_MAX = 0.04          # of what is stored then may stay in memory: noise of the measurement
 SANITIZED_FACTOR = 3             # of all bounds: red zones, shadow, stacks
 LOADED_SHARDS, LOADED_SECONDS = 1000, 5
-LOAD_SECONDS_MAX, VIOLATION_SECONDS_MAX, VERIFY_SECONDS_MAX = 300, 60, 300
+LOAD_SECONDS_MAX, VIOLATION_SECONDS_MAX, VERIFY_SECONDS_MAX = 300, 240, 300
 
 
 def factor():

@@ -23,7 +23,7 @@ import headrace
 import sigv4
 import tap
 
-RETRY_SECONDS_MAX = 60
+RETRY_SECONDS_MAX = 240
 RETRY_PAUSE_SECONDS = 0.1
 SMALL_DISK_MIB = 64         # of a server whose disk is to be filled
 TIMES = re.compile(r"(Timestamps?|StartTime|EndTime|StartDate|EndDate)$")

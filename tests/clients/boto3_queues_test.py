@@ -19,7 +19,7 @@ import headrace  # noqa: E402
 import tap  # noqa: E402
 
 RECORDS, CONSUMERS = 200, 4
-STATUS_SECONDS_MAX = 120
+STATUS_SECONDS_MAX = 240
 
 
 def kinesis(server):
@@ -58,10 +58,10 @@ class Path:
     def a_queue_is_made_and_becomes_active(self):
         self.client.create_stream(StreamName="boto3-queues", StreamModeDetails={"StreamMode": "ON_DEMAND"})
         self.client.get_waiter("stream_exists").wait(StreamName="boto3-queues",
-                                                     WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+                                                     WaiterConfig={"Delay": 1, "MaxAttempts": 240})
         made = self.client.create_queue(
             QueueName="work", StreamConfigurationList=[{"StreamARN": self.stream}], Tags={"team": "rivers"},
-            QueueAttributes={"VisibilityTimeoutSeconds": 60,
+            QueueAttributes={"VisibilityTimeoutSeconds": 600,
                              "DeadLetterConfiguration": {"TargetType": "BUILT_IN", "MaxReceiveCount": 2}})
         self.arn = made["QueueDescription"]["QueueARN"]
         assert made["QueueDescription"]["QueueStatus"] == "CREATING", made
@@ -75,15 +75,15 @@ class Path:
     def several_consumers_drain_it_and_each_record_is_done_once(self):
         self.client.put_records(StreamARN=self.stream, Records=[
             {"Data": f"record-{n}".encode(), "PartitionKey": f"key-{n}"} for n in range(RECORDS)])
-        done, lock, trouble = {}, threading.Lock(), []
+        done, lock, trouble, end = {}, threading.Lock(), [], time.monotonic() + STATUS_SECONDS_MAX
 
         def consume():
             client = kinesis(self.server)
             try:
-                while True:
+                while len(done) < RECORDS and time.monotonic() < end:
                     records = client.receive_queue_records(QueueARN=self.arn, WaitTimeSeconds=1)["QueueRecords"]
                     if not records:
-                        return
+                        continue
                     reply = client.acknowledge_queue_records(QueueARN=self.arn, Entries=handles(records))
                     assert len(reply["Successful"]) == len(records) and not reply["Failed"], reply
                     with lock:
@@ -100,6 +100,7 @@ class Path:
             consumer.join()
         assert not trouble, trouble
         assert sorted(done.values()) == sorted((f"record-{n}".encode(), f"key-{n}") for n in range(RECORDS))
+        assert self.receive(WaitTimeSeconds=1) == []
 
     def a_waiting_call_gets_a_record_as_soon_as_it_is_put(self):
         got = []
@@ -115,18 +116,18 @@ class Path:
     def a_record_that_fails_twice_is_a_dead_letter_and_can_be_restored(self):
         self.client.put_record(StreamARN=self.stream, Data=b"poison", PartitionKey="p")
         for count in (1, 2):
-            records = self.receive(WaitTimeSeconds=5)
+            records = self.receive(WaitTimeSeconds=20)
             assert [(r["Data"], r["ReceiveCount"]) for r in records] == [(b"poison", count)], records
             reply = self.client.update_queue_records_visibility(QueueARN=self.arn, Entries=[
                 {"ReceiptHandle": records[0]["ReceiptHandle"], "VisibilityTimeoutSeconds": 0}])
             assert len(reply["Successful"]) == 1, reply
         assert self.receive(WaitTimeSeconds=1) == []
-        letters = self.dead_letters(WaitTimeSeconds=5)
+        letters = self.dead_letters(WaitTimeSeconds=20)
         assert [r["Data"] for r in letters] == [b"poison"], letters
         assert letters[0]["RecordId"] == records[0]["RecordId"]
         reply = self.client.restore_dead_letter_queue_records(QueueARN=self.arn, Entries=handles(letters))
         assert len(reply["Successful"]) == 1, reply
-        again = self.receive(WaitTimeSeconds=5)
+        again = self.receive(WaitTimeSeconds=20)
         assert [(r["Data"], r["ReceiveCount"]) for r in again] == [(b"poison", 1)], again
         self.client.acknowledge_queue_records(QueueARN=self.arn, Entries=handles(again))
 
@@ -140,7 +141,7 @@ class Path:
     def what_is_done_and_what_is_in_flight_outlive_kill_9(self):
         self.client.put_records(StreamARN=self.stream, Records=[
             {"Data": b"a", "PartitionKey": "p"}, {"Data": b"b", "PartitionKey": "p"}])
-        records = self.receive(WaitTimeSeconds=5, VisibilityTimeoutSeconds=600)
+        records = self.receive(WaitTimeSeconds=20, VisibilityTimeoutSeconds=600)
         assert [r["Data"] for r in records] == [b"a", b"b"], records
         self.client.acknowledge_queue_records(QueueARN=self.arn, Entries=handles(records[:1]))
         self.server.kill()

@@ -50,7 +50,7 @@ import software.amazon.awssdk.transfer.s3.model.DownloadRequest;
 
 public final class Objects {
     private static final int MIB = 1 << 20;
-    private static final Duration PATIENCE = Duration.ofSeconds(60);
+    private static final Duration PATIENCE = Duration.ofSeconds(240);
     private static final List<String> KEYS = List.of("plain", "a/b c+d&é.txt", "Ümläut/文字 😀", "//double//", "per%cent",
             "k".repeat(1024));
 
@@ -65,7 +65,8 @@ public final class Objects {
     private Objects(URI endpoint, TrustManagerFactory trust) throws Exception {
         TlsTrustManagersProvider managers = trust == null ? null : trust::getTrustManagers;
         bucket = "java-" + endpoint.getScheme();
-        UrlConnectionHttpClient.Builder plain = UrlConnectionHttpClient.builder().socketTimeout(PATIENCE);
+        UrlConnectionHttpClient.Builder plain = UrlConnectionHttpClient.builder().connectionTimeout(PATIENCE)
+                .socketTimeout(PATIENCE);
         tls = trust == null ? null : SSLContext.getInstance("TLS");
         if (trust != null) {
             plain.tlsTrustManagersProvider(managers);
