@@ -23,10 +23,14 @@ CLIENTS = ("Path", "Objects")
 PASSWORD = "changeit"
 REFUSED_MAX = 0  # all its mistakes are found later
 RUN_SECONDS_MAX = 600
+FETCHES = 3      # of the SDK: what came is kept, and a network may fail once
 
 
-def run(*command):
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+def run(*command, tries=1):
+    for _ in range(tries):
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        if done.returncode == 0:
+            break
     assert done.returncode == 0, f"{command[0]}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
 
 
@@ -42,7 +46,7 @@ def build():
         shutil.rmtree(BUILT, ignore_errors=True)  # no jar of another version stays in the class path
         os.makedirs(BUILT)
         run("mvn", "-B", "-q", "-f", pom, "dependency:copy-dependencies", "-DincludeScope=runtime",
-            f"-DoutputDirectory={BUILT}/lib")
+            f"-DoutputDirectory={BUILT}/lib", tries=FETCHES)
         with open(ready, "w", encoding="utf-8"):
             pass
     if any(is_older(c, *sources, ready) for c in compiled):
