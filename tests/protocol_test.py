@@ -77,7 +77,7 @@ class Probe:
     def __enter__(self):
         if botocore is None:
             tap.skip("botocore is not installed")
-        self.process = subprocess.Popen(["timeout", "60", sys.argv[1], KEY, SECRET, ""], stdin=subprocess.PIPE,
+        self.process = subprocess.Popen(["timeout", "600", sys.argv[1], KEY, SECRET, ""], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True)
         self.port = int(self.process.stdout.readline())
         return self

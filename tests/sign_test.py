@@ -47,7 +47,7 @@ class Probe:
         self.token = token
 
     def __enter__(self):
-        self.process = subprocess.Popen(["timeout", "60", sys.argv[1], KEY, SECRET, self.token],
+        self.process = subprocess.Popen(["timeout", "600", sys.argv[1], KEY, SECRET, self.token],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.port = int(self.process.stdout.readline())
         return self
