@@ -510,9 +510,9 @@ static void uncount(struct lane *l, struct cursor *c, const Taken *t, uint64_t n
     c->is_uncounted = c->is_uncounted && c->counted < c->limit && (more || !is_direct(l));
     l->taken_bytes += t->counted_bytes;
     l->taken_records += t->counted_records;
+    note_held(l); // first: who looks meanwhile is told too much rather than that nothing waits
     atomic_fetch_sub(&l->pending_bytes, t->counted_bytes);
     atomic_fetch_sub(&l->pending_records, t->counted_records);
-    note_held(l);
 }
 
 static void add_to_batch(struct lane *l, struct cursor *c, size_t index, const Piece *p,

@@ -62,13 +62,20 @@ static uint64_t at_least_0(int64_t n)
     return n > 0 ? (uint64_t)n : 0;
 }
 
+// What is read goes from the first to the second, and back when it must be read again: seen on its
+// way it counts twice, never not at all, for 0 says that all was delivered.
+static uint64_t backlog_of(_Atomic int64_t *pending, _Atomic int64_t *held)
+{
+    int64_t before = atomic_load(pending), read = atomic_load(held), after = atomic_load(pending);
+    return at_least_0(MAX(before, after) + read);
+}
+
 void delivery_state(struct delivery *v, struct arena *a, DeliveryState *ret)
 {
     struct lane *l = &v->main;
     *ret = (DeliveryState){ 0 };
-    ret->backlog_records =
-        at_least_0(atomic_load(&l->pending_records) + atomic_load(&l->held_records));
-    ret->backlog_bytes = at_least_0(atomic_load(&l->pending_bytes) + atomic_load(&l->held_bytes));
+    ret->backlog_records = backlog_of(&l->pending_records, &l->held_records);
+    ret->backlog_bytes = backlog_of(&l->pending_bytes, &l->held_bytes);
     int64_t kept_ms = atomic_load(&l->kept_ms);
     ret->oldest_ms = ret->backlog_records > 0 ? atomic_load(&l->oldest_ms) : 0;
     if (kept_ms > 0 && (ret->oldest_ms == 0 || kept_ms < ret->oldest_ms))
