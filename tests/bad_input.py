@@ -27,10 +27,10 @@ import headrace
 import sigv4
 import tap
 
-READ_SECONDS_MAX = 60
-DAWDLE_SECONDS_MAX = 180   # until a slow client must have been cut off
+READ_SECONDS_MAX = 180
+DAWDLE_SECONDS_MAX = 300   # until a slow client must have been cut off
 IDLE_TIMEOUT = "40s"       # of the server, instead of its two minutes: a silent client is cut off in time
-NEIGHBOUR_SECONDS_MAX = 60  # for one call of the neighbour; the slowest one is told
+NEIGHBOUR_SECONDS_MAX = 120  # for one call of the neighbour; the slowest one is told
 SHARD_LIMIT_BYTES = 1 << 20
 REFUSALS = {400, 403, 404, 405, 408, 411, 413, 414, 417, 431, 501, 503, 505}
 STREAM = "busy"
@@ -673,9 +673,11 @@ def start_dawdlers():
 
 def judge_dawdlers(report, dawdlers):
     end = dawdlers[0].started + DAWDLE_SECONDS_MAX
-    while time.monotonic() < end and any(d.ended is None for d in dawdlers):
+    while True:
         for dawdler in dawdlers:
             dawdler.poll()
+        if time.monotonic() > end or all(d.ended is not None for d in dawdlers):
+            break
         time.sleep(1)
     for dawdler in dawdlers:
         if dawdler.ended is None:

@@ -41,7 +41,8 @@ class Proxy:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.open = []
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.accepting = threading.Thread(target=self.accept, daemon=True)
+        self.accepting.start()
 
     def accept(self):
         while True:
@@ -91,6 +92,12 @@ class Proxy:
         self.open = []
 
     def close(self):
+        """Who accepts there hears of it, and has ended before another socket may have that number."""
+        try:
+            self.listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self.accepting.join(240)
         self.listener.close()
         self.drop_all()
 

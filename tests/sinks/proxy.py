@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A proxy for one TCP server, that cuts, resets and stalls connections when a test wants it."""
+import contextlib
 import select
 import socket
 import struct
 import threading
 import time
+
+JOIN_SECONDS_MAX = 60
 
 
 class Proxy:
@@ -18,7 +21,8 @@ class Proxy:
         self.connections = 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.accepting = threading.Thread(target=self._accept, daemon=True)
+        self.accepting.start()
 
     def _accept(self):
         while True:
@@ -64,6 +68,10 @@ class Proxy:
         return bool(readable)
 
     def close(self):
+        """Who accepts there hears of it, and has ended before another socket may have that number."""
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.accepting.join(JOIN_SECONDS_MAX)
         self.listener.close()
 
     def __enter__(self):

@@ -8,6 +8,7 @@ import threading
 import time
 
 import headrace
+from proxy import JOIN_SECONDS_MAX
 from vendors import reset
 
 SSL_REQUEST, CANCEL_REQUEST, PASSWORD_WANTED = 80877103, 80877102, 3
@@ -26,7 +27,8 @@ class Redshift:
 
     def revive(self):
         self.listener = socket.create_server(("127.0.0.1", self.port))
-        threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
+        self.accepting = threading.Thread(target=self._accept, args=(self.listener,), daemon=True)
+        self.accepting.start()
 
     def kill(self):
         self.close()
@@ -113,6 +115,7 @@ class Redshift:
         self.over.set()
         with contextlib.suppress(OSError):
             self.listener.shutdown(socket.SHUT_RDWR)  # who accepts there hears of it
+        self.accepting.join(JOIN_SECONDS_MAX)  # before another socket may have that number
         self.listener.close()
 
     def __enter__(self):
