@@ -4,6 +4,7 @@
 #include "aws/pattern.h"
 #include "aws/pattern_priv.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +14,9 @@ enum {
     RANGES_MAX = 24,
     REPEAT_MAX = 1000,
     UNBOUNDED = -1,
-    CODE_POINT_MAX = 0x10ffff
+    CODE_POINT_MAX = 0x10ffff,
+    KNOWN_BYTES_MAX = 128, // names, and most ARNs
+    KNOWN_TEXTS = 16,      // of a thread
 };
 
 typedef enum StepKind {
@@ -41,6 +44,7 @@ typedef struct Set {
 } Set;
 
 struct pattern {
+    uint64_t id; // of this pattern and, as long as the process lives, of no other
     Step *steps;
     size_t step_count;
     Set *sets;
@@ -519,8 +523,10 @@ static Err take_guards(struct parser *p, unsigned depth)
 
 static Err open_guarded(Str expression, unsigned depth, struct pattern **ret)
 {
+    static _Atomic uint64_t ids;
     AUTO(pattern) out = xalloc(sizeof *out);
     struct parser p = { .rest = expression, .out = out };
+    out->id = atomic_fetch_add(&ids, 1) + 1;
     out->steps = xalloc(PATTERN_STEPS_MAX * sizeof *out->steps);
     TRY(take_guards(&p, depth));
     TRY(parse_choice(&p));
@@ -657,7 +663,39 @@ static bool guarded_run(const struct pattern *p, Str text, bool whole)
     return run(p, text, whole);
 }
 
+// ---- What has matched before: requests name the same few streams and shards over and over, and a
+// step of the program for each letter of an ARN costs more than the rest of its check.
+
+struct known {
+    uint64_t id; // of the pattern; 0: nothing is known
+    size_t n;
+    char text[KNOWN_BYTES_MAX];
+};
+static _Thread_local struct known known_texts[KNOWN_TEXTS];
+
+// Where it would be: by the pattern, the length and the last bytes, in which names differ.
+static struct known *known_place(const struct pattern *p, Str text)
+{
+    uint64_t tail = 0;
+    size_t n = MIN(text.n, sizeof tail);
+    if (n > 0)
+        memcpy(&tail, text.p + text.n - n, n);
+    uint64_t mixed = (tail ^ p->id ^ (uint64_t)text.n << 32) * UINT64_C(0x9e3779b97f4a7c15);
+    return &known_texts[(mixed >> 32) % KNOWN_TEXTS];
+}
+
 bool pattern_matches(const struct pattern *p, Str text)
 {
-    return guarded_run(p, text, true);
+    if (text.n > KNOWN_BYTES_MAX)
+        return guarded_run(p, text, true);
+    struct known *k = known_place(p, text);
+    if (k->id == p->id && str_eq(str_from(k->text, k->n), text))
+        return true;
+    if (!guarded_run(p, text, true))
+        return false;
+    k->id = p->id;
+    k->n = text.n;
+    if (text.n > 0)
+        memcpy(k->text, text.p, text.n);
+    return true;
 }

@@ -128,6 +128,47 @@ TEST(malformed_text_does_not_match)
     expect_match(S("\\S+"), S("\xc3"), false);
 }
 
+static void expect_same_again(const struct pattern *p, Str text, bool want)
+{
+    for (int i = 0; i < 3; i++)
+        EXPECT(pattern_matches(p, text) == want);
+}
+
+TEST(what_has_matched_one_pattern_is_known_of_no_other)
+{
+    AUTO(pattern) letters = NULL;
+    EXPECT_OK(pattern_open(S("[a-z]*"), &letters));
+    expect_same_again(letters, S(""), true);
+    for (int i = 0; i < 200;
+         i++) { // more than are remembered; some share the memory of a closed one
+        AUTO(pattern) digits = NULL;
+        EXPECT_OK(pattern_open(S("[0-9]+"), &digits));
+        Str word = str_fmt(a, "%c", 'a' + i % 26), number = str_fmt(a, "%d", i);
+        expect_same_again(letters, word, true);
+        expect_same_again(digits, word, false);
+        expect_same_again(digits, number, true);
+        expect_same_again(letters, number, false);
+        expect_same_again(digits, S(""), false);
+    }
+}
+
+TEST(texts_of_any_length_that_differ_in_one_byte_are_told_apart)
+{
+    AUTO(pattern) p = NULL;
+    EXPECT_OK(pattern_open(S("[a-z]*"), &p));
+    for (size_t n = 1; n <= 300; n++) {
+        char *text = arena_alloc(a, n, 1);
+        memset(text, 'a', n);
+        expect_same_again(p, str_from(text, n), true);
+        for (size_t i = 0; i<n; i += n> 16 ? 7 : 1) {
+            text[i] = 'A';
+            expect_same_again(p, str_from(text, n), false);
+            text[i] = 'a';
+        }
+        expect_same_again(p, str_from(text, n), true);
+    }
+}
+
 TEST(an_expensive_looking_pattern_is_cheap)
 {
     AUTO(pattern) p = NULL;
