@@ -12,6 +12,8 @@
 
 static const struct front_page *page_find(const struct front *f, Str path)
 {
+    if (path.n <= 1) // the path of nearly all calls
+        return NULL;
     for (size_t i = 0; i < f->page_count; i++) {
         Str page = f->pages[i].path;
         if (str_eq(page, path) || (str_ends(page, S("/")) && str_starts(path, page)))
@@ -450,6 +452,7 @@ struct http_handler front_handler(struct front *f)
 
 static Err add_page(struct front *f, const struct front_page *page)
 {
+    CHECK(page->path.n > 1);
     if (f->page_count == FRONT_PAGES_MAX)
         return fail(ERR_LIMIT, "too many pages");
     struct front_page *added = &f->pages[f->page_count++];

@@ -74,9 +74,12 @@ static void split_header(Signature *s, Str header)
 {
     Str rest = header, word, name, value;
     for (bool first = true; rest.n > 0; first = false) {
-        size_t end = MIN(str_find(rest, ','), str_find(rest, ' '));
+        Str before_blank = str_head(rest, str_find(rest, ' '));
+        size_t end = str_find(before_blank, ',');
         word = str_trim(str_head(rest, end));
         rest = str_skip(rest, MIN(end + 1, rest.n));
+        if (word.n == 0 && !first)
+            continue; // between a comma and a blank
         str_cut(word, '=', &name, &value);
         if (first)
             s->algorithm = word;

@@ -36,10 +36,15 @@ static uint64_t mix(uint64_t x, uint64_t y)
 
 uint64_t map_hash(Str key)
 {
-    uint64_t hash = secret ^ key.n;
-    for (size_t at = 0; at < key.n; at += 8) {
-        uint64_t word = 0;
-        memcpy(&word, key.p + at, MIN((size_t)8, key.n - at));
+    uint64_t hash = secret ^ key.n, word;
+    size_t at = 0;
+    for (; key.n - at >= sizeof word; at += sizeof word) {
+        memcpy(&word, key.p + at, sizeof word);
+        hash = mix(hash ^ word ^ 0xe7037ed1a0b428dbu, secret | 1);
+    }
+    if (at < key.n) {
+        word = 0;
+        memcpy(&word, key.p + at, key.n - at);
         hash = mix(hash ^ word ^ 0xe7037ed1a0b428dbu, secret | 1);
     }
     return mix(hash ^ 0x8ebc6af09c88c6e3u, 0x589965cc75374cc3u);

@@ -40,6 +40,28 @@ static size_t span(Str s, unsigned class)
     return i;
 }
 
+// Whether one of sixteen bytes, or more than that, can be in no value.
+typedef uint8_t Lanes __attribute__((vector_size(16)));
+static bool has_foreign(const char *p)
+{
+    Lanes x;
+    memcpy(&x, p, sizeof x);
+    Lanes foreign = ((Lanes)(x < 0x20) & (Lanes)(x != '\t')) | (Lanes)(x == 0x7f);
+    uint64_t halves[2];
+    memcpy(halves, &foreign, sizeof halves);
+    return (halves[0] | halves[1]) != 0;
+}
+
+// Whether all bytes may be in a value. Values are most of a head.
+static bool is_value(Str s)
+{
+    size_t i = 0;
+    for (; s.n - i >= sizeof(Lanes); i += sizeof(Lanes))
+        if (has_foreign(s.p + i))
+            return false;
+    return span(str_skip(s, i), VALUE) == s.n - i;
+}
+
 static Str trim_blanks(Str s)
 {
     while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'))
@@ -126,7 +148,7 @@ static H1Result parse_header(Str line, const H1Limits *limits, H1Head *h)
     if (name.n == 0 || name.n == line.n || line.p[name.n] != ':')
         return bad(h, 400); // also a folded line, which starts with a blank
     Str value = str_skip(line, name.n + 1);
-    if (span(value, VALUE) != value.n)
+    if (!is_value(value))
         return bad(h, 400);
     if (h->header_count == limits->header_count_max)
         return bad(h, 431);

@@ -181,6 +181,27 @@ TEST(byte_by_byte_the_answer_is_the_same)
         expect_same(str_of(rejected[i].in));
 }
 
+// Values are looked at several bytes at a time.
+TEST(each_byte_of_a_value_counts_wherever_it_stands)
+{
+    for (size_t n = 1; n <= 50; n++)
+        for (size_t at = 0; at < n; at++)
+            for (unsigned byte = 0; byte < 256; byte++) {
+                char value[50];
+                memset(value, 'v', sizeof value);
+                value[at] = (char)byte;
+                Str head = str_cat3(a, S("GET / HTTP/1.1\r\nHost: h\r\nX: "), str_from(value, n),
+                                    S("\r\n\r\n"));
+                bool is_good = byte == '\t' || (byte >= 0x20 && byte != 0x7f);
+                HttpHeader headers[4];
+                H1Head h;
+                H1Result r = h1_parse_head(head, &(H1Limits){ 65536, 4 }, headers, &h);
+                arena_reset(a);
+                if (r != (is_good ? H1_DONE : H1_BAD))
+                    test_fail(__FILE__, __LINE__, "byte %u at %zu of %zu: %d", byte, at, n, (int)r);
+            }
+}
+
 TEST(chunk_lines_are_read_and_bad_ones_refused)
 {
     static const struct {
