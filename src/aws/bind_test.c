@@ -462,6 +462,35 @@ TEST(absent_members_are_not_written_but_required_ones_always)
     EXPECT_STR(S("{\"Name\":\"n\",\"Must\":0,\"Found\":[]}"), encoded(a, &protocol_json_1_1, &out));
 }
 
+TEST(a_time_is_written_as_itself_whichever_was_written_before)
+{
+    static const struct {
+        int64_t first, second;
+        const char *text;
+    } rows[] = {
+        { 0, 0, "0,0" },
+        { 1724151234567000000, 1724151234567000000, "1724151234.567,1724151234.567" },
+        { 1724151234567000000, 1724151234568000000, "1724151234.567,1724151234.568" },
+        { 1724151234567000000, 1724151234567999999, "1724151234.567,1724151234.567" },
+        { 1724151234000000000, 1000000000, "1724151234,1" },
+        { -1500000000, -1500000000, "-1.5,-1.5" },
+        { INT64_MIN, INT64_MAX, "-9223372036.855,9223372036.854" },
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        probe_Pair pair = { .at = rows[i].second };
+        struct probe_Put_out out = {
+            .name = S("n"), .moment = rows[i].first, .has_moment = true, .pair = &pair
+        };
+        Str first, second;
+        str_cut(str_of(rows[i].text), ',', &first, &second);
+        EXPECT_STR(str_fmt(a,
+                           "{\"Name\":\"n\",\"Moment\":%.*s,\"Pair\":{\"Left\":0,\"Right\":false,"
+                           "\"At\":%.*s,\"Half\":0.0,\"Far\":0},\"Must\":0,\"Found\":[]}",
+                           FMT(first), FMT(second)),
+                   encoded(a, &protocol_json_1_1, &out));
+    }
+}
+
 TEST(what_was_decoded_is_written_as_it_came)
 {
     Str json = S("{\"Name\":\"abc\",\"Free\":\"\",\"Data\":\"aGk=\",\"Color\":\"RED\",\"Small\":7,"

@@ -8,13 +8,18 @@
 #include <string.h>
 
 // How much a list may ask for at once, by the size of its first element.
-enum { LIST_ROOM_BYTES_MAX = 1 << 20 };
+enum { LIST_ROOM_BYTES_MAX = 1 << 20, TIME_BYTES_MAX = 32 };
 
 // Where the next byte goes. body->n lags behind until `settle`.
 struct output {
     char *at, *end;
     struct buf *body;
     struct event_writer events; // for what is rare
+    // The last time that was written: records that were stored together have one. 0: there was
+    // none.
+    int64_t time_ns;
+    size_t time_n;
+    char time[TIME_BYTES_MAX];
 };
 
 static void write_value(struct output *o, const struct shape *shape, const void *value);
@@ -99,7 +104,24 @@ static void write_blob(struct output *o, Str s)
     o->at += n + 2;
 }
 
-// Numbers and times.
+static void write_time(struct output *o, int64_t ns)
+{
+    if (o->time_n > 0 && ns == o->time_ns) {
+        add(o, str_from(o->time, o->time_n));
+        return;
+    }
+    struct event_writer *w = leave(o);
+    size_t before = o->body->n;
+    w->ops->time(w, ns);
+    follow(o);
+    o->time_n = o->body->n - before;
+    CHECK(o->time_n <= TIME_BYTES_MAX);
+    if (o->time_n > 0)
+        memcpy(o->time, o->at - o->time_n, o->time_n);
+    o->time_ns = ns;
+}
+
+// Numbers.
 static void write_rare(struct output *o, const struct shape *shape, const void *value)
 {
     struct event_writer *w = leave(o);
@@ -110,11 +132,8 @@ static void write_rare(struct output *o, const struct shape *shape, const void *
     case SHAPE_LONG:
         w->ops->integer(w, *(const int64_t *)value);
         break;
-    case SHAPE_DOUBLE:
-        w->ops->real(w, *(const double *)value);
-        break;
     default:
-        w->ops->time(w, *(const int64_t *)value);
+        w->ops->real(w, *(const double *)value);
         break;
     }
     follow(o);
@@ -195,6 +214,9 @@ static void write_value(struct output *o, const struct shape *shape, const void 
         break;
     case SHAPE_BLOB:
         write_blob(o, *(const Str *)value);
+        break;
+    case SHAPE_TIME:
+        write_time(o, *(const int64_t *)value);
         break;
     case SHAPE_BOOL:
         add(o, *(const bool *)value ? S("true") : S("false"));

@@ -87,6 +87,21 @@ static char *put_digits(char *out, uint64_t value, bool with_19th)
     return out + 18;
 }
 
+// The first 18 digits of a number are mostly those of the number before it: of the same shard, and
+// of a position nearby.
+static char *put_first_digits(char *out, uint64_t value)
+{
+    enum { DIGITS = 18 };
+    static _Thread_local uint64_t last;
+    static _Thread_local char text[DIGITS]; // of `last`, unless that is 0
+    if (value != last) {
+        put_digits(text, value, false);
+        last = value;
+    }
+    memcpy(out, text, DIGITS);
+    return out + DIGITS;
+}
+
 // w = w * 10 + digit; false if it does not fit.
 static bool add_digit(Wide *w, unsigned digit)
 {
@@ -112,7 +127,7 @@ size_t sequence_format(char out[SEQUENCE_CHARS_MAX], Sequence s)
 
     // From 2 * 2^184 to below 3 * 2^184, so there are always 56 digits.
     uint64_t low = take_19_digits(&w), middle = take_19_digits(&w), high = take_19_digits(&w);
-    char *end = put_digits(out, high, false);
+    char *end = put_first_digits(out, high);
     end = put_digits(end, middle, true);
     return (size_t)(put_digits(end, low, true) - out);
 }

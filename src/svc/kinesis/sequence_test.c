@@ -63,6 +63,21 @@ TEST(a_later_position_in_a_shard_is_a_greater_number)
     }
 }
 
+// The first digits of a number may be those of the number before.
+TEST(numbers_of_several_shards_in_turns_read_back_as_what_made_them)
+{
+    for (unsigned i = 0; i < 4096; i++) {
+        Sequence s = { .created_s = 1700000000 + i / 7 % 2,
+                       .time_s = 1700000100,
+                       .index = (UINT64_C(1) << (20 + i / 100)) - 50 + i % 100,
+                       .shard = i / 3 % 5 };
+        Sequence back;
+        EXPECT_OK(sequence_parse(sequence_str(a, s), &back));
+        EXPECT(back.created_s == s.created_s && back.time_s == s.time_s && back.index == s.index &&
+               back.shard == s.shard);
+    }
+}
+
 TEST(a_million_numbers_read_back_as_what_made_them)
 {
     uint64_t random = 88172645463325252u;
