@@ -25,7 +25,8 @@ import tap  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FIGURES = os.path.join(ROOT, "tests", "hotpath", "figures.txt")
-KINDS = {"put-records": (10, 500), "put-record": (500, 1), "put-records-cbor": (10, 500)}  # requests, records of each
+KINDS = {"put-records": (10, 500), "put-record": (500, 1), "put-records-cbor": (10, 500),
+         "get-records": (10, 500)}  # requests, records of each
 ALLOCATIONS_MORE_MAX = 2  # of a request, for chance
 WORSE_MAX, BETTER_MAX = 1.05, 0.90  # a gain that is not committed hides the loss that comes after it
 SECONDS_MAX = 600

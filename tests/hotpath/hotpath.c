@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// One put after another through all that a server does with it between the request's bytes and the
-// answer's: decode, verify, route, append to a log on a disk in memory, encode. Sockets are played
-// here. What is measured runs in measured_requests(), on one thread, which is what
-// tests/hotpath.py tells callgrind to count; run alone it prints the time that the thread took.
+// One put after another, or read, through all that a server does with it between the request's
+// bytes and the answer's: decode, verify, route, append to a log on a disk in memory or read from
+// its memory, encode. Sockets are played here. What is measured runs in measured_requests(), on one
+// thread, which is what tests/hotpath.py tells callgrind to count; run alone it prints the time
+// that the thread took.
 //
-//     headrace-hotpath KIND [requests]      KIND: put-records, put-record, put-records-cbor
+//     headrace-hotpath KIND [requests]      KIND: put-records, put-record, put-records-cbor,
+//     get-records
 #include "aws/front.h"
 #include "aws/sigv4.h"
 #include "base/time.h"
@@ -26,17 +28,20 @@ extern const struct service kinesis_service;
 void measured_requests(size_t n);
 
 enum { RECORDS = 500, RECORD_BYTES = 1024, WARM_UP = 3, REQUESTS = 20, SHARDS = 4, LIMITS = 1000 };
+enum { READ_BYTES = 200 }; // of a record that is read: so many are answered by the reactor itself
 #define HOST "127.0.0.1:4566"
 
 typedef struct Kind {
     const char *name, *op, *content_type;
     size_t records;
+    bool reads;
 } Kind;
 
 static const Kind kinds[] = {
-    { "put-records", "PutRecords", "application/x-amz-json-1.1", RECORDS },
-    { "put-record", "PutRecord", "application/x-amz-json-1.1", 1 },
-    { "put-records-cbor", "PutRecords", "application/x-amz-cbor-1.1", RECORDS },
+    { "put-records", "PutRecords", "application/x-amz-json-1.1", RECORDS, false },
+    { "put-record", "PutRecord", "application/x-amz-json-1.1", 1, false },
+    { "put-records-cbor", "PutRecords", "application/x-amz-cbor-1.1", RECORDS, false },
+    { "get-records", "GetRecords", "application/x-amz-json-1.1", RECORDS, true },
 };
 
 static struct {
@@ -50,6 +55,8 @@ static struct {
     void *kinesis;
     unsigned status; // of the last answer
     size_t answered_bytes;
+    struct buf answer; // the last one, if `keeps`
+    bool keeps;
 } world;
 
 // ---- What http does, as far as the front can see
@@ -63,6 +70,9 @@ void http_reply(struct http_exchange *x, unsigned status, const HttpHeader *head
         fprintf(stderr, "answered %u: %.*s\n", status, FMT(body));
     world.status = status;
     world.answered_bytes = body.n;
+    buf_clear(&world.answer);
+    if (world.keeps)
+        buf_add(&world.answer, body);
     loop_stop(x->loop);
 }
 
@@ -114,6 +124,7 @@ static void world_open(void)
 
 static void world_close(void)
 {
+    buf_done(&world.answer);
     pool_close(world.pool);
     front_close(world.front);
     keyring_close(world.keys);
@@ -180,27 +191,27 @@ static void perform(const Request *r)
 }
 
 // What a record needs, in the order of most examples.
-static void write_record(struct event_writer *w, struct arena *a, size_t number)
+static void write_record(struct event_writer *w, struct arena *a, size_t number, size_t bytes)
 {
     unsigned char data[RECORD_BYTES];
     uint32_t random = (uint32_t)number;
-    for (size_t i = 0; i < sizeof data; i++) {
+    for (size_t i = 0; i < bytes; i++) {
         random = random * 1664525 + 1013904223;
         data[i] = (unsigned char)(random >> 24);
     }
     w->ops->key(w, S("Data"));
-    w->ops->bytes(w, str_from(data, sizeof data));
+    w->ops->bytes(w, str_from(data, bytes));
     w->ops->key(w, S("PartitionKey"));
     w->ops->text(w, str_fmt(a, "user-%05zu", number * 7919 % 100000));
 }
 
-static void write_records(struct event_writer *w, struct arena *a, size_t n)
+static void write_records(struct event_writer *w, struct arena *a, size_t n, size_t bytes)
 {
     w->ops->key(w, S("Records"));
     w->ops->list(w);
     for (size_t i = 0; i < n; i++) {
         w->ops->map(w);
-        write_record(w, a, i);
+        write_record(w, a, i, bytes);
         w->ops->map_end(w);
     }
     w->ops->list_end(w);
@@ -218,9 +229,9 @@ static Str body_of(struct arena *a, const Kind *kind)
     w.ops->key(&w, S("StreamName"));
     w.ops->text(&w, S("clicks"));
     if (kind->records == 1)
-        write_record(&w, a, 1);
+        write_record(&w, a, 1, RECORD_BYTES);
     else
-        write_records(&w, a, kind->records);
+        write_records(&w, a, kind->records, kind->reads ? READ_BYTES : RECORD_BYTES);
     w.ops->map_end(&w);
     must(buf_err(&b));
     return str_dup(a, buf_str(&b));
@@ -232,6 +243,35 @@ __attribute__((noinline)) void measured_requests(size_t n)
 {
     for (size_t i = 0; i < n; i++)
         perform(&request);
+}
+
+// Puts records until one shard has as many as are read, and asks for them all: the same ones in
+// every request.
+static Str body_of_read(struct arena *a, const Kind *kind)
+{
+    request = request_sign(a, "PutRecords", kind->content_type, body_of(a, kind));
+    for (int i = 0; i < 2 * SHARDS; i++)
+        perform(&request);
+    world.keeps = true;
+    request = request_sign(a, "GetShardIterator", kind->content_type,
+                           S("{\"StreamName\": \"clicks\", \"ShardId\": \"shardId-000000000000\", "
+                             "\"ShardIteratorType\": \"TRIM_HORIZON\"}"));
+    perform(&request);
+    Str name = S("{\"ShardIterator\":\""), answer = str_dup(a, buf_str(&world.answer));
+    CHECK(str_starts(answer, name));
+    Str iterator = str_skip(answer, name.n);
+    iterator = str_head(iterator, str_find(iterator, '"'));
+    Str body = str_fmt(a, "{\"ShardIterator\": \"%.*s\", \"Limit\": %d}", FMT(iterator), RECORDS);
+    request = request_sign(a, kind->op, kind->content_type, body);
+    perform(&request);
+    answer = buf_str(&world.answer);
+    size_t found = 0;
+    name = S("\"SequenceNumber\":");
+    for (size_t at; (at = str_search(answer, name)) < answer.n; found++)
+        answer = str_skip(answer, at + name.n);
+    CHECK(found == RECORDS);
+    world.keeps = false;
+    return body;
 }
 
 static int64_t thread_ns(void)
@@ -254,7 +294,9 @@ int main(int argc, char **argv)
     const Kind *kind = argc > 1 ? kind_named(argv[1]) : NULL;
     uint64_t n = REQUESTS;
     if (kind == NULL || (argc > 2 && str_u64(str_of(argv[2]), &n).kind != ERR_NONE)) {
-        fprintf(stderr, "headrace-hotpath put-records|put-record|put-records-cbor [requests]\n");
+        fprintf(
+            stderr,
+            "headrace-hotpath put-records|put-record|put-records-cbor|get-records [requests]\n");
         return 2;
     }
     AUTO(arena) a = arena_open();
@@ -262,7 +304,8 @@ int main(int argc, char **argv)
     Str create = str_fmt(a, "{\"StreamName\": \"clicks\", \"ShardCount\": %d}", SHARDS);
     request = request_sign(a, "CreateStream", kinds[0].content_type, create);
     perform(&request);
-    request = request_sign(a, kind->op, kind->content_type, body_of(a, kind));
+    Str body = kind->reads ? body_of_read(a, kind) : body_of(a, kind);
+    request = request_sign(a, kind->op, kind->content_type, body);
     for (int i = 0; i < WARM_UP; i++)
         perform(&request);
 
