@@ -102,10 +102,17 @@ static size_t encode_takes_nothing(char *out, const void *in, size_t n)
     return takes_nothing(out, in, n);
 }
 
+static size_t check_takes_nothing(const char *in, size_t n)
+{
+    return takes_nothing(NULL, in, n);
+}
+
 const struct base64_kernel base64_scalar = {
     { "scalar", processor_always },
     encode_takes_nothing,
     takes_nothing,
+    takes_nothing,
+    check_takes_nothing,
     takes_nothing,
 };
 
@@ -173,6 +180,71 @@ bool base64_decode_quoted(void *out, const char *in, size_t n, size_t *ret_bytes
 {
     size_t done = kernel()->decode_run(out, in, n);
     return decode_to_quote(out, in, n, done, ret_bytes, ret_characters);
+}
+
+// The first `done` characters are in the alphabet; goes on from there to the quote.
+static bool check_to_quote(const char *in, size_t n, size_t done, size_t *ret_bytes,
+                           size_t *ret_characters)
+{
+    size_t at = done, pads = 0;
+    while (at < n && value_plus_one[(unsigned char)in[at]] != 0)
+        at++;
+    while (pads < 2 && pads < n - at && in[at + pads] == '=')
+        pads++;
+    size_t characters = at + pads;
+    if (characters == n || in[characters] != '"' || characters % 4 != 0)
+        return false;
+    unsigned unused_bits = pads == 0 ? 0 : pads == 1 ? 0x3 : 0xf;
+    if (pads > 0 && ((value_plus_one[(unsigned char)in[at - 1]] - 1U) & unused_bits) != 0)
+        return false;
+    *ret_bytes = characters / 4 * 3 - pads;
+    *ret_characters = characters;
+    return true;
+}
+
+bool base64_check_quoted(const char *in, size_t n, size_t *ret_bytes, size_t *ret_characters)
+{
+    return check_to_quote(in, n, kernel()->check_run(in, n), ret_bytes, ret_characters);
+}
+
+// A group that stands for one or two bytes.
+static void decode_padded(unsigned char *out, const char *in, size_t bytes)
+{
+    uint32_t group = 0;
+    size_t bad = 0;
+    CHECK(join(in, 0, bytes + 1, &group, &bad));
+    out[0] = (unsigned char)(group >> (bytes == 1 ? 4 : 10));
+    if (bytes == 2)
+        out[1] = (unsigned char)(group >> 2);
+}
+
+void base64_decode_good(void *out, const char *in, size_t bytes)
+{
+    size_t whole = bytes / 3 * 4, done = kernel()->decode_good(out, in, whole);
+    char *p = out;
+    if (done < whole) {
+        Base64Result r = base64_decode_scalar(p + done / 4 * 3, in + done, whole - done);
+        CHECK(r.fault == BASE64_GOOD);
+    }
+    if (bytes % 3 != 0)
+        decode_padded((unsigned char *)p + whole / 4 * 3, in + whole, bytes % 3);
+}
+
+void blob_copy(void *out, Blob b)
+{
+    if (b.is_base64)
+        base64_decode_good(out, b.p, b.n);
+    else if (b.n > 0)
+        memcpy(out, b.p, b.n);
+}
+
+Str blob_bytes(struct arena *a, Blob b)
+{
+    if (!b.is_base64)
+        return str_from(b.p, b.n);
+    char *bytes = arena_alloc(a, MAX(b.n, (size_t)1), 1);
+    blob_copy(bytes, b);
+    return str_from(bytes, b.n);
 }
 
 void buf_add_base64(struct buf *b, Str bytes)

@@ -40,5 +40,34 @@ static inline size_t base64_quoted_max(size_t n)
 bool base64_decode_quoted(void *out, const char *in, size_t n, size_t *ret_bytes,
                           size_t *ret_characters);
 
+// What stands before the first quote in in[0 .. n) is good: in one pass, which keeps nothing of it.
+// False as base64_decode_quoted has it.
+bool base64_check_quoted(const char *in, size_t n, size_t *ret_bytes, size_t *ret_characters);
+// Decodes what has been found good, base64_encoded_bytes(bytes) characters: writes `bytes` bytes
+// and none more. `out` is not `in`.
+void base64_decode_good(void *out, const char *in, size_t bytes);
+
 void buf_add_base64(struct buf *b, Str bytes);
 const char *base64_kind(void); // the form that is used: "avx2", "neon", "scalar"
+
+// Bytes, or the base64 that they came in, which whoever wants them decodes to where he wants them.
+// Begins like a Str, so that who asks only how many bytes there are need not know which it is.
+typedef struct Blob {
+    const char *p;  // the bytes; or their text, base64_encoded_bytes(n) characters, found good
+    size_t n;       // of the bytes, in either case
+    bool is_base64; // p is the text
+} Blob;
+
+static inline Blob blob_of(Str bytes)
+{
+    return (Blob){ .p = bytes.p, .n = bytes.n };
+}
+void blob_copy(void *out, Blob b);       // writes its n bytes and none more; `out` is not b.p
+Str blob_bytes(struct arena *a, Blob b); // where they are, or in the arena
+
+// What is behind the first n bytes, a multiple of three if there are more.
+static inline Blob blob_skip(Blob b, size_t n)
+{
+    n = MIN(n, b.n);
+    return (Blob){ b.p + (b.is_base64 ? base64_encoded_bytes(n) : n), b.n - n, b.is_base64 };
+}

@@ -93,7 +93,21 @@ AVX512 static size_t decode(void *out, const char *in, size_t n)
     return at;
 }
 
+AVX512 static size_t check_run(const char *in, size_t n)
+{
+    const __m512i low = _mm512_loadu_si512(values), high = _mm512_loadu_si512(values + 64);
+    for (size_t at = 0; at < n; at += 64) {
+        __mmask64 lanes = first_lanes(MIN(n - at, (size_t)64));
+        __m512i c = _mm512_maskz_loadu_epi8(lanes, in + at);
+        __m512i v = _mm512_permutex2var_epi8(low, c, high);
+        uint64_t refused = _mm512_movepi8_mask(_mm512_or_si512(v, c)) & lanes;
+        if (refused != 0)
+            return at + (size_t)__builtin_ctzll(refused);
+    }
+    return n;
+}
+
 const struct base64_kernel base64_avx512 = {
-    { "avx512vbmi", processor_has_avx512 }, encode, decode, decode
+    { "avx512vbmi", processor_has_avx512 }, encode, decode, decode, check_run, decode
 };
 #endif

@@ -28,18 +28,23 @@ static void check_decoding(struct arena *a, const char *text, size_t n)
     char *back = arena_alloc(a, n, 1);
     base64_encode(back, plain, y.n);
     CHECK(n == 0 || memcmp(back, text, n) == 0);
+    char *exact = arena_alloc(a, y.n, 1);
+    base64_decode_good(exact, text, y.n);
+    CHECK(y.n == 0 || memcmp(exact, plain, y.n) == 0);
 }
 
 // Any text, and what follows its first quote.
 static void check_quoted(struct arena *a, const char *text, size_t n)
 {
-    size_t most = base64_quoted_max(n), bytes[2] = { 0 }, characters[2] = { 0 };
+    size_t most = base64_quoted_max(n), bytes[3] = { 0 }, characters[3] = { 0 };
     char *fast = arena_alloc(a, most, 1), *plain = arena_alloc(a, most, 1);
     bool good = base64_decode_quoted(fast, text, n, &bytes[0], &characters[0]);
     CHECK(good == base64_decode_quoted_scalar(plain, text, n, &bytes[1], &characters[1]));
+    CHECK(good == base64_check_quoted(text, n, &bytes[2], &characters[2]));
     if (!good)
         return;
     CHECK(bytes[0] == bytes[1] && characters[0] == characters[1] && text[characters[0]] == '"');
+    CHECK(bytes[0] == bytes[2] && characters[0] == characters[2]);
     CHECK(memcmp(fast, plain, bytes[0]) == 0);
     Base64Result r = base64_decode(plain, text, characters[0]);
     CHECK(r.fault == BASE64_GOOD && r.n == bytes[0] && memcmp(fast, plain, r.n) == 0);

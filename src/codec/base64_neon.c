@@ -172,7 +172,28 @@ static size_t decode_run(void *out, const char *in, size_t n)
     return at;
 }
 
+static size_t check_run(const char *in, size_t n)
+{
+    const struct tables t = tables_load();
+    size_t at = 0;
+    for (; n - at >= 64; at += 64) {
+        uint8x16x4_t c = vld1q_u8_x4((const uint8_t *)in + at);
+        uint8x16_t refused = vdupq_n_u8(0);
+        for (int i = 0; i < 4; i++)
+            values_wide(t, c.val[i], &refused);
+        if (vmaxvq_u8(refused) > 127)
+            break;
+    }
+    for (; n - at >= 8; at += 8) {
+        uint8x8_t refused = vdup_n_u8(0);
+        values_half(t, vld1_u8((const uint8_t *)in + at), &refused);
+        if (vmaxv_u8(refused) > 127)
+            return at + good_before(refused);
+    }
+    return at;
+}
+
 const struct base64_kernel base64_neon = {
-    { "neon", processor_always }, encode, decode, decode_run
+    { "neon", processor_always }, encode, decode, decode_run, check_run, decode
 };
 #endif

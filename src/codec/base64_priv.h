@@ -13,6 +13,12 @@ struct base64_kernel {
     // Of a text that ends somewhere in in[0 .. n): decodes whole groups of four until one holds a
     // character outside the alphabet or too few are left. `out` as base64_decode_quoted has it.
     size_t (*decode_run)(void *out, const char *in, size_t n);
+    // How many characters from the first on are in the alphabet, as far as full vectors tell:
+    // there may be more.
+    size_t (*check_run)(const char *in, size_t n);
+    // Of whole groups without a character outside the alphabet: writes no byte that does not count.
+    // `out` is not `in`.
+    size_t (*decode_good)(void *out, const char *in, size_t n);
 };
 
 #if defined(__x86_64__)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "codec/base64_priv.h"
+#include "codec/blob_test.h"
 #include "codec/kernel_test.h"
 
 #include <stdlib.h>
@@ -81,10 +82,14 @@ static void compare_forms(size_t n)
     EXPECT(r.fault == BASE64_GOOD && r.n == n && memcmp(out, bytes, n) == 0);
     r = base64_decode(fast, fast, text_bytes); // in place
     EXPECT(r.fault == BASE64_GOOD && r.n == n && memcmp(fast, bytes, n) == 0);
+    char *exact = guarded_noise(n, 5); // no room for a byte that does not count
+    base64_decode_good(exact, plain, n);
+    EXPECT(memcmp(exact, bytes, n) == 0);
     guarded_free(bytes, n);
     guarded_free(fast, text_bytes);
     guarded_free(plain, text_bytes);
     guarded_free(out, most);
+    guarded_free(exact, n);
 }
 
 static void every_length(struct arena *a)
@@ -183,11 +188,14 @@ static void compare_quoted(size_t n, size_t behind)
     EXPECT(got[0] == n && got[1] == n);
     EXPECT(characters[0] == text_bytes && characters[1] == text_bytes);
     EXPECT(memcmp(fast, bytes, n) == 0 && memcmp(plain, bytes, n) == 0);
+    EXPECT(base64_check_quoted(text, all, &got[0], &characters[0]));
+    EXPECT(got[0] == n && characters[0] == text_bytes);
 
     size_t spoilt = text_bytes > 0 ? next_random() % text_bytes : 0;
     text[spoilt] = text_bytes > 0 ? '!' : 'A'; // a bad character, or no quote
     EXPECT(!base64_decode_quoted(fast, text, all, &got[0], &characters[0]));
     EXPECT(!base64_decode_quoted_scalar(plain, text, all, &got[1], &characters[1]));
+    EXPECT(!base64_check_quoted(text, all, &got[0], &characters[0]));
     guarded_free(bytes, n);
     guarded_free(text, all);
     guarded_free(fast, most);
@@ -217,13 +225,15 @@ static void quotes_everywhere(struct arena *a)
     char text[BYTES], fast[BYTES * 2], plain[BYTES * 2];
     for (size_t at = 0; at < BYTES - 1; at++)
         for (size_t kind = 0; kind < sizeof kinds; kind++) {
-            size_t got[2] = { 0 }, characters[2] = { 0 };
+            size_t got[3] = { 0 }, characters[3] = { 0 };
             memset(text, 'Q', BYTES);
             text[BYTES - 4] = '"';
             text[at] = kinds[kind];
             bool good = base64_decode_quoted(fast, text, BYTES, &got[0], &characters[0]);
             EXPECT(base64_decode_quoted_scalar(plain, text, BYTES, &got[1], &characters[1]) ==
                    good);
+            EXPECT(base64_check_quoted(text, BYTES, &got[2], &characters[2]) == good);
+            EXPECT(!good || (got[2] == got[1] && characters[2] == characters[1]));
             if (good)
                 EXPECT(got[0] == got[1] && characters[0] == characters[1] &&
                        memcmp(fast, plain, got[0]) == 0);
@@ -233,4 +243,51 @@ static void quotes_everywhere(struct arena *a)
 TEST(base64_in_quotes_ends_or_fails_at_every_place_as_the_scalar_form)
 {
     with_each_kernel(&base64_choice, a, quotes_everywhere);
+}
+
+// Every end that a text can have, also behind vectors that are full.
+static void every_end(struct arena *a)
+{
+    static const char kinds[] = { 'A', 'B', 'E', 'Q', 'g', 'w', '/', '=', '!', '"' };
+    enum { ENDS = 10 * 10 * 10 * 10 };
+    (void)a;
+    char text[160], out[256];
+    for (size_t before = 0; before <= 128; before += 32)
+        for (size_t end = 0; end < ENDS; end++) {
+            size_t got[2] = { 0 }, characters[2] = { 0 }, n = before;
+            memset(text, 'z', sizeof text);
+            for (size_t i = 0, rest = end; i < 4; i++, rest /= 10)
+                text[n++] = kinds[rest % 10];
+            text[n++] = '"';
+            bool good = base64_decode_quoted_scalar(out, text, n, &got[0], &characters[0]);
+            EXPECT(base64_check_quoted(text, n, &got[1], &characters[1]) == good);
+            EXPECT(!good || (got[0] == got[1] && characters[0] == characters[1]));
+        }
+}
+
+TEST(base64_is_found_good_or_not_by_its_end_as_the_scalar_form_has_it)
+{
+    with_each_kernel(&base64_choice, a, every_end);
+}
+
+TEST(a_blob_gives_its_bytes_whole_or_in_pieces_decoded_or_not)
+{
+    enum { LONGEST = 200, PIECE = 33 };
+    for (size_t n = 0; n <= LONGEST; n++) {
+        char *bytes = guarded_noise(n, n + 1), *out = guarded_noise(n, 2);
+        Blob both[] = { blob_of(str_from(bytes, n)), blob_undecoded(a, str_from(bytes, n)) };
+        for (size_t i = 0; i < COUNT_OF(both); i++) {
+            EXPECT_STR(str_from(bytes, n), blob_bytes(a, both[i]));
+            size_t at = 0;
+            for (Blob rest = both[i]; rest.n > 0; rest = blob_skip(rest, PIECE)) {
+                Blob piece = { rest.p, MIN(rest.n, (size_t)PIECE), rest.is_base64 };
+                blob_copy(out + at, piece);
+                at += piece.n;
+            }
+            EXPECT(at == n && memcmp(out, bytes, n) == 0);
+            memset(out, 0, n);
+        }
+        guarded_free(bytes, n);
+        guarded_free(out, n);
+    }
 }

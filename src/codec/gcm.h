@@ -16,7 +16,8 @@ AUTO_CLOSE(gcm)
 // Writes plain.n bytes to `out`, which may be plain.p, and the tag over them and `bound`.
 void gcm_seal(struct gcm *g, const unsigned char nonce[GCM_NONCE_BYTES], Str bound, Str plain,
               void *out, unsigned char ret_tag[GCM_TAG_BYTES]);
-// The same of two texts as one: writes first.n + second.n bytes to `out`, which is neither of them.
+// The same of two texts as one: writes first.n + second.n bytes to `out`, which is not `first`;
+// `second` may be where its part is written.
 void gcm_seal_two(struct gcm *g, const unsigned char nonce[GCM_NONCE_BYTES], Str first, Str second,
                   void *out, unsigned char ret_tag[GCM_TAG_BYTES]);
 Err gcm_unseal_two(struct gcm *g, const unsigned char nonce[GCM_NONCE_BYTES], Str first, Str second,

@@ -87,6 +87,10 @@ TEST(two_texts_are_sealed_as_one)
         gcm_seal(to, nonce, S(""), whole, one, tag);
         gcm_seal_two(to, nonce, str_head(whole, at), str_skip(whole, at), out, again);
         EXPECT(memcmp(one, out, sizeof out) == 0 && memcmp(tag, again, sizeof tag) == 0);
+        memcpy(out + at, plain + at, sizeof out - at); // where it is to be written
+        gcm_seal_two(to, nonce, str_head(whole, at), str_from(out + at, sizeof out - at), out,
+                     again);
+        EXPECT(memcmp(one, out, sizeof out) == 0 && memcmp(tag, again, sizeof tag) == 0);
         Str sealed = str_from(out, sizeof out);
         EXPECT_OK(
             gcm_unseal_two(from, nonce, str_head(sealed, at), str_skip(sealed, at), tag, back));

@@ -82,6 +82,19 @@ static size_t decode_quoted(void)
     return n;
 }
 
+static size_t check_quoted(void)
+{
+    size_t n = base64_encoded_bytes(RECORD_BYTES), bytes, characters;
+    CHECK(base64_check_quoted(text, sizeof text, &bytes, &characters) && characters == n);
+    return n;
+}
+
+static size_t decode_good(void)
+{
+    base64_decode_good(output, text, RECORD_BYTES);
+    return base64_encoded_bytes(RECORD_BYTES);
+}
+
 static size_t encode_short(void)
 {
     base64_encode(output, input, SHORT_BYTES);
@@ -134,6 +147,8 @@ int main(void)
     base64_encode_scalar(text, input, RECORD_BYTES);
     text[base64_encoded_bytes(RECORD_BYTES)] = '"';
     measure(&base64_choice, "base64 decode to a quote, 1 KiB", decode_quoted, 1, "GB/s");
+    measure(&base64_choice, "base64 check to a quote, 1 KiB", check_quoted, 1, "GB/s");
+    measure(&base64_choice, "base64 decode what is good, 1 KiB", decode_good, 1, "GB/s");
     measure(&md5_choice, "MD5 of keys of 16 bytes", keys_md5, 1000, "M/s");
     measure(&sha256_choice, "SHA-256, one message", sha256_of_one, 1, "GB/s");
     measure(&sha256_choice, "SHA-256, two messages", sha256_of_two, 1, "GB/s");
