@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define MINUTE_MS INT64_C(60000)
+enum { COLD_SHARDS_LEAST = 256 }; // with so many they are not in the processor's cache any more
 
 Str stream_own(Str s)
 {
@@ -205,9 +206,8 @@ struct shard *stream_route(const struct stream *s, HashKey h)
     return s->open[low];
 }
 
-// Of thousands of shards none is in the processor's cache: what the searches will look at is asked
-// for first, so that it is waited for together.
-void stream_route_all(const struct stream *s, const HashKey *hashes, size_t n, struct shard **ret)
+// What the searches will look at is asked for first, so that it is waited for together.
+static void route_ahead(const struct stream *s, const HashKey *hashes, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         __builtin_prefetch(&s->open[likely_place(s, hashes[i])]);
@@ -217,6 +217,12 @@ void stream_route_all(const struct stream *s, const HashKey *hashes, size_t n, s
         if (place + 1 < s->open_count)
             __builtin_prefetch(s->open[place + 1]);
     }
+}
+
+void stream_route_all(const struct stream *s, const HashKey *hashes, size_t n, struct shard **ret)
+{
+    if (s->open_count >= COLD_SHARDS_LEAST)
+        route_ahead(s, hashes, n);
     for (size_t i = 0; i < n; i++)
         ret[i] = stream_route(s, hashes[i]);
 }
