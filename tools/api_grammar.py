@@ -56,6 +56,7 @@ class Shape:
     flat: bool = False  # in XML without an element around its own
     names: dict = field(default_factory=dict)  # of XML elements: each, key, value
     iso: bool = False  # a time that headers have in ISO 8601, too
+    base64: bool = False  # a blob that an operation may get as it came in a document
 
 
 @dataclass
@@ -303,6 +304,7 @@ class Parser:
         shape.min, shape.max = take_range(t, kind)
         shape.pattern = pattern
         shape.iso = kind == "time" and t.accept("iso")
+        shape.base64 = kind == "blob" and t.accept("base64")
         if kind == "string" and t.peek() in FORMATS and pattern is None:
             shape.pattern = FORMATS[t.take("a format")]
         if shape.pattern is not None:
@@ -528,6 +530,9 @@ def check(api):
             if part is not None and part.name in api.shapes:
                 raise ApiError(api.shapes[part.name].line,
                                f"{part.name} is taken by operation {op.name}")
+        for part in (op.output, op.events):
+            if part is not None:
+                check_base64(api, part, set())
         check_rest(api, op)
         for name in op.throws:
             if name not in api.errors:
@@ -546,6 +551,17 @@ def apply_never(api, line, errors, ops, why):
             if (op, error) in api.never:
                 raise ApiError(line, f"{error} of {op} is said twice never to come")
             api.never[(op, error)] = why
+
+
+def check_base64(api, shape, seen):
+    """What is written has its bytes: a blob as it came is for input alone."""
+    for name in (shape.key, shape.member, *(m.type for m in shape.members)):
+        if name is None or name in seen:
+            continue
+        seen.add(name)
+        if api.shape(name).base64:
+            raise ApiError(shape.line, f"{shape.name}: {name} is `base64` and cannot be in a reply")
+        check_base64(api, api.shape(name), seen)
 
 
 def check_events(api, op):

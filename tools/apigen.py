@@ -54,6 +54,8 @@ class Generator:
     def element(self, name):
         """The C type of a list's element or a map's value."""
         shape = self.api.shape(name)
+        if shape.base64:
+            return "Blob"
         return C_SCALAR.get(shape.kind) or self.prefix + shape.name
 
     def field(self, member):
@@ -228,6 +230,8 @@ class Generator:
             fields.append(".flat = true")
         if shape.iso:
             fields.append(".iso = true")
+        if shape.base64:
+            fields.append(".base64 = true")
         for word, name_in_xml in shape.names.items():
             fields.append(f".{word}_name = S_INIT({c_string(name_in_xml)})")
         if shape.kind == "list":

@@ -25,7 +25,17 @@ Err probe_Put(struct call *c, const struct probe_Put_in *in, struct probe_Put_ou
 Err probe_Batch(struct call *c, const struct probe_Batch_in *in, struct probe_Batch_out *out)
 {
     see(c);
-    out->entries = in->entries;
+    probe_Stored stored = { arena_new(c->arena, probe_StoredEntry, in->entries.n), 0, true };
+    for (; stored.n < in->entries.n; stored.n++) {
+        const probe_Entry *e = &in->entries.at[stored.n];
+        stored.at[stored.n] = (probe_StoredEntry){
+            .name = e->name,
+            .hash = e->hash,
+            .data = blob_bytes(c->arena, e->data),
+            .early = e->early,
+        };
+    }
+    out->entries = stored;
     out->name = in->name;
     out->mode = in->mode;
     return OK;

@@ -144,6 +144,17 @@ static bool json_text(struct scan *s, Str *ret)
     return true;
 }
 
+// Who wants it decodes it himself, to where he wants it.
+static bool json_base64(struct scan *s, Blob *ret)
+{
+    size_t bytes, characters;
+    if (!take(s, '"') || !base64_check_quoted(s->at, left_of(s), &bytes, &characters))
+        return false;
+    *ret = (Blob){ .p = s->at, .n = bytes, .is_base64 = true };
+    s->at += characters + 1;
+    return true;
+}
+
 // All blobs of a document are decoded one behind the other, in one allocation: what is left of the
 // document bounds what they need together.
 static bool json_blob(struct scan *s, Str *ret)
@@ -168,7 +179,8 @@ static bool json_value(struct scan *s, const struct shape *shape, void *place)
     case SHAPE_ENUM:
         return json_text(s, place) && bind_is_within(shape, place);
     case SHAPE_BLOB:
-        return json_blob(s, place) && bind_is_within(shape, place);
+        return (shape->base64 ? json_base64(s, place) : json_blob(s, place)) &&
+               bind_is_within(shape, place);
     case SHAPE_LIST:
         return json_list(s, shape, place);
     case SHAPE_STRUCT:

@@ -5,6 +5,7 @@
 //     .api type     C member (absent means)                          notes
 //     string        Str x (x.p == NULL)                              length in code points
 //     blob          Str x (x.p == NULL)                              length in bytes
+//     blob base64   Blob x (x.p == NULL)                             perhaps not decoded yet
 //     enum          Str x (x.p == NULL) and X_VALUE constants        checked against the list
 //     bool          bool x; bool has_x
 //     int, long     int32_t / int64_t x; bool has_x
@@ -18,7 +19,7 @@
 // operation sees it, and output writes them always; their numbers have a given_ flag that is the
 // binder's own, to tell "absent" from zero. Member names are the wire names in snake_case.
 #pragma once
-#include "base/buf.h"
+#include "codec/base64.h"
 
 typedef enum ShapeKind {
     SHAPE_STRING,
@@ -51,6 +52,7 @@ struct shape {
     size_t value_count;
     bool flat;                           // list or map: in XML without an element around its own
     bool iso;                            // time: ISO 8601 in headers too, where others are HTTP's
+    bool base64;                         // blob: a Blob, of input only
     Str each_name, key_name, value_name; // of XML elements; absent: as is usual
     const struct shape *key;             // of a map
     const struct shape *member;          // of a list, or a map's values

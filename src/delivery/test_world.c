@@ -448,7 +448,7 @@ static size_t append_some(struct test_world *w, uint64_t shard, const Str *data,
     LogRecord *records = arena_new(a, LogRecord, n);
     size_t bytes = 0;
     for (size_t i = 0; i < n; i++) {
-        records[i] = (LogRecord){ .shard = shard, .data = data[i], .key = S("k") };
+        records[i] = (LogRecord){ .shard = shard, .data = blob_of(data[i]), .key = S("k") };
         bytes += data[i].n;
     }
     x.append = (struct log_append){

@@ -59,7 +59,7 @@ static void begin(struct task *t)
         struct put *p = &r->puts[i];
         p->rig = r;
         p->task.run = answered;
-        p->record = (LogRecord){ .shard = SHARD, .key = S("key"), .data = r->data };
+        p->record = (LogRecord){ .shard = SHARD, .key = S("key"), .data = blob_of(r->data) };
         p->append = (struct log_append){
             .records = &p->record, .n = 1, .places = &p->place, .done = done, .user = p
         };
@@ -151,7 +151,7 @@ static void put_one(struct returning *r, struct put *p)
 {
     p->rig = &r->rig;
     p->task.run = returning_answered;
-    p->record = (LogRecord){ .shard = SHARD, .key = S("key"), .data = S("data") };
+    p->record = (LogRecord){ .shard = SHARD, .key = S("key"), .data = blob_of(S("data")) };
     p->append = (struct log_append){
         .records = &p->record, .n = 1, .places = &p->place, .done = returning_done
     };

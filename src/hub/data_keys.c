@@ -155,13 +155,18 @@ static Err seal_record(struct arena *a, const struct data_key *key, struct gcm *
         return fail(ERR_MEMORY, "no memory for an encrypted record");
     make_nonce(nonce, key->number, count);
     memcpy(mark, nonce, sizeof nonce);
+    Str data = str_from(r->data.p, r->data.n);
+    if (r->data.is_base64) {
+        data.p = sealed + hidden;
+        blob_copy(sealed + hidden, r->data);
+    }
     if (key->hides_keys) {
-        gcm_seal_two(g, nonce, r->key, r->data, sealed, mark + sizeof nonce);
+        gcm_seal_two(g, nonce, r->key, data, sealed, mark + sizeof nonce);
         r->key = str_from(sealed, hidden);
     } else {
-        gcm_seal(g, nonce, r->key, r->data, sealed, mark + sizeof nonce);
+        gcm_seal(g, nonce, r->key, data, sealed, mark + sizeof nonce);
     }
-    r->data = str_from(sealed + hidden, r->data.n);
+    r->data = blob_of(str_from(sealed + hidden, data.n));
     r->hash_key = make_mark(a, mark);
     return r->hash_key.p != NULL ? OK : fail(ERR_MEMORY, "no memory for an encrypted record");
 }

@@ -9,6 +9,7 @@
 //
 // Thread safe. log_append never blocks; what blocks says so.
 #pragma once
+#include "codec/base64.h"
 #include "os/io.h"
 
 struct log;
@@ -47,7 +48,7 @@ typedef struct LogRecord {
     uint64_t shard; // incarnation id
     Str key;        // partition key
     Str hash_key;   // the explicit hash key, or empty
-    Str data;
+    Blob data;      // base64 is decoded to its place in the journal's block
 } LogRecord;
 
 typedef struct LogPlace {

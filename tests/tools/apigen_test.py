@@ -74,6 +74,14 @@ class Accepted(unittest.TestCase):
         self.assertEqual([m.default for m in api.ops["O"].input.members], [3, "x y", False, "Y", -1])
 
 
+    def test_a_blob_may_stay_as_it_came_in_input(self):
+        api = parse(HEAD + "blob P 0..9 base64\nblob Q 0..9\nlist L P\nop O in { A! P, B Q, C L } out { B Q }\n")
+        self.assertEqual([s.base64 for s in api.shapes.values()], [True, False, False])
+        generator = apigen.Generator(api, "t.api", "gen")
+        for words in ("    Blob a;", "    Str b;", "    Blob *at;"):
+            self.assertIn(words, generator.header())
+        self.assertEqual(generator.source().count(".base64 = true"), 1)
+
     def test_a_service_may_speak_several_protocols(self):
         api = parse("service t protocol=json-1.0+rpc-v2-cbor+query sign=t target=T version=1\n"
                     "    xmlns=http://x/y/\nstring S\nlist L S 1..2 flat each=Word\n"
@@ -94,6 +102,9 @@ class Accepted(unittest.TestCase):
 
 class Refused(unittest.TestCase):
     CASES = [
+        (3, HEAD + "blob P base64\nop O in {} out { A P }\n", "cannot be in a reply"),
+        (3, HEAD + "struct T A L\nlist L P\nblob P base64\nop O in {} out { A T }\n", "cannot be in a reply"),
+        (2, HEAD + "string S base64\n", "base64"),
         (1, "", "no `service`"),
         (1, "string A\n", "must be `service`"),
         (2, HEAD + "strnig A\n", "unknown statement"),

@@ -187,7 +187,9 @@ Err extent_get(const uint8_t *p, size_t n, uint64_t block_number, ExtentHead *re
 
 // ---- Records
 
-enum { SUMMED_PIECE_BYTES = 32 << 10 }; // of a large record; still in the cache when it is summed
+// Of a large record: still in the cache when it is summed, and whole groups of base64.
+enum { SUMMED_PIECE_BYTES = 24 << 10 };
+_Static_assert(SUMMED_PIECE_BYTES % 3 == 0, "blob_skip");
 
 static size_t put_bytes(uint8_t *p, size_t at, Str s)
 {
@@ -197,30 +199,33 @@ static size_t put_bytes(uint8_t *p, size_t at, Str s)
 }
 
 // All but the data. Returns where that goes.
-static size_t record_begin(uint8_t *p, Str key, Str hash_key, Str data)
+static size_t record_begin(uint8_t *p, Str key, Str hash_key, size_t data_bytes)
 {
     put16(p, (uint16_t)key.n);
     p[2] = (uint8_t)hash_key.n;
     p[3] = 0;
-    put32(p + 4, (uint32_t)data.n);
+    put32(p + 4, (uint32_t)data_bytes);
     size_t at = put_bytes(p, RECORD_HEAD_BYTES, key);
     return put_bytes(p, at, hash_key);
 }
 
-size_t record_put(uint8_t *p, Str key, Str hash_key, Str data)
+size_t record_put(uint8_t *p, Str key, Str hash_key, Blob data)
 {
-    return put_bytes(p, record_begin(p, key, hash_key, data), data);
+    size_t at = record_begin(p, key, hash_key, data.n);
+    blob_copy(p + at, data);
+    return at + data.n;
 }
 
-size_t record_put_summed(uint8_t *p, Str key, Str hash_key, Str data, uint32_t *crc)
+size_t record_put_summed(uint8_t *p, Str key, Str hash_key, Blob data, uint32_t *crc)
 {
-    size_t at = record_begin(p, key, hash_key, data), summed = 0;
+    size_t at = record_begin(p, key, hash_key, data.n), summed = 0;
     do {
-        Str piece = str_head(data, SUMMED_PIECE_BYTES);
-        at = put_bytes(p, at, piece);
+        Blob piece = { data.p, MIN(data.n, (size_t)SUMMED_PIECE_BYTES), data.is_base64 };
+        blob_copy(p + at, piece);
+        at += piece.n;
         *crc = crc32c(*crc, p + summed, at - summed);
         summed = at;
-        data = str_skip(data, piece.n);
+        data = blob_skip(data, piece.n);
     } while (data.n > 0);
     return at;
 }

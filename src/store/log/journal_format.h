@@ -16,7 +16,7 @@
 // block also says up to which number everything was durable when it was sealed. That tells a torn
 // tail (nothing behind it was sealed after it had become durable) from damage.
 #pragma once
-#include "base/str.h"
+#include "codec/base64.h"
 
 enum {
     JOURNAL_FORMAT = 1,       // what this program writes
@@ -115,9 +115,9 @@ static inline size_t record_bytes(size_t key, size_t hash_key, size_t data)
     return RECORD_HEAD_BYTES + key + hash_key + data;
 }
 // Returns where the next record goes.
-size_t record_put(uint8_t *p, Str key, Str hash_key, Str data);
+size_t record_put(uint8_t *p, Str key, Str hash_key, Blob data);
 // The same, and continues a checksum over the record while it is in the cache.
-size_t record_put_summed(uint8_t *p, Str key, Str hash_key, Str data, uint32_t *crc);
+size_t record_put_summed(uint8_t *p, Str key, Str hash_key, Blob data, uint32_t *crc);
 // The record at *at of n bytes, which is moved behind it; its parts point into p.
 bool record_next(const uint8_t *p, size_t n, size_t *at, Record *ret);
 

@@ -185,7 +185,7 @@ static void collect(struct world *w, struct run *r, size_t i)
             EXPECT_INT(ERR_IO, e.kind);
         }
     }
-    free(t);
+    test_append_free(t);
     r->open_count--;
     r->open[i] = r->open[r->open_count];
     r->first_record[i] = r->first_record[r->open_count];
@@ -228,7 +228,7 @@ static void act_append(struct world *w, struct run *r, struct arena *a)
     }
     if (test_append_start(r->log, t).kind != ERR_NONE) {
         w->n = first; // never taken
-        free(t);
+        test_append_free(t);
         return;
     }
     r->open[r->open_count] = t;

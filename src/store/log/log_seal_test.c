@@ -596,7 +596,7 @@ TEST(an_append_whose_parts_lie_on_both_sides_stays_whole)
         test_append_add(t, 1, S("key"), str_from(data, sizeof data));
     EXPECT_OK(test_append_start(l, t)); // three files
     EXPECT_OK(test_append_wait(t));
-    free(t);
+    test_append_free(t);
     bool any;
     EXPECT_OK(log_seal_step(l, true, &any)); // the first of them, or two
     EXPECT(any && stats_of(l).sealed_records > 0);
@@ -658,7 +658,7 @@ TEST(puts_are_slowed_down_before_they_are_refused)
     EXPECT_INT(0, atomic_load(&t->finished));
     log_pace(l, 4096);
     EXPECT_OK(test_append_wait(t));
-    free(t);
+    test_append_free(t);
     log_pace_end(l);
     for (size_t i = 0; i < 10; i++)
         EXPECT_OK(put(l, k, a, 1));

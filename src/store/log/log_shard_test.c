@@ -137,7 +137,7 @@ TEST(a_shard_that_was_never_added_takes_nothing)
     EXPECT_OK(test_append_start(l, t));
     EXPECT_OK(test_append_wait(t));
     EXPECT(t->places[0].position == 0 && t->places[1].position != 0 && t->places[2].position == 0);
-    free(t);
+    test_append_free(t);
     test_expect_data(l, a, FIRST, (Str[]){ S("here") }, 1);
     EXPECT_ERR(ERR_INVALID, log_shard_add(l, 0, HOUR_NS));
 }
@@ -251,7 +251,7 @@ TEST(thousands_of_shards_share_the_journal)
                 test_append_add(t, k, S("k"), str_fmt(a, "%d %llu", round, (unsigned long long)k));
             EXPECT_OK(test_append_start(l, t));
             EXPECT_OK(test_append_wait(t));
-            free(t);
+            test_append_free(t);
         }
         log_close(l);
         EXPECT_OK(log_open(&config, &l));
@@ -343,7 +343,7 @@ TEST(an_append_over_hundreds_of_shards_gives_each_its_own)
             EXPECT_OK(test_append_wait(t));
             for (size_t i = 0; i < LOG_APPEND_RECORDS_MAX; i++)
                 EXPECT((t->places[i].position == 0) == (t->records[i].shard == SHARDS));
-            free(t);
+            test_append_free(t);
         }
         for (uint64_t i = 0; i < LOG_APPEND_RECORDS_MAX; i++) {
             uint64_t id = i * 7 % SHARDS + 1;

@@ -154,7 +154,7 @@ static LogPlace wait_ok(struct test_append *t)
 {
     EXPECT_OK(test_append_wait(t));
     LogPlace place = t->places[0];
-    free(t);
+    test_append_free(t);
     return place;
 }
 
@@ -310,7 +310,7 @@ static void *write_many(void *p)
         CHECK(e.kind == ERR_NONE);
         e = test_append_wait(t);
         CHECK(e.kind == ERR_NONE);
-        free(t);
+        test_append_free(t);
     }
     return NULL;
 }
@@ -373,7 +373,7 @@ TEST(what_is_over_a_maximum_is_refused)
     t->records[0].hash_key = str_head(big, LOG_HASH_KEY_BYTES_MAX + 1);
     EXPECT_ERR(ERR_INVALID, test_append_start(l, t));
     t->records[0].hash_key = str_head(big, LOG_HASH_KEY_BYTES_MAX);
-    t->records[0].data = (Str){ arena_alloc(a, TEST_FILE_BYTES, 1), TEST_FILE_BYTES };
+    t->records[0].data = blob_of(str_from(arena_alloc(a, TEST_FILE_BYTES, 1), TEST_FILE_BYTES));
     EXPECT_ERR(ERR_INVALID, test_append_start(l, t)); // larger than a file of this size holds
     t->records[0].data.n = 5;
     EXPECT_OK(test_append_start(l, t));
@@ -402,7 +402,7 @@ TEST(an_append_larger_than_a_block_becomes_visible_as_one)
     EXPECT_OK(test_append_start(l, t));
     EXPECT_OK(test_append_wait(t));
     uint64_t first = t->places[0].position, last = t->places[11].position;
-    free(t);
+    test_append_free(t);
     EXPECT(last >> LOG_ORDINAL_BITS > first >> LOG_ORDINAL_BITS);
     EXPECT_OK(test_put(l, SHARD, S("after"), &after));
     EXPECT(before.position < first && last < after.position);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/log/log_test_help.h"
+#include "codec/blob_test.h"
 
 #include <stdlib.h>
 #include <time.h>
@@ -26,6 +27,7 @@ static void finished(struct log_append *a, Err e)
 struct test_append *test_append_new(void)
 {
     struct test_append *t = xalloc(sizeof *t);
+    t->texts = arena_open();
     t->append = (struct log_append){
         .records = t->records,
         .places = t->places,
@@ -34,9 +36,21 @@ struct test_append *test_append_new(void)
     return t;
 }
 
-void test_append_add(struct test_append *t, uint64_t shard, Str key, Str data)
+void test_append_free(struct test_append *t)
+{
+    arena_close(t->texts);
+    free(t);
+}
+
+static void add(struct test_append *t, uint64_t shard, Str key, Blob data)
 {
     t->records[t->append.n++] = (LogRecord){ .shard = shard, .key = key, .data = data };
+}
+
+void test_append_add(struct test_append *t, uint64_t shard, Str key, Str data)
+{
+    bool is_text = t->append.n % 2 != 0;
+    add(t, shard, key, is_text ? blob_undecoded(t->texts, data) : blob_of(data));
 }
 
 Err test_append_start(struct log *l, struct test_append *t)
@@ -59,14 +73,15 @@ Err test_put(struct log *l, uint64_t shard, Str data, LogPlace *ret)
 {
     static atomic_uint count;
     struct test_append *t = test_append_new();
-    t->append.held = atomic_fetch_add(&count, 1) % 2 == 0; // both ways are the same to all
-    test_append_add(t, shard, S("key"), data);
+    unsigned number = atomic_fetch_add(&count, 1);
+    t->append.held = number % 2 == 0; // all ways are the same to all
+    add(t, shard, S("key"), number % 4 < 2 ? blob_undecoded(t->texts, data) : blob_of(data));
     Err e = test_append_start(l, t);
     if (e.kind == ERR_NONE)
         e = test_append_wait(t);
     if (e.kind == ERR_NONE)
         *ret = t->places[0];
-    free(t);
+    test_append_free(t);
     return e;
 }
 

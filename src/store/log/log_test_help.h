@@ -19,13 +19,16 @@ struct test_append {
     LogPlace places[LOG_APPEND_RECORDS_MAX];
     _Atomic int finished;
     Err err;
+    struct arena *texts; // of those that come as base64
 };
 
 // Journal files of 1 MiB; the reserve is 256 KiB.
 LogConfig test_config(struct io *io, Str dir);
 
-// One record after another into the same append; begin with n = 0.
+// One record after another into the same append; begin with n = 0. Of several, every other one
+// comes as base64: both are the same to all.
 struct test_append *test_append_new(void);
+void test_append_free(struct test_append *t);
 void test_append_add(struct test_append *t, uint64_t shard, Str key, Str data);
 Err test_append_start(struct log *l, struct test_append *t);
 Err test_append_wait(struct test_append *t); // and nothing else of it is waited for

@@ -63,7 +63,7 @@ static void add_run(struct arena *a, Items *items, uint64_t shard, uint64_t bloc
     uint8_t *p = arena_new(a, uint8_t, record_bytes(key.n, 0, data.n) * count);
     size_t at = 0;
     for (uint32_t i = 0; i < count; i++)
-        at += record_put(p + at, key, (Str){ 0 }, data);
+        at += record_put(p + at, key, (Str){ 0 }, blob_of(data));
     item->run.count = count;
     item->run.bytes = (uint32_t)at;
     item->run.records = p;

@@ -277,7 +277,7 @@ TEST(what_a_crash_has_left_is_removed_and_its_numbers_are_not_used_again)
     rig_add_some(r);
     EXPECT_OK(sealed_create(r->s, RETENTION_DAY, &w)); // finished and never committed
     uint8_t record[64];
-    size_t n = record_put(record, S("k"), S(""), S("data"));
+    size_t n = record_put(record, S("k"), S(""), blob_of(S("data")));
     ContainerRun run = { .position = 1, .count = 1, .bytes = (uint32_t)n, .records = record };
     EXPECT_OK(container_add(w, 1, &run));
     EXPECT_OK(container_finish(w, &facts));

@@ -150,8 +150,8 @@ static ContainerRun run_from(const struct rig *r, struct arena *a, size_t *i)
         const RigRecord *record = &r->records[*i];
         if (record->shard != first->shard || record->position != run.position + run.count)
             break;
-        run.bytes +=
-            (uint32_t)record_put(p + run.bytes, key_of(a, record), S(""), data_of(a, record));
+        run.bytes += (uint32_t)record_put(p + run.bytes, key_of(a, record), S(""),
+                                          blob_of(data_of(a, record)));
     }
     run.records = p;
     return run;

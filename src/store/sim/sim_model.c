@@ -142,8 +142,14 @@ static LogRecord lay_out(const struct sim_record *r, char **at)
     *at += made.hash_key.n;
     Str head = put_head(*at, r);
     memcpy(*at + head.n, noise(r), r->bytes);
-    made.data = str_from(*at, head.n + r->bytes);
+    made.data = blob_of(str_from(*at, head.n + r->bytes));
     *at += made.data.n;
+    if (r->part % 2 == 0)
+        return made;
+    base64_encode(*at, made.data.p, made.data.n); // as it comes in JSON
+    made.data.p = *at;
+    made.data.is_base64 = true;
+    *at += base64_encoded_bytes(made.data.n);
     return made;
 }
 
@@ -163,6 +169,7 @@ struct sim_append *model_append_new(struct sim_model *m, size_t record_bytes_max
             .bytes = random_bytes(record_bytes_max),
         };
         bytes += KEY_BYTES + 2 * HEAD_BYTES + r->bytes;
+        bytes += base64_encoded_bytes(HEAD_BYTES + r->bytes);
     }
     struct sim_append *p = malloc(sizeof *p + bytes);
     CHECK(p != NULL);

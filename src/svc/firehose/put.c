@@ -111,7 +111,7 @@ static void admit(struct put *p)
         p->throttled[i] = limited && (!may || !hose_limit_record(&p->hose->limits, rates,
                                                                  f->env.limits, now_ns, data.n));
         if (!p->throttled[i])
-            p->records[p->append.n++] = (LogRecord){ .shard = p->hose->id, .data = data };
+            p->records[p->append.n++] = (LogRecord){ .shard = p->hose->id, .data = blob_of(data) };
     }
     if (limited)
         pthread_mutex_unlock(&p->hose->limit_lock);

@@ -25,8 +25,9 @@ static kinesis_PutRecordsRequestEntryList entries(struct arena *a)
     char *data = arena_alloc(a, RECORD_BYTES, 1);
     memset(data, 'd', RECORD_BYTES);
     for (size_t i = 0; i < RECORDS; i++)
-        list.at[i] = (kinesis_PutRecordsRequestEntry){ .partition_key = str_fmt(a, "key-%zu", i),
-                                                       .data = str_from(data, RECORD_BYTES) };
+        list.at[i] =
+            (kinesis_PutRecordsRequestEntry){ .partition_key = str_fmt(a, "key-%zu", i),
+                                              .data = blob_of(str_from(data, RECORD_BYTES)) };
     return list;
 }
 

@@ -28,7 +28,7 @@ static Str put(struct test_world *w, struct arena *a, Str data)
 {
     struct kinesis_PutRecord_in in = { .stream_name = S("clicks"),
                                        .partition_key = S("k"),
-                                       .data = data };
+                                       .data = blob_of(data) };
     struct kinesis_PutRecord_out out = { 0 };
     struct test_call *o = test_call_new(w, a);
     EXPECT_OK(test_finish(o, kinesis_PutRecord(&o->call, &in, &out)));

@@ -36,7 +36,7 @@ static Str put(struct rig *r, Str data, unsigned shard, unsigned of)
     struct kinesis_PutRecord_in in = {
         .stream_name = S("s"),
         .partition_key = S("k"),
-        .data = data,
+        .data = blob_of(data),
         .explicit_hash_key = hash_key_str(r->a, HASH_KEY_MAX / of * shard + shard),
     };
     struct kinesis_PutRecord_out out = { 0 };

@@ -19,7 +19,8 @@ enum {
 
 // One record of a request on its way.
 typedef struct PutEntry {
-    Str key, hash_key, data;
+    Str key, hash_key;
+    Blob data;                             // as it came: the log decodes it
     struct shard *shard;                   // where it belongs
     uint32_t shard_index, shard_created_s; // of it: far away by the time of the answer
     LogPlace *place; // of the record that went to the log; NULL: it was throttled

@@ -19,7 +19,7 @@ static kinesis_PutRecordsRequestEntryList records(struct arena *a)
         list.at[i] = (kinesis_PutRecordsRequestEntry){
             .partition_key = S("k"), // with it a kilobyte
             .explicit_hash_key = hash_key_str(a, hash_key_start((uint32_t)(i % SHARDS), SHARDS)),
-            .data = str_from(data, RECORD_BYTES)
+            .data = blob_of(str_from(data, RECORD_BYTES))
         };
     return list;
 }

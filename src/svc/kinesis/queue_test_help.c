@@ -143,7 +143,7 @@ static void put_some(struct queue_world *w, size_t n, size_t bytes, uint64_t *co
         ++*count;
         memcpy(data, count, sizeof *count);
         in.records.at[i].partition_key = str_fmt(a, "key-%llu", (unsigned long long)*count);
-        in.records.at[i].data = str_from(data, MAX(bytes, sizeof *count));
+        in.records.at[i].data = blob_of(str_from(data, MAX(bytes, sizeof *count)));
     }
     o->call.done = put_over;
     Err e = kinesis_PutRecords(&o->call, &in, &out);

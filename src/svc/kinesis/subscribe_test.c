@@ -207,7 +207,7 @@ static Str put(struct world *w, Str data)
     struct one_call *o = call_new(w, "PutRecord");
     struct kinesis_PutRecord_in in = { .stream_name = S("s"),
                                        .partition_key = S("k"),
-                                       .data = data };
+                                       .data = blob_of(data) };
     struct kinesis_PutRecord_out out = { 0 };
     Err e = kinesis_PutRecord(&o->call, &in, &out);
     while (e.kind == ERR_WAIT && !o->is_done)

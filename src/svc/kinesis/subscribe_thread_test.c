@@ -174,7 +174,7 @@ static void put(struct stage *w, uint64_t shard, Str data)
 {
     atomic_bool is_stored = false;
     LogPlace place = { 0 };
-    LogRecord record = { .shard = shard, .key = S("k"), .data = data };
+    LogRecord record = { .shard = shard, .key = S("k"), .data = blob_of(data) };
     struct log_append append = {
         .records = &record, .n = 1, .places = &place, .done = stored, .user = &is_stored
     };

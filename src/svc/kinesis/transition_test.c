@@ -3,6 +3,7 @@
 // put meets in between, and what is there after a crash at any point of it.
 #include "base/test.h"
 #include "base/time.h"
+#include "codec/blob_test.h"
 #include "svc/kinesis/demand.h"
 #include "svc/kinesis/reshard.h"
 #include "svc/kinesis/test_world.h"
@@ -85,9 +86,10 @@ static struct one_put *start_put(struct test_world *w, struct arena *a, Str hash
 {
     struct one_put *p = arena_new(a, struct one_put, 1);
     p->call = test_call_new(w, a);
-    p->in = (struct kinesis_PutRecord_in){
-        .stream_name = STREAM, .partition_key = S("k"), .explicit_hash_key = hash_key, .data = data
-    };
+    p->in = (struct kinesis_PutRecord_in){ .stream_name = STREAM,
+                                           .partition_key = S("k"),
+                                           .explicit_hash_key = hash_key,
+                                           .data = blob_undecoded(a, data) };
     p->first = kinesis_PutRecord(&p->call->call, &p->in, &p->out);
     return p;
 }
@@ -275,7 +277,7 @@ TEST(of_a_request_that_meets_an_end_each_record_is_stored_once_and_in_order)
     for (size_t i = 0; i < RECORDS; i++)
         in.records.at[i] =
             (kinesis_PutRecordsRequestEntry){ .partition_key = str_fmt(a, "%zu", i % 7),
-                                              .data = str_fmt(a, "%03zu;", i) };
+                                              .data = blob_undecoded(a, str_fmt(a, "%03zu;", i)) };
     struct test_call *o = test_call_new(&w, a);
     Err e = kinesis_PutRecords(&o->call, &in, &out);
     wait_for_waiters(&w, 1);
