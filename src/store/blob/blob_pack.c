@@ -66,7 +66,9 @@ static Err pack_write(struct blob *b, struct pack *p, struct pack_wait *first)
     uint64_t number;
     TRY(blob_number(b, &number));
     TRY(blob_file_create(b, number, &f));
+    pthread_mutex_lock(&b->lock); // the reaper looks
     p->file = number;
+    pthread_mutex_unlock(&b->lock);
     Err e = write_members(b, p, f, first);
     b->io->close(f);
     return e.kind == ERR_NONE ? blob_dir_sync(b, number) : e;
