@@ -347,20 +347,21 @@ static bool wants_read(const struct conn *c)
     return c->in == NULL || c->in_n - c->in_at < c->server->in_buffer_bytes;
 }
 
-static void conn_read(struct conn *c)
+// Whether something came.
+static bool conn_read(struct conn *c)
 {
     if (c->state == CONN_LINGER) {
         read_and_drop(c);
-        return;
+        return false;
     }
     if (!wants_read(c))
-        return;
+        return false;
     c->read_again = false;
     char *p = NULL;
     size_t room = 0, n = 0;
     bool body = c->state == CONN_H1 && h1_body_room(c, &p, &room);
     if (!body && !in_room(c, &p, &room))
-        return;
+        return false;
     switch (receive(c, p, room, &n)) {
     case GOT_BYTES:
         metric_add(c->server->metrics.in_bytes, (int64_t)n);
@@ -380,6 +381,7 @@ static void conn_read(struct conn *c)
         conn_close(c);
         break;
     }
+    return n > 0;
 }
 
 // ---- Writing.
@@ -634,34 +636,6 @@ static void rearm(struct conn *c)
         loop_arm(c->on->loop, &c->timer, at);
 }
 
-static void conn_late(struct timer *t)
-{
-    struct conn *c = (struct conn *)((char *)t - offsetof(struct conn, timer));
-    struct http_loop *hl = c->on;
-    hl->in_turn = true;
-    int64_t at = deadline(c);
-    bool unread = is_unread(c) && now(c) >= c->wrote_ns + c->server->limits.write_ns;
-    bool due = at != 0 && at <= now(c);
-    if (unread || (due && !is_decided(c) && c->state != CONN_SECOND)) {
-        metric_add(c->server->metrics.slow, 1);
-        conn_close(c);
-    } else if (due && c->state == CONN_SECOND) {
-        c->ending = true;
-        conn_mark(c);
-    } else if (due && c->state == CONN_LINGER) {
-        conn_close(c);
-    } else if (c->state == CONN_H2) {
-        h2_look(c);
-        conn_mark(c);
-    } else if (due) {
-        h1_late(c);
-        conn_mark(c);
-    } else {
-        rearm(c);
-    }
-    turn_finish(hl);
-}
-
 // ---- The turn.
 
 void conn_mark(struct conn *c)
@@ -794,6 +768,13 @@ static void turn_finish_soon(struct http_loop *hl)
     }
 }
 
+// Whether something came.
+static bool conn_take(struct conn *c, bool reads)
+{
+    bool may_read = c->closed || c->state != CONN_FIRST || first_byte(c);
+    return may_read && !c->closed && c->state != CONN_SHAKES && reads && conn_read(c);
+}
+
 static void conn_ready(struct watch *w, unsigned events)
 {
     struct conn *c = (struct conn *)((char *)w - offsetof(struct conn, watch));
@@ -804,12 +785,54 @@ static void conn_ready(struct watch *w, unsigned events)
     c->wants_read_to_write = false;
     if ((events & asked) == 0)
         conn_close(c); // an error or a hang-up, and nothing we wait for would tell
-    bool may_read = c->closed || c->state != CONN_FIRST || first_byte(c);
-    if (may_read && !c->closed && c->state != CONN_SHAKES &&
-        ((events & LOOP_READ) != 0 || read_again))
-        conn_read(c);
+    (void)conn_take(c, (events & LOOP_READ) != 0 || read_again);
     conn_mark(c);
     turn_finish_soon(hl);
+}
+
+// What has come is read and worked on before anybody is called late: it may be this thread, or the
+// whole process, that was held up.
+static void catch_up(struct conn *c)
+{
+    bool more = true;
+    for (int round = 0; round < ROUNDS_PER_TURN_MAX && more && !c->closed; round++) {
+        more = conn_take(c, true);
+        if (!c->closed)
+            conn_work(c);
+    }
+}
+
+static void conn_late(struct timer *t)
+{
+    struct conn *c = (struct conn *)((char *)t - offsetof(struct conn, timer));
+    struct http_loop *hl = c->on;
+    hl->in_turn = true;
+    catch_up(c);
+    if (c->closed) {
+        turn_finish(hl);
+        return;
+    }
+    int64_t at = deadline(c);
+    bool unread = is_unread(c) && now(c) >= c->wrote_ns + c->server->limits.write_ns;
+    bool due = at != 0 && at <= now(c);
+    if (unread || (due && !is_decided(c) && c->state != CONN_SECOND)) {
+        metric_add(c->server->metrics.slow, 1);
+        conn_close(c);
+    } else if (due && c->state == CONN_SECOND) {
+        c->ending = true;
+        conn_mark(c);
+    } else if (due && c->state == CONN_LINGER) {
+        conn_close(c);
+    } else if (c->state == CONN_H2) {
+        h2_look(c);
+        conn_mark(c);
+    } else if (due) {
+        h1_late(c);
+        conn_mark(c);
+    } else {
+        rearm(c);
+    }
+    turn_finish(hl);
 }
 
 void conn_arrive(struct task *t)

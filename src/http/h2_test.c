@@ -721,9 +721,10 @@ TEST(a_stream_whose_client_opens_no_window_is_reset)
 TEST(an_idle_connection_is_told_goodbye)
 {
     struct world *w = world_new();
-    w->r.config.limits.idle_ns = 500 * MS; // not before the request has come
+    w->r.stands_still = true;
     world_start(a, w, false);
     EXPECT_STR(S("GET /x - []"), finish(&w->c, get(&w->c, S("/x"))));
+    rig_pass(&w->r, w->r.config.limits.idle_ns);
     while (!w->c.server_closed)
         pump(&w->c);
     EXPECT(w->c.goaway && w->c.goaway_error == NGHTTP2_NO_ERROR);

@@ -156,11 +156,17 @@ TEST(a_client_waits_for_a_sink_that_does)
     stream_rig_stop(&s);
 }
 
+static bool sink_is_busy(void *rig)
+{
+    struct stream_rig *s = rig;
+    return stream_count(s, &s->takes) > 0;
+}
+
 TEST(a_sink_that_takes_its_time_is_not_the_clients_fault)
 {
     struct stream_rig s;
     stream_rig_init(&s);
-    s.r.config.limits.body_ns = 1000 * MS;
+    s.r.stands_still = true;
     stream_rig_start(&s);
     stream_shut(&s, true);
     int fd = dial(&s.r);
@@ -168,7 +174,8 @@ TEST(a_sink_that_takes_its_time_is_not_the_clients_fault)
     say(fd,
         str_cat(a, str_fmt(a, "PUT /take HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n", n),
                 stream_bytes(a, n)));
-    nanosleep(&(struct timespec){ .tv_sec = 1, .tv_nsec = 300 * MS }, NULL);
+    wait_until(sink_is_busy, &s);
+    rig_pass(&s.r, 2 * s.r.config.limits.body_ns);
     stream_shut(&s, false);
     EXPECT_STR(stream_answer(a, n, ""), hear_reply(a, fd, NULL));
     close(fd);

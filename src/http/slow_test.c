@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Slow clients: each deadline of HttpLimits, set to a few hundredths of a second. The tests wait
-// for what must happen and state nothing about when.
+// for what must happen and state nothing about when. Where something must not happen before a
+// deadline time stands still.
 #include "http/test_rig.h"
 
 #include <errno.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -196,31 +198,134 @@ TEST(a_client_that_does_not_read_its_reply_is_closed)
     rig_stop(&r);
 }
 
+static bool has_received(void *bytes)
+{
+    return metric_now(S("headrace_http_received_bytes_total"), S(""), METRIC_COUNTER) >=
+           *(int64_t *)bytes;
+}
+
+// The first is read on; while it keeps coming, slowly, the second waits and is told so.
 TEST(bodies_that_wait_for_memory_too_long_are_refused)
 {
     struct rig r;
     rig_init(&r);
+    r.stands_still = true;
     r.config.limits.body_pool_bytes_max = 1000;
-    r.config.limits.body_ns = 2000 * MS; // the first must not stop for so long
+    r.config.limits.body_ns = 2000 * MS;
     rig_start(&r);
-    // The first is read on; while it keeps coming, slowly, the second waits and is told so.
+    int64_t bytes = metric_now(S("headrace_http_received_bytes_total"), S(""), METRIC_COUNTER);
     int first = dial(&r), second = dial(&r);
     Str head = S("PUT /hold HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n0123456789");
     say(first, head);
     say(second, head);
+    bytes += 2 * (int64_t)head.n;
+    wait_until(has_received, &bytes);
     char reply[16] = { 0 };
     for (bool told = false; !told;) {
-        pause_ms(10);
-        EXPECT(send(first, "x", 1, MSG_NOSIGNAL) == 1);
+        rig_pass(&r, 100 * MS);
         ssize_t n = recv(second, reply, 12, MSG_DONTWAIT);
         ssize_t other = recv(first, reply, n > 0 ? 0 : 12, MSG_DONTWAIT);
         told = n == 12 || other == 12;
-        if (n < 0) // whichever of them came second
-            EXPECT(send(second, "x", 1, MSG_NOSIGNAL) == 1);
+        EXPECT(send(first, "x", 1, MSG_NOSIGNAL) == 1);
+        EXPECT(send(second, "x", 1, MSG_NOSIGNAL) == 1); // whichever of them came second
+        bytes++;
+        wait_until(has_received, &bytes);
     }
     EXPECT_STR(S("HTTP/1.1 503"), str_of(reply));
     EXPECT_INT(503, desk_wait_broken(&r.desk, 0));
     close(first);
     close(second);
     rig_stop(&r);
+}
+
+// ---- A server that was away.
+
+// Holds up its loop in each request for /away, until the test lets it go on.
+struct away {
+    struct http_handler desk;
+    sem_t has_left, returns;
+};
+
+static void away_request(void *self, struct http_exchange *x)
+{
+    struct away *w = self;
+    if (str_eq(x->path, S("/away"))) {
+        sem_post(&w->has_left);
+        while (sem_wait(&w->returns) != 0)
+            continue; // interrupted
+    }
+    w->desk.request(w->desk.self, x);
+}
+
+// What was sent before the loop left, what came while it was away, and what is answered then.
+static const struct {
+    Str begun, rest, answer;
+} away_cases[] = {
+    { S_INIT(""), S_INIT("GET /1 HTTP/1.0\r\n\r\n"), S_INIT("GET /1 - []") },
+    { S_INIT("GET /2 HTTP/1.0\r\nX: "), S_INIT("y\r\n\r\n"), S_INIT("GET /2 - []") },
+    { S_INIT("PUT /3 HTTP/1.0\r\nContent-Length: 5\r\n\r\nab"), S_INIT("cde"),
+      S_INIT("PUT /3 - [abcde]") },
+    { S_INIT("PUT /4 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n"
+             "Transfer-Encoding: chunked\r\n\r\n2\r\na"),
+      S_INIT("b\r\n0\r\n\r\n"), S_INIT("PUT /4 - [ab]") },
+    { S_INIT("GET /5 HTTP/1.1\r\nHost: h\r\n\r\n"), // answered; then idle
+      S_INIT("GET /6 HTTP/1.0\r\n\r\n"), S_INIT("GET /6 - []") },
+    { S_INIT("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x08\x06\0\0\0\0\0ping"),
+      S_INIT("pong"), S_INIT("pingpong") },
+};
+enum { AWAY_EACH = 40 }; // together more connections than a turn has events
+
+static bool all_are_there(void *expected)
+{
+    const int64_t *n = expected; // connections, bytes
+    int64_t there =
+        metric_now(S("headrace_http_connections"), S("protocol=\"undecided\""), METRIC_GAUGE) +
+        metric_now(S("headrace_http_connections"), S("protocol=\"h1\""), METRIC_GAUGE) +
+        metric_now(S("headrace_http_connections"), S("protocol=\"h2\""), METRIC_GAUGE);
+    return there == n[0] &&
+           metric_now(S("headrace_http_received_bytes_total"), S(""), METRIC_COUNTER) == n[1];
+}
+
+TEST(what_came_while_the_server_was_away_for_an_hour_came_in_time)
+{
+    enum { N = COUNT_OF(away_cases) * AWAY_EACH };
+    struct rig r;
+    int fds[N];
+    rig_init(&r);
+    struct away w = { .desk = r.config.handler };
+    sem_init(&w.has_left, 0, 0);
+    sem_init(&w.returns, 0, 0);
+    r.stands_still = true;
+    r.config.loop_count = 1;
+    r.config.handler = (struct http_handler){ .self = &w, .request = away_request };
+    rig_start(&r);
+    int64_t there[] = { N + 1, metric_now(S("headrace_http_received_bytes_total"), S(""),
+                                          METRIC_COUNTER) };
+    int other = dial(&r);
+    for (size_t i = 0; i < N; i++) {
+        Str begun = away_cases[i % COUNT_OF(away_cases)].begun;
+        fds[i] = dial(&r);
+        say(fds[i], begun);
+        there[1] += (int64_t)begun.n;
+    }
+    wait_until(all_are_there, there);
+    for (size_t i = 0; i < N; i++)
+        if (str_starts(away_cases[i % COUNT_OF(away_cases)].begun, S("GET /5")))
+            EXPECT_STR(S("GET /5 - []"), hear_reply(a, fds[i], NULL));
+    say(other, S("GET /away HTTP/1.0\r\n\r\n"));
+    while (sem_wait(&w.has_left) != 0)
+        continue; // interrupted
+    for (size_t i = 0; i < N; i++)
+        say(fds[i], away_cases[i % COUNT_OF(away_cases)].rest);
+    atomic_fetch_add(&r.passed_ns, 3600 * 1000 * MS);
+    sem_post(&w.returns);
+    EXPECT(str_ends(hear_rest(a, other), S("GET /away - []")));
+    for (size_t i = 0; i < N; i++) {
+        Str heard = hear_rest(a, fds[i]), answer = away_cases[i % COUNT_OF(away_cases)].answer;
+        if (str_search(heard, answer) == heard.n)
+            test_fail(__FILE__, __LINE__, "not %.*s but %.*s", FMT(answer), FMT(heard));
+    }
+    rig_stop(&r);
+    sem_destroy(&w.has_left);
+    sem_destroy(&w.returns);
 }

@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -152,9 +153,16 @@ size_t desk_digests(struct desk *d)
 
 // ---- The server.
 
+static int64_t passed_ns(struct io *io)
+{
+    struct rig *r = (struct rig *)((char *)io - offsetof(struct rig, clock));
+    return atomic_load(&r->passed_ns);
+}
+
 void rig_init(struct rig *r)
 {
-    *r = (struct rig){ .config.limits = http_limits_default() };
+    *r = (struct rig){ .config.limits = http_limits_default(), .clock = *io_real() };
+    r->clock.mono_ns = passed_ns;
     EXPECT(pthread_mutex_init(&r->desk.lock, NULL) == 0);
     EXPECT(pthread_cond_init(&r->desk.changed, NULL) == 0);
     r->desk.body_bytes_max = r->config.limits.body_bytes_max;
@@ -166,11 +174,36 @@ void rig_init(struct rig *r)
 void rig_start(struct rig *r)
 {
     for (int i = 0; i < RIG_LOOPS; i++) {
-        EXPECT_OK(loop_open(&r->loops[i]));
+        EXPECT_OK(loop_open_with(r->stands_still ? &r->clock : io_real(), &r->loops[i]));
         EXPECT(pthread_create(&r->threads[i], NULL, run_loop, r->loops[i]) == 0);
     }
     EXPECT_OK(http_server_open(&r->config, &r->server));
     EXPECT_OK(http_server_listen(r->server, S("127.0.0.1:0"), &r->port));
+}
+
+struct sign {
+    struct task task;
+    sem_t seen;
+};
+
+static void sign_seen(struct task *t)
+{
+    sem_post(&((struct sign *)t)->seen);
+}
+
+// A task runs behind the timers of its turn.
+void rig_pass(struct rig *r, int64_t ns)
+{
+    EXPECT(r->stands_still);
+    atomic_fetch_add(&r->passed_ns, ns);
+    for (int i = 0; i < RIG_LOOPS; i++) {
+        struct sign sign = { .task.run = sign_seen };
+        sem_init(&sign.seen, 0, 0);
+        loop_post(r->loops[i], &sign.task);
+        while (sem_wait(&sign.seen) != 0)
+            continue; // interrupted
+        sem_destroy(&sign.seen);
+    }
 }
 
 void rig_stop(struct rig *r)

@@ -5,8 +5,10 @@
 #include "base/metric.h"
 #include "base/test.h"
 #include "http/server.h"
+#include "os/io.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 enum { RIG_LOOPS = 2, HELD_MAX = 64 };
 
@@ -37,6 +39,9 @@ size_t desk_digests(struct desk *d);
 struct rig {
     struct desk desk;
     HttpConfig config; // filled by rig_init, may be changed before rig_start
+    bool stands_still; // the time of the loops, but for rig_pass; set before rig_start
+    struct io clock;
+    _Atomic int64_t passed_ns;
     struct loop *loops[RIG_LOOPS];
     pthread_t threads[RIG_LOOPS];
     struct http_server *server;
@@ -46,6 +51,9 @@ struct rig {
 void rig_init(struct rig *r); // with desk_handler
 void rig_start(struct rig *r);
 void rig_stop(struct rig *r); // drains
+// So much time passes where it stands still. When it returns the loops have seen it: deadlines that
+// are over have been told. Not while a handler holds its loop: then add to passed_ns.
+void rig_pass(struct rig *r, int64_t ns);
 
 int dial(const struct rig *r);
 void connect_to(const struct rig *r, int fd);
