@@ -562,7 +562,9 @@ static bool step(struct log *l)
             submit(l);
         return true;
     }
-    if ((l->waiting == NULL && !l->probe) || (l->needs_epoch && !is_settled(l)))
+    // What is held is its owner's to commit, whoever is awake for something else.
+    bool is_asked = l->waiting != NULL && (l->wanted || l->stopping);
+    if ((!is_asked && !l->probe) || (l->needs_epoch && !is_settled(l)))
         return false;
     if (l->paced && l->pace_bytes <= 0 && !l->needs_epoch && !l->stopping)
         return false;

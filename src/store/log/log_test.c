@@ -232,6 +232,34 @@ TEST(held_appends_are_written_together_by_whoever_commits_them_if_that_is_quick)
     expect_numbers(l, a, 8);
 }
 
+// The commit thread is woken for other reasons, too; and the end of the log takes what is left.
+TEST(a_held_append_waits_for_its_commit_whoever_is_awake)
+{
+    enum { TIMES = 1000 };
+    AUTO(io_mem) disk = io_mem_open(1);
+    LogConfig config = test_config(io_mem_io(disk), S("/log"));
+    struct log *l = open_with(&config, 1);
+    test_wait_for_spare(l);
+    test_wait_for_quiet(l);
+    struct test_append *held = hold_one(l, S("0"));
+    for (int i = 0; i < TIMES; i++) {
+        pthread_mutex_lock(&l->queue_lock);
+        pthread_cond_signal(&l->work);
+        pthread_mutex_unlock(&l->queue_lock);
+        io_real()->sleep_ns(io_real(), 20 * 1000);
+    }
+    EXPECT_INT(0, atomic_load(&held->finished));
+    log_commit(l);
+    wait_ok(held);
+    struct test_append *left = hold_one(l, S("1"));
+    log_close(l);
+    EXPECT_INT(1, atomic_load(&left->finished));
+    free(left);
+    l = open_with(&config, 1);
+    expect_numbers(l, a, 2);
+    log_close(l);
+}
+
 static void *commit_one(void *log)
 {
     log_commit(log);
