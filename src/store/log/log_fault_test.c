@@ -121,7 +121,7 @@ TEST(expiry_frees_a_full_disk_by_itself)
     Err e;
     fill_up(l, data, &e);
     EXPECT_INT(ERR_FULL, e.kind);
-    io_mem_advance(disk, 2 * HOUR_NS);
+    test_advance(l, disk, 2 * HOUR_NS);
     log_expire(l);
     while (is_full(l))
         sleep_a_little();

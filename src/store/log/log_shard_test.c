@@ -151,10 +151,10 @@ TEST(what_is_past_its_retention_is_not_read_even_before_it_expires)
     LogPlace first, second;
     EXPECT_OK(test_put(l, FIRST, S("old"), &first));
     EXPECT_OK(test_put(l, SECOND, S("other"), &second));
-    io_mem_advance(disk, HOUR_NS / 2);
+    test_advance(l, disk, HOUR_NS / 2);
     EXPECT_OK(test_put(l, FIRST, S("new"), &second));
     EXPECT_OK(log_shard_add(l, SECOND, 2 * HOUR_NS));
-    io_mem_advance(disk, HOUR_NS / 2);
+    test_advance(l, disk, HOUR_NS / 2);
     for (int expired = 0; expired < 2; expired++) {
         test_expect_data(l, a, FIRST, (Str[]){ S("new") }, 1);
         test_expect_data(l, a, SECOND, (Str[]){ S("other") }, 1);
@@ -166,7 +166,7 @@ TEST(what_is_past_its_retention_is_not_read_even_before_it_expires)
         EXPECT_INT(second.position, position);
         log_expire(l);
     }
-    io_mem_advance(disk, HOUR_NS);
+    test_advance(l, disk, HOUR_NS);
     test_expect_data(l, a, FIRST, NULL, 0);
     log_expire(l);
     test_expect_data(l, a, FIRST, NULL, 0);
@@ -187,7 +187,7 @@ TEST(files_whose_records_are_over_are_used_again)
     LogStats stats;
     for (int i = 0; i < 40; i++) {
         put_much(l, THIRD);
-        io_mem_advance(disk, HOUR_NS / 8);
+        test_advance(l, disk, HOUR_NS / 8);
         log_expire(l);
         log_stats(l, &stats);
         EXPECT(stats.disk_bytes <= 8 * TEST_FILE_BYTES);
@@ -219,7 +219,7 @@ TEST(a_drop_outlives_the_file_that_told_it)
         put_much(l, THIRD);
     EXPECT_OK(log_shards_drop(l, (uint64_t[]){ SECOND }, 1));
     for (int i = 0; i < 12; i++) { // the file of the drop goes
-        io_mem_advance(disk, HOUR_NS / 2);
+        test_advance(l, disk, HOUR_NS / 2);
         put_much(l, THIRD);
         log_expire(l);
     }
@@ -305,7 +305,7 @@ TEST(a_block_that_was_made_void_stays_void_when_files_are_retired)
     EXPECT(!fails_late);
     test_expect_data(l, a, SECOND, (Str[]){ S("twice on the disk") }, 1);
     for (int i = 0; i < 12; i++) {
-        io_mem_advance(disk, HOUR_NS / 2);
+        test_advance(l, disk, HOUR_NS / 2);
         put_much(l, THIRD);
         log_expire(l);
     }

@@ -149,6 +149,23 @@ void test_wait_for_quiet(struct log *l)
     }
 }
 
+void test_hold_expiry(struct log *l)
+{
+    pthread_mutex_lock(&l->expire_lock);
+}
+
+void test_release_expiry(struct log *l)
+{
+    pthread_mutex_unlock(&l->expire_lock);
+}
+
+void test_advance(struct log *l, struct io_mem *disk, int64_t ns)
+{
+    test_hold_expiry(l);
+    io_mem_advance(disk, ns);
+    test_release_expiry(l);
+}
+
 size_t test_files_in_use(struct log *l)
 {
     pthread_mutex_lock(&l->lock);

@@ -42,5 +42,12 @@ LogBatch test_read_all(struct log *l, struct arena *a, uint64_t shard, uint64_t 
 
 void test_wait_for_spare(struct log *l); // until the next journal file is ready
 void test_wait_for_quiet(struct log *l); // until its threads have nothing to do
+// Keeps the expiry thread, which looks around once a second, and log_expire from beginning
+// anything, until it is let go.
+void test_hold_expiry(struct log *l);
+void test_release_expiry(struct log *l);
+// Time passes while nobody tidies up: what is under way goes by the time at which it began, and
+// when it fails then nothing is tried again for a while.
+void test_advance(struct log *l, struct io_mem *disk, int64_t ns);
 size_t test_files_in_use(struct log *l);
 uint64_t test_file_number(struct log *l, size_t i); // of those in use, oldest first
