@@ -556,7 +556,7 @@ TEST(what_a_failed_sync_has_lost_is_written_again_though_the_page_cache_has_it)
 // ---- Lagging
 
 // Long enough for a machine that is busy: who is not meant to lag must not.
-#define LAG_NS (2 * NS_PER_S)
+#define LAG_NS (4 * NS_PER_S)
 
 static atomic_bool is_stuck;
 static struct io slow_table;
