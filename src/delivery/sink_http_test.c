@@ -234,6 +234,9 @@ TEST(an_endpoint_that_is_not_there_is_told_from_one_without_tls)
     EXPECT_INT(SINK_RETRY, sink_http.deliver(s, &at)); // the peer answers in plain text
     EXPECT_STR(S("HttpEndpoint.SSLHandshakeFailure"), at.code);
     peer_stop(&e.peer);
+    sink_http.close(s);
+    config.http.url = S("https://127.0.0.1:1/"); // the peer's own port may be another's by now
+    EXPECT_OK(sink_http.open(&env, &config, &s, a, &text));
     EXPECT_INT(SINK_RETRY, sink_http.deliver(s, &at));
     EXPECT_STR(S("HttpEndpoint.ConnectionFailed"), at.code);
     sink_http.close(s);

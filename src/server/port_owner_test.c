@@ -12,14 +12,15 @@ TEST(the_process_that_listens_on_a_port_is_found)
                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     socklen_t n = sizeof address;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    EXPECT(fd >= 0 && bind(fd, (const struct sockaddr *)&address, n) == 0 && listen(fd, 1) == 0);
+    EXPECT(fd >= 0 && bind(fd, (const struct sockaddr *)&address, n) == 0);
     EXPECT(getsockname(fd, (struct sockaddr *)&address, &n) == 0);
     uint16_t port = ntohs(address.sin_port);
+    EXPECT(port_owner(a, port).p == NULL); // nobody else can have it, and nobody listens
+    EXPECT(listen(fd, 1) == 0);
     Str owner = port_owner(a, port);
     Str pid = str_fmt(a, "pid %ld (", (long)getpid());
     EXPECT_STR(pid, str_head(owner, pid.n));
     close(fd);
-    EXPECT(port_owner(a, port).p == NULL);
 }
 
 TEST(only_loopback_addresses_count_as_such)
