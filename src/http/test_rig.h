@@ -48,7 +48,7 @@ struct rig {
     uint16_t port;
 };
 
-void rig_init(struct rig *r); // with desk_handler
+void rig_init(struct rig *r); // with desk_handler, and deadlines of half an hour
 void rig_start(struct rig *r);
 void rig_stop(struct rig *r); // drains
 // So much time passes where it stands still. When it returns the loops have seen it: deadlines that

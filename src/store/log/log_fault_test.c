@@ -491,6 +491,7 @@ TEST(damage_in_one_zone_is_read_from_another_and_mended)
         .root = S("/data"),
         .dirs = { S("/a"), S("/b"), S("/c") },
         .count = 3,
+        .lag_ns = 60 * NS_PER_S, // a thread that gets no processor does not lag
     };
     Str problem = S("");
     AUTO(zones) zones = NULL;
