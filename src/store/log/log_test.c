@@ -162,6 +162,7 @@ TEST(what_arrives_during_a_write_shares_the_next_one)
 {
     AUTO(io_mem) disk = io_mem_open(1);
     struct gate gate;
+    io_mem_set_clock(disk, NS_PER_S, NS_PER_S); // to the log each write is quick
     gate_init(&gate, io_mem_io(disk));
     LogConfig config = test_config(&gate.io, S("/log"));
     AUTO(log) l = open_with(&config, 2);
@@ -204,6 +205,7 @@ TEST(held_appends_are_written_together_by_whoever_commits_them_if_that_is_quick)
 {
     AUTO(io_mem) disk = io_mem_open(1);
     struct gate gate;
+    io_mem_set_clock(disk, NS_PER_S, NS_PER_S); // to the log each write is quick
     gate_init(&gate, io_mem_io(disk));
     LogConfig config = test_config(&gate.io, S("/log"));
     AUTO(log) l = open_with(&config, 2);
@@ -270,6 +272,7 @@ TEST(several_commit_at_once_and_are_told_in_order)
 {
     AUTO(io_mem) disk = io_mem_open(1);
     struct gate gate;
+    io_mem_set_clock(disk, NS_PER_S, NS_PER_S); // to the log each write is quick
     gate_init(&gate, io_mem_io(disk));
     LogConfig config = test_config(&gate.io, S("/log"));
     AUTO(log) l = open_with(&config, 1);
@@ -301,6 +304,7 @@ TEST(over_the_queue_limit_appends_are_refused_until_it_drains)
 {
     AUTO(io_mem) disk = io_mem_open(1);
     struct gate gate;
+    io_mem_set_clock(disk, NS_PER_S, NS_PER_S); // to the log each write is quick
     gate_init(&gate, io_mem_io(disk));
     LogConfig config = test_config(&gate.io, S("/log"));
     config.queue_bytes_max = 100;
