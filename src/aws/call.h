@@ -141,9 +141,9 @@ Err call_again_on_pool(struct call *c, const void *in, void *out);
 // that says so. From one thread at a time; nothing of the call may be touched after call_done.
 
 // One message in its final bytes: the member of `events` (struct service_Op_events) that is set.
-// Made once, it may be sent to every call of the operation with the same protocol. `bytes` is a guess
-// at its size, for which there is room from the beginning; 0: none. ERR_MEMORY, ERR_LIMIT: larger
-// than SDKs take.
+// Made once, it may be sent to every call of the operation with the same protocol. `bytes` is a
+// guess at its size, for which there is room from the beginning; 0: none. ERR_MEMORY, ERR_LIMIT:
+// larger than SDKs take.
 struct event_frame;
 Err event_frame_open(const struct call *c, const void *events, size_t bytes,
                      struct event_frame **ret);

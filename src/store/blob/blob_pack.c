@@ -114,13 +114,19 @@ static void pack_lead(struct blob *b)
 
 // ---- Members
 
+// The lock is held.
+static void wait_behind(struct blob *b, struct pack_wait *w)
+{
+    *(b->pack_last != NULL ? &b->pack_last->next : &b->pack_first) = w;
+    b->pack_last = w;
+}
+
 Err pack_add(struct blob *b, Str bytes, struct pack **ret, Extent *ret_place)
 {
     struct pack_wait mine = { .bytes = bytes };
     CHECK(pthread_cond_init(&mine.wake, NULL) == 0);
     pthread_mutex_lock(&b->lock);
-    *(b->pack_last != NULL ? &b->pack_last->next : &b->pack_first) = &mine;
-    b->pack_last = &mine;
+    wait_behind(b, &mine);
     while (!mine.settled) {
         if (b->pack_writing || b->pack_first != &mine)
             pthread_cond_wait(&mine.wake, &b->lock);

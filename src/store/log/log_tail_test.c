@@ -105,15 +105,16 @@ static void put(struct world *w, size_t shard, size_t n, size_t bytes)
         memset(data, 'a' + (int)(w->n % 26), bytes);
         Str name = str_fmt(w->a, "%zu", w->n + i);
         memcpy(data, name.p, MIN(name.n, bytes));
-        test_append_add(t, w->shards[shard], S("key"), str_from(data, bytes));
+        EXPECT(w->n + i < TOLD_MAX);
+        w->told[w->n + i] =
+            (struct told){ .shard = w->shards[shard], .data = str_from(data, bytes) };
+        test_append_add(t, w->shards[shard], S("key"), w->told[w->n + i].data);
     }
     EXPECT_OK(test_append_start(w->l, t));
     EXPECT_OK(test_append_wait(t));
-    for (size_t i = 0; i < n; i++) {
-        EXPECT(w->n < TOLD_MAX);
-        w->told[w->n++] = (struct told){ w->shards[shard], t->places[i], t->records[i].data };
-    }
-    free(t);
+    for (size_t i = 0; i < n; i++)
+        w->told[w->n++].place = t->places[i];
+    test_append_free(t);
 }
 
 static void put_round(struct world *w, size_t rounds, size_t bytes)
@@ -403,7 +404,7 @@ TEST(entries_of_sealed_records_take_little_beside_the_cache)
             test_append_add(t, id, S("k"), S("d"));
         EXPECT_OK(test_append_start(w->l, t));
         EXPECT_OK(test_append_wait(t));
-        free(t);
+        test_append_free(t);
         EXPECT_OK(log_seal(w->l));
         EXPECT(left_entries(w->l) <= w->config.tail_cache_bytes / 8 / sizeof(IndexEntry));
         expect_index(w->l);

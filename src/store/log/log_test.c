@@ -256,7 +256,7 @@ TEST(a_held_append_waits_for_its_commit_whoever_is_awake)
     struct test_append *left = hold_one(l, S("1"));
     log_close(l);
     EXPECT_INT(1, atomic_load(&left->finished));
-    free(left);
+    test_append_free(left);
     l = open_with(&config, 1);
     expect_numbers(l, a, 2);
     log_close(l);
