@@ -24,6 +24,8 @@ import tempfile
 import threading
 import time
 
+import botocore.exceptions
+
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "sinks"))
 import headrace  # noqa: E402
@@ -683,6 +685,19 @@ def a_stream_whose_destination_hangs_or_drips_is_deleted_at_once_and_does_not_ke
         begin(2)
         h.close()  # in the middle of both
         endpoint.over.set()
+
+
+def is_removed(s3, bucket):
+    """Empties and removes a bucket, unless one more object came meanwhile: what a kill interrupted comes twice."""
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+        for o in page.get("Contents", ()):
+            s3.delete_object(Bucket=bucket, Key=o["Key"])
+    try:
+        s3.delete_bucket(Bucket=bucket)
+    except botocore.exceptions.ClientError as error:
+        assert error.response["Error"]["Code"] == "BucketNotEmpty", error
+        return False
+    return True
 
 
 @test

@@ -29,6 +29,7 @@ IDLE_RSS_MB_MAX = 64             # with IDLE_SHARDS
 SHARD_BYTES_MAX = 450            # measured: 290, of which SQLite's cache of rows is a part
 STORED_MB = 60                   # fills every cache; then three times as much again
 STORED_SHARE_MAX = 0.04          # of what is stored then may stay in memory: noise of the measurement
+STORED_TIMES_MAX = 4
 SANITIZED_FACTOR = 3             # of all bounds: red zones, shadow, stacks
 LOADED_SHARDS, LOADED_SECONDS = 1000, 5
 LOAD_SECONDS_MAX, VIOLATION_SECONDS_MAX, VERIFY_SECONDS_MAX = 300, 240, 300
@@ -154,12 +155,18 @@ def memory_does_not_grow_with_what_is_stored():
         load.store(STORED_MB)
         load.verify()
         before, stored_before = settled_rss_mb(server), load.total["mb"]
-        load.store(3 * STORED_MB)
-        load.verify()
-        after, stored = settled_rss_mb(server), load.total["mb"]
-        print(f"# RSS {before:.1f} MB with {stored_before:.0f} MB stored, {after:.1f} MB with {stored:.0f} MB")
-        assert after - before <= (stored - stored_before) * STORED_SHARE_MAX * factor()
+        # What grows with the store grows each time; what a busy machine had under way does not.
+        for _ in range(STORED_TIMES_MAX):
+            load.store(3 * STORED_MB)
+            load.verify()
+            after, stored = settled_rss_mb(server), load.total["mb"]
+            print(f"# RSS {before:.1f} MB with {stored_before:.0f} MB stored, {after:.1f} MB with {stored:.0f} MB")
+            grows = after - before > (stored - stored_before) * STORED_SHARE_MAX * factor()
+            if not grows:
+                break
+            before, stored_before = after, stored
         load.good()
+        assert not grows
 
 
 @test
