@@ -121,28 +121,36 @@ Err crypt_del_keys(struct kinesis *k, struct kv_txn *tx, const struct stream *s)
 
 // ---- Keys for puts
 
-Err crypt_key(struct call *c, struct stream *s, struct data_key **ret)
+// ERR_BUSY: one must be made, under the key `*ret_arn`, which lives in the call's arena. Without a
+// key the stream does not encrypt.
+static Err current_key(struct call *c, struct stream *s, Str *ret_arn, struct data_key **ret)
 {
     struct kinesis *k = c->state;
     HubKeyAnswer answer = { 0 };
     *ret = NULL;
     if (!__atomic_load_n(&s->encrypts, __ATOMIC_ACQUIRE))
         return OK;
-    Str arn = arn_of_key(c, s);
-    if (arn.p == NULL)
+    *ret_arn = arn_of_key(c, s);
+    if (ret_arn->p == NULL)
         return OK; // stopped meanwhile
     if (keys_of(k) == NULL)
         return no_keys();
-    keys_of(k)->check(keys_of(k)->self, c, arn, S("kms:GenerateDataKey"), &answer);
+    keys_of(k)->check(keys_of(k)->self, c, *ret_arn, S("kms:GenerateDataKey"), &answer);
     TRY(crypt_refused(c, &answer));
     AUTO(data_key) key = data_keys_current(s->data_keys);
-    if (!data_key_is_good(key, arn, kinesis_mono_ns(k)))
+    if (!data_key_is_good(key, *ret_arn, kinesis_mono_ns(k)))
         return fail(ERR_BUSY, "a data key must be made");
     *ret = data_key_ref(key);
     return OK;
 }
 
-static Err make_locked(struct call *c, struct stream *s, Str arn)
+Err crypt_key(struct call *c, struct stream *s, struct data_key **ret)
+{
+    Str arn;
+    return current_key(c, s, &arn, ret);
+}
+
+static Err make_locked(struct call *c, struct stream *s, Str arn, struct data_key **ret)
 {
     struct kinesis *k = c->state;
     HubKeyAnswer answer = { 0 };
@@ -161,21 +169,22 @@ static Err make_locked(struct call *c, struct stream *s, Str arn)
     AUTO(data_key) key = data_key_new(number, arn, plain, kinesis_mono_ns(k), true);
     explicit_bzero(plain, sizeof plain);
     data_keys_put(s->data_keys, key, true);
+    *ret = data_key_ref(key);
     return OK;
 }
 
+// The stream may change its key while one is made: what is made is still what the stream had while
+// this call was under way, so it is used, and the next call makes another.
 Err crypt_make_key(struct call *c, struct stream *s, struct data_key **ret)
 {
     struct kinesis *k = c->state;
+    Str arn;
     pthread_mutex_lock(&k->making_keys);
-    Err e = crypt_key(c, s, ret);
-    if (e.kind == ERR_BUSY) { // nobody was faster
-        e = make_locked(c, s, arn_of_key(c, s));
-        if (e.kind == ERR_NONE)
-            e = crypt_key(c, s, ret);
-    }
+    Err e = current_key(c, s, &arn, ret);
+    if (e.kind == ERR_BUSY) // nobody was faster
+        e = make_locked(c, s, arn, ret);
     pthread_mutex_unlock(&k->making_keys);
-    return e.kind == ERR_BUSY ? fail(ERR_LIMIT, "a stream's key changes too fast") : e;
+    return e;
 }
 
 // ---- Sealing and opening

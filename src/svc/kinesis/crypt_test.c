@@ -13,6 +13,7 @@
 extern const struct service kinesis_service;
 
 #define KEY_ARN S("arn:aws:kms:us-east-1:000000000000:key/k")
+#define OTHER_KEY_ARN S("arn:aws:kms:us-east-1:000000000000:key/other")
 
 struct world {
     struct io_mem *disk;
@@ -24,6 +25,8 @@ struct world {
     struct hub_keys keys;
     HubKeyFault fault; // what the key service answers
     size_t made, unwrapped;
+    bool changes; // the stream has `next` when a data key has been made
+    Str next;
     void *kinesis;
 };
 
@@ -46,7 +49,7 @@ static Err play_find(void *self, struct call *c, Str name, Str *ret_arn, HubKeyA
 static void play_check(void *self, struct call *c, Str arn, Str action, HubKeyAnswer *ret)
 {
     (void)c;
-    EXPECT_STR(KEY_ARN, arn);
+    EXPECT(str_eq(arn, KEY_ARN) || str_eq(arn, OTHER_KEY_ARN));
     EXPECT(str_eq(action, S("kms:GenerateDataKey")) || str_eq(action, S("kms:Decrypt")) ||
            str_eq(action, S("kms:DescribeKey")));
     *ret = answer_of(self);
@@ -65,6 +68,12 @@ static void play_make(void *self, struct call *c, Str arn, Str context,
     for (size_t i = 0; i < HUB_KEY_BYTES; i++)
         turned[i] = (char)~ret_plain[i];
     *ret_wrapped = str_cat(c->arena, str_from(turned, sizeof turned), context);
+    if (w->changes) {
+        struct kinesis *k = w->kinesis;
+        pthread_rwlock_wrlock(&k->lock);
+        stream_set_key(k->sorted[0], w->next, w->next);
+        pthread_rwlock_unlock(&k->lock);
+    }
 }
 
 static void play_unwrap(void *self, struct call *c, Str arn, Str context, Str wrapped,
@@ -72,7 +81,7 @@ static void play_unwrap(void *self, struct call *c, Str arn, Str context, Str wr
 {
     struct world *w = self;
     (void)c;
-    EXPECT_STR(KEY_ARN, arn);
+    EXPECT(str_eq(arn, KEY_ARN) || str_eq(arn, OTHER_KEY_ARN));
     EXPECT_STR(context, str_skip(wrapped, HUB_KEY_BYTES));
     *ret = answer_of(w);
     w->unwrapped++;
@@ -393,6 +402,31 @@ TEST(a_key_that_cannot_be_used_refuses_puts_and_reads_with_its_own_error)
     w.fault = HUB_KEY_GOOD;
     EXPECT_OK(get(&w, a, &records, NULL));
     EXPECT_INT(1, records.n); // nothing of what was refused
+    world_close(&w);
+}
+
+TEST(a_put_goes_on_with_the_key_that_its_stream_had_while_another_took_its_place)
+{
+    struct world w;
+    world_open(&w);
+    const Str next[] = { OTHER_KEY_ARN, KEY_ARN, { 0 } }; // the last: encryption is stopped
+    kinesis_RecordList records;
+    Str type;
+    create(&w, a);
+    encrypt(&w, a);
+    w.changes = true;
+    for (size_t i = 0; i < 3; i++) {
+        w.next = next[i];
+        EXPECT_OK(put(&w, a, S("secret data"), &type, NULL));
+        EXPECT_STR(S("KMS"), type);
+        EXPECT_INT(i + 1, w.made); // none of the key that the stream had no more
+    }
+    EXPECT_OK(put(&w, a, S("plain data"), &type, NULL));
+    EXPECT(type.p == NULL);
+    EXPECT_OK(get(&w, a, &records, NULL));
+    EXPECT_INT(4, records.n);
+    for (size_t i = 0; i < 4; i++)
+        EXPECT_STR(i < 3 ? S("secret data") : S("plain data"), records.at[i].data);
     world_close(&w);
 }
 
