@@ -26,6 +26,7 @@ CPPCHECK_SECONDS_MAX = 400
 SHOWN_MAX = 40             # findings shown of one check
 
 BANNED = ["strcpy", "strcat", "sprintf", "vsprintf", "strtok", "atoi", "atol", "gmtime", "localtime"]
+BANNED_BUT_IN = {"__builtin_prefetch": "src/base/prefetch.h"}  # its calls may be left out: see there
 UNFINISHED = ["TO" + "DO", "FIX" + "ME"]
 LICENSED = (".c", ".h", ".py", ".sh", ".js", ".mjs", ".java", ".toml", ".ini", "meson.build", "Makefile")
 COPYRIGHT = "SPDX-License-Identifier: Apache-2.0"
@@ -85,12 +86,14 @@ def check_format():
 
 
 def check_banned_calls():
-    pattern = re.compile(r"\b(" + "|".join(BANNED) + r")\s*\(|\b(goto)\b")
+    pattern = re.compile(r"\b(" + "|".join([*BANNED, *BANNED_BUT_IN]) + r")\s*\(|\b(goto)\b")
     found = []
     for path in c_files():
         for number, line in enumerate(code_only(read(path)).splitlines(), 1):
             for match in pattern.finditer(line):
-                found.append(f"{path}:{number}: {match.group(1) or match.group(2)}")
+                word = match.group(1) or match.group(2)
+                if BANNED_BUT_IN.get(word) != path:
+                    found.append(f"{path}:{number}: {word}")
     return found, []
 
 

@@ -110,8 +110,8 @@ static uint64_t recover_once(struct io *io, struct arena *a)
         found = l->stats.recovered_records;
         CHECK(l->next_number > l->visible);
         for (size_t i = 0; i < l->shards.room; i++)
-            if (l->shards.at[i] != NULL)
-                read_shard(l, a, l->shards.at[i]);
+            if (shards_at(&l->shards, i) != NULL)
+                read_shard(l, a, shards_at(&l->shards, i));
     }
     log_free(l);
     return found;

@@ -184,7 +184,8 @@ struct shard_data {
 };
 _Static_assert(offsetof(struct shard_data, over_ms) <= CACHE_LINE_BYTES, "see above");
 
-// Most shards of a large account are idle, so that what only a used one needs is apart.
+// Most shards of a large account are idle, so that what only a used one needs is apart. It lies in
+// the table itself, and moves when others come or go; its data does not.
 struct shard {
     uint64_t id;
     int64_t retention_ns; // SHARD_UNDECLARED: how long it is kept is not known yet
@@ -193,7 +194,7 @@ struct shard {
         struct shard_data *own;        // to be written, by shard_data() only
     };
 };
-_Static_assert(sizeof(struct shard) <= 24, "what an idle shard costs, besides its place");
+_Static_assert(sizeof(struct shard) <= 24, "what an idle shard costs: up to 2.7 of it");
 enum { SHARD_UNDECLARED = -1 };
 
 static inline bool shard_is_declared(const struct shard *s)
@@ -202,10 +203,17 @@ static inline bool shard_is_declared(const struct shard *s)
 }
 
 struct shards {
-    struct shard **at; // open addressing
+    struct shard *at; // open addressing; data NULL: the place is empty
     size_t n, room;
 };
 
+// The shard at a place of the table; NULL: none.
+static inline struct shard *shards_at(const struct shards *t, size_t i)
+{
+    return t->at[i].data != NULL ? &t->at[i] : NULL;
+}
+
+// Found shards are there until others are made or removed.
 struct shard *shards_find(const struct shards *s, uint64_t id); // NULL: unknown
 enum { SHARDS_TOGETHER_MAX = 64, SHARDS_COLD_LEAST = 256 };
 // Many at once.
@@ -215,9 +223,9 @@ void shards_ahead(const struct shards *s, size_t i);
 struct shard *shards_make(struct shards *s, uint64_t id); // found or new
 // For writing: a shard's own.
 struct shard_data *shard_data(struct shard *s);
-void shards_remove(struct shards *s, struct shard *take_shard);
+void shards_remove(struct shards *s, uint64_t id); // which is there
 void shards_done(struct shards *s);
-void shard_push(struct shard_data *s, const IndexEntry *e);
+IndexEntry *shard_push(struct shard_data *s);     // a new entry at the end, to be filled
 void shard_trim(struct shard *s, uint32_t first); // forgets the entries before `first`
 // Records that arrived then or before are past their retention.
 int64_t shard_horizon_ms(const struct shard *s, int64_t now_ms);

@@ -247,7 +247,7 @@ static void count_found(const struct log *l, LogCheck *ret)
     for (size_t i = 0; i < fs->spare_count; i++)
         ret->disk_bytes += fs->spares[i]->bytes;
     for (size_t i = 0; i < l->shards.room; i++) {
-        const struct shard *s = l->shards.at[i];
+        const struct shard *s = shards_at(&l->shards, i);
         ret->shards += s != NULL && shard_has_records(s);
     }
 }
@@ -336,9 +336,9 @@ void log_shard_pass(struct log *l, uint64_t shard, uint64_t position)
 static Err check_undeclared(struct log *l, struct arena *tmp)
 {
     size_t n = 0;
-    struct shard **empty = arena_new(tmp, struct shard *, l->shards.n);
+    uint64_t *empty = arena_new(tmp, uint64_t, l->shards.n);
     for (size_t i = 0; i < l->shards.room; i++) {
-        struct shard *s = l->shards.at[i];
+        struct shard *s = shards_at(&l->shards, i);
         if (s == NULL || shard_is_declared(s))
             continue;
         if (shard_has_records(s)) {
@@ -348,7 +348,7 @@ static Err check_undeclared(struct log *l, struct arena *tmp)
                 F_INT("shard", s->id), F_INT("position", position));
             return fail(ERR_CORRUPT, "the log holds records of an unknown shard");
         }
-        empty[n++] = s;
+        empty[n++] = s->id;
     }
     for (size_t i = 0; i < n; i++)
         shards_remove(&l->shards, empty[i]);

@@ -3,6 +3,7 @@
 // Under the lock they are only found, and the cached block or the file that holds each is held;
 // reading and checking needs no lock.
 #include "base/memory.h"
+#include "base/prefetch.h"
 #include "store/log/journal_priv.h"
 
 #include <limits.h>
@@ -191,7 +192,7 @@ static void fetch_ahead(const ExtentSource *s)
     const uint8_t *p = extent_in_block(s);
     size_t n = MIN(EXTENT_HEAD_BYTES + (size_t)s->entry.bytes, (size_t)AHEAD_BYTES_MAX);
     for (size_t at = 0; at < n; at += CACHE_LINE_BYTES)
-        __builtin_prefetch(p + at);
+        prefetch(p + at);
 }
 
 Err extents_visit(struct log *l, const ExtentSource *sources, size_t n, bool keep,

@@ -26,7 +26,7 @@ void log_shard_rows(struct log *l, struct arena *a, CheckpointShard **ret, size_
     pthread_mutex_lock(&l->lock);
     CheckpointShard *rows = arena_new(a, CheckpointShard, MAX(l->shards.n, (size_t)1));
     for (size_t i = 0; i < l->shards.room; i++) {
-        const struct shard *s = l->shards.at[i];
+        const struct shard *s = shards_at(&l->shards, i);
         if (s == NULL || !shard_is_declared(s))
             continue;
         const struct shard_data *d = s->data;

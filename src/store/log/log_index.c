@@ -2,12 +2,13 @@
 // The index: for each shard a row of 32-byte entries, one per extent, oldest first; and the table
 // of shards by incarnation id.
 #include "base/memory.h"
+#include "base/prefetch.h"
 #include "store/log/journal_priv.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { TABLE_ROOM_LEAST = 64, ENTRY_ROOM_LEAST = 4, AHEAD_PLACES = 16 };
+enum { TABLE_ROOM_LEAST = 64, ENTRY_ROOM_LEAST = 4, AHEAD_PLACES = 48 };
 static const struct shard_data unused = { 0 };
 
 // ---- The table: open addressing with linear probing, at most three quarters full
@@ -22,14 +23,21 @@ static size_t home(const struct shards *t, uint64_t id)
 static size_t probe(const struct shards *t, uint64_t id)
 {
     size_t i = home(t, id);
-    while (t->at[i] != NULL && t->at[i]->id != id)
+    while (t->at[i].data != NULL && t->at[i].id != id)
         i = (i + 1) & (t->room - 1);
     return i;
 }
 
 struct shard *shards_find(const struct shards *t, uint64_t id)
 {
-    return t->room == 0 ? NULL : t->at[probe(t, id)];
+    return t->room == 0 ? NULL : shards_at(t, probe(t, id));
+}
+
+static void fetch_place(const struct shards *t, uint64_t id)
+{
+    const struct shard *s = &t->at[home(t, id)]; // most are at home; the others are not asked for
+    prefetch(s);
+    prefetch((const uint8_t *)(s + 1) - 1);
 }
 
 // With thousands of shards each step of a search is a miss of the processor's cache; those of all
@@ -38,31 +46,30 @@ void shards_find_all(const struct shards *t, const uint64_t *ids, size_t n, stru
 {
     bool cold = t->n >= SHARDS_COLD_LEAST;
     for (size_t i = 0; i < n && cold; i++)
-        __builtin_prefetch(&t->at[home(t, ids[i])]);
-    for (size_t i = 0; i < n && cold; i++) // most are at home; the others are not asked for
-        __builtin_prefetch(t->at[home(t, ids[i])]);
+        fetch_place(t, ids[i]);
     for (size_t i = 0; i < n; i++) {
         ret[i] = shards_find(t, ids[i]);
         if (ret[i] != NULL && cold)
-            __builtin_prefetch(ret[i]->data, 1);
+            prefetch_to_write(ret[i]->data);
     }
 }
 
 void shards_ahead(const struct shards *t, size_t i)
 {
-    if (i + AHEAD_PLACES < t->room && t->at[i + AHEAD_PLACES] != NULL)
-        __builtin_prefetch(t->at[i + AHEAD_PLACES]);
-    if (i + AHEAD_PLACES / 2 < t->room && t->at[i + AHEAD_PLACES / 2] != NULL)
-        __builtin_prefetch(t->at[i + AHEAD_PLACES / 2]->data);
+    const struct shard *s = i + AHEAD_PLACES < t->room ? &t->at[i + AHEAD_PLACES] : NULL;
+    if (s == NULL || s->data == NULL)
+        return;
+    prefetch(s->data);
+    prefetch(&s->data->over_ms);
 }
 
 static void grow(struct shards *t)
 {
     struct shards wider = { .room = MAX(t->room * 2, (size_t)TABLE_ROOM_LEAST), .n = t->n };
-    wider.at = xalloc(mul_checked(wider.room, sizeof(struct shard *)));
+    wider.at = xalloc(mul_checked(wider.room, sizeof *wider.at));
     for (size_t i = 0; i < t->room; i++)
-        if (t->at[i] != NULL)
-            wider.at[probe(&wider, t->at[i]->id)] = t->at[i];
+        if (t->at[i].data != NULL)
+            wider.at[probe(&wider, t->at[i].id)] = t->at[i];
     free(t->at);
     *t = wider;
 }
@@ -71,13 +78,12 @@ struct shard *shards_make(struct shards *t, uint64_t id)
 {
     if ((t->n + 1) * 4 > t->room * 3)
         grow(t);
-    size_t i = probe(t, id);
-    if (t->at[i] == NULL) {
-        t->at[i] = xalloc(sizeof(struct shard));
-        *t->at[i] = (struct shard){ .id = id, .retention_ns = SHARD_UNDECLARED, .data = &unused };
+    struct shard *s = &t->at[probe(t, id)];
+    if (s->data == NULL) {
+        *s = (struct shard){ .id = id, .retention_ns = SHARD_UNDECLARED, .data = &unused };
         t->n++;
     }
-    return t->at[i];
+    return s;
 }
 
 struct shard_data *shard_data(struct shard *s)
@@ -89,45 +95,45 @@ struct shard_data *shard_data(struct shard *s)
     return s->own;
 }
 
-static void shard_free(struct shard *s)
+static void shard_done(struct shard *s)
 {
-    if (s->data != &unused) {
+    if (s->data != &unused && s->data != NULL) {
         free(s->own->at);
         free(s->own);
     }
-    free(s);
+    *s = (struct shard){ 0 };
 }
 
-void shards_remove(struct shards *t, struct shard *take_shard)
+void shards_remove(struct shards *t, uint64_t id)
 {
-    size_t hole = probe(t, take_shard->id);
-    t->at[hole] = NULL;
+    size_t hole = probe(t, id);
+    CHECK(t->at[hole].data != NULL);
+    shard_done(&t->at[hole]);
     t->n--;
     // Those that had to step over the hole move into it, so that a search still finds them.
-    for (size_t i = (hole + 1) & (t->room - 1); t->at[i] != NULL; i = (i + 1) & (t->room - 1)) {
-        size_t want = home(t, t->at[i]->id);
+    for (size_t i = (hole + 1) & (t->room - 1); t->at[i].data != NULL;
+         i = (i + 1) & (t->room - 1)) {
+        size_t want = home(t, t->at[i].id);
         bool is_past_hole = ((i - want) & (t->room - 1)) >= ((i - hole) & (t->room - 1));
         if (!is_past_hole)
             continue;
         t->at[hole] = t->at[i];
-        t->at[i] = NULL;
+        t->at[i] = (struct shard){ 0 };
         hole = i;
     }
-    shard_free(take_shard);
 }
 
 void shards_done(struct shards *t)
 {
     for (size_t i = 0; i < t->room; i++)
-        if (t->at[i] != NULL)
-            shard_free(t->at[i]);
+        shard_done(&t->at[i]);
     free(t->at);
     *t = (struct shards){ 0 };
 }
 
 // ---- Entries of a shard
 
-void shard_push(struct shard_data *s, const IndexEntry *e)
+IndexEntry *shard_push(struct shard_data *s)
 {
     if (s->end == s->room) {
         uint32_t n = s->end - s->first;
@@ -140,7 +146,7 @@ void shard_push(struct shard_data *s, const IndexEntry *e)
             s->at = xrealloc(s->at, mul_checked(s->room, sizeof *s->at));
         }
     }
-    s->at[s->end++] = *e;
+    return &s->at[s->end++];
 }
 
 void shard_trim(struct shard *shard, uint32_t first)
@@ -211,7 +217,7 @@ uint32_t shard_search(const struct shard *s, uint32_t from, uint64_t position)
 static void index_extent(struct log *l, struct journal_file *f, const BlockHead *head,
                          const BlockExtent *x)
 {
-    IndexEntry e = {
+    *shard_push(x->data) = (IndexEntry){
         .position = head->number << LOG_ORDINAL_BITS | x->first_ordinal,
         .arrival_ms = head->arrival_ms,
         .file = (uint32_t)f->number,
@@ -219,7 +225,6 @@ static void index_extent(struct log *l, struct journal_file *f, const BlockHead 
         .bytes = x->bytes,
         .count = x->count,
     };
-    shard_push(x->data, &e);
     log_note_watches(l, x->data);
     l->entries++;
     f->live_extents++;
@@ -231,12 +236,12 @@ static void index_extent(struct log *l, struct journal_file *f, const BlockHead 
 static void fetch_ahead(const BlockExtent *extents, size_t n, size_t i)
 {
     if (i + AHEAD_PLACES < n)
-        __builtin_prefetch(extents[i + AHEAD_PLACES].data, 1);
+        prefetch_to_write(extents[i + AHEAD_PLACES].data);
     if (i + AHEAD_PLACES / 2 >= n)
         return;
     const struct shard_data *d = extents[i + AHEAD_PLACES / 2].data;
     if (d->at != NULL)
-        __builtin_prefetch(&d->at[d->end], 1);
+        prefetch_to_write(&d->at[d->end]);
 }
 
 void log_index_extents(struct log *l, struct journal_file *f, const BlockHead *head,
@@ -251,6 +256,7 @@ void log_index_extents(struct log *l, struct journal_file *f, const BlockHead *h
 void log_trim(struct log *l, struct shard *s, uint32_t first)
 {
     struct journal_file *f = NULL; // neighbours mostly lie in the same one
+    CHECK(first <= s->data->end);
     for (uint32_t i = s->data->first; i < first; i++) {
         const IndexEntry *e = &s->data->at[i];
         if (f == NULL || f->number != e->file)
@@ -285,7 +291,7 @@ void log_apply(struct log *l, const Control *c)
         if (s != NULL) {
             log_note_watches(l, s->data);
             log_trim(l, s, s->data->end);
-            shards_remove(&l->shards, s);
+            shards_remove(&l->shards, c->id);
         }
         break;
     }

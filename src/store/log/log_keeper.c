@@ -109,7 +109,7 @@ static void trim_all(struct log *l)
 {
     int64_t now_ms = log_now_ms(l);
     for (size_t i = 0; i < l->shards.room; i++) {
-        struct shard *s = l->shards.at[i];
+        struct shard *s = shards_at(&l->shards, i);
         shards_ahead(&l->shards, i);
         if (s != NULL)
             log_trim(l, s, shard_horizon(s, now_ms));

@@ -8,6 +8,7 @@
 // has expire_lock is here, so entries of the index that are to be sealed can meanwhile only vanish
 // with their shard.
 #include "base/memory.h"
+#include "base/prefetch.h"
 #include "store/log/journal_priv.h"
 
 #include <stdlib.h>
@@ -17,6 +18,7 @@ enum {
     ENTRIES_MAX = 1 << 20,   // in the index, over which files are sealed however few they are
     HOLD_MAX = 256,          // extents held at once
     ENTRIES_TOGETHER = 4096, // looked at while the lock is held
+    ENTRIES_AHEAD = 8,       // of a shard, which the processor fetches before they are looked at
     // Of the unsealed part that is allowed: from when on packing well is given up for speed, and
     // from when on puts are slowed down, so that they are not refused later.
     HURRY_SHARE = 8,
@@ -50,12 +52,14 @@ struct sealing {
     uint64_t block;
     uint64_t next_file;
     uint64_t bytes; // of the files
-    int64_t arrival_ms;
+    int64_t arrival_ms, now_ms;
     bool hurry;
-    uint64_t *ids; // of shards with entries
+    uint64_t *ids;    // of shards with entries
+    uint32_t *counts; // of their entries that go: those at the beginning
     size_t id_count;
     struct seal_shard *shards; // by id
     size_t shard_count;
+    size_t published;            // of the shards
     struct seal_extent *extents; // by shard, then position
     size_t extent_count, extent_room;
     bool any_lost; // of the extents
@@ -130,11 +134,13 @@ static void note_ids(struct sealing *s)
     s->ids = arena_new(s->tmp, uint64_t, MAX(all->n, (size_t)1));
     for (size_t i = 0; i < all->room; i++) {
         shards_ahead(all, i);
-        if (all->at[i] != NULL && all->at[i]->data->end > all->at[i]->data->first)
-            s->ids[s->id_count++] = all->at[i]->id;
+        const struct shard *x = shards_at(all, i);
+        if (x != NULL && x->data->end > x->data->first)
+            s->ids[s->id_count++] = x->id;
     }
     if (s->id_count > 1)
         qsort(s->ids, s->id_count, sizeof *s->ids, compare_ids);
+    s->counts = arena_new(s->tmp, uint32_t, MAX(s->id_count, (size_t)1));
     s->shards = arena_new(s->tmp, struct seal_shard, MAX(s->id_count, (size_t)1));
 }
 
@@ -167,7 +173,18 @@ static uint32_t first_behind(const struct sealing *s, const struct shard *x)
     return low;
 }
 
-typedef void shard_visit(struct sealing *s, uint64_t id, struct shard *x);
+// `i`: its place among the ids.
+typedef void shard_visit(struct sealing *s, size_t i, struct shard *x);
+
+// What a visit looks at, beside the line that finding the shard has asked for.
+static void fetch_ahead(const struct shard *x)
+{
+    const struct shard_data *d = x->data;
+    uint32_t end = MIN(d->end, d->first + ENTRIES_AHEAD);
+    prefetch_to_write(&d->over_ms);
+    for (uint32_t i = d->first; i < end; i += CACHE_LINE_BYTES / sizeof *d->at)
+        prefetch(&d->at[i]);
+}
 
 // Some shards with entries from the one at `from` on, under the lock: as many as nobody waits long
 // for. Those that were dropped meanwhile are passed over. Returns how many.
@@ -179,14 +196,14 @@ static size_t visit_some(struct sealing *s, size_t from, shard_visit *visit)
     pthread_mutex_lock(&l->lock);
     shards_find_all(&l->shards, s->ids + from, n, found);
     for (size_t i = 0; i < n; i++)
-        if (found[i] != NULL && found[i]->data->at != NULL)
-            __builtin_prefetch(&found[i]->data->at[found[i]->data->first]);
+        if (found[i] != NULL)
+            fetch_ahead(found[i]);
     for (; done < n && entries < ENTRIES_TOGETHER; done++) {
         struct shard *x = found[done];
         if (x == NULL)
             continue;
         entries += x->data->end - x->data->first;
-        visit(s, s->ids[from + done], x);
+        visit(s, from + done, x);
     }
     pthread_mutex_unlock(&l->lock);
     return done;
@@ -199,13 +216,14 @@ static void visit_all(struct sealing *s, shard_visit *visit)
 }
 
 // Copies the entries of one shard that may still be read.
-static void note_shard(struct sealing *s, uint64_t id, struct shard *x)
+static void note_shard(struct sealing *s, size_t i, struct shard *x)
 {
     struct seal_shard *t = &s->shards[s->shard_count];
-    *t = (struct seal_shard){ id, retention_class(x->retention_ns), s->extent_count, 0 };
+    *t = (struct seal_shard){ x->id, retention_class(x->retention_ns), s->extent_count, 0 };
     uint32_t end = first_behind(s, x);
-    for (uint32_t i = shard_horizon(x, log_now_ms(s->l)); i < end; i++)
-        extent_add(s, id, &x->data->at[i]);
+    s->counts[i] = end - x->data->first;
+    for (uint32_t k = shard_horizon(x, s->now_ms); k < end; k++)
+        extent_add(s, x->id, &x->data->at[k]);
     t->end = s->extent_count;
     s->shard_count += t->end > t->first;
 }
@@ -395,7 +413,7 @@ static Err write_extents(struct sealing *s, struct container_writer *w, struct s
 static Err write_class(struct sealing *s, RetentionClass class)
 {
     size_t n = 0;
-    struct seal_extent **at = xalloc(mul_checked(MAX(s->extent_count, (size_t)1), sizeof *at));
+    struct seal_extent **at = memory_get(mul_checked(MAX(s->extent_count, (size_t)1), sizeof *at));
     for (size_t i = 0; i < s->shard_count; i++)
         for (size_t k = s->shards[i].first; k < s->shards[i].end; k++)
             if (s->shards[i].class == class)
@@ -425,17 +443,13 @@ static int compare_rows(const void *x, const void *y)
     return a->shard < b->shard ? -1 : a->shard > b->shard;
 }
 
-static const struct seal_shard *seal_shard_find(const struct sealing *s, uint64_t id)
+// What is sealed of a shard, NULL: nothing. For ids that grow from call to call: `*at` is 0 before
+// the first.
+static const struct seal_shard *seal_shard_next(const struct sealing *s, uint64_t id, size_t *at)
 {
-    size_t low = 0, high = s->shard_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (s->shards[middle].id < id)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < s->shard_count && s->shards[low].id == id ? &s->shards[low] : NULL;
+    while (*at < s->shard_count && s->shards[*at].id < id)
+        ++*at;
+    return *at < s->shard_count && s->shards[*at].id == id ? &s->shards[*at] : NULL;
 }
 
 // What is sealed of a shard once these extents of it are.
@@ -465,23 +479,32 @@ static CheckpointShard row_of(const struct log *l, const struct shard *x)
     return row;
 }
 
-// The rows of all shards, as they will be when s (which may be NULL) is over. Under lock.
-static size_t collect_rows(const struct log *l, const struct sealing *s, CheckpointShard *rows)
+// What is known of all shards now, in no order. Under lock.
+static size_t collect_rows(const struct log *l, CheckpointShard *rows)
 {
     size_t n = 0;
     for (size_t i = 0; i < l->shards.room; i++) {
-        const struct shard *x = l->shards.at[i];
         shards_ahead(&l->shards, i);
-        if (x == NULL)
-            continue;
-        CheckpointShard row = row_of(l, x);
-        const struct seal_shard *sealing = s != NULL ? seal_shard_find(s, x->id) : NULL;
-        if (sealing != NULL)
-            advance(s, sealing, &row);
-        if (row.last_position != 0 || row.end_position != 0)
-            rows[n++] = row;
+        if (shards_at(&l->shards, i) != NULL)
+            rows[n++] = row_of(l, shards_at(&l->shards, i));
     }
     return n;
+}
+
+// Brings rows, which are sorted, to what they will be when s (which may be NULL) is over, and
+// leaves out those that say nothing.
+static size_t settle_rows(const struct sealing *s, CheckpointShard *rows, size_t n)
+{
+    size_t kept = 0, at = 0;
+    for (size_t i = 0; i < n; i++) {
+        CheckpointShard row = rows[i];
+        const struct seal_shard *sealed = s != NULL ? seal_shard_next(s, row.shard, &at) : NULL;
+        if (sealed != NULL)
+            advance(s, sealed, &row);
+        if (row.last_position != 0 || row.end_position != 0)
+            rows[kept++] = row;
+    }
+    return kept;
 }
 
 static CheckpointShard *make_rows(struct log *l, const struct sealing *s, struct arena *a,
@@ -489,10 +512,11 @@ static CheckpointShard *make_rows(struct log *l, const struct sealing *s, struct
 {
     pthread_mutex_lock(&l->lock);
     CheckpointShard *rows = arena_new(a, CheckpointShard, MAX(l->shards.n, (size_t)1));
-    *ret_n = collect_rows(l, s, rows);
+    size_t n = collect_rows(l, rows);
     pthread_mutex_unlock(&l->lock);
-    if (*ret_n > 1)
-        qsort(rows, *ret_n, sizeof *rows, compare_rows);
+    if (n > 1)
+        qsort(rows, n, sizeof *rows, compare_rows);
+    *ret_n = settle_rows(s, rows, n);
     return rows;
 }
 
@@ -537,10 +561,10 @@ static void leave_in_tail(struct sealing *s)
 }
 
 // From now on the records of this shard are read from containers, or the tail.
-static void publish_shard(struct sealing *s, uint64_t id, struct shard *x)
+static void publish_shard(struct sealing *s, size_t i, struct shard *x)
 {
     struct log *l = s->l;
-    const struct seal_shard *sealed = seal_shard_find(s, id);
+    const struct seal_shard *sealed = seal_shard_next(s, x->id, &s->published);
     if (sealed != NULL) {
         CheckpointShard row = row_of(l, x);
         advance(s, sealed, &row);
@@ -549,7 +573,7 @@ static void publish_shard(struct sealing *s, uint64_t id, struct shard *x)
         d->sealed_last = row.last_position;
         d->sealed_last_arrival_ms = row.last_arrival_ms;
     }
-    log_trim(l, x, first_behind(s, x));
+    log_trim(l, x, x->data->first + s->counts[i]);
 }
 
 // Takes files that are over out of the table, as soon as nobody reads them.
@@ -667,6 +691,7 @@ static void note_heat(struct sealing *s)
 
 static Err run(struct sealing *s)
 {
+    s->now_ms = log_now_ms(s->l);
     visit_all(s, note_shard);
     note_heat(s);
     Err e = OK;

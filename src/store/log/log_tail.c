@@ -3,6 +3,7 @@
 // containers here, as they are: sorted by shard, then by position, in one part for each time. A
 // part goes as a whole, when the cache holds nothing of it any more. So records on their way to the
 // disk cost nothing for it, and neither does a block that leaves the cache.
+#include "base/memory.h"
 #include "store/log/journal_priv.h"
 
 #include <stdlib.h>
@@ -14,8 +15,8 @@ enum { ENTRIES_SHARE = 8 }; // of what the cache may hold: the entries
 struct tail_part *tail_part_new(size_t shards, size_t entries)
 {
     struct tail_part *p = xalloc(sizeof *p);
-    p->shards = xalloc(mul_checked(MAX(shards, (size_t)1), sizeof *p->shards));
-    p->entries = xalloc(mul_checked(MAX(entries, (size_t)1), sizeof *p->entries));
+    p->shards = memory_get(mul_checked(MAX(shards, (size_t)1), sizeof *p->shards));
+    p->entries = memory_get(mul_checked(MAX(entries, (size_t)1), sizeof *p->entries));
     return p;
 }
 
