@@ -111,10 +111,10 @@ Err call_fail(struct call *c, const struct api_error *error, const char *format,
 
 // An error that is in no service's model but every service has: ValidationException (400),
 // AccessDeniedException (400), InternalFailure (500), ThrottlingException (400),
-// ServiceUnavailable (503).
+// UnrecognizedClientException (400; a key that is none), ServiceUnavailable (503).
 extern const struct api_error aws_ValidationException, aws_AccessDeniedException,
     aws_InternalFailure, aws_ThrottlingException, aws_SerializationException,
-    aws_ServiceUnavailable;
+    aws_UnrecognizedClientException, aws_ServiceUnavailable;
 
 // `return call_wait(c);` - the answer comes later, by call_done, from any thread, exactly once,
 // even before this returns. Input, output and arena stay valid until then. No thread is held. On

@@ -30,6 +30,7 @@ typedef enum HubSessionFault {
     HUB_SESSION_BAD_TAGS, // the text says why
     HUB_SESSION_CROWDED,  // too many keys are held
     HUB_SESSION_NESTED,   // it is asked for with a session's key
+    HUB_SESSION_GONE,     // the key that it was asked for with was deleted meanwhile
 } HubSessionFault;
 
 typedef struct HubSessionWant {

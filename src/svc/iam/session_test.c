@@ -117,6 +117,42 @@ TEST(transitive_tags_and_the_source_identity_are_handed_down_and_not_replaced)
     iam_world_close(&w);
 }
 
+// The key was good when the request came; by the time of the session it may have been deleted.
+TEST(who_asks_with_a_key_that_was_deleted_meanwhile_gets_no_session_of_the_root)
+{
+    struct iam_world w;
+    iam_world_open(&w);
+    make_role(&w, a);
+    struct iam_CreateUser_in user = { .user_name = S("bob"), .path = S("/") };
+    struct iam_CreateUser_out bob = { 0 };
+    struct iam_CreateAccessKey_in key = { .user_name = S("bob") };
+    struct iam_CreateAccessKey_out made = { 0 };
+    EXPECT_OK(iam_world_run(&w, a, "CreateUser", &user, &bob, NULL));
+    EXPECT_OK(iam_world_run(&w, a, "CreateAccessKey", &key, &made, NULL));
+    Str all = S("{\"Version\":\"2012-10-17\",\"Statement\":{\"Effect\":\"Allow\",\"Action\":\"*\","
+                "\"Resource\":\"*\"}}");
+    const HubSessionWant wants[] = {
+        { .seconds = 900 },
+        { .seconds = 900, .federated = S("f"), .policies = &all, .policy_count = 1 },
+        { .seconds = 900, .role_arn = ROLE, .session_name = S("s") }
+    };
+    struct call *c = iam_world_call(&w, a, "GetUser");
+    HubSession session;
+    c->access_key = made.access_key->access_key_id;
+    c->principal = bob.user->arn;
+    for (size_t i = 0; i < COUNT_OF(wants); i++) {
+        EXPECT_OK(w.hub.identities->session(w.hub.identities->self, c, &wants[i], &session));
+        EXPECT(session.fault == HUB_SESSION_GOOD);
+    }
+    struct iam_DeleteAccessKey_in drop = { .user_name = S("bob"), .access_key_id = c->access_key };
+    EXPECT_OK(iam_world_run(&w, a, "DeleteAccessKey", &drop, NULL, NULL));
+    for (size_t i = 0; i < COUNT_OF(wants); i++) {
+        EXPECT_OK(w.hub.identities->session(w.hub.identities->self, c, &wants[i], &session));
+        EXPECT(session.fault == HUB_SESSION_GONE && session.access_key.p == NULL);
+    }
+    iam_world_close(&w);
+}
+
 TEST(with_those_that_are_handed_down_a_session_has_no_more_tags_than_it_may)
 {
     struct iam_world w;

@@ -76,6 +76,8 @@ static Err session_refused(struct call *c, Str role_arn, const HubSession *made)
         return call_fail(c, &sts_InvalidParameterValue, "%.*s", FMT(made->text));
     case HUB_SESSION_NESTED:
         return call_fail(c, &sts_AccessDenied, "%.*s", FMT(made->text));
+    case HUB_SESSION_GONE:
+        return call_fail(c, &aws_UnrecognizedClientException, "%.*s", FMT(made->text));
     case HUB_SESSION_CROWDED:
         break;
     }
