@@ -194,6 +194,18 @@ Err crypt_seal(struct call *c, struct data_key *key, LogRecord *records, size_t 
     return data_key_seal(c->arena, key, records, n);
 }
 
+// Data keys go in the transaction in which their stream does, which may come between the reading of
+// records and their opening.
+static Err no_row(struct call *c, struct stream *s)
+{
+    struct kinesis *k = c->state;
+    pthread_rwlock_rdlock(&k->lock);
+    bool goes = s->status == STREAM_DELETING || s->status == STREAM_GONE;
+    pthread_rwlock_unlock(&k->lock);
+    return goes ? kinesis_not_found(c, s->name)
+                : fail(ERR_CORRUPT, "a record's data key is not in the store");
+}
+
 static Err load_key(struct call *c, struct stream *s, uint64_t number, struct data_key **ret)
 {
     struct kinesis *k = c->state;
@@ -205,7 +217,7 @@ static Err load_key(struct call *c, struct stream *s, uint64_t number, struct da
         AUTO(kv_txn) tx = kv_read(k->keys);
         Err e = kv_get(tx, c->arena, row_key(c->arena, s, number), &row);
         if (e.kind == ERR_NOT_FOUND)
-            return fail(ERR_CORRUPT, "a record's data key is not in the store");
+            return no_row(c, s);
         TRY(e);
     }
     TRY(read_row(c->arena, row, &arn, &wrapped, &hides_keys));

@@ -27,8 +27,9 @@ Err crypt_make_key(struct call *c, struct stream *s, struct data_key **ret);
 // Seals keys and data of all records, in the call's arena. ERR_MEMORY.
 Err crypt_seal(struct call *c, struct data_key *key, LogRecord *records, size_t n);
 
-// Opens those of the entries that are encrypted. KMS's errors; ERR_MEMORY; ERR_CORRUPT. ERR_BUSY: a
-// data key is not in memory; with `may_block` it is read.
+// Opens those of the entries that are encrypted. KMS's errors; ResourceNotFoundException: the
+// stream was deleted meanwhile; ERR_MEMORY; ERR_CORRUPT. ERR_BUSY: a data key is not in memory;
+// with `may_block` it is read.
 Err crypt_open(struct call *c, struct stream *s, LogEntry *entries, size_t n, bool may_block);
 
 // Takes the data keys of a stream out of the store, in the caller's transaction.

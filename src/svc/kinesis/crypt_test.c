@@ -430,6 +430,61 @@ TEST(a_put_goes_on_with_the_key_that_its_stream_had_while_another_took_its_place
     world_close(&w);
 }
 
+static Err open_stored(struct world *w, struct arena *a, struct stream *s, LogBatch *batch,
+                       const struct api_error **ret_error)
+{
+    struct call c = { .state = w->kinesis, .arena = a, .account = s->account };
+    Err e = crypt_open(&c, s, batch->at, batch->n, true);
+    *ret_error = c.error;
+    return e;
+}
+
+// Between the reading of records and their opening their stream may go, and its data keys with it.
+TEST(records_whose_stream_is_deleted_while_they_are_read_are_those_of_no_stream)
+{
+    struct world w;
+    world_open(&w);
+    Str type;
+    const struct api_error *error;
+    create(&w, a);
+    encrypt(&w, a);
+    EXPECT_OK(put(&w, a, S("secret data"), &type, NULL));
+    world_stop(&w);
+    world_start(&w); // which has not unwrapped it
+    struct kinesis *k = w.kinesis;
+    AUTO(stream) s = stream_ref(k->sorted[0]);
+    LogBatch batch = stored(&w, a);
+    struct kinesis_DeleteStream_in in = { .stream_name = S("clicks") };
+    EXPECT_OK(run(&w, a, "DeleteStream", &in, NULL, NULL));
+    EXPECT_ERR(ERR_FAULT, open_stored(&w, a, s, &batch, &error));
+    EXPECT(error == &kinesis_ResourceNotFoundException);
+    EXPECT_INT(0, w.unwrapped);
+    world_close(&w);
+}
+
+TEST(a_data_key_that_is_missing_while_its_stream_is_there_is_damage)
+{
+    struct world w;
+    world_open(&w);
+    Str type;
+    const struct api_error *error;
+    create(&w, a);
+    encrypt(&w, a);
+    EXPECT_OK(put(&w, a, S("secret data"), &type, NULL));
+    world_stop(&w);
+    world_start(&w);
+    struct kinesis *k = w.kinesis;
+    LogBatch batch = stored(&w, a);
+    {
+        AUTO(kv_txn) tx = kv_write(k->keys);
+        EXPECT_OK(crypt_del_keys(k, tx, k->sorted[0]));
+        EXPECT_OK(kv_commit(tx));
+    }
+    EXPECT_ERR(ERR_CORRUPT, open_stored(&w, a, k->sorted[0], &batch, &error));
+    EXPECT(error == NULL);
+    world_close(&w);
+}
+
 TEST(a_batch_is_encrypted_whole)
 {
     struct world w;

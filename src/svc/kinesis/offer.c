@@ -176,6 +176,9 @@ static Err read_shard(struct call *c, struct stream *s, const struct shard *sh, 
         return OK;
     TRY(e);
     e = crypt_open(c, s, batch.at, batch.n, true);
+    ret->gone = e.kind == ERR_FAULT && c->error == &kinesis_ResourceNotFoundException;
+    if (ret->gone)
+        return OK; // with its stream, while it was read
     if (e.kind == ERR_FAULT) {
         ret->fault = HUB_SOURCE_KEY;
         ret->text = c->error_text;
