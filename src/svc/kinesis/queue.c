@@ -51,6 +51,7 @@ void queue_unref(struct queue *q)
     free(q->dead.at);
     free(q->cursors);
     tag_set_done(&q->tags);
+    stream_unref(q->stream);
     disown(q->account);
     disown(q->region);
     disown(q->name);

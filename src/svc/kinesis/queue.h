@@ -79,7 +79,7 @@ struct queue {
     unsigned refs;                  // atomic
     uint64_t id;                    // of its rows, never given twice
     Str account, region, name, arn; // owned; like all up to the lock they do not change
-    struct stream *stream;          // borrowed: it is not deleted before its queues
+    struct stream *stream;          // a reference: who still holds the queue may look at it
     int64_t created_ms;
     QueueStart start;
     int64_t start_ms, begins_ms; // the time that was given; where the stream began for it
@@ -102,7 +102,8 @@ struct queue {
     bool on_pool;                   // the task is queued there
     bool stale;                     // a commit failed: to be read from its rows again
     bool was_full;                  // it failed for want of space
-    bool closing;                   // nothing is handed out any more
+    bool closing;                   // nothing is handed out any more: somebody purges it
+    bool purged;                    // and that is done
     struct task task;
     struct queues *owner;
 

@@ -282,7 +282,7 @@ static Err create_locked(struct call *c, const struct kinesis_CreateQueue_in *in
     TRY(read_start(c, in->stream_configuration_list.at[0].starting_position, s, q));
     for (size_t i = 0; i < in->tags.n; i++)
         tag_set_put(&q->tags, in->tags.at[i].key, in->tags.at[i].value);
-    q->stream = s;
+    q->stream = stream_ref(s);
     q->created_ms = now_ms(c);
     q->active_ms = now_ms(c) + change_ms(k);
     TRY(find_cursors(k, q, s));
@@ -459,7 +459,10 @@ static void edit_tags(TagSet *tags, const struct tag_edit *edit)
 static Err change_tags_locked(struct call *c, struct queue *q, const struct tag_edit *edit)
 {
     QueueFields fields = fields_of(q);
-    TRY(queues_check_usable(c, q, now_ms(c)));
+    pthread_mutex_lock(&q->lock); // for what the thread writes
+    Err usable = queues_check_usable(c, q, now_ms(c));
+    pthread_mutex_unlock(&q->lock);
+    TRY(usable);
     TagSet was = fields.tags;
     fields.tags = (TagSet){ 0 };
     tag_set_copy(&fields.tags, &was);

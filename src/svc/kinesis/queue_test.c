@@ -360,6 +360,24 @@ TEST(a_deleted_queue_leaves_no_row_and_its_receipts_are_void)
     queue_world_close(&w);
 }
 
+TEST(who_still_holds_a_deleted_queue_may_look_at_its_stream)
+{
+    struct queue_world w;
+    queue_world_open(&w, 0, 0);
+    Str arn = queue_world_create(&w, a, (QueueWish){ .name = S("q") });
+    struct queue_call *o = queue_call_new(&w, a);
+    struct kinesis_DeleteStream_in in = { .stream_name = S("s") };
+    {
+        AUTO(queue) q = NULL;
+        EXPECT_OK(queues_find(&o->call, arn, &q));
+        EXPECT_OK(queue_world_delete(&w, arn));
+        EXPECT_OK(kinesis_DeleteStream(&o->call, &in));
+        EXPECT_STR(S("s"), q->stream->name);
+        EXPECT(q->stream->status == STREAM_GONE && q->purged);
+    }
+    queue_world_close(&w);
+}
+
 TEST(a_deletion_that_a_crash_broke_off_is_completed)
 {
     struct queue_world w;

@@ -100,3 +100,48 @@ TEST(a_call_that_need_not_wait_gets_what_is_there_though_others_are_at_the_queue
     EXPECT_INT(3, out.queue_records.n);
     queue_world_close(&w);
 }
+
+struct purger {
+    struct queue_world *w;
+    struct queue *q;
+    pthread_barrier_t *all;
+    pthread_t thread;
+};
+
+static void *purge(void *self)
+{
+    struct purger *p = self;
+    pthread_barrier_wait(p->all);
+    EXPECT_OK(queues_purge(p->w->kinesis->queues, p->q));
+    EXPECT(p->q->purged); // whoever did it
+    return NULL;
+}
+
+// The queues' thread may find that a deletion is due before the call that asked for it goes on.
+TEST(a_queue_is_purged_once_though_several_come_to_it_at_once)
+{
+    enum { ROUNDS = 30, PURGERS = 3 };
+    struct queue_world w;
+    uint64_t put = 0;
+    queue_world_open(&w, 0, 2);
+    for (size_t round = 0; round < ROUNDS; round++) {
+        pthread_barrier_t barrier;
+        struct purger purgers[PURGERS];
+        AUTO(queue) q = NULL;
+        kinesis_QueueRecordList got;
+        Str arn = queue_world_create(&w, a, (QueueWish){ .name = S("q") });
+        queue_world_put(&w, 1, 100, &put);
+        EXPECT_OK(queue_world_receive(&w, a, arn, false, 10, -1, &got)); // it watches its shards
+        EXPECT_OK(queues_find(&queue_call_new(&w, a)->call, arn, &q));
+        pthread_barrier_init(&barrier, NULL, PURGERS);
+        for (size_t i = 0; i < PURGERS; i++) {
+            purgers[i] = (struct purger){ .w = &w, .q = q, .all = &barrier };
+            EXPECT_INT(0, pthread_create(&purgers[i].thread, NULL, purge, &purgers[i]));
+        }
+        for (size_t i = 0; i < PURGERS; i++)
+            EXPECT_INT(0, pthread_join(purgers[i].thread, NULL));
+        pthread_barrier_destroy(&barrier);
+        EXPECT_INT(0, queues_on_stream(w.kinesis, q->stream));
+    }
+    queue_world_close(&w);
+}

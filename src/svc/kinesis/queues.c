@@ -352,7 +352,7 @@ static Err load_flights(struct queues *qs, struct queue *q)
 // Whether the queue is to be read again, and nobody is at it: then nobody will be. Under lock.
 static bool begin_reload(struct queue *q)
 {
-    bool begins = q->stale && q->jobs == 0 && !q->pumping;
+    bool begins = q->stale && q->jobs == 0 && !q->pumping && !q->closing;
     q->pumping |= begins;
     return begins;
 }
@@ -412,13 +412,8 @@ static void table_remove(struct queues *qs, struct queue *q)
     queue_unref(was);
 }
 
-Err queues_purge(struct queues *qs, struct queue *q)
+static Err purge_all(struct queues *qs, struct queue *q)
 {
-    pthread_mutex_lock(&q->lock);
-    q->closing = true; // whatever is on its way is written before it is removed
-    while (q->pumping || q->jobs > 0)
-        pthread_cond_wait(&q->idle, &q->lock);
-    pthread_mutex_unlock(&q->lock);
     queue_unwatch_all(qs, q);
     queue_expire(qs, q, false); // a pump may have placed a call back
     for (size_t n = PURGED_AT_ONCE; n == PURGED_AT_ONCE;)
@@ -431,27 +426,45 @@ Err queues_purge(struct queues *qs, struct queue *q)
     return OK;
 }
 
+// By whoever has set `closing`, with nothing on its way.
+static Err purge_alone(struct queues *qs, struct queue *q)
+{
+    Err e = purge_all(qs, q);
+    pthread_mutex_lock(&q->lock);
+    q->purged = e.kind == ERR_NONE;
+    q->closing = q->purged; // else the thread comes to it
+    pthread_cond_broadcast(&q->idle);
+    pthread_mutex_unlock(&q->lock);
+    return e;
+}
+
+Err queues_purge(struct queues *qs, struct queue *q)
+{
+    pthread_mutex_lock(&q->lock);
+    while (q->closing && !q->purged) // the thread was faster
+        pthread_cond_wait(&q->idle, &q->lock);
+    bool is_over = q->purged;
+    q->closing = true; // whatever is on its way is written before it is removed
+    while (!is_over && (q->pumping || q->jobs > 0))
+        pthread_cond_wait(&q->idle, &q->lock);
+    pthread_mutex_unlock(&q->lock);
+    return is_over ? OK : purge_alone(qs, q);
+}
+
 // By the thread, which is the one that does jobs: it comes back until there are none.
 static void purge_if_due(struct queues *qs, struct queue *q)
 {
     pthread_mutex_lock(&q->lock);
-    bool is_due = q->gone_ms != 0 && q->gone_ms <= queues_now_ms(qs) && !q->closing;
-    if (is_due)
-        q->closing = true;
-    bool is_idle = !q->pumping && q->jobs == 0;
-    if (is_due && !is_idle)
-        q->closing = false;
+    bool is_due = q->gone_ms != 0 && q->gone_ms <= queues_now_ms(qs) && !q->closing &&
+                  !q->pumping && q->jobs == 0;
+    q->closing |= is_due;
     pthread_mutex_unlock(&q->lock);
-    if (!is_due || !is_idle)
+    if (!is_due)
         return;
-    Err e = queues_purge(qs, q);
-    if (e.kind == ERR_NONE)
-        return;
-    LOG(LOG_WARN, "the deletion of a queue has to be tried again", F_STR("queue", q->arn),
-        F_ERR(e));
-    pthread_mutex_lock(&q->lock);
-    q->closing = false;
-    pthread_mutex_unlock(&q->lock);
+    Err e = purge_alone(qs, q);
+    if (e.kind != ERR_NONE)
+        LOG(LOG_WARN, "the deletion of a queue has to be tried again", F_STR("queue", q->arn),
+            F_ERR(e));
 }
 
 // ---- The thread
@@ -593,9 +606,10 @@ static Err load_row(struct queues *qs, Str key, Str row)
     AUTO(queue) q = NULL;
     Str name;
     TRY(queue_row_read(tmp, key, row, &name, &q));
-    q->stream = map_get(qs->k->by_key, stream_row_key(tmp, q->account, q->region, name));
-    if (q->stream == NULL)
+    struct stream *s = map_get(qs->k->by_key, stream_row_key(tmp, q->account, q->region, name));
+    if (s == NULL)
         return fail(ERR_CORRUPT, "a queue's row has no stream");
+    q->stream = stream_ref(s);
     TRY(load_flights(qs, q));
     queues_insert(qs, queue_ref(q));
     return OK;

@@ -84,8 +84,8 @@ QueueChange change_flight(const struct queue *q, const struct flight *f);
 QueueChange change_removal(const struct queue *q, uint64_t shard, uint64_t position);
 QueueChange change_cursor(const struct queue *q, const struct cursor *cursor);
 
-// Takes everything of a queue that is being deleted out of kv, then the queue out of memory.
-// Blocks.
+// Takes everything of a queue that is being deleted out of kv, then the queue out of memory; or
+// waits until the thread, which does the same when it is due, has. Blocks.
 Err queues_purge(struct queues *qs, struct queue *q);
 
 // The thread looks whether waiting calls can be served: now, or every few milliseconds.

@@ -8,8 +8,10 @@
 // anywhere in between is carried on from at the next start, with the same children.
 #include "base/logline.h"
 #include "base/time.h"
+#include "svc/kinesis/channels.h"
 #include "svc/kinesis/demand.h"
 #include "svc/kinesis/kinesis.h"
+#include "svc/kinesis/queues.h"
 #include "svc/kinesis/reshard.h"
 
 #include <string.h>
@@ -225,11 +227,14 @@ static Err bury(struct kinesis *k, struct stream *s)
     return OK;
 }
 
-// The chores hold one reference, the table of streams another.
+// The chores hold one reference, the table of streams another, its queues and channels, which look
+// at no shards without the lock, one each. Who has just let go of one of those is counted as a call
+// that may still look.
 static void clear_buried(struct kinesis *k, struct stream *s)
 {
     pthread_rwlock_wrlock(&k->lock);
-    if (s->has_buried && __atomic_load_n(&s->refs, __ATOMIC_ACQUIRE) == 2)
+    size_t idle = 2 + queues_on_stream(k, s) + channels_on_stream(k, s);
+    if (s->has_buried && __atomic_load_n(&s->refs, __ATOMIC_ACQUIRE) == idle)
         stream_clear_buried(s);
     pthread_rwlock_unlock(&k->lock);
 }
