@@ -83,6 +83,18 @@ Err consumers_find(struct call *c, ConsumerRef ref, struct stream **ret_stream,
 
 // ---- Rows
 
+// What its row tells; the rest counts, and is counted, meanwhile. Only the holder of `changing`
+// writes these.
+static struct consumer fields_of(const struct consumer *x)
+{
+    return (struct consumer){ .name = x->name,
+                              .arn = x->arn,
+                              .created_s = x->created_s,
+                              .active_ms = x->active_ms,
+                              .gone_ms = x->gone_ms,
+                              .tags = x->tags };
+}
+
 static Err write_row(struct kinesis *k, const struct stream *s, const struct consumer *x)
 {
     AUTO(arena) tmp = arena_open();
@@ -276,7 +288,7 @@ static Err deregister_locked(struct call *c, struct stream *s, struct consumer *
         pthread_rwlock_unlock(&k->lock);
         return OK;
     }
-    struct consumer copy = *x; // nobody else changes it while `changing` is held
+    struct consumer copy = fields_of(x);
     copy.gone_ms = now_ms(c) + k->env.change_ns / NS_PER_MS;
     TRY(write_row(k, s, &copy));
     pthread_rwlock_wrlock(&k->lock);
@@ -400,7 +412,7 @@ Err consumers_change_tags(struct call *c, struct stream *s, struct consumer *x,
     size_t at;
     if (s->status == STREAM_GONE || consumer_find(s, x->name, &at) != x || x->gone_ms != 0)
         return not_found(c, x->name);
-    struct consumer copy = *x; // nobody else changes it while `changing` is held
+    struct consumer copy = fields_of(x);
     copy.tags = (TagSet){ 0 };
     tag_set_copy(&copy.tags, &x->tags);
     edit(&copy.tags, arg);

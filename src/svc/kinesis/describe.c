@@ -404,12 +404,10 @@ Err kinesis_ListShards(struct call *c, const struct kinesis_ListShards_in *in,
     StreamStatus status = s->status;
     uint32_t shard_next = choice.shard_next != 0 ? choice.shard_next : s->shard_next;
     bool more = false;
-    Err e = listed ? choose_shards(c, s, &choice, &out->shards, &last, &more) : OK;
+    Err e = listed                  ? choose_shards(c, s, &choice, &out->shards, &last, &more)
+            : status == STREAM_GONE ? kinesis_not_found(c, s->name)
+                                    : kinesis_require_active(c, s);
     pthread_rwlock_unlock(&k->lock);
-    if (status == STREAM_GONE)
-        return kinesis_not_found(c, s->name);
-    if (!listed)
-        return kinesis_require_active(c, s);
     TRY(e);
     if (more)
         out->next_token = seal_shards(c, s, &choice, last, shard_next);
