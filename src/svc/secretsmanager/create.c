@@ -75,14 +75,16 @@ static Str named_key(Str key)
 }
 
 // What came of a change that puts the version: two who ask for it at once are both answered, if
-// they mean the same.
-static Err put_or_same(struct call *c, const struct secret *x, const Given *g, Err e)
+// they mean the same. The other's may have gone by now, mostly with its secret: then this one is to
+// be put again, which `*ret_again` says.
+static Err put_or_same(struct call *c, const struct secret *x, const Given *g, Err e,
+                       bool *ret_again)
 {
-    bool same;
-    if (e.kind != ERR_EXISTS)
-        return e;
-    TRY(same_version(c, x, g, &same));
-    return same ? OK : fail(ERR_BUSY, "a version has come and gone");
+    bool same = true;
+    if (e.kind == ERR_EXISTS)
+        TRY(same_version(c, x, g, &same));
+    *ret_again = !same;
+    return e.kind == ERR_EXISTS ? OK : e;
 }
 
 // ---- CreateSecret
@@ -222,10 +224,10 @@ Err secretsmanager_PutSecretValue(struct call *c, const struct secretsmanager_Pu
         return unsupported(c, "RotationToken");
     TRY(secrets_find_kept(c, in->secret_id, &x));
     TRY(same_version(c, x, &g, &same));
-    if (!same) {
+    for (bool again = !same; again;) {
         SecretChange change = { .put = &row, .put_count = 1, .prune = true };
         TRY(version_seal(c, x, g.token, &g.value, x->d.kms_key_id, &row));
-        TRY(put_or_same(c, x, &g, secrets_change(c, x, &change, edit_put, in, &now)));
+        TRY(put_or_same(c, x, &g, secrets_change(c, x, &change, edit_put, in, &now), &again));
     }
     out->arn = str_dup(c->arena, x->d.arn);
     out->name = str_dup(c->arena, x->d.name);
@@ -285,30 +287,38 @@ static Err seal_anew(struct call *c, const struct secret *x, Str key,
     return OK;
 }
 
+static Err update(struct call *c, const struct secretsmanager_UpdateSecret_in *in,
+                  const struct secret *x, const Given *g, bool *ret_again)
+{
+    VersionRow rows[VERSIONS_SEALED_ANEW + 1];
+    size_t n = 0;
+    bool same = false;
+    Str key = named_key(in->kms_key_id.p != NULL ? in->kms_key_id : x->d.kms_key_id);
+    if (g->has_value)
+        TRY(same_version(c, x, g, &same));
+    if (in->kms_key_id.p != NULL)
+        TRY(seal_anew(c, x, key, rows, &n));
+    if (g->has_value && !same) {
+        rows[n] = (VersionRow){ 0 };
+        TRY(version_seal(c, x, g->token, &g->value, key, &rows[n++]));
+    }
+    Update u = { .in = in, .has_value = g->has_value && !same };
+    SecretChange change = { .put = rows, .put_count = n, .prune = u.has_value };
+    Err e = secrets_change(c, x, &change, edit_update, &u, NULL);
+    return put_or_same(c, x, g, e, ret_again);
+}
+
 Err secretsmanager_UpdateSecret(struct call *c, const struct secretsmanager_UpdateSecret_in *in,
                                 struct secretsmanager_UpdateSecret_out *out)
 {
     Given g = { 0 };
-    VersionRow rows[VERSIONS_SEALED_ANEW + 1];
-    size_t n = 0;
-    bool same = false;
     AUTO(secret) x = NULL;
     if (in->type.p != NULL)
         return unsupported(c, "Type");
     TRY(given_value(c, in->secret_string, in->secret_binary, in->client_request_token, &g));
     TRY(secrets_find_kept(c, in->secret_id, &x));
-    Str key = named_key(in->kms_key_id.p != NULL ? in->kms_key_id : x->d.kms_key_id);
-    if (g.has_value)
-        TRY(same_version(c, x, &g, &same));
-    if (in->kms_key_id.p != NULL)
-        TRY(seal_anew(c, x, key, rows, &n));
-    if (g.has_value && !same) {
-        rows[n] = (VersionRow){ 0 };
-        TRY(version_seal(c, x, g.token, &g.value, key, &rows[n++]));
-    }
-    Update u = { .in = in, .has_value = g.has_value && !same };
-    SecretChange change = { .put = rows, .put_count = n, .prune = u.has_value };
-    TRY(put_or_same(c, x, &g, secrets_change(c, x, &change, edit_update, &u, NULL)));
+    for (bool again = true; again;)
+        TRY(update(c, in, x, &g, &again));
     out->arn = str_dup(c->arena, x->d.arn);
     out->name = str_dup(c->arena, x->d.name);
     if (g.has_value)

@@ -139,7 +139,15 @@ static Err edit_stage(struct call *c, SecretChange *x, const void *arg)
     struct secret *s = x->copy;
     Str holder = secret_version_at(s, in->version_stage), from = in->remove_from_version_id,
         to = in->move_to_version_id;
+    bool there = true;
     TRY(secrets_require_kept(c, s));
+    if (to.p != NULL) // nobody removes it from here on
+        TRY(version_look(c->state, c->arena, s, to, &there));
+    if (!there)
+        return call_fail(c, &secretsmanager_ResourceNotFoundException,
+                         "Secrets Manager can't find the specified secret value for VersionId: "
+                         "%.*s",
+                         FMT(to));
     TRY(check_move(c, in, holder));
     if (to.p != NULL)
         secret_move_stage(s, to, in->version_stage);
@@ -160,19 +168,10 @@ Err secretsmanager_UpdateSecretVersionStage(
 {
     AUTO(secret) x = NULL;
     SecretChange change = { 0 };
-    Str to = in->move_to_version_id;
-    bool there = true;
-    if (to.p == NULL && in->remove_from_version_id.p == NULL)
+    if (in->move_to_version_id.p == NULL && in->remove_from_version_id.p == NULL)
         return call_fail(c, &secretsmanager_InvalidParameterException,
                          "You must provide either MoveToVersionId or RemoveFromVersionId.");
     TRY(secrets_find_kept(c, in->secret_id, &x));
-    if (to.p != NULL)
-        TRY(version_look(c->state, c->arena, x, to, &there));
-    if (!there)
-        return call_fail(c, &secretsmanager_ResourceNotFoundException,
-                         "Secrets Manager can't find the specified secret value for VersionId: "
-                         "%.*s",
-                         FMT(to));
     TRY(secrets_change(c, x, &change, edit_stage, in, NULL));
     out->arn = str_dup(c->arena, x->d.arn);
     out->name = str_dup(c->arena, x->d.name);
