@@ -73,6 +73,7 @@ static void glue_close(void *state)
         return;
     glue_policies_close(s);
     pthread_rwlock_destroy(&s->policy_lock);
+    pthread_mutex_destroy(&s->policy_changing);
     free(s);
 }
 
@@ -82,6 +83,7 @@ static Err glue_open(const struct service_env *env, void **ret_state)
     s->env = *env;
     s->policies = map_open();
     pthread_rwlock_init(&s->policy_lock, NULL);
+    pthread_mutex_init(&s->policy_changing, NULL);
     find_shapes(s);
     Err e = open_tables(s);
     if (e.kind == ERR_NONE)

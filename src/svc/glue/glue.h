@@ -55,8 +55,9 @@ struct glue {
     const struct shape *database_shape, *table_shape, *partition_shape, *index_shape, *tags_shape,
         *statistics_shape, *function_shape, *policy_shape, *registry_shape, *schema_shape,
         *schema_version_shape;
-    pthread_rwlock_t policy_lock; // a leaf
-    struct map *policies;         // account \1 region -> struct policy, a reference each
+    pthread_mutex_t policy_changing; // from a policy's transaction until memory has followed
+    pthread_rwlock_t policy_lock;    // a leaf
+    struct map *policies;            // account \1 region -> struct policy, a reference each
     atomic_bool has_dropped;
     struct hub_catalog offer;
 };

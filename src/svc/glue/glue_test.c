@@ -618,6 +618,53 @@ TEST(a_policy_is_understood_after_a_restart_and_too_large_a_one_is_refused)
     world_close(&w);
 }
 
+struct policy_writer {
+    struct world *w;
+    pthread_barrier_t *all;
+    const char *document;
+    pthread_t thread;
+};
+
+static void *put_policy(void *self)
+{
+    struct policy_writer *p = self;
+    AUTO(arena) a = arena_open();
+    pthread_barrier_wait(p->all);
+    has(p->w, a, "PutResourcePolicy", p->document, "PolicyHash");
+    return NULL;
+}
+
+// Their commits end together, which says nothing of who goes on first.
+TEST(of_policies_that_are_put_at_once_the_stored_one_is_in_force)
+{
+#define POLICY_OF(effect)                                                                          \
+    "{\"PolicyInJson\":\"{\\\"Version\\\":\\\"2012-10-17\\\",\\\"Statement\\\":{"                  \
+    "\\\"Effect\\\":\\\"" effect "\\\",\\\"Principal\\\":\\\"*\\\",\\\"Action\\\":\\\"glue:*\\\"," \
+    "\\\"Resource\\\":\\\"*\\\"}}\"}"
+    static const char *const documents[] = { POLICY_OF("Allow"), POLICY_OF("Deny") };
+    enum { ROUNDS = 40, PUTTERS = 4 };
+    struct world w;
+    world_open(&w);
+    for (int round = 0; round < ROUNDS; round++) {
+        pthread_barrier_t barrier;
+        struct policy_writer writers[PUTTERS];
+        pthread_barrier_init(&barrier, NULL, PUTTERS);
+        for (size_t i = 0; i < PUTTERS; i++) {
+            writers[i] = (struct policy_writer){ &w, &barrier, documents[i % 2], 0 };
+            EXPECT(pthread_create(&writers[i].thread, NULL, put_policy, &writers[i]) == 0);
+        }
+        for (size_t i = 0; i < PUTTERS; i++)
+            pthread_join(writers[i].thread, NULL);
+        pthread_barrier_destroy(&barrier);
+        Str shown = ask(&w, a, "GetResourcePolicy", "{}");
+        AUTO(policy) in_force = glue_policy(w.glue, a, w.account, S("us-east-1"));
+        bool shows_allow = str_search(shown, S("Allow")) < shown.n;
+        Str document = policy_document(in_force);
+        EXPECT(shows_allow == (str_search(document, S("Allow")) < document.n));
+    }
+    world_close(&w);
+}
+
 TEST(there_are_so_many_registries_and_what_one_has_goes_with_it)
 {
     struct world w;

@@ -126,15 +126,12 @@ static Err open_policy(struct call *c, Str document, struct policy **ret)
     return e.kind == ERR_INVALID || e.kind == ERR_LIMIT ? glue_invalid(c, e.text) : e;
 }
 
-Err glue_PutResourcePolicy(struct call *c, const struct glue_PutResourcePolicy_in *in,
-                           struct glue_PutResourcePolicy_out *out)
+static Err put_locked(struct call *c, const struct glue_PutResourcePolicy_in *in, struct policy *p,
+                      struct glue_PutResourcePolicy_out *out)
 {
     struct glue *s = c->state;
     struct glue_GetResourcePolicy_out old = { 0 }, now = { 0 };
-    AUTO(policy) p = NULL;
     bool there;
-    TRY(check_arn(c, in->resource_arn));
-    TRY(open_policy(c, in->policy_in_json, &p));
     Str key = policy_key(c->arena, c->account, c->region);
     AUTO(kv_txn) tx = kv_write(s->policy_rows);
     TRY(find(c, tx, &there, &old));
@@ -150,6 +147,20 @@ Err glue_PutResourcePolicy(struct call *c, const struct glue_PutResourcePolicy_i
     keep(s, key, policy_ref(p));
     out->policy_hash = now.policy_hash;
     return OK;
+}
+
+Err glue_PutResourcePolicy(struct call *c, const struct glue_PutResourcePolicy_in *in,
+                           struct glue_PutResourcePolicy_out *out)
+{
+    struct glue *s = c->state;
+    AUTO(policy) p = NULL;
+    TRY(check_arn(c, in->resource_arn));
+    TRY(open_policy(c, in->policy_in_json, &p));
+    // Commits of two end together: who is the later one in the store must be so in memory.
+    pthread_mutex_lock(&s->policy_changing);
+    Err e = put_locked(c, in, p, out);
+    pthread_mutex_unlock(&s->policy_changing);
+    return e;
 }
 
 static Err no_policy(struct call *c)
@@ -168,14 +179,11 @@ Err glue_GetResourcePolicy(struct call *c, const struct glue_GetResourcePolicy_i
     return there ? OK : no_policy(c);
 }
 
-Err glue_DeleteResourcePolicy(struct call *c, const struct glue_DeleteResourcePolicy_in *in,
-                              struct glue_DeleteResourcePolicy_out *out)
+static Err delete_locked(struct call *c, const struct glue_DeleteResourcePolicy_in *in)
 {
     struct glue *s = c->state;
     struct glue_GetResourcePolicy_out old = { 0 };
     bool there;
-    (void)out; // has no members
-    TRY(check_arn(c, in->resource_arn));
     Str key = policy_key(c->arena, c->account, c->region);
     AUTO(kv_txn) tx = kv_write(s->policy_rows);
     TRY(find(c, tx, &there, &old));
@@ -187,6 +195,18 @@ Err glue_DeleteResourcePolicy(struct call *c, const struct glue_DeleteResourcePo
     TRY(kv_commit(tx));
     keep(s, key, NULL);
     return OK;
+}
+
+Err glue_DeleteResourcePolicy(struct call *c, const struct glue_DeleteResourcePolicy_in *in,
+                              struct glue_DeleteResourcePolicy_out *out)
+{
+    struct glue *s = c->state;
+    (void)out; // has no members
+    TRY(check_arn(c, in->resource_arn));
+    pthread_mutex_lock(&s->policy_changing);
+    Err e = delete_locked(c, in);
+    pthread_mutex_unlock(&s->policy_changing);
+    return e;
 }
 
 Err glue_GetResourcePolicies(struct call *c, const struct glue_GetResourcePolicies_in *in,
