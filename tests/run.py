@@ -173,6 +173,7 @@ SUITES = {
     "queues": lambda: server_suite("queues", "queues.py", 600, "--rounds", "20", "--seed", SEED),
     "s3-crash": lambda: server_suite("s3-crash", "s3_crash.py", 600, "--rounds", "20"),
     "s3-races": lambda: server_suite("s3-races", "s3_races.py", 600),
+    "races": lambda: server_suite("races", "races.py", 600, "--seed", SEED),
     "firehose-crash": lambda: server_suite("firehose-crash", "firehose_crash.py", 600, "--rounds", "12"),
     "firehose-sinks": lambda: server_suite("firehose-sinks", "firehose_sinks.py", 900),
     "model": lambda: server_suite("model", "model.py", 180, "--seconds", "30", "--seed", SEED),
