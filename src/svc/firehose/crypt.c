@@ -200,6 +200,18 @@ static Err wrap(struct call *c, const HoseView *v, uint64_t number,
     return hose_crypt_refused(c, v->hose, &answer);
 }
 
+// A data key for a stream that is deleted meanwhile would stay for ever.
+static Err still_there(struct call *c, struct kv_txn *tx, const struct hose *h)
+{
+    struct firehose *f = c->state;
+    AUTO(arena) tmp = arena_open();
+    Str row;
+    kv_on(tx, f->rows);
+    Err e = kv_get(tx, tmp, hose_row_key(tmp, h->account, h->region, h->name), &row);
+    kv_on(tx, f->keys);
+    return e.kind == ERR_NOT_FOUND ? firehose_not_found(c, h->name) : e;
+}
+
 static Err make_locked(struct call *c, const HoseView *v, struct data_key **ret)
 {
     struct firehose *f = c->state;
@@ -214,6 +226,7 @@ static Err make_locked(struct call *c, const HoseView *v, struct data_key **ret)
     TRY(wrap(c, v, number, plain, &wrapped));
     TRY(write_row(c->arena, arn_of(v->f), wrapped, c->now_ns / 1000000, &row));
     AUTO(kv_txn) tx = kv_write(f->keys);
+    TRY(still_there(c, tx, v->hose));
     TRY(kv_put(tx, row_key(c->arena, v->hose, number), row));
     TRY(kv_commit(tx));
     AUTO(data_key)

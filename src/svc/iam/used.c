@@ -37,7 +37,9 @@ void used_note(struct used *u, Str key, const Used *to)
 {
     pthread_mutex_lock(&u->lock);
     struct use *use = map_get(u->by_key, key);
-    bool is_new = use == NULL || use->at_ms / USED_EVERY_MS != to->at_ms / USED_EVERY_MS;
+    bool is_gone = use != NULL && use->is_gone; // while the call was under way: it stays so
+    bool is_new =
+        !is_gone && (use == NULL || use->at_ms / USED_EVERY_MS != to->at_ms / USED_EVERY_MS);
     if (use == NULL)
         map_put(u->by_key, key, use = xalloc(sizeof *use));
     if (is_new)
@@ -64,11 +66,13 @@ void used_forget(struct used *u, Str key)
 {
     pthread_mutex_lock(&u->lock);
     struct use *use = map_get(u->by_key, key);
-    if (use != NULL) {
-        use->is_gone = true;
-        use->is_written = false;
-    }
+    if (use == NULL) // a call that is under way may tell of it yet
+        map_put(u->by_key, key, use = xalloc(sizeof *use));
+    use->is_gone = true;
+    use->is_written = false;
     pthread_mutex_unlock(&u->lock);
+    struct io *io = u->iam->env.io;
+    chores_at(&u->chores, io->wall_ns(io) / NS_PER_MS + USED_EVERY_MS);
 }
 
 // ---- Rows

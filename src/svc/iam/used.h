@@ -37,5 +37,7 @@ void used_close(struct used *u); // NULL is fine
 
 void used_note(struct used *u, Str key, const Used *use);
 Used used_find(struct used *u, struct arena *a, Str key); // texts in the arena
-void used_forget(struct used *u, Str key);                // the key or role is gone
-Err used_write(struct used *u);                           // blocks
+// The key or role is gone, and comes never again. Calls that were under way may still note it for
+// as long as a minute: nothing is kept of that.
+void used_forget(struct used *u, Str key);
+Err used_write(struct used *u); // blocks

@@ -92,6 +92,24 @@ TEST(what_is_gone_was_never_used)
     iam_world_close(&w);
 }
 
+// A call that was permitted before may note it after.
+TEST(what_is_gone_is_not_noted_by_calls_that_were_under_way)
+{
+    struct iam_world w;
+    iam_world_open(&w);
+    Str key = make_key(&w, a);
+    const Used use = { .at_ms = 120000, .region = S("r"), .service = S("kinesis") };
+    struct iam_DeleteAccessKey_in del = { .user_name = S("u"), .access_key_id = key };
+    EXPECT_OK(iam_world_run(&w, a, "DeleteAccessKey", &del, NULL, NULL)); // never used before
+    used_note(used_of(&w), key, &use);
+    EXPECT_INT(0, used_find(used_of(&w), a, key).at_ms);
+    EXPECT_OK(used_write(used_of(&w)));
+    EXPECT_INT(0, map_count(used_of(&w)->by_key));
+    iam_world_reopen(&w);
+    EXPECT_INT(0, map_count(used_of(&w)->by_key));
+    iam_world_close(&w);
+}
+
 TEST(a_full_disk_delays_what_is_written)
 {
     struct iam_world w;

@@ -150,6 +150,18 @@ Err crypt_key(struct call *c, struct stream *s, struct data_key **ret)
     return current_key(c, s, &arn, ret);
 }
 
+// A data key for a stream that is deleted meanwhile would stay for ever.
+static Err still_there(struct call *c, struct kv_txn *tx, const struct stream *s)
+{
+    struct kinesis *k = c->state;
+    AUTO(arena) tmp = arena_open();
+    Str row;
+    kv_on(tx, k->rows);
+    Err e = kv_get(tx, tmp, stream_row_key(tmp, s->account, s->region, s->name), &row);
+    kv_on(tx, k->keys);
+    return e.kind == ERR_NOT_FOUND ? kinesis_not_found(c, s->name) : e;
+}
+
 static Err make_locked(struct call *c, struct stream *s, Str arn, struct data_key **ret)
 {
     struct kinesis *k = c->state;
@@ -164,6 +176,7 @@ static Err make_locked(struct call *c, struct stream *s, Str arn, struct data_ke
     TRY(buf_err(&row));
     AUTO(kv_txn) tx = kv_write(k->keys);
     TRY(kv_next_id(tx, &number));
+    TRY(still_there(c, tx, s));
     TRY(kv_put(tx, row_key(c->arena, s, number), buf_str(&row)));
     TRY(kv_commit(tx));
     AUTO(data_key) key = data_key_new(number, arn, plain, kinesis_mono_ns(k), true);

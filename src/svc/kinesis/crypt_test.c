@@ -25,12 +25,16 @@ struct world {
     struct hub_keys keys;
     HubKeyFault fault; // what the key service answers
     size_t made, unwrapped;
+    bool deletes; // the stream is deleted while a data key is made
     bool changes; // the stream has `next` when a data key has been made
     Str next;
     void *kinesis;
 };
 
 // ---- The key service
+
+static Err run(struct world *w, struct arena *a, const char *op, const void *in, void *out,
+               const struct api_error **ret_error);
 
 static HubKeyAnswer answer_of(const struct world *w)
 {
@@ -68,6 +72,10 @@ static void play_make(void *self, struct call *c, Str arn, Str context,
     for (size_t i = 0; i < HUB_KEY_BYTES; i++)
         turned[i] = (char)~ret_plain[i];
     *ret_wrapped = str_cat(c->arena, str_from(turned, sizeof turned), context);
+    if (w->deletes) {
+        struct kinesis_DeleteStream_in in = { .stream_name = S("clicks") };
+        EXPECT_OK(run(w, c->arena, "DeleteStream", &in, NULL, NULL));
+    }
     if (w->changes) {
         struct kinesis *k = w->kinesis;
         pthread_rwlock_wrlock(&k->lock);
@@ -459,6 +467,28 @@ TEST(records_whose_stream_is_deleted_while_they_are_read_are_those_of_no_stream)
     EXPECT_ERR(ERR_FAULT, open_stored(&w, a, s, &batch, &error));
     EXPECT(error == &kinesis_ResourceNotFoundException);
     EXPECT_INT(0, w.unwrapped);
+    world_close(&w);
+}
+
+TEST(a_stream_that_is_deleted_while_a_data_key_is_made_for_it_leaves_none)
+{
+    struct world w;
+    world_open(&w);
+    Str type;
+    size_t left;
+    const struct api_error *error;
+    create(&w, a);
+    encrypt(&w, a);
+    w.deletes = true;
+    EXPECT_ERR(ERR_FAULT, put(&w, a, S("secret data"), &type, &error));
+    EXPECT(error == &kinesis_ResourceNotFoundException);
+    EXPECT_INT(1, w.made);
+    struct kinesis *k = w.kinesis;
+    {
+        AUTO(kv_txn) tx = kv_read(k->keys);
+        EXPECT_OK(kv_count(tx, S(""), &left));
+    }
+    EXPECT_INT(0, left);
     world_close(&w);
 }
 
