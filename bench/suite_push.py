@@ -61,7 +61,7 @@ def catch_up(b, server):
         def raw(follow, consumers=consumers, tls=tls):
             b.wait()
             run = Load("push-raw", "0", "raw", clients=consumers, shards=READ_SHARDS, loops=1, bytes=1024, seconds=1,
-                       follow=follow, processors=b.options.load_processors).end()
+                       follow=follow, tls=tls, processors=b.options.load_processors).end()
             return run | {"name": "sendfile" if follow else "send"}
 
         label = f"catching up, {consumers} consumer{'s' if consumers > 1 else ''}{', TLS' if tls else ''}"
