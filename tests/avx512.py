@@ -24,7 +24,7 @@ import tap  # noqa: E402
 from neon import SRC  # noqa: E402
 
 COMPILER, LINKER, EMULATOR = "gcc", "ld", "bochs"
-CODEC = ["kernel", "base64", "base64_avx2", "base64_avx512", "base64_sse41", "crc64", "crc64_pclmul", "md5", "md5_avx2",
+CODEC = ["kernel", "base64", "base64_avx2", "base64_avx512", "base64_sse41", "crc64", "crc_pclmul", "crc_vpclmul", "md5", "md5_avx2",
          "md5_avx512", "md5_four", "sha256", "sha256_ni", "sha256_scalar"]
 TESTS = ["base64", "crc64", "kernel", "md5_kernel", "sha256_kernel"]
 FORMS = ["[avx512vbmi, avx2, sse4.1, scalar]", "[avx512vbmi, avx2, sse2, scalar]"]  # those that must have run

@@ -4,12 +4,10 @@
 #include "codec/crc64.h"
 #include "codec/hash.h"
 
-#include <isa-l/crc.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
 
 // Reflected: the bit of x^0 is the highest.
-#define POLYNOMIAL_CRC32 UINT64_C(0xedb88320)
 #define POLYNOMIAL_CRC32C UINT64_C(0x82f63b78)
 
 struct checksum {
@@ -60,7 +58,7 @@ void checksum_add(struct checksum *c, const void *p, size_t n)
         return;
     switch (c->kind) {
     case CHECKSUM_CRC32:
-        c->crc = crc32_gzip_refl((uint32_t)c->crc, p, n);
+        c->crc = crc32_zlib((uint32_t)c->crc, p, n);
         break;
     case CHECKSUM_CRC32C:
         c->crc = crc32c((uint32_t)c->crc, p, n);
@@ -115,7 +113,7 @@ void checksum_join(ChecksumKind kind, unsigned char out[CHECKSUM_BYTES_MAX],
                    const unsigned char *next, uint64_t bytes)
 {
     CHECK(checksum_is_crc(kind));
-    uint64_t polynomial = kind == CHECKSUM_CRC32    ? POLYNOMIAL_CRC32
+    uint64_t polynomial = kind == CHECKSUM_CRC32    ? CRC32_POLYNOMIAL
                           : kind == CHECKSUM_CRC32C ? POLYNOMIAL_CRC32C
                                                     : CRC64_NVME_POLYNOMIAL;
     size_t n = checksum_bytes(kind);

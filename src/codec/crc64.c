@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "codec/crc64_priv.h"
+#include "codec/crc64.h"
+#include "codec/crc_fold.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -26,17 +27,30 @@ uint64_t crc_power_of_x(uint64_t n, uint64_t polynomial, uint64_t highest)
     return power;
 }
 
+// The first eight bytes of a block are the terms of x^64 and above. The product of two reflected
+// numbers of 64 bits is x times too large, hence the ones less. A shorter CRC's powers stand in the
+// upper bits of such a number.
+static void fold_by(uint64_t by[2], uint64_t blocks, uint64_t polynomial, uint64_t highest)
+{
+    uint64_t bits = 8 * CRC_BLOCK * blocks, up = UINT64_C(1) << 63;
+    by[0] = crc_power_of_x(bits + 63, polynomial, highest) * (up / highest);
+    by[1] = crc_power_of_x(bits - 1, polynomial, highest) * (up / highest);
+}
+
+void crc_folds_make(struct crc_folds *f, uint64_t polynomial, uint64_t highest)
+{
+    fold_by(f->one, 1, polynomial, highest);
+    fold_by(f->two, 2, polynomial, highest);
+    fold_by(f->four, 4, polynomial, highest);
+    fold_by(f->eight, 8, polynomial, highest);
+}
+
 // ---- Tables
 
 enum { STEP = 8, BYTE_VALUES = 256 };
 static uint64_t table[STEP][BYTE_VALUES];
-static struct crc64_folds folds;
+static struct crc_folds folds;
 static pthread_once_t table_once = PTHREAD_ONCE_INIT;
-
-static uint64_t power(uint64_t n)
-{
-    return crc_power_of_x(n, CRC64_NVME_POLYNOMIAL, UINT64_C(1) << 63);
-}
 
 static void table_make(void)
 {
@@ -49,12 +63,7 @@ static void table_make(void)
     for (size_t k = 1; k < STEP; k++)
         for (size_t i = 0; i < BYTE_VALUES; i++)
             table[k][i] = table[0][table[k - 1][i] & 0xff] ^ (table[k - 1][i] >> 8);
-    // The first eight bytes of a block are the terms of x^64 and above. The product of two
-    // reflected numbers is x times too large, hence the ones less.
-    folds.one[0] = power(128 + 63);
-    folds.one[1] = power(128 - 1);
-    folds.lanes[0] = power(128 * CRC64_LANES + 63);
-    folds.lanes[1] = power(128 * CRC64_LANES - 1);
+    crc_folds_make(&folds, CRC64_NVME_POLYNOMIAL, UINT64_C(1) << 63);
 }
 
 // `state` is the register, complemented at both ends by the caller.
@@ -76,13 +85,14 @@ static uint64_t by_tables(uint64_t state, const unsigned char *p, size_t n)
 
 // ---- The choice
 
-static const struct crc64_kernel crc64_scalar = { { "scalar", processor_always }, NULL };
+static const struct crc_kernel crc64_scalar = { { "scalar", processor_always }, NULL };
 
 static const struct kernel *const kernels[] = {
 #if defined(__x86_64__)
-    &crc64_pclmul.kernel,
+    &crc_vpclmul.kernel,
+    &crc_pclmul.kernel,
 #elif defined(__aarch64__)
-    &crc64_pmull.kernel,
+    &crc_pmull.kernel,
 #endif
     &crc64_scalar.kernel,
 };
@@ -90,13 +100,13 @@ struct kernel_choice crc64_choice = { kernels, COUNT_OF(kernels), NULL };
 
 uint64_t crc64_nvme(uint64_t crc, const void *p, size_t n)
 {
-    const struct crc64_kernel *k = (const struct crc64_kernel *)kernel_get(&crc64_choice);
+    const struct crc_kernel *k = (const struct crc_kernel *)kernel_get(&crc64_choice);
     const unsigned char *bytes = p;
     uint64_t state = ~crc;
     size_t done = 0;
     pthread_once(&table_once, table_make);
-    if (k->fold != NULL && n >= CRC64_FOLD_BYTES_MIN) {
-        unsigned char last[CRC64_BLOCK];
+    if (k->fold != NULL && n >= CRC_FOLD_BYTES_MIN) {
+        unsigned char last[CRC_BLOCK];
         done = k->fold(&folds, state, bytes, n, last);
         state = by_tables(0, last, sizeof last);
     }

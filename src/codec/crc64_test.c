@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "codec/crc64_priv.h"
+#include "codec/crc64.h"
+#include "codec/crc_fold.h"
 #include "codec/kernel_test.h"
 
 // By the definition, a bit at a time.

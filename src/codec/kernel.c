@@ -50,6 +50,11 @@ bool processor_has_pclmul(void)
     return __builtin_cpu_supports("pclmul");
 }
 
+bool processor_has_vpclmul(void)
+{
+    return processor_has_avx2() && processor_has_pclmul() && __builtin_cpu_supports("vpclmulqdq");
+}
+
 bool processor_has_sha_ni(void)
 {
     unsigned a, b, c, d;

@@ -39,6 +39,7 @@ bool processor_has_avx512(void);
 bool processor_has_avx2(void);
 bool processor_has_sse41(void);
 bool processor_has_pclmul(void);
+bool processor_has_vpclmul(void); // and AVX2
 bool processor_has_sha_ni(void);
 #elif defined(__aarch64__)
 bool processor_has_sha2(void);
