@@ -124,6 +124,24 @@ void push_stop(struct readers *readers, unsigned n)
     }
 }
 
+// ---- Waiting
+
+static void wait_ms(unsigned ms)
+{
+    nanosleep(&(struct timespec){ .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L }, NULL);
+}
+
+void push_wait(const struct options *o, const struct client *clients)
+{
+    uint64_t end = now_us() + (uint64_t)o->seconds * 1000000, have = 0;
+    while (now_us() < end && (o->batches == 0 || have < (uint64_t)o->clients * o->batches)) {
+        wait_ms(1);
+        have = 0;
+        for (unsigned i = 0; i < o->clients; i++)
+            have += __atomic_load_n(&clients[i].records, __ATOMIC_RELAXED);
+    }
+}
+
 // ---- Subscribing
 
 typedef char Arn[CALL_NAME_BYTES * 2];
@@ -259,23 +277,6 @@ static bool write_for(const struct options *o, struct schedule *schedule)
 
 // ---- All of it
 
-static void wait_ms(unsigned ms)
-{
-    nanosleep(&(struct timespec){ .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L }, NULL);
-}
-
-// Until every consumer has as many records as `batches` says, or the time is over.
-static void wait_records(const struct options *o, const struct client *clients)
-{
-    uint64_t end = now_us() + (uint64_t)o->seconds * 1000000, have = 0;
-    while (now_us() < end && (o->batches == 0 || have < (uint64_t)o->clients * o->batches)) {
-        wait_ms(1);
-        have = 0;
-        for (unsigned i = 0; i < o->clients; i++)
-            have += __atomic_load_n(&clients[i].records, __ATOMIC_RELAXED);
-    }
-}
-
 // With a rate, writers put at it and consumers follow; without one, consumers read what is there.
 bool run_push(const struct options *o, struct client *clients, double *ret_seconds)
 {
@@ -295,7 +296,7 @@ bool run_push(const struct options *o, struct client *clients, double *ret_secon
         *ret_seconds = (double)(now_us() - begin) / 1e6;
         wait_ms(SETTLE_MS);
     } else if (good) {
-        wait_records(o, clients);
+        push_wait(o, clients);
         *ret_seconds = (double)(now_us() - begin) / 1e6;
     }
     atomic_store(&stop, true);

@@ -24,4 +24,6 @@ struct readers { // one thread
 
 bool push_start(struct readers *readers, unsigned n, const atomic_bool *stop);
 bool push_add(struct readers *r, struct subscription *s); // connected; read from now on
-void push_stop(struct readers *readers, unsigned n);      // `stop` is set
+// Until every client has as many records as `batches` says, or the time is over.
+void push_wait(const struct options *o, const struct client *clients);
+void push_stop(struct readers *readers, unsigned n); // `stop` is set

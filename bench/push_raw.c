@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What pushing is measured beside: the same bytes to the same readers, from a thread that does
 // nothing but send what it has ready, from memory or, with follow=1, by sendfile; with tls=1 as a
-// server of TLS that does nothing else.
+// server of TLS that does nothing else. With batches=N until every client has N records.
 #include "push.h"
 
 #include <arpa/inet.h>
@@ -25,6 +25,10 @@ enum {
     PORT_BYTES = 8,
     CERTIFICATE_SECONDS = 86400
 };
+// What a record of an event has beside the members of one that is put.
+#define MEMBERS                                                                        \
+    "\"SequenceNumber\":\"49651234567890123456789012345678901234567890123456789012\"," \
+    "\"ApproximateArrivalTimestamp\":1700000000.123,"
 
 struct outgoing {
     int fd;
@@ -143,6 +147,23 @@ static void *send_all(void *self)
     return NULL;
 }
 
+// As long as an event with the records of `put`.
+static void make_event(struct call_body *put)
+{
+    static const char data[] = "\"Data\":";
+    char *event = must_alloc(put->n + EVENT_RECORDS * sizeof MEMBERS), *to = event;
+    const char *from = put->p, *at;
+    for (; (at = strstr(from, data)) != NULL; from = at + sizeof data - 1) {
+        to = mempcpy(to, from, (size_t)(at - from));
+        to = mempcpy(to, MEMBERS, sizeof MEMBERS - 1);
+        to = mempcpy(to, data, sizeof data - 1);
+    }
+    to = mempcpy(to, from, put->n - (size_t)(from - put->p));
+    free(put->p);
+    put->p = event;
+    put->n = (size_t)(to - event);
+}
+
 static bool sender_open(struct sender *s, const struct options *o, const atomic_bool *stop,
                         char port[PORT_BYTES])
 {
@@ -151,6 +172,7 @@ static bool sender_open(struct sender *s, const struct options *o, const atomic_
     uint64_t seed = seed_of(0);
     event.records = EVENT_RECORDS;
     call_build(&body, &event, "raw", &seed);
+    make_event(&body);
     struct sockaddr_in address = { .sin_family = AF_INET };
     socklen_t n = sizeof address;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -191,7 +213,7 @@ bool run_push_raw(const struct options *o, struct client *clients, double *ret_s
         good = caller_connect(&all[i].caller, o->tls) &&
                push_add(&readers[i / o->shards % o->loops], &all[i]);
     }
-    sleep(o->seconds);
+    push_wait(o, clients);
     *ret_seconds = (double)(now_us() - begin) / 1e6;
     atomic_store(&stop, true);
     pthread_join(sender.thread, NULL);

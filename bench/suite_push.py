@@ -7,7 +7,7 @@ from suite import Load, benchmark
 
 SHARDS, CONSUMERS = 100, (1, 10, 50)
 RECORDS, BATCHES_PER_S = 10, 300  # 3,000 records a second
-STORED_MB, READ_SHARDS = 64, 4
+STORED_MB, READ_SHARDS = 192, 4  # in memory still; fewer are read while connections are only beginning
 
 
 def push(b, server, stream, consumers, shards, **options):
@@ -60,8 +60,8 @@ def catch_up(b, server):
 
         def raw(follow, consumers=consumers, tls=tls):
             b.wait()
-            run = Load("push-raw", "0", "raw", clients=consumers, shards=READ_SHARDS, loops=1, bytes=1024, seconds=1,
-                       follow=follow, tls=tls, processors=b.options.load_processors).end()
+            run = Load("push-raw", "0", "raw", clients=consumers, shards=READ_SHARDS, loops=1, bytes=1024, seconds=30,
+                       follow=follow, tls=tls, batches=STORED_MB * 2 * 500, processors=b.options.load_processors).end()
             return run | {"name": "sendfile" if follow else "send"}
 
         label = f"catching up, {consumers} consumer{'s' if consumers > 1 else ''}{', TLS' if tls else ''}"
