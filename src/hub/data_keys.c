@@ -199,6 +199,20 @@ static Err read_mark(const LogEntry *e, unsigned char mark[MARK_BYTES])
     return OK;
 }
 
+uint64_t data_key_number(const LogEntry *entries, size_t n)
+{
+    uint64_t number = 0;
+    for (size_t i = 0; i < n && number != DATA_KEY_MANY; i++) {
+        unsigned char mark[MARK_BYTES];
+        if (!data_key_has_sealed(&entries[i]))
+            continue;
+        Err e = read_mark(&entries[i], mark);
+        bool is_same = e.kind == ERR_NONE && (number == 0 || get64(mark) == number);
+        number = is_same ? get64(mark) : DATA_KEY_MANY;
+    }
+    return number;
+}
+
 static Err open_entry(struct arena *a, struct gcm *g, bool hides_keys, LogEntry *e,
                       const unsigned char mark[MARK_BYTES])
 {

@@ -21,6 +21,7 @@ enum {
     DATA_KEY_MARK_CHARS = 39,
     DATA_KEYS_CACHED = 64, // for reads, of one owner
 };
+#define DATA_KEY_MANY UINT64_MAX
 #define DATA_KEY_LIFE_NS (INT64_C(3600) * 1000000000) // as long as it encrypts
 
 struct data_key;
@@ -51,6 +52,10 @@ Err data_key_seal(struct arena *a, struct data_key *key, LogRecord *records, siz
 
 // Whether a stored record is encrypted.
 bool data_key_has_sealed(const LogEntry *e);
+
+// The number of the data key of all those that are encrypted. 0: none is. DATA_KEY_MANY: they have
+// several, or one cannot be told.
+uint64_t data_key_number(const LogEntry *entries, size_t n);
 
 // Gives the key of a number, a reference.
 typedef Err DataKeyFind(void *self, uint64_t number, struct data_key **ret);

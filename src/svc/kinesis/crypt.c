@@ -261,6 +261,16 @@ static Err key_of_number(struct call *c, struct stream *s, uint64_t number, bool
     return OK;
 }
 
+Err crypt_may_read(struct call *c, struct stream *s, uint64_t number)
+{
+    AUTO(data_key) key = NULL;
+    if (number == 0)
+        return OK;
+    if (number == DATA_KEY_MANY)
+        return fail(ERR_BUSY, "the records have several data keys");
+    return key_of_number(c, s, number, false, &key);
+}
+
 struct opening {
     struct call *call;
     struct stream *stream;

@@ -32,5 +32,9 @@ Err crypt_seal(struct call *c, struct data_key *key, LogRecord *records, size_t 
 // with `may_block` it is read.
 Err crypt_open(struct call *c, struct stream *s, LogEntry *entries, size_t n, bool may_block);
 
+// Whether the caller may be given what was opened for another: records of the data key with this
+// number, as data_key_number has it. KMS's errors, as crypt_open; ERR_BUSY: not to be told here.
+Err crypt_may_read(struct call *c, struct stream *s, uint64_t number);
+
 // Takes the data keys of a stream out of the store, in the caller's transaction.
 Err crypt_del_keys(struct kinesis *k, struct kv_txn *tx, const struct stream *s);

@@ -44,6 +44,7 @@ typedef struct FeedEvent {
     uint64_t first;        // ... and not behind its first record, wants this event
     uint64_t last, next;   // its last record; where to go on
     size_t records, bytes; // in it; bytes of keys and data
+    uint64_t data_key;     // of those that are encrypted: who may not use it is not given the event
     int64_t made_ns;
     struct event_frame *frame; // with a reference for whoever was given it
 } FeedEvent;

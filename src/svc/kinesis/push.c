@@ -6,6 +6,7 @@
 #include "base/metric.h"
 #include "base/time.h"
 #include "store/log_lend.h"
+#include "svc/kinesis/crypt.h"
 #include "svc/kinesis/get.h"
 #include "svc/kinesis/subscription.h"
 
@@ -131,6 +132,7 @@ static Err fill_event(struct subscription *s, struct arena *a, const LogBatch *b
     struct kinesis *k = s->k;
     LogSpan span;
     TRY(log_span(k->env.log, s->shard.id, &span));
+    ret->data_key = data_key_number(batch->at, batch->n);
     TRY(read_records(s, a, batch, may_block, event, ret));
     ret->records = batch->n;
     ret->next = batch->next;
@@ -265,15 +267,34 @@ static void read_later(struct subscription *s)
 
 // ---- Reading what is in memory
 
-static void share(struct subscription *s, const FeedEvent *e, Pushed *ret)
+// Whether the subscription's caller may have what was made for another's. If not, or if that is not
+// to be told here, it makes its own event, which says why it may not.
+static bool may_have(const struct subscription *s, uint64_t data_key)
 {
+    if (data_key == 0)
+        return true;
+    AUTO(arena) a = arena_open();
+    struct call lent = *s->call;
+    lent.arena = a;
+    return crypt_may_read(&lent, s->stream, data_key).kind == ERR_NONE;
+}
+
+// Takes the event's reference. False: it is not for this one.
+static bool share(struct subscription *s, const FeedEvent *e, Pushed *ret)
+{
+    if (!may_have(s, e->data_key)) {
+        event_frame_unref(e->frame);
+        return false;
+    }
     *ret = (Pushed){ .frame = e->frame,
                      .next = e->next,
                      .records = e->records,
                      .bytes = e->bytes,
+                     .data_key = e->data_key,
                      .version = e->version,
                      .is_at_tip = true };
     metric_add(s->k->fanout->shared, 1);
+    return true;
 }
 
 // Gives others the event that was just made, or takes theirs.
@@ -283,10 +304,9 @@ static Err make_shared(struct subscription *s, struct arena *a, const LogBatch *
     struct feed *feed = s->listener.feed;
     uint64_t first = batch->at[0].position, last = batch->at[batch->n - 1].position;
     FeedEvent e;
-    if (feed_match(feed, s->call->protocol, s->position, first, last, now_ns(s), &e)) {
-        share(s, &e, ret);
+    if (feed_match(feed, s->call->protocol, s->position, first, last, now_ns(s), &e) &&
+        share(s, &e, ret))
         return OK;
-    }
     TRY(make(s, a, batch, false, ret));
     if (!ret->is_last)
         feed_keep(feed, &(FeedEvent){ .version = version,
@@ -297,6 +317,7 @@ static Err make_shared(struct subscription *s, struct arena *a, const LogBatch *
                                       .next = ret->next,
                                       .records = ret->records,
                                       .bytes = ret->bytes,
+                                      .data_key = ret->data_key,
                                       .made_ns = now_ns(s),
                                       .frame = ret->frame });
     return OK;
@@ -320,10 +341,9 @@ static Err read_cached(struct subscription *s, Pushed *ret)
 {
     struct fanout *f = s->k->fanout;
     FeedEvent e;
-    if (feed_take(s->listener.feed, s->call->protocol, s->position, now_ns(s), &e)) {
-        share(s, &e, ret);
+    if (feed_take(s->listener.feed, s->call->protocol, s->position, now_ns(s), &e) &&
+        share(s, &e, ret))
         return OK;
-    }
     if (f->scratch[s->lane] == NULL)
         f->scratch[s->lane] = arena_open_request();
     struct arena *a = f->scratch[s->lane];

@@ -6,6 +6,7 @@
 #include "base/time.h"
 #include "codec/eventstream.h"
 #include "codec/json.h"
+#include "hub/hub.h"
 #include "os/io_mem.h"
 #include "store/kv.h"
 #include "store/log.h"
@@ -27,14 +28,60 @@ struct world {
     struct log *log;
     struct loop *loop;
     struct pool *pool;
+    struct hub hub;
+    struct hub_keys keys;
     struct service_env env;
     void *kinesis;
     struct arena *a;
+    Str principal; // of calls from now on
 };
+
+// ---- The key service: it lets everybody but DENIED use its one key
+
+#define KEY_ARN S("arn:aws:kms:us-east-1:000000000000:key/k")
+#define DENIED S("arn:aws:iam::000000000000:user/denied")
+
+static HubKeyAnswer answer_to(const struct call *c)
+{
+    bool may = !str_eq(c->principal, DENIED);
+    return (HubKeyAnswer){ .fault = may ? HUB_KEY_GOOD : HUB_KEY_DENIED, .text = S("no") };
+}
+
+static Err play_find(void *self, struct call *c, Str name, Str *ret_arn, HubKeyAnswer *ret)
+{
+    (void)self;
+    (void)name;
+    *ret_arn = KEY_ARN;
+    *ret = answer_to(c);
+    return OK;
+}
+
+static void play_check(void *self, struct call *c, Str arn, Str action, HubKeyAnswer *ret)
+{
+    (void)self;
+    (void)action;
+    EXPECT_STR(KEY_ARN, arn);
+    *ret = answer_to(c);
+}
+
+static void play_make(void *self, struct call *c, Str arn, Str context,
+                      unsigned char ret_plain[HUB_KEY_BYTES], Str *ret_wrapped, HubKeyAnswer *ret)
+{
+    struct world *w = self;
+    (void)arn;
+    w->env.io->random(w->env.io, ret_plain, HUB_KEY_BYTES);
+    *ret_wrapped = context; // never unwrapped: the process lives on
+    *ret = answer_to(c);
+}
+
+// ---- The world
 
 static void world_open(struct world *w, struct arena *a, double limits)
 {
     *w = (struct world){ .disk = io_mem_open(1), .a = a };
+    w->keys =
+        (struct hub_keys){ .self = w, .find = play_find, .check = play_check, .make = play_make };
+    w->hub.keys = &w->keys;
     struct io *io = io_mem_io(w->disk);
     io_mem_set_clock(w->disk, START_NS, NS_PER_S);
     EXPECT_OK(kv_open(io, S("/kv"), &w->kv));
@@ -52,6 +99,7 @@ static void world_open(struct world *w, struct arena *a, double limits)
                                    .pool = w->pool,
                                    .loops = &w->loop,
                                    .loop_count = 1,
+                                   .hub = &w->hub,
                                    .limits = limits };
     EXPECT_OK(kinesis_service.open(&w->env, &w->kinesis));
     EXPECT_OK(log_ready(w->log));
@@ -175,6 +223,7 @@ static struct one_call *call_new(struct world *w, const char *op)
                              .op = op_of(op),
                              .account = S("000000000000"),
                              .region = S("us-east-1"),
+                             .principal = w->principal,
                              .request_id = S("id"),
                              .now_ns = w->env.io->wall_ns(w->env.io),
                              .protocol = &protocol_json_1_1,
@@ -210,6 +259,8 @@ static Str put(struct world *w, Str data)
                                        .data = blob_of(data) };
     struct kinesis_PutRecord_out out = { 0 };
     Err e = kinesis_PutRecord(&o->call, &in, &out);
+    if (e.kind == ERR_WAIT && o->call.work != NULL) // a data key is to be made
+        e = o->call.work(&o->call, o->call.work_self);
     while (e.kind == ERR_WAIT && !o->is_done)
         loop_run(w->loop);
     EXPECT_OK(e.kind == ERR_WAIT ? o->result : e);
@@ -432,6 +483,39 @@ TEST(two_consumers_at_the_same_place_are_sent_the_same_bytes)
     wait_data(one, S("YWxvbmU= Ym90aA== "));
     wait_data(two, S("Ym90aA== "));
     EXPECT(one->frames[one->n - 1] == two->frames[two->n - 1]);
+    leave(one);
+    leave(two);
+    world_close(&w);
+}
+
+static void encrypt(struct world *w)
+{
+    struct kinesis_StartStreamEncryption_in in = { .stream_name = S("s"),
+                                                   .encryption_type = S("KMS"),
+                                                   .key_id = S("alias/aws/kinesis") };
+    EXPECT_OK(kinesis_StartStreamEncryption(&call_new(w, "StartStreamEncryption")->call, &in));
+}
+
+// The last to subscribe is the first to be woken: it makes the event.
+TEST(who_may_not_use_the_key_is_not_pushed_what_was_decrypted_for_another)
+{
+    struct world w;
+    world_open(&w, a, 0);
+    create(&w);
+    encrypt(&w);
+    w.principal = DENIED;
+    struct one_call *denied = subscribe_latest(&w, create_consumer(&w, S("denied")));
+    w.principal = (Str){ 0 };
+    struct one_call *one = subscribe_latest(&w, create_consumer(&w, S("one")));
+    struct one_call *two = subscribe_latest(&w, create_consumer(&w, S("two")));
+    put(&w, S("secret"));
+    wait_data(one, S("c2VjcmV0 "));
+    wait_data(two, S("c2VjcmV0 "));
+    EXPECT(one->frames[one->n - 1] == two->frames[two->n - 1]); // who may is
+    while (!denied->is_done)
+        rest(&w);
+    expect_fault(&kinesis_KMSAccessDeniedException, denied);
+    EXPECT_STR(S(""), all_data(denied));
     leave(one);
     leave(two);
     world_close(&w);

@@ -39,6 +39,7 @@ typedef struct Pushed {
     struct event_frame *frame; // NULL: there was nothing to tell
     uint64_t next;
     size_t records, bytes;
+    uint64_t data_key; // data_key_number
     int64_t behind_ms;
     uint64_t version; // of the feed, before it was read
     bool is_at_tip;   // nothing followed it then
