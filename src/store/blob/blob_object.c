@@ -205,6 +205,7 @@ Err object_place(struct blob *b, struct kv_txn *tx, struct arena *a, const BlobB
     TRY(look_latest(b, tx, a, bucket->id, row->o.key, &latest, &has));
     TRY(check_condition(condition, has ? &latest : NULL));
     TRY(make_way(b, tx, a, bucket, row->o.key, has ? &latest : NULL, &dropped, &any));
+    row->has_ousted = any;
     row->o.version = b->next_version++;
     row->o.is_null = bucket->versioning != BLOB_VERSIONED;
     row->o.is_latest = true;

@@ -69,6 +69,7 @@ typedef struct ObjectRow {
     BlobObject o;  // key and is_latest are not in the row
     uint64_t body; // 0: no bytes
     bool is_inline, is_sealed;
+    bool has_ousted; // of one that is placed: another version went for it; not in the row
 } ObjectRow;
 
 typedef struct BodyRow {

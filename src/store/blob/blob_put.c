@@ -391,7 +391,8 @@ Err blob_put_finish(struct blob_put *p, struct arena *a, const BlobNew *object, 
         TRY(object->with(object->with_self, tx));
     TRY(kv_commit(tx));
     put_committed(p);
-    reap_ask(b);
+    if (row.has_ousted) // for nothing the reaper would wake at every put
+        reap_ask(b);
     *ret = row.o;
     ret->key = str_dup(a, object->key);
     return OK;

@@ -185,6 +185,23 @@ TEST(what_is_replaced_or_deleted_gives_its_place_back)
         EXPECT_INT(0, shop_rows(s, empty[i]));
 }
 
+// Deliveries make thousands of new ones, for none of which it has to wake.
+TEST(the_reaper_is_asked_when_a_put_replaces_something)
+{
+    AUTO(shop) s = shop_open(a);
+    BlobBucket kept = shop_bucket(s, a, S("kept"), BLOB_VERSIONED);
+    uint64_t asked = s->b->reaps_asked;
+    EXPECT_OK(shop_put(s, a, &s->bucket, S("new"), 1, 50000, NULL, NULL));
+    EXPECT_OK(shop_put(s, a, &s->bucket, S("small"), 2, 100, NULL, NULL));
+    EXPECT_OK(shop_put(s, a, &kept, S("k"), 3, 50000, NULL, NULL));
+    EXPECT_OK(shop_put(s, a, &kept, S("k"), 4, 50000, NULL, NULL)); // the one before stays
+    EXPECT_INT(asked, s->b->reaps_asked);
+    EXPECT_OK(shop_put(s, a, &s->bucket, S("new"), 5, 50000, NULL, NULL));
+    EXPECT_INT(asked + 1, s->b->reaps_asked);
+    EXPECT_OK(reap_all(s->b));
+    EXPECT_INT(1, shop_rows(s, T_BODY) - 3); // the small one and both versions stay
+}
+
 TEST(a_reader_keeps_what_it_reads_until_it_is_closed)
 {
     AUTO(shop) s = shop_open(a);
