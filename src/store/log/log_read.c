@@ -162,12 +162,12 @@ static bool entry_add(struct reading *r, uint64_t position, int64_t arrival_ms,
                       const Record *record, bool is_lent)
 {
     if (r->batch.n == r->room) {
-        size_t room = MIN(MAX(r->room * 2, (size_t)64), r->read->max_records);
-        LogEntry *wider = arena_try_new(r->a, LogEntry, room);
+        size_t room = MIN(MAX(MAX(r->room * 2, r->wanted), (size_t)64), r->read->max_records);
+        LogEntry *wider = arena_try_raw_new(r->a, LogEntry, room);
         if (wider == NULL)
             return false;
-        for (size_t i = 0; i < r->batch.n; i++)
-            wider[i] = r->batch.at[i];
+        if (r->batch.n > 0)
+            memcpy(wider, r->batch.at, r->batch.n * sizeof *wider);
         r->batch.at = wider;
         r->room = room;
     }
