@@ -8,6 +8,7 @@
 #include "store/log.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     // Gathered before they are given on: the compressor copies 32 KiB of what was before for each.
@@ -225,9 +226,17 @@ Err output_add(struct output *o, DeliveryRecord *r)
 
 Err output_add_entries(struct output *o, const LogEntry *at, size_t n)
 {
+    struct buf *w = &o->waiting;
+    size_t max = waiting_max(o);
     for (size_t i = 0; i < n; i++) {
-        count(o, at[i].data.n, at[i].arrival_ms);
-        TRY(add_bytes(o, at[i].data));
+        Str data = at[i].data;
+        count(o, data.n, at[i].arrival_ms);
+        if (w->n == 0 || w->n + data.n > MIN(max, w->cap)) {
+            TRY(add_bytes(o, data));
+            continue;
+        }
+        memcpy(w->p + w->n, data.p, data.n); // as most are: there is room
+        w->n += data.n;
     }
     return OK;
 }
