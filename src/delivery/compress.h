@@ -6,10 +6,12 @@
 struct compressor;
 
 // `out` takes the compressed bytes, in pieces; what it returns ends the compression. `entry`: the
-// name inside a ZIP.
+// name inside a ZIP. `small`: GZIP and ZIP with much work (delivery/deflate.h), until told to
+// hurry.
 typedef Err (*compressor_out)(void *self, Str bytes);
-void compressor_open(DeliveryCompression kind, Str entry, compressor_out out, void *self,
-                     struct compressor **ret);
+void compressor_open(DeliveryCompression kind, bool small, Str entry, compressor_out out,
+                     void *self, struct compressor **ret);
+void compressor_hurry(struct compressor *c);
 Err compressor_write(struct compressor *c, Str bytes);
 Err compressor_finish(struct compressor *c);
 void compressor_close(struct compressor *c); // NULL is fine

@@ -18,7 +18,7 @@ static Err take(void *self, Str bytes)
 static void compress_to(struct buf *out, DeliveryCompression kind, Str text, size_t piece)
 {
     AUTO(compressor) c = NULL;
-    compressor_open(kind, S("stream-1"), take, out, &c);
+    compressor_open(kind, false, S("stream-1"), take, out, &c);
     for (size_t at = 0; at < text.n; at += piece)
         EXPECT_OK(compressor_write(c, str_head(str_skip(text, at), piece)));
     EXPECT_OK(compressor_finish(c));
@@ -60,6 +60,68 @@ TEST(gzip_gives_back_what_went_in)
     }
 }
 
+// Lines as logs have them: words that come again, and numbers that do not.
+static Str log_lines(struct arena *a, size_t n)
+{
+    static const char *const levels[] = { "INFO", "WARN", "ERROR", "DEBUG" };
+    AUTO_BUF(b);
+    uint32_t x = 7;
+    for (size_t i = 0; i < n; i++) {
+        x = x * 1664525 + 1013904223;
+        buf_addf(&b, "{\"at\":%zu,\"level\":\"%s\",\"took_us\":%u,\"path\":\"/orders/%u\"}\n",
+                 1700000000 + i / 7, levels[x >> 30], x >> 16 & 0xfff, x >> 8 & 0x3ff);
+    }
+    return str_dup(a, buf_str(&b));
+}
+
+static size_t zlib_bytes(struct arena *a, Str text)
+{
+    uLongf n = compressBound(text.n);
+    EXPECT(compress2(arena_alloc(a, n, 1), &n, (const Bytef *)text.p, text.n, 6) == Z_OK);
+    return n;
+}
+
+// Deflated with much work up to a byte, with little from there on.
+static void compress_hurrying(struct buf *out, DeliveryCompression kind, Str text, size_t at)
+{
+    AUTO(compressor) c = NULL;
+    compressor_open(kind, true, S("stream-1"), take, out, &c);
+    EXPECT_OK(compressor_write(c, str_head(text, at)));
+    compressor_hurry(c);
+    EXPECT_OK(compressor_write(c, str_skip(text, at)));
+    EXPECT_OK(compressor_finish(c));
+}
+
+TEST(much_work_makes_files_as_small_as_zlib_does)
+{
+    AUTO_BUF(small);
+    AUTO_BUF(fast);
+    Str text = log_lines(a, 20000), got;
+    size_t zlib = zlib_bytes(a, text);
+    compress_hurrying(&small, DELIVERY_GZIP, text, text.n);
+    compress_to(&fast, DELIVERY_GZIP, text, text.n);
+    EXPECT(small.n <= zlib + 100);
+    EXPECT(fast.n > small.n);
+    EXPECT_OK(gzip_unpack(a, buf_str(&small), text.n, &got));
+    EXPECT(str_eq(text, got));
+}
+
+TEST(a_file_that_is_hurried_at_any_byte_gives_back_what_went_in)
+{
+    Str text = log_lines(a, 3000), got;
+    const size_t places[] = { 0, 1, 2, 3, 100, 32768, 65535, 65536, 100000, text.n - 1, text.n };
+    AUTO_BUF(fast);
+    compress_to(&fast, DELIVERY_GZIP, text, text.n);
+    for (size_t i = 0; i < COUNT_OF(places); i++) {
+        AUTO_BUF(out);
+        compress_hurrying(&out, DELIVERY_GZIP, text, places[i]);
+        EXPECT_OK(gzip_unpack(a, buf_str(&out), text.n, &got));
+        EXPECT(str_eq(text, got));
+        EXPECT(places[i] > 0 || str_eq(buf_str(&fast), buf_str(&out))); // nothing was begun
+        EXPECT_INT(crc32(0, (const Bytef *)text.p, (uInt)text.n), le32(out.p + out.n - 8));
+    }
+}
+
 TEST(plain_is_what_went_in)
 {
     AUTO_BUF(out);
@@ -68,11 +130,9 @@ TEST(plain_is_what_went_in)
 }
 
 // By the directory at its end, as readers do it.
-TEST(a_zip_file_has_one_entry_with_what_went_in)
+static void expect_zip(struct arena *a, const struct buf *zip, Str text)
 {
-    AUTO_BUF(out);
-    Str text = sample(a, 300000);
-    compress_to(&out, DELIVERY_ZIP, text, 10000);
+    struct buf out = *zip;
     const char *end = out.p + out.n - 22;
     EXPECT_INT(0x06054b50, le32(end));
     const char *central = out.p + le32(end + 16);
@@ -93,6 +153,20 @@ TEST(a_zip_file_has_one_entry_with_what_went_in)
     EXPECT(str_eq(text, str_from(got, bytes)));
     EXPECT_INT(crc32(0, (const Bytef *)text.p, (uInt)text.n), le32(central + 16));
     EXPECT_INT(0x08074b50, le32(data + packed)); // sizes behind the data
+}
+
+TEST(a_zip_file_has_one_entry_with_what_went_in)
+{
+    AUTO_BUF(fast);
+    AUTO_BUF(small);
+    AUTO_BUF(both);
+    Str text = sample(a, 300000);
+    compress_to(&fast, DELIVERY_ZIP, text, 10000);
+    expect_zip(a, &fast, text);
+    compress_hurrying(&small, DELIVERY_ZIP, text, text.n);
+    expect_zip(a, &small, text);
+    compress_hurrying(&both, DELIVERY_ZIP, text, 100000);
+    expect_zip(a, &both, text);
 }
 
 TEST(snappy_is_the_framing_format)
@@ -166,7 +240,7 @@ TEST(an_error_of_whoever_takes_the_bytes_ends_the_compression)
         for (int passes = 0; passes < 2; passes++) {
             int left = passes;
             AUTO(compressor) c = NULL;
-            compressor_open((DeliveryCompression)kind, S("e"), refuse, &left, &c);
+            compressor_open((DeliveryCompression)kind, passes == 0, S("e"), refuse, &left, &c);
             Err e = compressor_write(c, text);
             for (int i = 0; i < 3 && e.kind == ERR_NONE; i++)
                 e = compressor_write(c, text);

@@ -107,7 +107,9 @@ int64_t deliveries_start_due(void *self)
         struct lane *l = d->heap[0];
         take_out(d, l);
         l->is_busy = true;
+        l->computes = pool_for(l) == d->env.compute;
         d->busy++;
+        d->computing += l->computes;
         d->runs++;
         CHECK(pool_submit(pool_for(l), &l->task).kind == ERR_NONE); // the queue has room for all
     }
@@ -126,6 +128,7 @@ void lane_run(struct task *t)
     pthread_mutex_lock(&d->lock);
     l->is_busy = false;
     d->busy--;
+    d->computing -= l->computes;
     lane_schedule_locked(l, lane_due_ms(l));
     pthread_cond_broadcast(&d->ended);
     pthread_mutex_unlock(&d->lock);
@@ -149,18 +152,37 @@ static bool env_sleep(const struct delivery_env *env, int64_t ns)
     return !env_stopping(env);
 }
 
-static unsigned compute_threads(void)
+static size_t count_processors(void)
 {
     cpu_set_t set;
-    int processors = sched_getaffinity(0, sizeof set, &set) == 0 ? MAX(CPU_COUNT(&set), 1) : 1;
-    return (unsigned)MIN(processors * COMPUTE_THREADS_OF_PROCESSOR, (int)COMPUTE_THREADS_MAX);
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? (size_t)MAX(CPU_COUNT(&set), 1) : 1;
+}
+
+static unsigned compute_threads(const struct deliveries *d)
+{
+    return (unsigned)MIN(d->processors * COMPUTE_THREADS_OF_PROCESSOR, (size_t)COMPUTE_THREADS_MAX);
+}
+
+static DeliveryEffort effort_of(Str word)
+{
+    return str_eq(word, S("fast"))    ? EFFORT_FAST
+           : str_eq(word, S("small")) ? EFFORT_SMALL
+                                      : EFFORT_AUTO;
+}
+
+bool deliveries_are_many(struct deliveries *d)
+{
+    pthread_mutex_lock(&d->lock);
+    bool many = d->computing > d->processors;
+    pthread_mutex_unlock(&d->lock);
+    return many;
 }
 
 static Err open_pools(struct deliveries *d, Str name)
 {
     AUTO(arena) tmp = arena_open();
     TRY(kv_table_open(d->env.kv, str_cat(tmp, name, S(".positions")), &d->positions));
-    return pool_open(compute_threads(), QUEUE_MAX, "delivery", &d->env.compute);
+    return pool_open(compute_threads(d), QUEUE_MAX, "delivery", &d->env.compute);
 }
 
 // Threads that wait for others are had when the first delivery needs them.
@@ -192,9 +214,11 @@ Err deliveries_open(const struct service_env *env, Str name, struct deliveries *
                                                                           : (Str){ 0 },
                                     .sign_keys = env->destinations_keys,
                                     .sign_always = env->destinations_sign,
+                                    .effort = effort_of(env->destinations_gzip),
                                     .stopping = env_stopping,
                                     .sleep = env_sleep };
     d->service = *env;
+    d->processors = count_processors();
     d->room_bytes = room_bytes(env->destinations_bytes);
     d->arena = arena_open();
     d->name = str_dup(d->arena, name);

@@ -86,7 +86,9 @@ struct deliveries {
     // Memory (room.c), under the lock: of batches; of what is about to be, or made of them; of both
     // at most.
     size_t held_bytes, reserved_bytes, room_bytes;
-    size_t busy; // lanes
+    size_t busy;       // lanes: in a pool's queue, or at work
+    size_t computing;  // of these, in the pool that computes
+    size_t processors; // that there are for it
     uint64_t runs;
     struct delivery *first;
     const struct sink_ops *test_ops; // for tests: in place of every destination; NULL
@@ -150,6 +152,7 @@ struct lane {
     size_t heap_at; // plus one; 0: not in it
     int64_t due_ms;
     bool is_busy, is_removed;
+    bool computes;          // while it is busy: not in the pool that waits for others
     bool flush, is_changed; // the config is another one
 
     // From any thread.
@@ -231,6 +234,8 @@ static inline bool lane_must_stop(struct lane *l)
 // What is due begins; when the next one is. The timer's task, and what tests call in its place.
 int64_t deliveries_start_due(void *d);
 uint64_t deliveries_wait(struct deliveries *d); // until none is busy; how many runs there were
+// More are to be run, or at work, than there are processors.
+bool deliveries_are_many(struct deliveries *d);
 // The lane is to be looked at then, if not sooner. The lock is held.
 void lane_schedule_locked(struct lane *l, int64_t due_ms);
 

@@ -100,6 +100,96 @@ TEST(objects_are_compressed)
     world_close(w);
 }
 
+// Bytes that a match finder has work with: which of them was at work is seen by the size.
+static Str *numbers(struct arena *a, size_t n)
+{
+    Str *at = arena_new(a, Str, n);
+    uint32_t x = 1;
+    for (size_t i = 0; i < n; i++) {
+        x = x * 1664525 + 1013904223;
+        at[i] = str_fmt(a, "{\"user\":%u,\"page\":\"/orders/%u\",\"took\":%u}\n", x >> 20,
+                        x >> 10 & 0x3ff, x & 0x3ff);
+    }
+    return at;
+}
+
+// How large the object of these records becomes.
+static size_t packed_bytes(struct test_world *w, struct delivery *v, struct arena *a,
+                           const Str *records, size_t n)
+{
+    Str got;
+    size_t before = w->object_n;
+    world_put(w, v, records, n);
+    world_run(w); // it is counted
+    delivery_flush(v);
+    world_run(w);
+    EXPECT_INT(before + 1, w->object_n);
+    const struct buf *object = &w->objects[before].bytes;
+    EXPECT_OK(gzip_unpack(a, buf_str(object), 16 << 20, &got));
+    EXPECT(str_eq(joined(a, records, n), got));
+    return object->n;
+}
+
+// Others that are to be run.
+static void set_others(struct test_world *w, size_t n, bool more)
+{
+    pthread_mutex_lock(&w->deliveries->lock);
+    w->deliveries->computing += more ? n : -n;
+    pthread_mutex_unlock(&w->deliveries->lock);
+}
+
+TEST(objects_are_small_while_there_is_time)
+{
+    struct test_world *w = &world;
+    enum { RECORDS = 10000 };
+    world_open(w);
+    DeliveryConfig c = world_config(w, 7);
+    c.s3.compression = DELIVERY_GZIP;
+    struct delivery *v = world_add(w, &c);
+    struct deliveries *d = w->deliveries;
+    Str *at = numbers(a, RECORDS);
+    d->env.effort = EFFORT_FAST;
+    size_t fast = packed_bytes(w, v, a, at, RECORDS);
+    d->env.effort = EFFORT_SMALL;
+    size_t small = packed_bytes(w, v, a, at, RECORDS), others = d->processors;
+    EXPECT(small < fast);
+    d->env.effort = EFFORT_AUTO;
+    EXPECT_INT(small, packed_bytes(w, v, a, at, RECORDS));
+    set_others(w, others, true); // one more than there are processors
+    EXPECT_INT(fast, packed_bytes(w, v, a, at, RECORDS));
+    d->env.effort = EFFORT_SMALL;
+    EXPECT_INT(small, packed_bytes(w, v, a, at, RECORDS));
+    d->env.effort = EFFORT_AUTO;
+    set_others(w, others, false);
+    EXPECT_INT(small, packed_bytes(w, v, a, at, RECORDS));
+    delivery_remove(v);
+    world_close(w);
+}
+
+// The first object leaves more behind than the next one takes; the last ones do not.
+TEST(a_delivery_that_is_behind_hurries)
+{
+    struct test_world *w = &world;
+    enum { RECORDS = 100000 }; // 4 MB and some, in buffers of 1 MiB
+    world_open(w);
+    DeliveryConfig c = world_config(w, 7);
+    c.s3.compression = DELIVERY_GZIP;
+    struct delivery *v = world_add(w, &c);
+    Str *at = numbers(a, RECORDS), got;
+    world_run(w);
+    world_put(w, v, at, RECORDS);
+    world_run(w);
+    size_t n = w->object_n, first = w->objects[0].bytes.n;
+    EXPECT(n >= 4);
+    world_advance(w, 60000);
+    EXPECT(w->objects[n - 1].bytes.n < first * 99 / 100); // as many records, or a few more
+    EXPECT(w->objects[n - 1].bytes.n > first / 2);
+    EXPECT_OK(gzip_unpack(a, buf_str(&w->objects[n - 1].bytes), 16 << 20, &got));
+    EXPECT(got.n >= 1 << 20);
+    delivery_remove(v);
+    world_close(w);
+}
+
 // Long before its interval is over, and not again and again in between.
 TEST(a_flush_that_fails_is_tried_again_as_a_flush)
 {

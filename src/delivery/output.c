@@ -157,8 +157,8 @@ Err output_open(struct lane *l, const OutputKind *kind, struct output **ret)
         return e;
     }
     if (!o->converts)
-        compressor_open(to->compression, l->plan->config->is.name, take_compressed, o,
-                        &o->compressor);
+        compressor_open(to->compression, l->v->d->env.effort != EFFORT_FAST,
+                        l->plan->config->is.name, take_compressed, o, &o->compressor);
     o->next = l->outputs;
     l->outputs = o;
     l->output_n++;
@@ -168,8 +168,20 @@ Err output_open(struct lane *l, const OutputKind *kind, struct output **ret)
 
 // ---- Bytes
 
+// There is more to be done than what would be packed with much work leaves time for: other lanes
+// wait for a processor, or what this one leaves behind is more than its next object.
+static bool is_late(struct lane *l)
+{
+    if (l->v->d->env.effort != EFFORT_AUTO)
+        return false;
+    return atomic_load(&l->pending_bytes) > atomic_load(&l->size_bytes) ||
+           deliveries_are_many(l->v->d);
+}
+
 static Err pack(struct output *o, Str bytes)
 {
+    if (is_late(o->lane))
+        compressor_hurry(o->compressor);
     Err e = compressor_write(o->compressor, bytes);
     return e.kind == ERR_NONE ? OK : failed(o->lane, e);
 }

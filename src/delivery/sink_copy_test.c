@@ -104,7 +104,7 @@ TEST(gzip_of_several_members_is_read_and_damage_is_seen)
     AUTO_BUF(packed);
     for (int i = 0; i < 2; i++) {
         AUTO(compressor) z = NULL;
-        compressor_open(DELIVERY_GZIP, S(""), keep, &packed, &z);
+        compressor_open(DELIVERY_GZIP, false, S(""), keep, &packed, &z);
         EXPECT_OK(compressor_write(z, i == 0 ? S("1|a|\n2|") : S("b|\n")));
         EXPECT_OK(compressor_finish(z));
     }

@@ -268,7 +268,7 @@ static SinkResult deliver(struct sink *s, SinkAttempt *at)
     if (h->secret != NULL && !sink_secret_get(h->secret, at, S("api_key"), &h->access_key))
         return SINK_RETRY;
     if (h->gzip)
-        compressor_open(DELIVERY_GZIP, S(""), into_buf, &packed, &gzip);
+        compressor_open(DELIVERY_GZIP, false, S(""), into_buf, &packed, &gzip);
     Err e = write_body(h, at, gzip, &plain);
     if (e.kind != ERR_NONE)
         return failed(at, SINK_RETRY, S("InternalError"), str_of(e.text));

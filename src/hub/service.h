@@ -42,6 +42,7 @@ struct service_env {
     Str destinations_ca;
     Str destinations_keys;  // a file: what requests to AWS's search domains are signed with
     bool destinations_sign; // those to all search domains
+    Str destinations_gzip;  // "auto", "fast" or "small"; absent: auto
     const Str *domains;     // search domains by name or ARN: "NAME=URL"
     size_t domain_count;
     size_t destinations_bytes;          // memory of their batches; 0: half of that of requests

@@ -429,6 +429,7 @@ static ExitCode open_services(struct server *s)
         .destinations_ca = settings_text(s->settings, S("destinations.ca")),
         .destinations_keys = settings_text(s->settings, S("destinations.keys")),
         .destinations_sign = settings_switch(s->settings, S("destinations.sign")),
+        .destinations_gzip = settings_text(s->settings, S("destinations.gzip")),
         .domains = settings_value(s->settings, S("destinations.domains"))->items,
         .domain_count = settings_value(s->settings, S("destinations.domains"))->item_count,
         .destinations_bytes = (size_t)settings_size(s->settings, S("destinations.memory")),

@@ -91,6 +91,9 @@ const struct setting setting_table[] = {
       S_INIT("Memory for batches on their way to destinations and functions; 0 for half of "
              "memory.requests, 256 MiB at most"),
       S_INIT("64MiB") },
+    { S_INIT("destinations.gzip"), SETTING_CHOICE, S_INIT("auto"), S_INIT("auto|fast|small"), 0, 0,
+      S_INIT("Work for GZIP and ZIP of deliveries: little, much, or much while there is time"),
+      S_INIT("fast") },
     { S_INIT("log.level"), SETTING_CHOICE, S_INIT("info"), S_INIT("debug|info|warn|error"), 0, 0,
       S_INIT("Least important log lines to write"), S_INIT("warn") },
     { S_INIT("log.format"), SETTING_CHOICE, S_INIT("auto"), S_INIT("auto|text|json"), 0, 0,
