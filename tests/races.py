@@ -14,7 +14,9 @@ What must hold, whoever else does what:
 """
 import argparse
 import base64
+import collections
 import http.client
+import http.server
 import itertools
 import json
 import os
@@ -55,7 +57,7 @@ TROUBLE = re.compile(r'level=error|"level":"error"|Sanitizer|runtime error|check
 COMMON = {("sts", "AssumeRole"): {"AccessDenied"}, ("iam", "GetAccessKeyLastUsed"): {"NoSuchEntity"},
           ("glue", "UpdatePartition"): {"AlreadyExistsException"}}
 STRANGE = []  # refusals that no operation declares: told all together
-SEED, ROUND_FACTOR, PROGRAM = 0, 1, None
+SEED, ROUND_FACTOR, PROGRAM, TELLS = 0, 1, None, False
 
 
 def read_apis():
@@ -92,6 +94,59 @@ class Server(headrace.Server):
         assert self.is_running(), f"the server has ended:\n{self.tail()}"
         said, self.errors = self.errors, []
         assert not said, "the server said:\n" + "\n".join(said[:5])
+
+
+class Function(http.server.ThreadingHTTPServer):
+    """Rotates secrets as AWS's templates do, also such as go meanwhile; of alarms it takes what comes."""
+    daemon_threads = True
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            good = "Step" not in event or self.server.step(event["Step"], event["SecretId"], event["ClientRequestToken"])
+            body = b"null" if good else b'{"errorMessage": "refused", "errorType": "Error"}'
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        self.caller, self.trouble, self.done, self.lock = None, None, 0, threading.Lock()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def step(self, step, secret, token):
+        with self.lock:
+            return self.caller is not None and self.rotate(step, secret, token)
+
+    def rotate(self, step, secret, token):
+        try:
+            if step == "createSecret":
+                return self.ask("PutSecretValue", SecretId=secret, ClientRequestToken=token, SecretString="rotated", VersionStages=["AWSPENDING"])
+            if step != "finishSecret":
+                return True
+            told = self.ask("DescribeSecret", SecretId=secret)
+            current = [v for v, stages in (told or {}).get("VersionIdsToStages", {}).items() if "AWSCURRENT" in stages]
+            moved = current and self.ask("UpdateSecretVersionStage", SecretId=secret, VersionStage="AWSCURRENT", MoveToVersionId=token,
+                                         RemoveFromVersionId=current[0])
+            self.done += bool(moved)
+            return moved
+        except Exception:  # told by the test
+            self.trouble = traceback.format_exc()
+            return False
+
+    def ask(self, op, **members):
+        return self.caller.ask("secretsmanager", op, **members)
+
+    def handle_error(self, *_):
+        pass  # the server has ended
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
 
 
 class World:
@@ -306,11 +361,12 @@ def make_world(server):
 class Storm:
     """One server, on which the tests are stages, in order."""
 
-    def __init__(self, server):
-        self.server, self.world, self.racers = server, None, []
+    def __init__(self, server, function):
+        self.server, self.function, self.world, self.racers = server, function, None, []
 
     def clients_that_race_get_no_failure_and_no_refusal_that_is_not_declared(self):
         self.world = make_world(self.server)
+        self.function.caller = Caller(self.server, self.world, 0)
         over = threading.Event()
         self.racers = [Racer(self.server, self.world, f"{SEED} {n}", STEPS * ROUND_FACTOR) for n in range(RACERS)]
         subscribers = [Subscriber(self.server, self.world, f"{SEED} s{n}", over) for n in range(SUBSCRIBERS)]
@@ -322,21 +378,20 @@ class Storm:
         for thread in subscribers:
             thread.join(CALL_SECONDS_MAX)
             assert not thread.is_alive(), "a subscription has no end"
-        counts = {}
-        for racer in self.racers:
-            for (service, _, code), n in racer.counts.items():
-                counts[service, code is None] = counts.get((service, code is None), 0) + n
-        told = [f"{s} {counts.get((s, True), 0)}+{counts.get((s, False), 0)}" for s in WEIGHTS]
-        print(f"# answered and refused: {', '.join(told)}; {sum(s.events for s in subscribers)} messages pushed", flush=True)
-        if os.environ.get("RACES_COUNTS"):
-            all_counts = {}
-            for racer in self.racers:
-                for key, n in racer.counts.items():
-                    all_counts[key] = all_counts.get(key, 0) + n
-            for key, n in sorted(all_counts.items(), key=str):
-                print("#", *key, n)
-        for thread in [*self.racers, *subscribers]:
+        self.tell(sum(s.events for s in subscribers))
+        for thread in [*self.racers, *subscribers, self.function]:
             assert thread.trouble is None, thread.trouble
+
+    def tell(self, events):
+        counts, by_service = collections.Counter(), collections.Counter()
+        for racer in self.racers:
+            counts.update(racer.counts)
+        for (service, _, code), n in counts.items():
+            by_service[service, code is None] += n
+        told = [f"{s} {by_service[s, True]}+{by_service[s, False]}" for s in WEIGHTS]
+        print(f"# answered and refused: {', '.join(told)}; {events} messages pushed, {self.function.done} secrets rotated", flush=True)
+        for key, n in sorted(counts.items(), key=str) if TELLS else ():
+            print("#  ", *key, n, flush=True)
 
     def enable_keys(self):
         c = Caller(self.server, self.world, 0)
@@ -410,7 +465,7 @@ class Storm:
 class Races:
     """On another server; each test makes what it needs."""
 
-    def __init__(self, server):
+    def __init__(self, server, _):
         self.server, self.random = server, random.Random(f"{SEED} races")
         self.world = World()
 
@@ -558,8 +613,9 @@ def run_all(report, words, kind, functions):
         return
     if kind is Storm:
         wanted = functions  # each goes on from the one before
-    with Server(PROGRAM) as server:
-        stages = kind(server)
+    with Function() as function, Server(
+            PROGRAM, "--functions-endpoints", f"{deeds.FUNCTION_NAME}=http://127.0.0.1:{function.server_address[1]}/") as server:
+        stages = kind(server, function)
         for function in wanted:
             before = report.failures
             report.run(function.__name__.replace("_", " "), lambda f=function: (f(stages), check(server)))
@@ -568,14 +624,16 @@ def run_all(report, words, kind, functions):
 
 
 def main():
-    global SEED, ROUND_FACTOR, PROGRAM, ROUNDS
+    global SEED, ROUND_FACTOR, PROGRAM, ROUNDS, TELLS
     parser = argparse.ArgumentParser()
     parser.add_argument("--program", default="build/headrace")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--rounds", type=int, default=1, help="so many times the usual number of deeds and races")
+    parser.add_argument("--counts", action="store_true", help="tells what every operation was answered how often")
     parser.add_argument("words", nargs="*")
     options = parser.parse_args()
-    SEED, ROUND_FACTOR, PROGRAM, ROUNDS = options.seed, options.rounds, options.program, ROUNDS * options.rounds
+    SEED, ROUND_FACTOR, PROGRAM, TELLS = options.seed, options.rounds, options.program, options.counts
+    ROUNDS *= options.rounds
     print(f"# seed {SEED}", flush=True)
     report = tap.Tap()
     run_all(report, options.words, Storm, Storm.STAGES)

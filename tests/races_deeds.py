@@ -15,6 +15,8 @@ SHARDED, QUEUED = "kept-sharded", "kept-queued"  # streams that nobody deletes
 KEPT_SECRET, KEPT_HOSE = "kept-secret", "kept-hose"
 ALIASES = ("alias/race-0", "alias/race-1")
 BUCKET = "races"
+FUNCTION_NAME = "race"
+FUNCTION = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{FUNCTION_NAME}"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/service"
 MANY = 40  # of each kind of thing that is known at most
 KEYS_MAX = 6  # all of them are enabled again in the end
@@ -419,8 +421,13 @@ def change_secret(r):
         ("PutResourcePolicy", {"ResourcePolicy": document}), ("DeleteResourcePolicy", {}),
         ("UpdateSecretVersionStage", {"VersionStage": "MINE", "MoveToVersionId": version}),
         ("UpdateSecretVersionStage", {"VersionStage": "MINE", "RemoveFromVersionId": version}),
-        ("RotateSecret", {}), ("CancelRotateSecret", {})])
+        ("CancelRotateSecret", {})])
     r.ask("secretsmanager", op, SecretId=name, **members)
+
+
+@deed("secretsmanager", 2)
+def rotate_secret(r):
+    r.ask("secretsmanager", "RotateSecret", SecretId=r.random.choice(SECRETS), RotationLambdaARN=FUNCTION, RotationRules={"AutomaticallyAfterDays": 1})
 
 
 @deed("secretsmanager", 1)
@@ -623,7 +630,8 @@ def put_alarm(r):
         r.ask("cloudwatch", "PutCompositeAlarm", AlarmName="composite", AlarmRule=f'ALARM("{name}")')
     else:
         r.ask("cloudwatch", "PutMetricAlarm", AlarmName=name, Namespace="N", MetricName="M", Period=10, EvaluationPeriods=1, Statistic="Sum",
-              Threshold=float(r.random.randrange(9)), ComparisonOperator="GreaterThanThreshold")
+              Threshold=float(r.random.randrange(9)), ComparisonOperator="GreaterThanThreshold",
+              AlarmActions=[FUNCTION] if r.random.random() < 0.3 else [])
 
 
 @deed("cloudwatch", 10)
