@@ -3,11 +3,13 @@
 // when its client has taken what was sent, by its timer, and when it is to end. Of each event the
 // client takes everything before the next is read: a slow one holds one event and no more, and
 // finds the next wherever it lies by then.
+#include "base/memory.h"
 #include "base/metric.h"
 #include "base/time.h"
 #include "store/log_lend.h"
 #include "svc/kinesis/crypt.h"
 #include "svc/kinesis/get.h"
+#include "svc/kinesis/shelf.h"
 #include "svc/kinesis/subscription.h"
 
 #define TICK_NS NS_PER_S // clocks that are moved show within a tick
@@ -61,7 +63,10 @@ static void finish(struct subscription *s)
 {
     if (s->is_reading || atomic_load(&s->posted))
         return;
-    metric_add(s->k->fanout->subscriptions, -1);
+    struct fanout *f = s->k->fanout;
+    metric_add(f->subscriptions, -1);
+    if (atomic_fetch_sub(&f->count, 1) == 1)
+        shelf_clear(f->shelf);
     event_frame_unref(s->read.frame);
     stream_unref(s->stream);
     consumer_unref(s->consumer);
@@ -166,6 +171,68 @@ static Err make(struct subscription *s, struct arena *a, const LogBatch *batch, 
         FRAME_BYTES + batch->n * FRAME_RECORD_BYTES + ret->bytes * 4 / 3, &ret->frame);
 }
 
+// ---- Events that others have made
+
+// Whether the subscription's caller may have what was made for another's. If not, or if that is not
+// to be told here, it makes its own event, which says why it may not.
+static bool may_have(const struct subscription *s, uint64_t data_key)
+{
+    if (data_key == 0)
+        return true;
+    AUTO(arena) a = arena_open();
+    struct call lent = *s->call;
+    lent.arena = a;
+    return crypt_may_read(&lent, s->stream, data_key).kind == ERR_NONE;
+}
+
+static ShelfPlace place_of(const struct subscription *s)
+{
+    return (ShelfPlace){ .shard = s->shard.id,
+                         .from = s->position,
+                         .bytes_max = s->bytes_max,
+                         .protocol = s->call->protocol };
+}
+
+// An event of old records. False: it has to be made.
+static bool take_made(struct subscription *s, Pushed *ret)
+{
+    ShelfPlace at = place_of(s);
+    ShelfEvent e;
+    if (!shelf_take(s->k->fanout->shelf, &at, now_ns(s), &e))
+        return false;
+    if (!may_have(s, e.data_key)) {
+        event_frame_unref(e.frame);
+        return false;
+    }
+    *ret = (Pushed){ .frame = e.frame,
+                     .next = e.next,
+                     .records = e.records,
+                     .bytes = e.bytes,
+                     .data_key = e.data_key,
+                     .behind_ms = e.behind_ms };
+    metric_add(s->k->fanout->shared, 1);
+    return true;
+}
+
+// Makes an event, which others may come for if it is one of old records.
+static Err make_for_all(struct subscription *s, struct arena *a, const LogBatch *batch,
+                        bool may_block, Pushed *ret)
+{
+    TRY(make(s, a, batch, may_block, ret));
+    bool is_old = batch->n > 0 && batch->more;
+    if (!is_old || s->bytes_max < EVENT_BYTES_MAX || !memory_has_room(SHELF_BYTES_MAX))
+        return OK; // what is kept counts as memory of requests: theirs must not be short
+    ShelfPlace at = place_of(s);
+    shelf_put(s->k->fanout->shelf, &at, now_ns(s),
+              &(ShelfEvent){ .next = ret->next,
+                             .records = ret->records,
+                             .bytes = ret->bytes,
+                             .data_key = ret->data_key,
+                             .behind_ms = ret->behind_ms,
+                             .frame = ret->frame });
+    return OK;
+}
+
 static LogRead what_to_read(const struct subscription *s, bool cached_only)
 {
     return (LogRead){ .shard = s->shard.id,
@@ -245,7 +312,7 @@ static void read_on_pool(struct task *t)
     Err e = a != NULL ? log_read_lent(s->k->env.log, a, &read, &batch)
                       : fail(ERR_MEMORY, "no memory to read records");
     if (e.kind == ERR_NONE)
-        e = make(s, a, &batch, true, &s->read);
+        e = make_for_all(s, a, &batch, true, &s->read);
     if (e.kind == ERR_NONE && batch.n == 0)
         subscription_move(s, batch.next); // so that it is not looked for again
     s->read.is_at_tip = false;            // it was not asked before how often the shard had changed
@@ -266,18 +333,6 @@ static void read_later(struct subscription *s)
 }
 
 // ---- Reading what is in memory
-
-// Whether the subscription's caller may have what was made for another's. If not, or if that is not
-// to be told here, it makes its own event, which says why it may not.
-static bool may_have(const struct subscription *s, uint64_t data_key)
-{
-    if (data_key == 0)
-        return true;
-    AUTO(arena) a = arena_open();
-    struct call lent = *s->call;
-    lent.arena = a;
-    return crypt_may_read(&lent, s->stream, data_key).kind == ERR_NONE;
-}
 
 // Takes the event's reference. False: it is not for this one.
 static bool share(struct subscription *s, const FeedEvent *e, Pushed *ret)
@@ -332,7 +387,7 @@ static Err read_and_make(struct subscription *s, struct arena *a, Pushed *ret)
     if (batch.n > 0 && !batch.more)
         TRY(make_shared(s, a, &batch, version, ret));
     else
-        TRY(make(s, a, &batch, false, ret));
+        TRY(make_for_all(s, a, &batch, false, ret));
     ret->version = version;
     return OK;
 }
@@ -343,6 +398,8 @@ static Err read_cached(struct subscription *s, Pushed *ret)
     FeedEvent e;
     if (feed_take(s->listener.feed, s->call->protocol, s->position, now_ns(s), &e) &&
         share(s, &e, ret))
+        return OK;
+    if (take_made(s, ret))
         return OK;
     if (f->scratch[s->lane] == NULL)
         f->scratch[s->lane] = arena_open_request();
@@ -366,6 +423,7 @@ static bool begin(struct subscription *s)
     s->must_tell = true;
     s->lane = feeds_lane(f->feeds, c->loop);
     metric_add(f->subscriptions, 1);
+    atomic_fetch_add(&f->count, 1);
     Err e = feed_join(f->feeds, s->shard.id, s->lane, &s->listener);
     if (e.kind == ERR_NOT_FOUND)
         e = gone(s);
@@ -385,6 +443,7 @@ static void wait(struct subscription *s, int64_t now, bool is_unsent)
     if (s->sees_end)
         in_ns = MIN(in_ns, AGAIN_NS);
     feed_tidy(s->listener.feed, now);
+    shelf_tidy(s->k->fanout->shelf, now);
     arm(s, in_ns);
 }
 

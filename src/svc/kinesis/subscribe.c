@@ -5,6 +5,7 @@
 #include "base/time.h"
 #include "svc/kinesis/consumers.h"
 #include "svc/kinesis/get.h"
+#include "svc/kinesis/shelf.h"
 #include "svc/kinesis/subscription.h"
 
 #include <stdlib.h>
@@ -206,6 +207,8 @@ void fanout_open(const struct service_env *env, struct fanout **ret)
     Str none = S("");
     struct fanout *f = xalloc(sizeof *f);
     feeds_open(env->log, env->loops, env->loop_count, &f->feeds);
+    shelf_open(&f->shelf);
+    atomic_init(&f->count, 0);
     f->loop_count = env->loop_count;
     f->scratch = xalloc(mul_checked(MAX(env->loop_count, (size_t)1), sizeof(struct arena *)));
     f->subscriptions = metric_get(METRIC_GAUGE, S("headrace_kinesis_subscriptions"),
@@ -231,5 +234,6 @@ void fanout_close(struct fanout *f)
         arena_close(f->scratch[i]);
     free(f->scratch);
     feeds_close(f->feeds);
+    shelf_close(f->shelf);
     free(f);
 }

@@ -2,6 +2,7 @@
 // Subscriptions on the real store, on a disk and a clock in memory. The test plays the part of the
 // front: it takes the events, or leaves them, and says when a client has gone.
 #include "aws/protocol.h"
+#include "base/metric.h"
 #include "base/test.h"
 #include "base/time.h"
 #include "codec/eventstream.h"
@@ -11,6 +12,7 @@
 #include "store/kv.h"
 #include "store/log.h"
 #include "svc/kinesis/consumers.h"
+#include "svc/kinesis/subscription.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -579,6 +581,46 @@ static void wait_records(struct one_call *o, size_t n)
 {
     while (all_records(o) < n)
         rest(o->w);
+}
+
+static int64_t shared_so_far(const struct world *w)
+{
+    return metric_value(((struct kinesis *)w->kinesis)->fanout->shared);
+}
+
+// From memory and from the disk: the tail cache holds one mebibyte of them.
+TEST(consumers_of_old_records_one_behind_another_are_sent_events_that_were_made_once)
+{
+    enum { RECORDS = 24, BYTES = 100000, EVENTS = RECORDS / 2, CONSUMERS = 4 };
+    struct world w;
+    struct one_call *all[CONSUMERS];
+    world_open(&w, a, 0);
+    create(&w);
+    encrypt(&w); // the key service is asked for each
+    char *data = arena_alloc(a, BYTES, 1);
+    for (int i = 0; i < RECORDS; i++) {
+        memset(data, 'a' + i, BYTES);
+        put(&w, str_from(data, BYTES));
+    }
+    for (int i = 0; i < CONSUMERS; i++) {
+        int64_t before = shared_so_far(&w);
+        all[i] =
+            subscribe(&w, create_consumer(&w, str_fmt(a, "c%d", i)), S("TRIM_HORIZON"), (Str){ 0 });
+        wait_records(all[i], RECORDS);
+        EXPECT_STR(all_data(all[0]), all_data(all[i]));
+        if (i >= 2) // the first was alone; the second was made to keep what it made
+            EXPECT(shared_so_far(&w) - before >= EVENTS - 1);
+    }
+    w.principal = DENIED;
+    struct one_call *denied =
+        subscribe(&w, create_consumer(&w, S("denied")), S("TRIM_HORIZON"), (Str){ 0 });
+    while (!denied->is_done)
+        rest(&w);
+    expect_fault(&kinesis_KMSAccessDeniedException, denied);
+    EXPECT_STR(S(""), all_data(denied));
+    for (int i = 0; i < CONSUMERS; i++)
+        leave(all[i]);
+    world_close(&w);
 }
 
 TEST(two_mebibytes_a_second_are_pushed_a_second_of_them_at_once)

@@ -29,6 +29,8 @@ typedef enum SubscriptionEnd {
 
 struct fanout {
     struct feeds *feeds;
+    struct shelf *shelf;
+    atomic_size_t count;    // of subscriptions that have begun and are not over
     struct arena **scratch; // of each loop, for reading and writing one event
     size_t loop_count;
     struct metric *subscriptions, *events, *shared, *records, *bytes, *from_disk;
