@@ -106,12 +106,16 @@ static Err write_row(struct kinesis *k, const struct stream *s, const struct con
     return kv_commit(tx);
 }
 
-static Err drop_row(struct kinesis *k, const struct stream *s, Str name)
+// Its row and its policy.
+static Err drop_rows(struct kinesis *k, const struct stream *s, const struct consumer *x)
 {
     AUTO(arena) tmp = arena_open();
     AUTO(kv_txn) tx = kv_write(k->consumer_rows);
-    TRY(kv_del(tx, consumer_row_key(tmp, s, name)));
-    return kv_commit(tx);
+    TRY(kv_del(tx, consumer_row_key(tmp, s, x->name)));
+    TRY(kinesis_del_policy(k, tx, x->arn));
+    TRY(kv_commit(tx));
+    kinesis_drop_policy(k, x->arn);
+    return OK;
 }
 
 Err consumers_forget(struct kinesis *k, struct kv_txn *tx, const struct stream *s)
@@ -162,7 +166,7 @@ static Err reap(struct kinesis *k, struct stream *s, int64_t at_ms)
         struct consumer *x = s->consumers[i - 1];
         if (consumer_status(x, at_ms) != CONSUMER_GONE)
             continue;
-        TRY(drop_row(k, s, x->name));
+        TRY(drop_rows(k, s, x));
         pthread_rwlock_wrlock(&k->lock);
         consumer_remove(s, x);
         pthread_rwlock_unlock(&k->lock);
@@ -281,7 +285,7 @@ static Err deregister_locked(struct call *c, struct stream *s, struct consumer *
     if (!is_there || x->gone_ms != 0)
         return OK; // somebody else's call was faster
     if (k->env.change_ns == 0) {
-        TRY(drop_row(k, s, x->name));
+        TRY(drop_rows(k, s, x));
         pthread_rwlock_wrlock(&k->lock);
         x->gone_ms = now_ms(c);
         consumer_remove(s, x);

@@ -149,6 +149,9 @@ void kinesis_policies_close(struct kinesis *k);
 // and, when that is committed, out of memory.
 Err kinesis_del_policies(struct kinesis *k, struct kv_txn *tx, Str stream_arn);
 void kinesis_drop_policies(struct kinesis *k, Str stream_arn);
+// The same of one resource alone: a consumer.
+Err kinesis_del_policy(struct kinesis *k, struct kv_txn *tx, Str arn);
+void kinesis_drop_policy(struct kinesis *k, Str arn);
 
 // Since the call came.
 static inline int64_t kinesis_took_ns(const struct call *c)

@@ -4,6 +4,7 @@
 //     table kinesis.policies   key = the ARN of the resource     value = the document, as it was
 //     given
 #include "base/logline.h"
+#include "svc/kinesis/consumers.h"
 #include "svc/kinesis/kinesis.h"
 
 #include <stdlib.h>
@@ -78,11 +79,21 @@ static Str one_of(struct kinesis *k, struct arena *a, Str stream_arn)
     return found;
 }
 
+Err kinesis_del_policy(struct kinesis *k, struct kv_txn *tx, Str arn)
+{
+    kv_on(tx, k->policy_rows);
+    return kv_del(tx, arn);
+}
+
+void kinesis_drop_policy(struct kinesis *k, Str arn)
+{
+    keep(k, arn, NULL);
+}
+
 Err kinesis_del_policies(struct kinesis *k, struct kv_txn *tx, Str stream_arn)
 {
     AUTO(arena) tmp = arena_open();
-    kv_on(tx, k->policy_rows);
-    TRY(kv_del(tx, stream_arn));
+    TRY(kinesis_del_policy(k, tx, stream_arn));
     for (;;) { // one at a time: nothing is changed under a scan
         Str prefix = str_cat(tmp, stream_arn, CONSUMERS);
         struct kv_scan scan = kv_scan_start(tx, prefix, S(""));
@@ -104,25 +115,36 @@ void kinesis_drop_policies(struct kinesis *k, Str stream_arn)
 
 // ---- Operations
 
+// If the resource is a consumer, it must be there.
+static Err check_consumer(struct call *c, Str arn)
+{
+    AUTO(stream) s = NULL;
+    AUTO(consumer) x = NULL;
+    if (!consumers_is_arn(arn))
+        return OK;
+    return consumers_find(c, (ConsumerRef){ .arn = arn }, &s, &x);
+}
+
 // As the API reference has it: the stream must be ACTIVE for its policy to be changed.
 static Err require_active(struct call *c, const struct stream *s, Str arn)
 {
     if (s->status == STREAM_GONE)
         return kinesis_not_found(c, arn);
+    TRY(check_consumer(c, arn));
     return kinesis_require_active(c, s);
 }
 
 // The stream of a resource, which may be one of its consumers.
 static Err find_resource(struct call *c, Str arn, struct stream **ret)
 {
-    size_t at = str_search(arn, CONSUMERS);
     AUTO(stream) s = NULL;
-    Err e = kinesis_find_arn(c, str_head(arn, at), &s);
+    Err e = kinesis_find_arn(c, str_head(arn, str_search(arn, CONSUMERS)), &s);
     if (e.kind == ERR_FAULT && c->error == &kinesis_ResourceNotFoundException) {
         c->error = NULL; // said in these operations' own words
         return kinesis_not_found(c, arn);
     }
     TRY(e);
+    TRY(check_consumer(c, arn));
     *ret = stream_ref(s);
     return OK;
 }
