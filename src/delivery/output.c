@@ -243,7 +243,7 @@ Err output_add_entries(struct output *o, const LogEntry *at, size_t n)
     for (size_t i = 0; i < n; i++) {
         Str data = at[i].data;
         count(o, data.n, at[i].arrival_ms);
-        if (w->n == 0 || w->n + data.n > MIN(max, w->cap)) {
+        if (w->n == 0 || data.n == 0 || w->n + data.n > MIN(max, w->cap)) {
             TRY(add_bytes(o, data));
             continue;
         }

@@ -691,7 +691,6 @@ static void note_heat(struct sealing *s)
 
 static Err run(struct sealing *s)
 {
-    s->now_ms = log_now_ms(s->l);
     visit_all(s, note_shard);
     note_heat(s);
     Err e = OK;
@@ -712,6 +711,7 @@ Err log_seal_step(struct log *l, bool now, bool *ret_any)
         .hurry = unsealed_bytes(l) >= l->config.unsealed_bytes_max / HURRY_SHARE,
     };
     pthread_mutex_lock(&l->lock);
+    s.now_ms = log_now_ms(l);
     choose_files(&s, now);
     if (s.files > 0)
         note_ids(&s);
