@@ -14,6 +14,7 @@ enum {
     NETWORK_THREADS = 64,
     QUEUE_MAX = 1 << 24, // lanes, each of which is in a queue once at most
 };
+#define CALM_NS NS_PER_S // after many were at work, until there is time again
 
 // ---- The heap. The lock is held.
 
@@ -119,6 +120,16 @@ int64_t deliveries_start_due(void *self)
     return next_ms;
 }
 
+// Whether there is more to compute than processors are for it, or was a moment ago: the last of
+// many that are due together are not to take longer than all before them. The lock is held.
+static bool is_crowded(struct deliveries *d)
+{
+    int64_t now_ns = d->env.io->mono_ns(d->env.io);
+    if (d->computing > d->processors)
+        d->crowded_until_ns = now_ns + CALM_NS;
+    return now_ns < d->crowded_until_ns;
+}
+
 void lane_run(struct task *t)
 {
     struct lane *l = (struct lane *)t;
@@ -126,6 +137,7 @@ void lane_run(struct task *t)
     if (!lane_must_stop(l))
         lane_work(l);
     pthread_mutex_lock(&d->lock);
+    is_crowded(d); // so that it is known when it ended
     l->is_busy = false;
     d->busy--;
     d->computing -= l->computes;
@@ -173,7 +185,7 @@ static DeliveryEffort effort_of(Str word)
 bool deliveries_are_many(struct deliveries *d)
 {
     pthread_mutex_lock(&d->lock);
-    bool many = d->computing > d->processors;
+    bool many = is_crowded(d);
     pthread_mutex_unlock(&d->lock);
     return many;
 }

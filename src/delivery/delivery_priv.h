@@ -86,9 +86,10 @@ struct deliveries {
     // Memory (room.c), under the lock: of batches; of what is about to be, or made of them; of both
     // at most.
     size_t held_bytes, reserved_bytes, room_bytes;
-    size_t busy;       // lanes: in a pool's queue, or at work
-    size_t computing;  // of these, in the pool that computes
-    size_t processors; // that there are for it
+    size_t busy;              // lanes: in a pool's queue, or at work
+    size_t computing;         // of these, in the pool that computes
+    size_t processors;        // that there are for it
+    int64_t crowded_until_ns; // of the monotonic clock
     uint64_t runs;
     struct delivery *first;
     const struct sink_ops *test_ops; // for tests: in place of every destination; NULL
@@ -234,7 +235,7 @@ static inline bool lane_must_stop(struct lane *l)
 // What is due begins; when the next one is. The timer's task, and what tests call in its place.
 int64_t deliveries_start_due(void *d);
 uint64_t deliveries_wait(struct deliveries *d); // until none is busy; how many runs there were
-// More are to be run, or at work, than there are processors.
+// More are to be run, or at work, than there are processors, or were in the last second.
 bool deliveries_are_many(struct deliveries *d);
 // The lane is to be looked at then, if not sooner. The lock is held.
 void lane_schedule_locked(struct lane *l, int64_t due_ms);

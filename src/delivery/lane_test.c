@@ -160,7 +160,10 @@ TEST(objects_are_small_while_there_is_time)
     d->env.effort = EFFORT_SMALL;
     EXPECT_INT(small, packed_bytes(w, v, a, at, RECORDS));
     d->env.effort = EFFORT_AUTO;
+    EXPECT_INT(fast, packed_bytes(w, v, a, at, RECORDS));
     set_others(w, others, false);
+    EXPECT_INT(fast, packed_bytes(w, v, a, at, RECORDS)); // there were many a moment ago
+    world_advance(w, 1000);
     EXPECT_INT(small, packed_bytes(w, v, a, at, RECORDS));
     delivery_remove(v);
     world_close(w);
